@@ -1,0 +1,88 @@
+"""The errors a person may meet, each with the exit code of its kind. Standard library only: the runtime uses them too."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, in one line: where it is, what was found and expected, and the fix.
+
+    `where` is `file:line:key` where all three are known, else as much of it as is.
+    """
+
+    message: str
+    where: str = ""
+    fix: str = ""
+
+    def __str__(self) -> str:
+        line = f"{self.where}: {self.message}" if self.where else self.message
+        line = f"{line}; {self.fix}" if self.fix else line
+        return " ".join(line.split())
+
+
+class EdgecompileError(Exception):
+    """Root of the tree. Carries one or more problems, each printed as one line."""
+
+    exit_code = 1
+    kind = "error"
+
+    def __init__(self, message: str | Problem | Iterable[Problem], *, where: str = "", fix: str = "") -> None:
+        if isinstance(message, str):
+            message = Problem(message, where, fix)
+        self.problems: tuple[Problem, ...] = (message,) if isinstance(message, Problem) else tuple(message)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class RecipeError(EdgecompileError):
+    """The recipe, the command line, or what they name (weights, data, pictures) is wrong."""
+
+    exit_code = 2
+    kind = "recipe"
+
+
+class PlanError(EdgecompileError):
+    """The recipe is well formed but no plan follows from it (an order that cannot work, a name clash)."""
+
+    exit_code = 3
+    kind = "plan"
+
+
+class MissingToolError(EdgecompileError):
+    """A package or program that a step needs is not installed."""
+
+    exit_code = 4
+    kind = "missing tool"
+
+
+class StepError(EdgecompileError):
+    """A step, or the store it writes to, failed."""
+
+    exit_code = 5
+    kind = "step failed"
+
+
+class GateError(EdgecompileError):
+    """A measured figure does not meet its gate."""
+
+    exit_code = 6
+    kind = "gate unmet"
+
+
+class BundleError(EdgecompileError):
+    """A bundle is truncated, altered or not one that this runtime can open."""
+
+    exit_code = 7
+    kind = "bundle invalid"
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Returns "; did you mean 'x'?" for the valid name nearest to `name`, or the valid names where none is near."""
+    names = sorted({str(candidate) for candidate in valid})
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"valid: {', '.join(names)}" if names else ""

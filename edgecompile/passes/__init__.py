@@ -1,0 +1,46 @@
+"""Passes: one optimization a file. The file name is the registry; third parties add theirs by an entry point.
+
+A pass is its config: a frozen pydantic model whose fields are the whole configuration. Its one method, `lower`, adds
+steps to the graph and returns the model they lead to. Heavy imports live inside step functions, which stand in the same
+file. To add a pass: `passes/<kind>.py`, `conf/pass/<kind>.yaml`, `tests/passes/test_<kind>.py`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from edgecompile.plan.graph import Graph, Model
+from edgecompile.plan.step import Stage
+
+ENTRY_POINTS = "edgecompile.passes"
+
+
+class Pass(BaseModel, ABC):
+    """Base of every pass.
+
+    Class attributes:
+        stage: where in the order of stages the pass stands when the recipe gives no explicit order.
+        gives: the precision the model has after it, or "" where it leaves the precision alone.
+        begins: whether the pass makes the model (an export or import): exactly one such pass, and it comes first.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    stage: ClassVar[Stage]
+    gives: ClassVar[str] = ""
+    begins: ClassVar[bool] = False
+
+    @abstractmethod
+    def lower(self, graph: Graph, model: Model | None) -> Model:
+        """Adds this pass's steps to `graph` and returns the model after it.
+
+        Args:
+            graph: what has been planned so far; offers the recipe, its target and its materials.
+            model: the model before this pass; None for the pass that begins.
+
+        Raises:
+            PlanError: when this pass cannot work on that model or for that target.
+        """

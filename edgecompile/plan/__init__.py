@@ -1,0 +1,1 @@
+"""From a recipe to a graph of steps: pure, quick, and without importing any step."""

@@ -1,0 +1,121 @@
+"""The staged graph of steps, and the builder that passes and targets add to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from edgecompile.errors import PlanError
+from edgecompile.plan.step import Output, Source, Stage, Step
+
+
+class Request(Protocol):
+    """What lowering may read of a recipe; `edgecompile.recipe.schema.Recipe` satisfies it.
+
+    Stated here so that the graph knows nothing of the room that makes recipes.
+    """
+
+    @property
+    def model(self) -> Any: ...
+    @property
+    def data(self) -> Any: ...
+    @property
+    def target(self) -> Any: ...
+    @property
+    def evaluate(self) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Model:
+    """The model on its way through the passes: what `Pass.lower` receives and returns.
+
+    Attributes:
+        artifact: the file (`model.onnx`) or the folder (an OpenVINO IR: `model.xml` + `model.bin`) that holds it.
+        spec: the `spec.json` that says how to feed it and how to read it (pre- and post-processing as data).
+        format: "onnx" or "openvino" (a target may add its own).
+        precision: "fp32", "fp16" or "int8".
+    """
+
+    artifact: Output
+    spec: Output
+    format: str = "onnx"
+    precision: str = "fp32"
+
+    def with_(self, **changes: Any) -> Model:
+        """Returns a copy with some attributes changed."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What a recipe names, found on disk: the sources of a plan. Made once, before the plan.
+
+    Attributes:
+        weights: the checkpoint or the ONNX file.
+        calibration: pictures to calibrate with, in a fixed order; None where the recipe names none.
+        validation: pictures to validate on, in a fixed order.
+        labels: one YOLO label file for each validation picture, in the same order. A picture without objects may lack
+            a file: its path then still stands here.
+        names: class names, in the order of their numbers.
+    """
+
+    weights: Source
+    calibration: Source | None
+    validation: Source
+    labels: Source
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A graph of steps in an order in which they can run. Pure data.
+
+    Attributes:
+        steps: each step after all that it needs.
+        result: the output that is the artifact which ships.
+        notes: remarks for a person ("INT8 will not help on this instruction set").
+    """
+
+    steps: tuple[Step, ...]
+    result: Model
+    notes: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[Step]:
+        return iter(self.steps)
+
+    def __getitem__(self, name: str) -> Step:
+        return next(step for step in self.steps if step.name == name)
+
+
+@dataclass
+class Graph:
+    """Collects steps while a recipe is lowered. Passes and targets see the recipe and its materials through it."""
+
+    recipe: Request
+    materials: Materials
+    steps: dict[str, Step] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def target(self) -> Any:
+        return self.recipe.target
+
+    def add(self, step: Step) -> Step:
+        """Adds a step and returns it. Adding an equal step again is fine; two different ones of one name are not."""
+        known = self.steps.get(step.name)
+        if known is not None and known != step:
+            raise PlanError(f"two different steps are named '{step.name}'")
+        for need in step.needs:
+            if need not in self.steps:
+                raise PlanError(f"step '{step.name}' reads the output of '{need}', which is not in the plan before it")
+        self.steps[step.name] = step
+        return step
+
+    def note(self, text: str) -> None:
+        """Adds a remark that `plan` and the report show."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+__all__ = ["Graph", "Materials", "Model", "Output", "Plan", "Source", "Stage", "Step"]

@@ -1,0 +1,26 @@
+"""Turns a recipe and its materials into a plan. Pure: reads no file, runs no step and imports none."""
+
+from __future__ import annotations
+
+from edgecompile.plan.graph import Graph, Materials, Plan, Request
+from edgecompile.plan.validation import add_validation
+
+
+def resolve(recipe: Request, materials: Materials) -> Plan:
+    """Lowers the passes in order, then the target, then the validation against the float model.
+
+    The packaging step is not in the plan: what it packs depends on gates that are judged on measured figures.
+
+    Raises:
+        PlanError: when a pass or the target cannot work on what comes before it.
+    """
+    graph = Graph(recipe, materials)
+    model = reference = None
+    for one in recipe.ordered_passes():
+        model = one.lower(graph, model)
+        reference = reference or model
+    artifact = recipe.target.compile(graph, model)
+    for warning in recipe.target.warnings(artifact.precision):
+        graph.note(warning)
+    add_validation(graph, artifact, reference)
+    return Plan(tuple(graph.steps.values()), artifact, tuple(graph.notes))

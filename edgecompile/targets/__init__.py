@@ -1,0 +1,65 @@
+"""Targets: one device runtime a file. The file name is the registry; third parties add theirs by an entry point.
+
+A target is its config, as a pass is: a frozen pydantic model, filled from `conf/target/<device>_<runtime>.yaml`, whose
+`kind` names the file here. Whatever differs between devices is an attribute of it or stands in its methods; nobody
+outside this folder asks which target it is.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from edgecompile.plan.graph import Graph, Model
+
+ENTRY_POINTS = "edgecompile.targets"
+
+
+class Target(BaseModel, ABC):
+    """Base of every target.
+
+    Fields (each settable in conf/target/*.yaml):
+        device: what a person calls it, such as "Raspberry Pi 5".
+        arch: machine architecture of the device, "x86_64" or "aarch64".
+        isa: instruction-set features the device has that matter for speed ("avx512_vnni", "asimddp", ...).
+        memory_mb: memory of the device.
+        threads: threads the runtime uses there.
+        precisions: those the device runs.
+        status: how far this was proven: "built here", "built on device", "emulated" or "untested".
+        source: where the device figures come from.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    kind: str
+    device: str
+    arch: Literal["x86_64", "aarch64"] = "x86_64"
+    isa: tuple[str, ...] = ()
+    memory_mb: int = Field(gt=0)
+    threads: int = Field(default=2, ge=1, le=256)
+    precisions: tuple[Literal["fp32", "fp16", "int8"], ...]
+    status: Literal["built here", "built on device", "emulated", "untested"] = "untested"
+    source: str = ""
+
+    backend: ClassVar[str]
+    """File of `edgecompile/runtime/backends/` that runs the artifact."""
+    runtime: ClassVar[tuple[str, str]]
+    """Distribution that the device needs, and its version range, such as ("onnxruntime", ">=1.19,<2")."""
+
+    def options(self) -> dict[str, Any]:
+        """Returns plain-JSON options that the backend is opened with on the device."""
+        return {}
+
+    @abstractmethod
+    def quantize(self, graph: Graph, model: Model, settings: Any) -> Model:
+        """Adds the calibration and quantization steps that suit this runtime. `settings` is an `Int8Static`."""
+
+    def compile(self, graph: Graph, model: Model) -> Model:
+        """Adds the steps that turn the optimized model into the artifact that ships; may return it unchanged."""
+        return model
+
+    def warnings(self, precision: str) -> list[str]:
+        """Returns remarks on a precision that will not help on this instruction set."""
+        return []

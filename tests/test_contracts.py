@@ -1,0 +1,45 @@
+"""The import contracts of pyproject.toml hold, and so do two that import-linter cannot state."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted((ROOT / "edgecompile").rglob("*.py"))
+
+
+def test_import_contracts_hold():
+    """Runs what `make lint` runs, so that a broken contract fails the suite too."""
+    pytest.importorskip("importlinter")
+    program = Path(sys.executable).with_name("lint-imports")
+    finished = subprocess.run([program, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stdout
+
+
+def test_ultralytics_is_imported_in_one_file():
+    found = [module.name for module in MODULES if re.search(r"^\s*(import|from) ultralytics", module.read_text(), re.M)]
+    assert found == ["onnx_export.py"]
+
+
+def test_modules_are_at_most_400_lines():
+    long = {str(module.relative_to(ROOT)): n for module in MODULES if (n := len(module.read_text().splitlines())) > 400}
+    assert not long
+
+
+@pytest.mark.parametrize("group", ["passes", "targets"])
+def test_each_kind_is_one_file_one_yaml_one_test(group):
+    """The file name is the registry, so a kind without its YAML or its test is not finished."""
+    kinds = {module.stem for module in (ROOT / "edgecompile" / group).glob("*.py")} - {"__init__"}
+    assert kinds
+    for kind in kinds:
+        assert (ROOT / "tests" / group / f"test_{kind}.py").is_file(), f"{group}/{kind}.py has no test file"
+    if group == "passes":
+        assert {path.stem for path in (ROOT / "conf" / "pass").glob("*.yaml")} == kinds
+    else:
+        written = "\n".join(path.read_text() for path in (ROOT / "conf" / "target").glob("*.yaml"))
+        assert all(re.search(rf"^kind: {kind}$", written, re.M) for kind in kinds)
