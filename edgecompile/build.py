@@ -1,27 +1,195 @@
-"""The main job: a recipe becomes a plan, the plan's steps run, the gates are judged, the bundle is published."""
+"""The main job: a recipe becomes a plan, its steps run, the gates are judged, the bundle is published."""
 
 from __future__ import annotations
 
 import json
+import os
+import platform
 import shutil
+import socket
 import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from edgecompile.bundle.assemble import PACKAGE, lock_of, manifest_of, packaging_step, with_packaging
+from edgecompile.bundle.canonical import canonical_json
+from edgecompile.errors import StepError
+from edgecompile.evaluate import figures as merge
+from edgecompile.evaluate.gates import Verdict, judge, raise_unmet
+from edgecompile.execute import machine, tools
+from edgecompile.execute.progress import shown
+from edgecompile.execute.runner import execute
+from edgecompile.execute.sources import Sources
+from edgecompile.execute.store import Store
+from edgecompile.plan.resolve import resolve
+from edgecompile.recipe.dataset import find_materials
+from edgecompile.report.document import report_of
+from edgecompile.report.html import render_html
 
 if TYPE_CHECKING:
-    from edgecompile.plan.graph import Plan
+    from edgecompile.execute.entry import Entry
+    from edgecompile.plan.graph import Materials, Plan
     from edgecompile.recipe.schema import Recipe
+
+
+@dataclass(frozen=True)
+class Built:
+    """What the steps of a plan found, before it is decided whether a bundle may be published.
+
+    Attributes:
+        manifest, lock: the documents of the bundle; they depend on nothing but the inputs.
+        verdicts: the gates, judged.
+        measured: facts of the step that measured latency and memory on this machine.
+    """
+
+    recipe: Recipe
+    plan: Plan
+    entries: dict[str, Entry]
+    manifest: dict[str, Any]
+    lock: dict[str, Any]
+    verdicts: list[Verdict]
+    measured: Mapping[str, Any]
+
+
+def prepare(recipe: Recipe, sources: Sources) -> tuple[Materials, Plan]:
+    """Finds on disk what a recipe names, and resolves it into a plan. Runs no step.
+
+    Raises:
+        RecipeError: weights, data set, pictures or labels are missing or malformed.
+        PlanError: the passes cannot work together or on the target.
+    """
+    materials = find_materials(recipe, digest=sources.digest_of_file)
+    return materials, resolve(recipe, materials)
 
 
 def run_build(recipe: Recipe, *, run_dir: Path, jobs: int | None = None, quiet: bool = False) -> Path:
     """Builds the bundle of `recipe` and returns its path inside `run_dir`.
 
+    The report of the run is written whether or not the gates are met, a bundle only if they are.
+
     Raises:
         EdgecompileError: a subclass for each way in which a build can end without a bundle.
     """
-    raise SystemExit("not yet wired")
+    began = time.time()
+    store = Store.default()
+    sources = Sources(store.root / "stat")
+    materials, plan = prepare(recipe, sources)
+    with shown(plan, quiet=quiet) as progress:
+        entries = execute(plan, store, jobs=jobs, progress=progress)
+    built = judged(recipe, plan, materials, entries, sources)
+    try:
+        raise_unmet(built.verdicts)
+    except Exception:
+        write_run(built, run_dir, began, bundle=None)
+        raise
+    bundle = publish(built, store, run_dir)
+    write_run(built, run_dir, began, bundle)
+    return bundle
+
+
+def judged(
+    recipe: Recipe, plan: Plan, materials: Materials, entries: dict[str, Entry], sources: Sources
+) -> Built:
+    """Merges what the steps found into the documents of the bundle, and judges the gates."""
+    facts = {name: entry.facts for name, entry in entries.items()}
+    measured = merge.measured(facts.get("measure"))
+    figures = merge.lasting(facts["reference.evaluate"], facts["evaluate"], facts.get("distance"))
+    verdicts = judge(recipe.gates, {**measured, **figures})
+    versions = {tool: tools.version_of(tool) for step in plan for tool in step.tools}
+    lock = lock_of(
+        recipe, plan, materials, entries, read=sources.of, tools=versions, isa_class=machine.isa_class()
+    )
+    spec = json.loads(entries[plan.result.spec.step].path(plan.result.spec.path).read_bytes())
+    manifest = manifest_of(
+        recipe, plan, entries, figures, verdicts,
+        spec=spec, weights=lock["weights"], tools=versions, isa_class=machine.isa_class(),
+    )  # fmt: skip
+    return Built(recipe, plan, entries, manifest, lock, verdicts, measured)
+
+
+def publish(built: Built, store: Store, run_dir: Path) -> Path:
+    """Packs the bundle, as a step like any other, and puts a copy into `run_dir`. Returns its path there.
+
+    Raises:
+        StepError: the store or the run directory cannot be written.
+    """
+    report = report_of(built.manifest, built.lock["recipe"], built.plan, built.entries, built.verdicts)
+    step = packaging_step(built.plan, manifest=built.manifest, lock=built.lock, report=report)
+    packed = execute(with_packaging(built.plan, step), store)[PACKAGE]
+    bundle = run_dir / packed.facts["bundle"]
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        partial = bundle.with_name(f".{bundle.name}.{os.getpid()}")
+        shutil.copyfile(packed.path(bundle.name), partial)
+        os.replace(partial, bundle)
+    except OSError as error:
+        raise StepError(f"the bundle cannot be written to {run_dir}: {error.strerror}") from error
+    return bundle
+
+
+def write_run(built: Built, run_dir: Path, began: float, bundle: Path | None) -> None:
+    """Writes what differs from run to run beside the bundle: the full report, the lock, and where and when it ran."""
+    run: dict[str, Any] = {
+        "started": datetime.fromtimestamp(began, timezone.utc).isoformat(timespec="seconds"),
+        "wall_s": round(time.time() - began, 3),
+        "host": socket.gethostname(),
+        "python": platform.python_version(),
+    }
+    if bundle:
+        digest = Sources.digest_of_path(bundle)
+        run["bundle"] = {"name": bundle.name, "sha256": digest, "size_bytes": bundle.stat().st_size}
+    report = report_of(
+        built.manifest, built.lock["recipe"], built.plan, built.entries, built.verdicts,
+        measured=built.measured, run=run,
+    )  # fmt: skip
+    golden = built.entries["golden"]
+    page = render_html(
+        report,
+        picture=golden.path("input.png").read_bytes(),
+        detections=json.loads(golden.path("detections.json").read_bytes()),
+    )
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / "report.json").write_bytes(canonical_json(report))
+        (run_dir / "report.html").write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise StepError(f"the report cannot be written to {run_dir}: {error.strerror}") from error
+    summarize(report, run_dir)
+
+
+def summarize(report: Mapping[str, Any], run_dir: Path) -> None:
+    """Prints the figures of a build and where its report lies, on stderr."""
+    from edgecompile.report.terminal import print_summary
+
+    print_summary(report, run_dir / "report.html", stream=sys.stderr)
 
 
 def show_plan(recipe: Recipe, *, as_json: bool = False, mermaid: bool = False) -> None:
-    """Prints the plan of `recipe` to stdout: each step, its stage, hit or miss and why. Runs and writes nothing."""
-    raise SystemExit("not yet wired")
+    """Prints the plan of `recipe` to stdout: each step, its stage, hit or miss and why. Runs no step.
+
+    Raises:
+        RecipeError, PlanError: everything that is wrong with the recipe, as far as reading it tells.
+    """
+    store = Store.default()
+    sources = Sources(store.root / "stat")
+    _, plan = prepare(recipe, sources)
+    if mermaid:
+        from edgecompile.report.mermaid import mermaid_of
+
+        print(mermaid_of(plan))
+        return
+    from edgecompile.execute.survey import survey
+
+    states = survey(plan, store)
+    if as_json:
+        from edgecompile.report.document import plan_document
+
+        print(json.dumps(plan_document(recipe, plan, states), indent=2))
+        return
+    from edgecompile.report.terminal import print_plan
+
+    print_plan(plan, states, stream=sys.stdout)

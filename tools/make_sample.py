@@ -6,12 +6,10 @@ with blur and noise. The boxes come from the pixels each part still owns once th
 is then trained from scratch on the training pictures and its weights are written without anything of this machine.
 
     python tools/make_sample.py --out edgecompile/sample
-    python tools/make_sample.py --out edgecompile/sample --epochs 2 --train-pictures 400    (a quick, weak model)
 """
 
 import argparse
 import os
-import shutil
 import sys
 import tempfile
 import types
@@ -26,16 +24,16 @@ WIDTH, HEIGHT = 256, 192
 OVERSAMPLING = 2  # pictures are drawn this many times larger and then reduced, which smooths every edge
 IMAGE_SIZE = 256  # what the model is trained, measured and exported at
 PACKAGED = {"train": 96, "val": 64, "test": 32}
-DATA_YAML = "path: .\ntrain: images/train\nval: images/val\ntest: images/test\nnames:\n" + "".join(
+# Without a `path`, Ultralytics reads the folders from where the file itself lies.
+DATA_YAML = "train: images/train\nval: images/val\ntest: images/test\nnames:\n" + "".join(
     f"  {number}: {name}\n" for number, name in enumerate(NAMES)
 )
 METALS = ((196, 200, 204), (176, 182, 188), (120, 190, 214), (150, 205, 205), (70, 74, 80), (120, 150, 205))  # BGR
 SURFACES = ((92, 96, 100), (150, 152, 150), (70, 104, 150), (120, 80, 50), (60, 62, 64), (80, 110, 70), (170, 196, 214))
 
 
-# ---- shapes: each is a list of pieces, a piece is (contours, rim, height, thread pitch) in units of the part ----
-
-
+# A shape is a list of pieces; a piece is (contours, rim, height, thread pitch) in units of the part's size, where every
+# contour after the first is a hole, and the rim is how far from its edge the metal rounds off.
 def ring(radius, sides=40):
     turn = np.linspace(0, 2 * np.pi, sides, endpoint=False)
     return radius * np.stack([np.cos(turn), np.sin(turn)], axis=1)
@@ -47,30 +45,19 @@ def box(x0, x1, half, taper0=0.0, taper1=0.0):
                      (x1, taper1 - half), (x1 - taper1, -half), (x0 + taper0, -half), (x0, taper0 - half)])
 
 
-def nut(rng):
-    return [([ring(1.0, 6), ring(rng.uniform(0.46, 0.60))], 0.16, 0.5, 0)]
-
-
-def washer(rng):
-    return [([ring(1.0), ring(rng.uniform(0.42, 0.66))], 0.10, 0.15, 0)]
-
-
 def bolt(rng):
     length, half = rng.uniform(0.9, 1.5), rng.uniform(0.20, 0.30)
     head, wide = rng.uniform(0.9, 1.6) * half, rng.uniform(1.65, 2.1) * half
-    kind = rng.integers(4)
+    kind, tip = rng.integers(4), -length - head
     if kind == 0:  # hexagon head, its middle facet raised
-        heads = [([box(-length - head, -length, wide)], 0.12, 0.6, 0),
-                 ([box(-length - head, -length, wide * 0.5)], 0.06, 0.7, 0)]
+        heads = [([box(tip, -length, wide)], 0.12, 0.6, 0), ([box(tip, -length, wide * 0.5)], 0.06, 0.7, 0)]
     elif kind == 1:  # pan head
-        arc = ring(1.0)[10:31] * (head, wide) - (length, 0)
-        heads = [([arc], wide, 0.6, 0)]
+        heads = [([ring(1.0)[10:31] * (head, wide) - (length, 0)], wide, 0.6, 0)]
     elif kind == 2:  # countersunk head
-        heads = [([np.array([(-length - head, wide), (-length, half), (-length, -half), (-length - head, -wide)])],
-                  wide, 0.6, 0)]
+        heads = [([np.array([(tip, wide), (-length, half), (-length, -half), (tip, -wide)])], wide, 0.6, 0)]
     else:  # socket cap
         heads = [([box(-length - head * 1.4, -length, wide * 0.85, 0.05, 0.0)], wide, 0.6, 0)]
-    return [([box(-length, length, half, 0.0, half * 0.4)], half, 0.4, rng.uniform(0.08, 0.14))] + heads
+    return [([box(-length, length, half, 0.0, half * 0.4)], half, 0.4, rng.uniform(0.08, 0.14)), *heads]
 
 
 def pin(rng):
@@ -78,24 +65,24 @@ def pin(rng):
     return [([box(-1.2, 1.2, half, half * 0.4, half * 0.4)], half, 0.4, 0)]
 
 
-def coin(rng):
-    return [([ring(1.0)], 0.12, 0.2, 0)]
-
-
 def plate(rng):
     contours = [box(-1.0, 1.0, rng.uniform(0.3, 0.9), 0.08, 0.08)]
-    return [(contours + [ring(0.15) + (rng.uniform(-0.7, 0.7), 0)] if rng.random() < 0.5 else contours, 0.06, 0.15, 0)]
+    if rng.random() < 0.5:
+        contours.append(ring(0.15) + np.array((rng.uniform(-0.7, 0.7), 0)))
+    return [(contours, 0.06, 0.15, 0)]
 
 
-def scrap(rng):
-    return [([ring(1.0, int(rng.integers(4, 8))) * rng.uniform(0.5, 1.1, 2)], 0.03, 0.03, 0)]
-
-
-SHAPES = (bolt, nut, washer)
-DISTRACTORS = (pin, coin, plate, scrap)
-
-
-# ---- drawing ----
+SHAPES = (
+    bolt,
+    lambda rng: [([ring(1.0, 6), ring(rng.uniform(0.46, 0.60))], 0.16, 0.5, 0)],  # nut
+    lambda rng: [([ring(1.0), ring(rng.uniform(0.42, 0.66))], 0.10, 0.15, 0)],  # washer
+)
+DISTRACTORS = (
+    pin,
+    lambda rng: [([ring(1.0)], 0.12, 0.2, 0)],  # coin
+    plate,
+    lambda rng: [([ring(1.0, int(rng.integers(4, 8))) * rng.uniform(0.5, 1.1, 2)], 0.03, 0.03, 0)],  # scrap
+)
 
 
 def cloud(rng, shape, cells_y, cells_x):
@@ -126,6 +113,7 @@ def surface(rng, shape):
 
 
 def silhouette(pieces, shape):
+    """The pixels the pieces cover."""
     mask = np.zeros(shape, np.uint8)
     for contours, *_ in pieces:
         filled = np.zeros(shape, np.uint8)
@@ -135,8 +123,9 @@ def silhouette(pieces, shape):
 
 
 def full_area(pieces):
-    return sum(cv2.contourArea(c[0].astype(np.float32)) - sum(cv2.contourArea(h.astype(np.float32)) for h in c[1:])
-               for c, *_ in pieces[:2])
+    """What the pieces would cover on an endless tray (a third piece lies on the second)."""
+    areas = [[cv2.contourArea(contour.astype(np.float32)) for contour in contours] for contours, *_ in pieces[:2]]
+    return sum(outer - sum(holes) for outer, *holes in areas)
 
 
 def place(rng, shape_of, size, shape):
@@ -162,7 +151,8 @@ def paint(picture, rng, pieces, axis, metal, light, gloss):
     shift = np.float32([[1, 0, -light[0] * reach * 0.4], [0, 1, -light[1] * reach * 0.4]])
     shadow = cv2.GaussianBlur(cv2.warpAffine(whole, shift, shape[::-1]), (0, 0), 1 + reach * 0.12)
     picture *= 1 - 0.55 * np.maximum(shadow, 0.6 * cv2.GaussianBlur(whole, (0, 0), 3))[..., None]
-    halfway = (light + (0, 0, 1)) / np.linalg.norm(light + (0, 0, 1))
+    halfway = light + np.array((0, 0, 1))
+    halfway /= np.linalg.norm(halfway)
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     for contours, rim, _, pitch in pieces:
         mask = silhouette([(contours,)], shape)
@@ -172,7 +162,8 @@ def paint(picture, rng, pieces, axis, metal, light, gloss):
         relief = rim * np.sqrt(1 - (1 - np.clip(depth / rim, 0, 1)) ** 2)
         if pitch:
             relief += 0.2 * pitch * np.sin((x * axis[0] + y * axis[1]) * 2 * np.pi / pitch)
-        relief = cv2.GaussianBlur(relief.astype(np.float32) + 0.07 * cloud(rng, shape, shape[0] // 3, shape[1] // 3), (0, 0), 0.8)
+        relief = relief.astype(np.float32) + 0.07 * cloud(rng, shape, shape[0] // 3, shape[1] // 3)  # tool marks
+        relief = cv2.GaussianBlur(relief, (0, 0), 0.8)
         slope_x, slope_y = (cv2.Sobel(relief, cv2.CV_32F, dx, 1 - dx, scale=0.125) for dx in (1, 0))
         normal = np.stack([-slope_x, -slope_y, np.ones_like(slope_x)], axis=-1)
         normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
@@ -184,8 +175,8 @@ def paint(picture, rng, pieces, axis, metal, light, gloss):
 def arrange(rng, shape):
     """Choose what lies where; later parts may cover earlier ones, but never more than half of any."""
     owner, laid = np.full(shape, -1), []
-    busy, scale = int(rng.integers(3, 10)), rng.uniform(0.75, 1.3)
-    for _ in range(busy):
+    count, scale = int(rng.integers(3, 10)), rng.uniform(0.75, 1.3)
+    for _ in range(count):
         kind = int(rng.integers(3)) if rng.random() < 0.8 else None
         shape_of = SHAPES[kind] if kind is not None else DISTRACTORS[rng.integers(len(DISTRACTORS))]
         size = OVERSAMPLING * scale * np.exp(rng.uniform(np.log(9), np.log(26)))
@@ -194,8 +185,7 @@ def arrange(rng, shape):
             mask, overlap_allowed = silhouette(pieces, shape), rng.random() < 0.25
             if mask.sum() < 0.55 * full_area(pieces) or (not overlap_allowed and (owner[mask] >= 0).any()):
                 continue
-            left = owner.copy()
-            left[mask] = len(laid)
+            left = np.where(mask, len(laid), owner)
             if all((left == number).sum() >= 0.5 * part["area"] for number, part in enumerate(laid)):
                 owner = left
                 laid.append({"kind": kind, "pieces": pieces, "axis": axis, "area": int(mask.sum())})
@@ -205,8 +195,7 @@ def arrange(rng, shape):
 
 def photograph(rng, picture):
     """What a small camera makes of the drawing: exposure, colour cast, blur, reduction and noise."""
-    height, width = picture.shape[:2]
-    picture = picture * np.clip(1 + 0.25 * cloud(rng, (height, width), 2, 2) * rng.random(), 0.4, 1.6)[..., None]
+    picture = picture * np.clip(1 + 0.25 * cloud(rng, picture.shape[:2], 2, 2) * rng.random(), 0.4, 1.6)[..., None]
     picture = picture * rng.uniform(0.6, 1.2) * rng.uniform(0.92, 1.08, 3)
     picture = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), rng.uniform(0.4, 2.4))
     if rng.random() < 0.15:  # the tray moved
@@ -232,14 +221,13 @@ def render(seed, split, number):
     boxes = []
     for index, part in enumerate(laid):
         if part["kind"] is not None:
-            ys, xs = np.nonzero(owner == index)
-            left, right, top, bottom = xs.min(), xs.max() + 1, ys.min(), ys.max() + 1
-            boxes.append((part["kind"], (left + right) / 2 / shape[1], (top + bottom) / 2 / shape[0],
-                          (right - left) / shape[1], (bottom - top) / shape[0]))
+            x, y, wide, high = cv2.boundingRect((owner == index).astype(np.uint8)) / np.tile(shape[::-1], 2)
+            boxes.append((part["kind"], x + wide / 2, y + high / 2, wide, high))
     return photograph(rng, picture), boxes
 
 
 def write_pictures(folder, seed, split, count):
+    """Write a split's first pictures and their labels the way Ultralytics looks for them."""
     for kind in ("images", "labels"):
         (folder / kind / split).mkdir(parents=True, exist_ok=True)
     for number in range(count):
@@ -250,37 +238,21 @@ def write_pictures(folder, seed, split, count):
         (folder / "labels" / split / f"{name}.txt").write_text("".join(lines))
 
 
-# ---- training ----
-
-
 def stand_in_for_torchvision():
-    """Ultralytics imports torchvision only for its NMS; a torchvision built for another torch does not even import.
-
-    In that case a module with nothing but Ultralytics' own NMS takes its place, in this process only.
-    """
-    try:
-        import torchvision  # noqa: F401
-    except (ImportError, RuntimeError):
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        fake, ops = types.ModuleType("torchvision"), types.ModuleType("torchvision.ops")
-        fake.__spec__, fake.ops = ModuleSpec("torchvision", None), ops
-        sys.modules.update({"torchvision": fake, "torchvision.ops": ops})
-        from ultralytics.utils.nms import TorchNMS
-
-        ops.nms = TorchNMS.nms
+    """Ultralytics wants only the NMS of torchvision, and one built for another torch fails to import: lend its own."""
+    fake = types.ModuleType("torchvision")
+    fake.__spec__, fake.ops = ModuleSpec("torchvision", None), types.ModuleType("torchvision.ops")
+    sys.modules.update({"torchvision": fake, "torchvision.ops": fake.ops})
+    from ultralytics.utils.nms import TorchNMS
+    fake.ops.nms = TorchNMS.nms
 
 
 def train(scratch, epochs):
     """Train a YOLO11 of an eighth of the full width from scratch; return where its checkpoint lies."""
     os.environ.update(YOLO_AUTOINSTALL="false", YOLO_OFFLINE="true", YOLO_CONFIG_DIR=str(scratch))
-    import torch
-
     stand_in_for_torchvision()
     from ultralytics import YOLO
     from ultralytics.utils import ROOT, YAML
-
-    torch.set_num_threads(os.cpu_count() or 1)
     architecture = YAML.load(ROOT / "cfg/models/11/yolo11.yaml")
     architecture.update(nc=len(NAMES), scales={"p": [0.50, 0.125, 512]})
     YAML.save(scratch / "parts.yaml", architecture)
@@ -296,14 +268,12 @@ def train(scratch, epochs):
 def write_checkpoint(trained, target):
     """Keep the weights in half precision and what loading and export read; no optimizer, date, path or machine."""
     import torch
-
     checkpoint = torch.load(trained, map_location="cpu", weights_only=False)
     model = (checkpoint.get("ema") or checkpoint["model"]).half()
     arguments = {"task": "detect", "imgsz": IMAGE_SIZE, "single_cls": False}
     model.args, model.criterion = dict(arguments), None
     model.yaml["yaml_file"] = "parts.yaml"
-    for parameter in model.parameters():
-        parameter.requires_grad = False
+    model.requires_grad_(False)
     kept = {key: checkpoint[key] for key in ("version", "license", "docs")}
     torch.save({**kept, "epoch": -1, "model": model, "ema": None, "optimizer": None, "train_args": arguments}, target)
 
@@ -318,15 +288,10 @@ def main():
     with tempfile.TemporaryDirectory(prefix="make_sample_") as scratch:
         scratch = Path(scratch)
         for split, kept in PACKAGED.items():
-            count = max(kept, options.train_pictures) if split == "train" else kept
-            write_pictures(scratch, options.seed, split, count)
-            for kind, suffix in (("images", ".jpg"), ("labels", ".txt")):
-                target = options.out / kind / split
-                target.mkdir(parents=True, exist_ok=True)
-                for number in range(kept):
-                    shutil.copy(scratch / kind / split / f"{split}_{number:04d}{suffix}", target)
-        (options.out / "data.yaml").write_text(DATA_YAML)
-        (scratch / "data.yaml").write_text(DATA_YAML.replace("path: .", f"path: {scratch}"))
+            write_pictures(options.out, options.seed, split, kept)
+            write_pictures(scratch, options.seed, split, options.train_pictures if split == "train" else kept)
+        for folder in (options.out, scratch):
+            (folder / "data.yaml").write_text(DATA_YAML)
         write_checkpoint(train(scratch, options.epochs), options.out / "parts.pt")
 
 

@@ -58,6 +58,7 @@ class Materials:
         labels: one YOLO label file for each validation picture, in the same order. A picture without objects may lack
             a file: its path then still stands here.
         names: class names, in the order of their numbers.
+        notes: remarks for a person (fewer pictures than were asked for).
     """
 
     weights: Source
@@ -65,6 +66,7 @@ class Materials:
     validation: Source
     labels: Source
     names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

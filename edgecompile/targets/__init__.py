@@ -47,6 +47,10 @@ class Target(BaseModel, ABC):
     """File of `edgecompile/runtime/backends/` that runs the artifact."""
     runtime: ClassVar[tuple[str, str]]
     """Distribution that the device needs, and its version range, such as ("onnxruntime", ">=1.19,<2")."""
+    fp16_in_graph: ClassVar[bool] = True
+    """Whether FP16 is written into the ONNX graph; otherwise the target's own format stores the weights in FP16."""
+    dynamic_int8: ClassVar[bool] = False
+    """Whether the runtime computes matrix products of float activations, quantized as it runs, and int8 weights."""
 
     def options(self) -> dict[str, Any]:
         """Returns plain-JSON options that the backend is opened with on the device."""

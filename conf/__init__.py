@@ -1,0 +1,1 @@
+"""The shipped config groups, installed as edgecompile.conf."""

@@ -1,0 +1,204 @@
+"""recipe.lock.yaml, schema 1: everything a build resolved, so that the same build can be made again and compared.
+
+Weights, pictures and labels stand in it by base name and digest, never by path: whoever builds again finds them by
+digest. It holds no time, no host, no measured figure and not the Python version, because none of these changes the
+bytes of a bundle, and all of them differ between two machines that must agree on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from edgecompile.bundle.canonical import canonical_json
+from edgecompile.bundle.manifest import Document, File, NamedDigest, Sha256, problems_of
+from edgecompile.errors import RecipeError, StepError
+
+SCHEMA = 1
+LARGEST = 64 << 20
+"""Bytes of a lock that is still read: about half a million pictures."""
+DEEPEST = 64
+STRING = "tag:yaml.org,2002:str"
+HEADER = """\
+# Written by edgecompile; not meant to be edited. It says what one bundle was made from: the recipe with every default
+# filled in, the digests (sha256) of the weights, pictures and labels, the versions of the tools, and what each step
+# put out. `recipe` is what a person chose; all that stands below it follows from it.
+"""
+
+
+class LockedPicture(NamedDigest):
+    """A picture, and for a validation picture its label file; null where the picture has none (nothing to find)."""
+
+    label: NamedDigest | None = None
+
+
+class LockedData(Document):
+    """The pictures that the build read, in the order in which it read them."""
+
+    names: list[str] = Field(description="class names, in the order of their numbers")
+    calibration: list[NamedDigest] | None = Field(description="null where nothing was calibrated")
+    validation: list[LockedPicture]
+
+
+class LockedStep(Document):
+    """One step: what it ran, on what, and the digests of what it put out (null where measured)."""
+
+    name: str
+    stage: str
+    function: str = Field(pattern=r"^[\w.]+:\w+$")
+    version: int = Field(ge=1)
+    params: dict[str, Any]
+    inputs: dict[str, str] = Field(description="argument to a source ('weights') or an output ('step:path')")
+    tools: list[str]
+    isa: bool = Field(description="whether the output depends on the instruction-set class")
+    measured: bool
+    key: Sha256 | None
+    output: Sha256 | None
+    files: dict[str, File]
+
+
+class LockedResult(Document):
+    """Which output of which step ships."""
+
+    artifact: str = Field(description="'step:path'")
+    spec: str = Field(description="'step:path'")
+    format: str
+    precision: str
+
+
+class Lock(Document):
+    """The whole lock. `recipe` is kept as plain data: reading a lock does not depend on today's recipe schema."""
+
+    schema_version: Literal[1] = Field(alias="schema")
+    recipe: dict[str, Any]
+    weights: NamedDigest
+    data: LockedData
+    tools: dict[str, str] = Field(description="distribution to version, edgecompile itself included")
+    isa_class: str
+    result: LockedResult
+    steps: list[LockedStep]
+
+    def to_bytes(self) -> bytes:
+        """Returns the bytes that stand in the bundle: equal locks have equal bytes."""
+        return write_yaml(self.model_dump(mode="json", by_alias=True))
+
+
+def write_yaml(document: dict[str, Any]) -> bytes:
+    """Returns `document` as YAML in the one style a lock has: sections in the order given, keys below them sorted,
+    small collections on one line, no anchors, UTF-8."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        """The pure Python emitter, which writes the same bytes wherever it is installed; without anchors."""
+
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+        def represent_str(self, data: str) -> yaml.ScalarNode:
+            # Other quotes would break a line at U+0085 and its like, which is then read back as a space.
+            return self.represent_scalar(STRING, data, style=None if data.isprintable() else '"')
+
+    Dumper.add_representer(str, Dumper.represent_str)
+
+    def section(key: str, value: Any) -> str:
+        # None: collections of scalars on one line. At the top level that would put `schema: 1` into braces.
+        flow = None if isinstance(value, (dict, list)) else False
+        style = {"sort_keys": True, "default_flow_style": flow, "width": 1 << 30, "allow_unicode": True}
+        return yaml.dump({key: value}, Dumper=Dumper, **style)
+
+    sections = [section(key, value) for key, value in document.items()]
+    return (HEADER + "".join(sections)).encode("utf-8")
+
+
+def read_lock(source: Path | str | bytes) -> Lock:
+    """Reads a lock from a file, or from bytes (a bundle's member), strictly.
+
+    Raises:
+        RecipeError: it cannot be read, is not YAML, holds a key twice or one that schema 1 does not know, uses an
+            anchor, or a value is not of its kind. One problem for each thing that is wrong.
+    """
+    where = "recipe.lock.yaml" if isinstance(source, bytes) else str(source)
+    content = source if isinstance(source, bytes) else _read(Path(source))
+    if len(content) > LARGEST:
+        raise RecipeError(f"larger than {LARGEST >> 20} MiB, which no lock is", where=where)
+    document = _parse(content, where)
+    schema = document.get("schema")
+    if schema != SCHEMA:
+        fix = "read it with the edgecompile that wrote it" if isinstance(schema, int) else "is it a recipe.lock.yaml?"
+        raise RecipeError(f"schema {schema!r} where this version reads schema {SCHEMA}", where=where, fix=fix)
+    return lock_from(document, where)
+
+
+def lock_from(document: dict[str, Any], where: str = "recipe.lock.yaml") -> Lock:
+    """Returns the typed lock of a plain document, as a step receives it among its parameters.
+
+    Raises:
+        RecipeError: with one problem for each thing that is wrong.
+    """
+    try:
+        return Lock.model_validate_json(canonical_json(document))
+    except ValidationError as error:
+        raise RecipeError(problems_of(error, where)) from error
+    except StepError as error:
+        raise RecipeError(str(error), where=where) from error
+
+
+def lock_schema() -> dict[str, Any]:
+    """Returns the JSON schema of recipe.lock.yaml (draft 2020-12)."""
+    return Lock.model_json_schema(by_alias=True)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(LARGEST + 1)
+    except OSError as error:
+        raise RecipeError(f"cannot be read: {error.strerror or error}", where=str(path)) from error
+
+
+def _parse(content: bytes, where: str) -> dict[str, Any]:
+    """Returns the mapping that `content` holds; what could be a trick is refused before anything is built from it."""
+    import yaml
+
+    base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    class Loader(base):
+        """Safe, and as strict as a file that a program wrote deserves: each key is a string and stands once."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if key.tag != "tag:yaml.org,2002:str" or key.value in seen:
+                    fault = "stands twice" if key.value in seen else "is not a plain name"
+                    raise yaml.constructor.ConstructorError(None, None, f"key '{key.value}' {fault}", key.start_mark)
+                seen.add(key.value)
+            return super().construct_mapping(node, deep)
+
+    try:
+        _refuse_tricks(yaml.parse(content, Loader=base), where)
+        document = yaml.load(content, Loader=Loader)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are not UTF-8, dates that are none
+        mark = getattr(error, "problem_mark", None)
+        message = getattr(error, "problem", None) or "not UTF-8 text"
+        raise RecipeError(
+            f"not the YAML of a lock: {message}", where=f"{where}:{mark.line + 1}" if mark else where
+        ) from error
+    if not isinstance(document, dict):
+        raise RecipeError("not a lock: it holds no mapping", where=where)
+    return document
+
+
+def _refuse_tricks(events: Iterator[Any], where: str) -> None:
+    """Refuses anchors (which can unfold without bound) and nesting deeper than any lock's, from the event stream."""
+    depth = 0
+    for event in events:
+        name = type(event).__name__
+        depth += name.endswith("StartEvent") - name.endswith("EndEvent")
+        line = f"{where}:{event.start_mark.line + 1}"
+        if getattr(event, "anchor", None):
+            raise RecipeError("anchors and aliases have no place in a lock", where=line)
+        if depth > DEEPEST:
+            raise RecipeError(f"nested deeper than {DEEPEST} levels", where=line)

@@ -1,0 +1,198 @@
+"""The manifest of a bundle, schema 1: what the bundle is, what it holds, and the figures it was published with.
+
+Typed here for the side that writes it. The device reads the same document as plain JSON, with the standard library
+(`edgecompile.runtime.archive`). Nothing in it depends on time, host, path or a measured latency: those stand in the run
+directory, so that equal inputs give an equal bundle.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from edgecompile.bundle.canonical import canonical_json
+from edgecompile.errors import BundleError, Problem
+from edgecompile.runtime.archive import MEMBER_NAME
+
+
+def _member(name: str) -> str:
+    if not MEMBER_NAME.fullmatch(name):
+        raise ValueError("must be a relative name of letters, digits and ._+-/ without '..'")
+    return name
+
+
+MemberName = Annotated[str, AfterValidator(_member)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Document(BaseModel):
+    """Base of the models below: frozen, unknown keys refused, no value converted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+
+class File(Document):
+    """One file, by content."""
+
+    sha256: Sha256
+    size: int = Field(ge=0, description="bytes")
+
+
+class NamedDigest(Document):
+    """A file from outside, by its base name and its content. Never a path."""
+
+    name: str
+    sha256: Sha256
+
+
+class TargetFacts(Document):
+    """The device the artifact is for, and how the runtime opens it there."""
+
+    device: str
+    kind: str = Field(description="file of edgecompile/targets that made the artifact")
+    arch: str
+    isa: list[str] = Field(description="instruction-set features the device is expected to have")
+    backend: str = Field(description="file of edgecompile/runtime/backends that runs the artifact")
+    runtime: tuple[str, str] = Field(description="distribution the device needs, and its version range")
+    options: dict[str, Any] = Field(description="what the backend is opened with")
+    threads: int = Field(ge=1)
+    status: str = Field(description="how far the target was proven: built here, built on device, emulated, untested")
+    finalize: bool = Field(default=False, description="whether something must be finished on the device")
+
+
+class Weights(Document):
+    """The checkpoint or ONNX file that the build began with, and what it detects."""
+
+    weights: NamedDigest
+    task: Literal["detect"]
+    imgsz: tuple[int, int] = Field(description="height and width of the network's input, pixels")
+    names: list[str] = Field(description="class names, in the order of their numbers")
+
+
+class ClassFigures(Document):
+    """Average precision of one class; null where the validation pictures hold none of it."""
+
+    map50_95: float | None
+    map50: float | None
+    objects: int = Field(ge=0)
+
+
+class Accuracy(Document):
+    """Mean average precision on the validation pictures, 0 to 1."""
+
+    map50_95: float
+    map50: float
+    per_class: dict[str, ClassFigures]
+
+
+class Distance(Document):
+    """Raw outputs of the artifact against those of the float reference, on the same pictures."""
+
+    max: float = Field(description="largest absolute difference")
+    cosine: float | None = Field(description="cosine similarity")
+    sqnr_db: float | None = Field(description="signal to quantization noise, decibels; null where equal")
+
+
+class Figures(Accuracy):
+    """What was found about the artifact that equal inputs find again."""
+
+    pictures: int = Field(ge=1, description="validation pictures")
+    objects: int = Field(ge=0, description="labelled objects on them")
+    reference: Accuracy = Field(description="the float model, same pictures, same runtime code")
+    map_drop: float = Field(description="map50_95 of the reference minus that of the artifact")
+    distance: Distance
+    size_bytes: int = Field(ge=0, description="size of the artifact's files")
+
+
+class Gate(Document):
+    """One condition of the recipe and what it was judged on."""
+
+    gate: str
+    limit: float
+    figure: float | None = Field(description="null where measured: the figure stands in the run directory's report")
+    met: bool
+    measured: bool = Field(description="whether the figure is a measurement of one machine")
+
+
+class Tolerance(Document):
+    """How far another machine's outputs may be from the golden ones."""
+
+    max_abs: float = Field(ge=0)
+    min_cosine: float
+
+
+class Golden(Document):
+    """A letterboxed picture, the artifact's outputs on it, and the detections they decode to."""
+
+    input: MemberName
+    outputs: list[MemberName]
+    detections: MemberName
+    tolerance: Tolerance
+
+
+class StepDigest(Document):
+    """A step that the artifact or its figures came from. Measured steps are not listed: they differ every time."""
+
+    name: str
+    stage: str
+    key: Sha256
+    output: Sha256
+
+
+class Manifest(Document):
+    """manifest.json, schema 1. In the bundle it is RFC 8785 JSON and a newline."""
+
+    schema_version: Literal[1] = Field(alias="schema")
+    format: Literal["edgecompile-bundle"]
+    name: str = Field(min_length=1)
+    description: str
+    created_by: str
+    target: TargetFacts
+    precision: Literal["fp32", "fp16", "int8"]
+    model: Weights
+    files: dict[MemberName, File] = Field(description="every member of the zip but this one")
+    tools: dict[str, str] = Field(description="distributions that made the artifact, and their versions")
+    isa_class: str = Field(description="instruction-set class of the machine that made it: equal class, equal bytes")
+    figures: Figures
+    gates: list[Gate]
+    golden: Golden
+    steps: list[StepDigest]
+
+    def to_bytes(self) -> bytes:
+        """Returns the canonical bytes that stand in the bundle."""
+        return canonical_json(self.model_dump(mode="json", by_alias=True))
+
+
+def read_manifest(content: bytes) -> Manifest:
+    """Parses and checks the bytes of a manifest.json.
+
+    Raises:
+        BundleError: with one problem for each thing that is wrong.
+    """
+    try:
+        return Manifest.model_validate_json(content)
+    except ValidationError as error:
+        raise BundleError(problems_of(error, "manifest.json")) from error
+
+
+def complete_manifest(draft: dict[str, Any], files: dict[str, dict[str, Any]]) -> Manifest:
+    """Returns the manifest that `draft` (all of it but `files`) and the digests of the members make.
+
+    Raises:
+        BundleError: when the draft does not have the form above.
+    """
+    return read_manifest(canonical_json({**draft, "files": files}))
+
+
+def manifest_schema() -> dict[str, Any]:
+    """Returns the JSON schema of manifest.json (draft 2020-12), with a sentence on what is not obvious."""
+    return Manifest.model_json_schema(by_alias=True)
+
+
+def problems_of(error: ValidationError, where: str) -> list[Problem]:
+    """Returns pydantic's complaints as problems of this program: `where:key.key`, and what was expected."""
+    return [
+        Problem(detail["msg"], ":".join(filter(None, (where, ".".join(str(part) for part in detail["loc"])))))
+        for detail in error.errors(include_url=False)
+    ]

@@ -1,0 +1,89 @@
+"""Step: packs the artifact, its documents and its golden vectors into one sealed zip, and reads it back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from edgecompile.bundle.assemble import NOT_ARTIFACT, bundle_name
+from edgecompile.bundle.canonical import canonical_json
+from edgecompile.bundle.lock import lock_from
+from edgecompile.bundle.writer import write_bundle
+from edgecompile.errors import StepError
+from edgecompile.runtime.archive import Archive
+
+
+def package(
+    out: Path,
+    *,
+    artifact: Path,
+    spec: Path,
+    golden: Path,
+    manifest: dict[str, Any],
+    lock: dict[str, Any],
+    report: dict[str, Any],
+) -> dict[str, Any]:
+    """Writes `<name>.bundle.zip`.
+
+    Args:
+        artifact: the file or the folder that ships.
+        spec: its spec.json.
+        golden: folder of `input.png`, `output_<i>.npy` and `detections.json`.
+        manifest: without `files`.
+        lock: everything the build resolved.
+        report: what equal inputs find again; nothing measured.
+
+    Returns:
+        bundle (file name), sha256 (of the whole file), size_bytes.
+
+    Raises:
+        StepError: a file that the bundle needs is missing, or the disk refuses.
+        BundleError: the manifest does not have its form, or the bundle cannot be read back.
+    """
+    from edgecompile.report.html import render_html
+
+    detections = json.loads((golden / "detections.json").read_text(encoding="utf-8"))
+    page = render_html(report, picture=(golden / "input.png").read_bytes(), detections=detections)
+    members: dict[str, bytes | Path] = {
+        **artifact_members(artifact),
+        **golden_members(golden, manifest),
+        "spec.json": spec,
+        "recipe.lock.yaml": lock_from(lock).to_bytes(),
+        "report.json": canonical_json(report),
+        "report.html": page.encode("utf-8"),
+    }
+    bundle = out / bundle_name(manifest["name"])
+    digest = write_bundle(bundle, members, manifest)
+    with Archive(bundle) as written:  # what the device will do first
+        written.check_members()
+    return {"bundle": bundle.name, "sha256": digest, "size_bytes": bundle.stat().st_size}
+
+
+def artifact_members(artifact: Path) -> dict[str, Path]:
+    """Returns name in the bundle to file, for an artifact that is one file or a folder of files.
+
+    Raises:
+        StepError: when there is no such file, or none in the folder.
+    """
+    if artifact.is_file():
+        return {f"artifact/{artifact.name}": artifact}
+    inside = {path.relative_to(artifact).as_posix(): path for path in artifact.rglob("*") if path.is_file()}
+    members = {f"artifact/{name}": path for name, path in inside.items() if name not in NOT_ARTIFACT}
+    if not members:
+        raise StepError(f"there is no artifact at '{artifact.name}'")
+    return members
+
+
+def golden_members(golden: Path, manifest: dict[str, Any]) -> dict[str, Path]:
+    """Returns name in the bundle to file, for the golden vectors that the manifest names.
+
+    Raises:
+        StepError: when one of them is missing.
+    """
+    named = manifest["golden"]
+    members = {name: golden / Path(name).name for name in (named["input"], *named["outputs"], named["detections"])}
+    for name, path in members.items():
+        if not path.is_file():
+            raise StepError(f"the golden vectors lack '{name}'")
+    return members

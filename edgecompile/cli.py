@@ -1,0 +1,198 @@
+"""The program on one screen: verb → compose → plan → execute → print. Each verb imports what it needs, and only then.
+
+Exit codes: 0 done, 2 recipe or command line, 3 plan, 4 missing tool, 5 step failed, 6 gate unmet, 7 bundle invalid,
+130 interrupted. What a person is told goes to stderr, one line for each problem; results go to stdout.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgecompile.errors import EdgecompileError, MissingToolError, RecipeError, nearest
+
+if TYPE_CHECKING:
+    from edgecompile.recipe.arguments import Options
+    from edgecompile.recipe.schema import Recipe
+
+VERBS = {
+    "build": "compose, plan, run, publish; the bundle's path is the last line of stdout",
+    "plan": "the staged graph: each step, its stage, hit or miss and why; runs nothing",
+    "predict": "run a bundle on pictures",
+    "verify": "check a bundle: digests, golden vectors, the runtime it needs",
+    "bench": "measure a bundle on this machine",
+    "inspect": "say what a bundle holds",
+    "doctor": "say which packages a recipe needs and which are missing",
+    "list": "list recipes, passes, targets or data",
+    "cache": "ls, verify or gc the store of results",
+    "schema": "write the JSON schema of a recipe, for editors",
+    "fetch": "download a published checkpoint or data set by name",
+}
+
+
+HELP = """\
+usage: edgecompile VERB [arguments]
+
+{verbs}
+
+  edgecompile VERB --help        what a verb takes
+  edgecompile --version
+  eval "$(edgecompile -sc install=bash)"    completion of verbs, recipes, groups and keys (zsh: the same; fish: =fish)
+
+With no recipe, `build` and `plan` take the quickstart, which needs neither network nor files of yours.
+Exit codes: 2 recipe or command line, 3 plan, 4 missing tool, 5 step failed, 6 gate unmet, 7 bundle invalid."""
+
+COMPILE_HELP = """\
+usage: edgecompile {verb} [RECIPE.yaml | recipe=NAME] [key=value ...] [flags]
+
+{about}
+
+  RECIPE.yaml            a recipe of yours; it may extend a shipped one: `defaults: [x86-cpu_openvino_int8]`
+  recipe=NAME            a shipped recipe, or one in ./recipes; see `edgecompile list recipes`
+  target=NAME            another target, model, data, gates: any config group; see `edgecompile list targets`
+  key=value              any key of the recipe: model.weights=my.pt passes.simplify=null gates.map_drop=0.01
+  -m, --multirun         build each combination: -m recipe=a,b   -m 'recipe=glob(x86*)'   -m model.imgsz=320,640
+{flags}
+  --quiet                no progress
+  --debug                tracebacks
+
+Hydra's flags stand anywhere on the line:
+  --cfg job [--resolve]  print the composed recipe
+  --info [defaults-tree] how it was composed
+  --config-dir DIR       further config groups
+  --hydra-help           all of Hydra's"""
+
+FLAGS = {
+    "build": "  --jobs N               at most N steps side by side",
+    "plan": "  --json                 the plan as JSON\n  --mermaid              the graph as a Mermaid drawing",
+}
+COMPILER = ("hydra", "omegaconf", "antlr4", "pydantic", "yaml", "rich", "filelock", "rfc8785", "psutil", "jinja2")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command line and returns its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except EdgecompileError as error:
+        return _tell([str(problem) for problem in error.problems], error.exit_code, "--debug" in words)
+    except KeyboardInterrupt:
+        return _tell(["interrupted"], 130, debug=False)
+    except BrokenPipeError:  # the reader of stdout went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        if isinstance(error, OSError) and error.strerror:
+            return _tell([f"{error.strerror}: {error.filename}"], 5, "--debug" in words)
+        fix = "run it again with --debug for the traceback, and please report it"
+        return _tell([f"unexpected {type(error).__name__}: {error}; {fix}"], 1, "--debug" in words)
+
+
+def _run(words: list[str]) -> int:
+    verb, rest = _verb(words)
+    if verb in ("build", "plan"):
+        return _compile(verb, rest)
+    if verb in ("predict", "verify", "bench", "inspect"):
+        from edgecompile.runtime import commands
+
+        return commands.main(verb, rest)
+    if verb == "cache":
+        with _compiler():
+            from edgecompile.execute import commands as store
+
+            return store.main([word for word in rest if word != "--debug"])
+    if verb == "doctor":
+        from edgecompile import doctor
+
+        return doctor.main([word for word in rest if word != "--debug"])
+    if verb in VERBS:
+        with _compiler():
+            from edgecompile.recipe import commands as recipes
+
+            return recipes.main(verb, [word for word in rest if word != "--debug"])
+    return _without_verb(rest)
+
+
+def _verb(words: list[str]) -> tuple[str, list[str]]:
+    """Returns the verb, which flags may stand before, and the other words; "" where there is none.
+
+    Raises:
+        RecipeError: for a first word that is no verb.
+    """
+    for index, word in enumerate(words):
+        if word in VERBS:
+            return word, words[:index] + words[index + 1 :]
+        if not word.startswith("-"):
+            raise RecipeError(f"unknown verb '{word}'", where="command line", fix=nearest(word, VERBS))
+        if word in ("-sc", "--shell-completion"):
+            break
+    return "", words
+
+
+def _without_verb(words: list[str]) -> int:
+    """Answers --version, --help and the shell that completes a line."""
+    if "--version" in words:
+        from edgecompile import __version__
+
+        print(f"edgecompile {__version__}")
+        return 0
+    if "-sc" in words or "--shell-completion" in words:
+        with _compiler():
+            from edgecompile.recipe import completion
+
+            return completion.main(words[1:], VERBS)
+    strange = [word for word in words if word not in ("-h", "--help", "--debug")]
+    if strange:
+        raise RecipeError(f"'{strange[0]}' without a verb", where="command line", fix="see `edgecompile --help`")
+    print(HELP.format(verbs="\n".join(f"  {verb:8} {about}" for verb, about in VERBS.items())))
+    return 0
+
+
+def _compile(verb: str, words: list[str]) -> int:
+    """Runs `build` or `plan`, which are Hydra applications."""
+    if "--help" in words or "-h" in words:
+        print(COMPILE_HELP.format(verb=verb, about=VERBS[verb].capitalize(), flags=FLAGS[verb]))
+        return 0
+    with _compiler():
+        from edgecompile.recipe import application
+    return application.main(verb, words, build if verb == "build" else plan, writes=verb == "build")
+
+
+def build(recipe: Recipe, run_dir: Path, options: Options) -> Path:
+    """Builds one recipe and prints the bundle's path."""
+    from edgecompile.build import run_build
+
+    bundle = run_build(recipe, run_dir=run_dir, jobs=options.jobs, quiet=options.quiet)
+    print(bundle, flush=True)
+    return bundle
+
+
+def plan(recipe: Recipe, run_dir: Path, options: Options) -> None:
+    """Prints the plan of one recipe."""
+    from edgecompile.build import show_plan
+
+    show_plan(recipe, as_json=options.json, mermaid=options.mermaid)
+
+
+@contextmanager
+def _compiler() -> Iterator[None]:
+    """Names the extra to install where a package of the compiler is missing: a device has none of them."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in COMPILER:
+            raise
+        raise MissingToolError(f"'{error.name}' is not installed", fix="pip install 'edgecompile[compiler]'") from error
+
+
+def _tell(problems: Sequence[str], exit_code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    for problem in problems:
+        print(f"edgecompile: {' '.join(problem.split())}", file=sys.stderr)
+    return exit_code

@@ -1,0 +1,1 @@
+"""What an artifact is worth: accuracy, distance, latency, memory, power, and the gates on them. Step functions."""

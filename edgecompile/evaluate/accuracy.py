@@ -1,0 +1,138 @@
+"""Step: the accuracy of an artifact on labelled pictures, measured through the runtime that ships.
+
+Pictures are read, prepared, run and decoded exactly as on the device, and judged with the settings of Ultralytics' own
+validation: every class above a low threshold, overlaps judged on boxes that are not cut at the border of the picture.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgecompile.evaluate import metric
+from edgecompile.evaluate.labels import Labels, read_labels
+from edgecompile.runtime import Detections, open_artifact
+from edgecompile.runtime.pictures import read_picture
+
+RAW_PICTURES = 8
+"""Of how many pictures the raw outputs are kept, for the distance to the reference."""
+
+KEPT_DETECTIONS = 100
+"""How many detections a picture keeps in detections.json: the best ones. All count towards the figures."""
+
+DEFAULT_MAX_DET = 300
+
+
+def evaluate(
+    out: Path,
+    *,
+    artifact: Path,
+    spec: Path,
+    pictures: list[Path],
+    labels: list[Path],
+    backend: str,
+    options: dict[str, Any],
+    threads: int,
+    conf: float,
+    iou: float,
+    max_det: int,
+) -> dict[str, Any]:
+    """Measures mAP50-95 and mAP50, in all and by class, of `artifact`.
+
+    Writes `detections.json` (a COCO results list that also carries `file_name`) and, of the first pictures,
+    `raw/<picture>_<output>.npy`.
+
+    Args:
+        pictures: in a fixed order, which is also that of `labels`.
+        labels: label files; a file that is missing stands for a picture without objects.
+        backend: file of `edgecompile/runtime/backends/` that runs the artifact, opened with `options`.
+        threads: of the backend. One, for figures that are the same everywhere.
+        conf: lowest score that counts.
+        iou: overlap from which non-maximum suppression drops the lesser box.
+        max_det: most detections of a picture. The default, 300, gives way where a picture shows more objects.
+
+    Returns:
+        map50_95, map50, per_class (name to map50_95, map50 and objects, for classes that occur), pictures, objects,
+        detections (all that counted), size_bytes of the artifact.
+
+    Raises:
+        RecipeError: for an unreadable picture or a malformed label file.
+    """
+    detector = open_artifact(artifact, spec, backend, options, threads)
+    names = unique_names(detector.names)
+    truth = [read_labels(path, len(names)) for path in labels]
+    limit = most_detections(max_det, truth)
+    settings = {"conf": conf, "iou": iou, "max_det": limit, "multi_label": True, "clip": False}
+    (out / "raw").mkdir()
+
+    judged: list[metric.Judged] = []
+    results: list[dict[str, Any]] = []
+    for index, (picture, objects) in enumerate(zip(pictures, truth, strict=True)):
+        image = read_picture(picture)
+        tensor, geometry = detector.preprocess(image)
+        outputs = detector.infer(tensor)
+        if index < RAW_PICTURES:
+            save_raw(out / "raw", index, outputs)
+        found = detector.postprocess(outputs, geometry, **settings)
+        height, width = image.shape[:2]
+        boxes = objects.in_pixels(width, height)
+        judged.append(metric.compare(found.boxes, found.scores, found.classes, boxes, objects.classes))
+        results += coco_results(index, picture.name, found)
+
+    (out / "detections.json").write_text(json.dumps(results, separators=(",", ":")), encoding="utf-8")
+    size = sum(path.stat().st_size for path in [artifact, *artifact.rglob("*")] if path.is_file())
+    return {**figures(judged, names), "size_bytes": size}
+
+
+def figures(judged: list[metric.Judged], names: list[str]) -> dict[str, Any]:
+    """Returns the accuracy figures as facts, rounded to 6 digits: far finer than they mean anything."""
+    classes = metric.per_class(judged)
+    map50_95, map50 = metric.mean(list(classes.values()))
+    return {
+        "map50_95": round(map50_95, 6),
+        "map50": round(map50, 6),
+        "per_class": {
+            names[number]: {"map50_95": round(one.map50_95, 6), "map50": round(one.map50, 6), "objects": one.objects}
+            for number, one in classes.items()
+        },
+        "pictures": len(judged),
+        "objects": sum(one.objects for one in classes.values()),
+        "detections": sum(len(one.scores) for one in judged),
+    }
+
+
+def most_detections(max_det: int, truth: list[Labels]) -> int:
+    """Returns the limit on detections of a picture: a default that cannot hold all objects is raised, as Ultralytics
+    does in `DetectionValidator._check_max_det`; one that a person chose is not."""
+    return max([max_det, *(len(one.classes) for one in truth)]) if max_det == DEFAULT_MAX_DET else max_det
+
+
+def unique_names(names: tuple[str, ...]) -> list[str]:
+    """Returns the class names, each that occurs more than once with its number, so that figures can go by name."""
+    return [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names)]
+
+
+def save_raw(folder: Path, picture: int, outputs: list[np.ndarray]) -> None:
+    """Writes the raw outputs of one picture, as float32."""
+    for number, output in enumerate(outputs):
+        np.save(folder / f"{picture}_{number}.npy", np.ascontiguousarray(output, np.float32))
+
+
+def coco_results(picture: int, file_name: str, found: Detections) -> list[dict[str, Any]]:
+    """Returns the best detections of one picture in COCO's results format: bbox is x, y, width, height in pixels."""
+    results = []
+    for index in np.argsort(-found.scores, kind="stable")[:KEPT_DETECTIONS]:
+        x1, y1, x2, y2 = (float(value) for value in found.boxes[index])
+        results.append(
+            {
+                "image_id": picture,
+                "file_name": file_name,
+                "category_id": int(found.classes[index]),
+                "bbox": [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)],
+                "score": round(float(found.scores[index]), 5),
+            }
+        )
+    return results

@@ -1,0 +1,71 @@
+"""Step: how far the raw outputs of an artifact lie from those of the float model, on the same pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgecompile.runtime.alignment import aligned
+
+SQNR_LIMIT_DB = 200.0
+"""Reported for outputs that are equal, where the ratio has no bound (JSON knows no infinity)."""
+
+
+def compare(out: Path, *, reference: Path, artifact: Path, spec: Path) -> dict[str, Any]:
+    """Compares the raw outputs that two evaluations kept, boxes and scores apart: the worse of the two is the figure.
+
+    Args:
+        reference: folder of `accuracy.evaluate` for the float model.
+        artifact: folder of the same step for the artifact.
+        spec: the artifact's spec.json, which says how its output is laid out.
+
+    Returns:
+        max (largest difference of a box's side, in pixels of the input), cosine and sqnr_db (each the worst of boxes
+        and scores), parts (boxes and scores to max, cosine and sqnr_db, over all pictures), per_picture (cosine and
+        sqnr_db of each).
+    """
+    layout = json.loads(spec.read_text(encoding="utf-8"))
+    pairs = []
+    for path in sorted((reference / "raw").glob("*_0.npy"), key=lambda path: int(path.stem.split("_")[0])):
+        pairs.append(aligned(np.load(path), np.load(artifact / "raw" / path.name), layout))
+    parts = {name: measure(*(_joined(pairs, name, side) for side in (0, 1))) for name in pairs[0]}
+    return {
+        "max": next(iter(parts.values()))["max"],
+        **worst(parts),
+        "parts": parts,
+        "per_picture": [worst({name: measure(*pair) for name, pair in picture.items()}) for picture in pairs],
+    }
+
+
+def measure(reference: np.ndarray, other: np.ndarray) -> dict[str, float]:
+    """Returns three distances of `other` from `reference`, arrays of one shape.
+
+    max: the largest absolute difference. cosine: of the angle between the two as vectors; 1 is equal, and a zero vector
+    has 0 to anything but another. sqnr_db: signal to quantization noise ratio, 10 log10(sum r^2 / sum (r - o)^2), in
+    decibels, at most `SQNR_LIMIT_DB`.
+    """
+    one, two = reference.astype(np.float64).ravel(), other.astype(np.float64).ravel()
+    signal, power, noise = one @ one, two @ two, ((one - two) ** 2).sum()
+    if noise == 0:
+        return {"max": 0.0, "cosine": 1.0, "sqnr_db": SQNR_LIMIT_DB}
+    cosine = (one @ two) / np.sqrt(signal * power) if signal and power else 0.0
+    sqnr = min(10 * np.log10(signal / noise), SQNR_LIMIT_DB) if signal else 0.0
+    return {
+        "max": round(float(np.abs(one - two).max()), 6),
+        "cosine": round(float(cosine), 8),
+        "sqnr_db": round(float(sqnr), 3),
+    }
+
+
+def worst(parts: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Returns the lowest cosine and the lowest SQNR of several parts."""
+    return {name: min(part[name] for part in parts.values()) for name in ("cosine", "sqnr_db")}
+
+
+def _joined(pairs: list[dict[str, tuple[np.ndarray, np.ndarray]]], name: str, side: int) -> np.ndarray:
+    """Returns one part of one side of all pictures, flat."""
+    return np.concatenate([picture[name][side].ravel() for picture in pairs])

@@ -1,0 +1,67 @@
+"""What machine a measurement was taken on: a latency without it means nothing. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+ARCHES = {"amd64": "x86_64", "arm64": "aarch64"}
+"""Names of some systems for the architectures that Linux calls otherwise."""
+
+
+def architecture() -> str:
+    """Returns the processor's architecture under the name that targets use, such as "x86_64" or "aarch64"."""
+    name = platform.machine().lower()
+    return ARCHES.get(name, name)
+
+
+def describe(root: Path = Path("/")) -> dict[str, Any]:
+    """Returns processor, cores, memory, clock policy and system as plain JSON; None for what the machine hides.
+
+    Args:
+        root: where /proc and /sys stand (another folder in tests).
+    """
+    memory = _field(root / "proc/meminfo", "MemTotal")
+    clock = root / "sys/devices/system/cpu/cpu0/cpufreq"
+    mhz = _text(clock / "scaling_max_freq")
+    return {
+        "arch": architecture(),
+        "cpu": _processor(root),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_mb": round(int(memory.split()[0]) * 1024 / 1e6) if memory else None,
+        "governor": _text(clock / "scaling_governor"),
+        "max_mhz": round(int(mhz) / 1000) if mhz else None,
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }
+
+
+def temperature(root: Path = Path("/")) -> float | None:
+    """Returns the temperature of the hottest zone in degrees Celsius, or None where the machine shows none."""
+    readings = [_text(zone) for zone in sorted(root.glob("sys/class/thermal/thermal_zone*/temp"))]
+    return max((int(text) / 1000 for text in readings if text), default=None)
+
+
+def _processor(root: Path) -> str | None:
+    """Returns the processor's name: the kernel's on x86, the board's from the device tree on ARM."""
+    board = _text(root / "proc/device-tree/model")
+    name = _field(root / "proc/cpuinfo", "model name") or (board.rstrip("\0") if board else None)
+    return name or platform.processor() or None
+
+
+def _field(path: Path, key: str) -> str | None:
+    """Returns the first value of `key` in a file of `key: value` lines."""
+    for line in (_text(path) or "").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == key:
+            return value.strip()
+    return None
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None

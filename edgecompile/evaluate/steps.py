@@ -1,0 +1,107 @@
+"""The validation part of every plan. Imports the plan only: the functions named here are imported by their workers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgecompile.plan.graph import Graph, Model
+from edgecompile.plan.step import Output, Stage, Step
+
+REFERENCE_BACKEND = ("onnxruntime", "onnxruntime")
+"""Backend and distribution that run the float reference: one for all devices, which so share its evaluation."""
+
+READERS = ("numpy", "opencv-python-headless")
+"""Distributions that prepare pictures and boxes, and so have a say in every figure."""
+
+
+def add_validation(graph: Graph, artifact: Model, reference: Model) -> dict[str, Output]:
+    """Adds the steps that judge the artifact against the float model on the same pictures.
+
+    Accuracy is evaluated with one thread, so that every machine of one instruction set sums in one order; latency with
+    the threads of the target.
+
+    Returns:
+        the folder of each step's output by the step's name: `reference.evaluate`, `evaluate`, `distance`, `golden` and
+        `measure`.
+    """
+    target = graph.target
+    backend, distribution = target.backend, target.runtime[0]
+    baseline = _evaluate(graph, "reference.evaluate", reference, *REFERENCE_BACKEND, {}, "the float model")
+    evaluated = _evaluate(graph, "evaluate", artifact, backend, distribution, target.options(), "the artifact")
+    distance = Step(
+        name="distance",
+        function="edgecompile.evaluate.distance:compare",
+        stage=Stage.VALIDATION,
+        inputs={"reference": Output(baseline.name), "artifact": Output(evaluated.name), "spec": artifact.spec},
+        tools=("numpy",),
+        isa=True,
+        memory_mb=300,
+        about="distance of the raw outputs from those of the float model",
+    )
+    golden = Step(
+        name="golden",
+        function="edgecompile.evaluate.golden:golden",
+        stage=Stage.VALIDATION,
+        params={"backend": backend, "options": target.options(), "threads": 1},
+        inputs={
+            "artifact": artifact.artifact,
+            "spec": artifact.spec,
+            "pictures": graph.materials.validation,
+            "evaluation": Output(evaluated.name),
+        },
+        tools=(distribution, *READERS),
+        isa=True,
+        about="input and outputs by which a device proves that it runs the artifact as this machine did",
+    )
+    measure = Step(
+        name="measure",
+        function="edgecompile.evaluate.latency:measure",
+        stage=Stage.VALIDATION,
+        params={
+            "backend": backend,
+            "options": target.options(),
+            "threads": target.threads,
+            "arch": target.arch,
+            "predictions": graph.recipe.evaluate.latency_images,
+        },
+        inputs={"artifact": artifact.artifact, "spec": artifact.spec, "pictures": graph.materials.validation},
+        tools=(distribution, *READERS),
+        isa=True,
+        measured=True,
+        about="latency, memory and power on this machine",
+    )
+    for step in (distance, golden, measure):
+        graph.add(step)
+    return {step.name: Output(step.name) for step in (baseline, evaluated, distance, golden, measure)}
+
+
+def _evaluate(
+    graph: Graph, name: str, model: Model, backend: str, distribution: str, options: dict[str, Any], what: str
+) -> Step:
+    """Adds and returns a step that evaluates one model on the validation pictures."""
+    settings = graph.recipe.evaluate
+    return graph.add(
+        Step(
+            name=name,
+            function="edgecompile.evaluate.accuracy:evaluate",
+            stage=Stage.VALIDATION,
+            params={
+                "backend": backend,
+                "options": options,
+                "threads": 1,
+                "conf": settings.conf,
+                "iou": settings.iou,
+                "max_det": settings.max_det,
+            },
+            inputs={
+                "artifact": model.artifact,
+                "spec": model.spec,
+                "pictures": graph.materials.validation,
+                "labels": graph.materials.labels,
+            },
+            tools=(distribution, *READERS),
+            isa=True,
+            memory_mb=800,
+            about=f"accuracy of {what} on the validation pictures",
+        )
+    )

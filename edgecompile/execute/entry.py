@@ -1,0 +1,119 @@
+"""What a step put out: the files of a result, made ready to be kept, and compared with what was kept."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgecompile.errors import StepError, nearest
+from edgecompile.execute.canonical import Damaged, digest_of, hash_file, sync_folder
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The result of a step.
+
+    Attributes:
+        key: of the step.
+        digest: of all its files.
+        files: path within the output to (sha256, size in bytes).
+        facts: what the step's function returned.
+        record: how it was made: step, ingredients of the key, wall seconds, peak memory. Differs from run to run.
+        root: folder that holds the files. Not to be written to.
+        fresh: whether the step ran for this, rather than having been found in the store.
+    """
+
+    key: str
+    digest: str
+    files: Mapping[str, tuple[str, int]]
+    facts: Mapping[str, Any]
+    record: Mapping[str, Any]
+    root: Path
+    fresh: bool = field(default=False, compare=False)
+
+    def path(self, inside: str = "") -> Path:
+        """Returns where a file of the output lies, or a folder of it, or all of it for "".
+
+        Raises:
+            StepError: when the step put out nothing of that name.
+        """
+        self.content(inside)
+        return self.root / inside
+
+    def content(self, inside: str = "") -> str:
+        """Returns the sha256 of a file of the output, or the digest of a folder of it, or of all of it for "".
+
+        Raises:
+            StepError: when the step put out nothing of that name.
+        """
+        if not inside:
+            return self.digest
+        if inside in self.files:
+            return self.files[inside][0]
+        below = {name: list(file) for name, file in self.files.items() if name.startswith(f"{inside}/")}
+        if not below:
+            step = self.record.get("step", "?")
+            raise StepError(f"step '{step}' put out no '{inside}'", fix=nearest(inside, self.files))
+        return digest_of(below)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(size for _, size in self.files.values())
+
+
+def check(root: Path, files: Mapping[str, Any], *, thorough: bool = True) -> None:
+    """Compares the files below `root` with what should be there: path to (sha256, size).
+
+    Raises:
+        FileNotFoundError: when `root` does not exist.
+        Damaged: when a file is missing, of another size, not a plain file, one too many, or (thorough) altered.
+    """
+    found = dict(walk(root))
+    if found.keys() != files.keys():
+        raise Damaged(f"files missing or too many: {sorted(found.keys() ^ files.keys())}")
+    for name, (sha, size) in files.items():
+        entry = found[name]
+        if not entry.is_file(follow_symlinks=False) or entry.stat(follow_symlinks=False).st_size != size:
+            raise Damaged(f"'{name}' is not the file it was")
+        if thorough and hash_file(entry.path)[0] != sha:
+            raise Damaged(f"'{name}' was altered")
+
+
+def settle(folder: Path) -> dict[str, list[Any]]:
+    """Makes a folder ready to be published: on the disk, not to be written. Returns path to [sha256, size].
+
+    Raises:
+        StepError: when it holds anything but plain files and folders.
+    """
+    files: dict[str, list[Any]] = {}
+    folders = {folder}
+    for name, entry in walk(folder):
+        path = Path(entry.path)
+        if not entry.is_file(follow_symlinks=False):
+            raise StepError(f"a step put out '{name}', which is no plain file")
+        if entry.stat(follow_symlinks=False).st_nlink > 1:
+            shutil.copyfile(path, twin := path.with_name(f"{path.name}.{secrets.token_hex(4)}"))
+            os.replace(twin, path)
+        files[name] = list(hash_file(path, sync=True))
+        path.chmod(0o444)
+        folders.add(path.parent)
+    for below in folders:
+        below.chmod(0o755)
+        sync_folder(below)
+    return dict(sorted(files.items()))
+
+
+def walk(root: Path, prefix: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yields path below `root` and directory entry of all that is no folder."""
+    with os.scandir(root) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.is_dir(follow_symlinks=False):
+                yield from walk(Path(entry.path), f"{prefix}{entry.name}/")
+            else:
+                yield f"{prefix}{entry.name}", entry

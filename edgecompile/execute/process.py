@@ -1,0 +1,201 @@
+"""Starts the worker process of a step, waits for what it has to say, and sees to it that nothing of it is left."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgecompile import errors
+from edgecompile.errors import EdgecompileError, Problem, StepError
+from edgecompile.plan.step import Step
+
+PINNED = {
+    "PYTHONHASHSEED": "0",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "TZ": "UTC",
+    "LC_ALL": "C.UTF-8",
+    "YOLO_AUTOINSTALL": "false",
+    "ULTRALYTICS_SAFE_LOAD": "1",
+    "YOLO_OFFLINE": "true",
+    "YOLO_VERBOSE": "false",
+}
+"""What every step finds in its environment."""
+
+SWEPT_AWAY = ("PYTHON", "OMP_", "KMP_", "GOMP_", "MKL_", "OPENBLAS_", "ONEDNN_", "DNNL_", "ATEN_", "OV_", "LC_", "LANG")
+"""Beginnings of variables that a person's shell may hold and that could change a result: no step sees them."""
+
+KEPT = ("PYTHONHOME",)
+"""Those without which the interpreter would not start."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a worker that ended well measured of itself."""
+
+    wall_seconds: float
+    peak_memory_mb: int
+
+
+class Worker:
+    """The process that runs one step. Made by one thread, which then waits; `kill` may be called by any.
+
+    Args:
+        step: the step.
+        inputs: for each argument a path, or a list of paths.
+        place: an empty folder for this worker alone: gets `out`, `scratch` and `log.txt`.
+        cores: numbers of the cores it may use.
+
+    Attributes:
+        unexplained: whether the worker failed with anything but an error made for people: its log says more.
+    """
+
+    def __init__(self, step: Step, inputs: Mapping[str, Any], place: Path, cores: Sequence[int]) -> None:
+        self._step = step
+        self.unexplained = False
+        self.out = place / "out"
+        self.log = place / "log.txt"
+        scratch = place / "scratch"
+        for folder in (self.out, scratch):
+            folder.mkdir()
+        job = {
+            "step": step.name,
+            "function": step.function,
+            "params": step.params,
+            "inputs": {name: _sent(value) for name, value in inputs.items()},
+            "out": str(self.out),
+            "cores": list(cores),
+            "restore": {"PYTHONPATH": os.environ.get("PYTHONPATH")},
+        }
+        self._result, result = os.pipe()
+        try:
+            with open(self.log, "wb") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "edgecompile.execute.worker", str(result)],
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                    cwd=scratch,
+                    env=_environment(scratch),
+                    pass_fds=[result],
+                    start_new_session=True,
+                )
+        except BaseException:
+            os.close(self._result)
+            raise
+        finally:
+            os.close(result)
+        with suppress(BrokenPipeError):  # killed already: `wait` will tell
+            self._process.stdin.write(json.dumps(job, default=_plain).encode() + b"\n")
+            self._process.stdin.flush()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def kill(self) -> None:
+        """Kills the worker and all that it started. Harmless when it has ended."""
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def wait(self) -> Report:
+        """Waits for the end of the step, then for the end of every process it started.
+
+        Raises:
+            EdgecompileError: what the step's function raised, if it raised one of those.
+            StepError: when it raised anything else, or the process was killed.
+        """
+        try:
+            line = self._read_result()
+        finally:
+            self._end()
+        if not line.endswith(b"\n"):
+            raise self._died(self._process.returncode)
+        outcome = json.loads(line)
+        if "error" in outcome:
+            raise self._failed(outcome)
+        return Report(outcome["wall_seconds"], outcome["peak_memory_mb"])
+
+    def _read_result(self) -> bytes:
+        """Reads until the result is whole or the worker has ended (a process it forked may keep the pipe open)."""
+        line, poll = b"", select.poll()
+        poll.register(self._result, select.POLLIN)
+        while not line.endswith(b"\n"):
+            ended = _has_ended(self._process.pid)
+            if poll.poll(0 if ended else 100):
+                chunk = os.read(self._result, 65536)
+                line += chunk
+                if not chunk:
+                    break
+            elif ended:
+                break
+        return line
+
+    def _end(self) -> None:
+        """Lets the worker go, kills what it left behind, and reaps it."""
+        deadline = time.monotonic() + 5
+        while not _has_ended(self._process.pid) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        # The worker is not reaped yet, so its number, which is its group's, cannot be anybody else's.
+        self.kill()
+        self._process.wait()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        os.close(self._result)
+
+    def _died(self, code: int) -> StepError:
+        """Returns the error for a worker that ended without a word."""
+        self.unexplained = True
+        if code >= 0:
+            return StepError(f"step '{self._step.name}' ended its process with exit code {code}")
+        name = signal.Signals(-code).name if -code in iter(signal.Signals) else "unknown"
+        guess = ": out of memory?" if -code == signal.SIGKILL else ""
+        return StepError(f"step '{self._step.name}' was killed by signal {-code} ({name}){guess}")
+
+    def _failed(self, outcome: Mapping[str, Any]) -> EdgecompileError:
+        """Returns the error for a function that raised."""
+        if outcome["error"]:
+            kind = getattr(errors, outcome["error"], StepError)
+            return kind([Problem(*problem) for problem in outcome["problems"]])
+        if outcome["errno"] in (errno.ENOSPC, errno.EDQUOT):
+            return StepError(f"step '{self._step.name}' failed: no space left on the disk of {self.out.parent}")
+        self.unexplained = True
+        return StepError(f"step '{self._step.name}' failed: {outcome['reason']}")
+
+
+def _environment(scratch: Path) -> dict[str, str]:
+    """Returns the environment of a worker: the person's, less what could change results, plus what is pinned."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(SWEPT_AWAY) or name in KEPT}
+    # Absolute, because the worker starts in another folder than this process did.
+    path = os.pathsep.join(os.path.abspath(folder) for folder in sys.path if os.path.exists(folder or "."))
+    return {**kept, **PINNED, "PYTHONPATH": path, "TMPDIR": str(scratch), "YOLO_CONFIG_DIR": str(scratch)}
+
+
+def _has_ended(pid: int) -> bool:
+    """Returns whether a child has ended, without reaping it."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+
+
+def _sent(value: Path | list[Path]) -> tuple[bool, Any]:
+    return (True, [str(path) for path in value]) if isinstance(value, list) else (False, str(value))
+
+
+def _plain(value: Any) -> Any:
+    """Makes the read-only mappings of a frozen step acceptable to `json`."""
+    return dict(value)

@@ -1,0 +1,151 @@
+"""What a person sees while a plan runs: on a terminal a table that moves, elsewhere a line for each step that ended."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, TextIO
+
+from edgecompile.plan.step import Step
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from edgecompile.plan.graph import Plan
+
+
+class State(str, Enum):
+    """Where a step is."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    REUSED = "reused"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a step.
+
+    Attributes:
+        step: which.
+        state: where it is now.
+        wall_seconds: how long it ran, once it is known; for a reused result, how long it took back then.
+        peak_memory_mb: likewise.
+        detail: for a person: whom it waits for, why it failed.
+    """
+
+    step: Step
+    state: State
+    wall_seconds: float | None = None
+    peak_memory_mb: int | None = None
+    detail: str = ""
+
+
+Listener = Callable[[Event], None]
+
+
+@contextmanager
+def shown(plan: Plan, *, quiet: bool = False, stream: TextIO | None = None) -> Iterator[Listener]:
+    """Shows the progress of a plan while the body runs; yields what `execute` takes as `progress`.
+
+    Args:
+        plan: what runs.
+        quiet: whether to show nothing at all.
+        stream: where to; None for standard error.
+    """
+    stream = stream or sys.stderr
+    if quiet:
+        yield lambda event: None
+    elif stream.isatty():
+        with _table(plan, stream) as listener:
+            yield listener
+    else:
+        yield _lines(plan, stream)
+
+
+def _lines(plan: Plan, stream: TextIO) -> Listener:
+    total, ended, lock = len(plan.steps), 0, threading.Lock()
+
+    def listen(event: Event) -> None:
+        nonlocal ended
+        if event.state in (State.RUNNING, State.CANCELLED):
+            return
+        with lock:
+            ended += event.state is not State.WAITING
+            figures = ", ".join(part for part in (_seconds(event), _memory(event)) if part)
+            text = event.detail or f"{event.state.value} ({figures})"
+            print(f"[{ended}/{total}] {event.step.name}: {text}", file=stream, flush=True)
+
+    return listen
+
+
+@contextmanager
+def _table(plan: Plan, stream: TextIO) -> Iterator[Listener]:
+    from rich.console import Console
+    from rich.live import Live
+
+    rows = _Rows(plan)
+    with Live(get_renderable=rows.render, console=Console(file=stream), refresh_per_second=4):
+        yield rows.listen
+
+
+MARKS = {
+    State.WAITING: "[yellow]waits[/]",
+    State.RUNNING: "[cyan]runs[/]",
+    State.REUSED: "[dim]reused[/]",
+    State.DONE: "[green]done[/]",
+    State.FAILED: "[red]failed[/]",
+    State.CANCELLED: "[dim]cancelled[/]",
+}
+
+
+class _Rows:
+    """The table: one row for each step, drawn anew four times a second."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._events: dict[str, Event | None] = dict.fromkeys(step.name for step in plan.steps)
+        self._stages = {step.name: step.stage.value for step in plan.steps}
+        self._began: dict[str, float] = {}
+
+    def listen(self, event: Event) -> None:
+        self._events[event.step.name] = event
+        if event.state is State.RUNNING:
+            self._began[event.step.name] = time.monotonic()
+
+    def render(self) -> Table:
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table("step", "stage", "state", box=None, pad_edge=False, header_style="dim")
+        table.add_column("time", justify="right")
+        table.add_column("peak memory", justify="right")
+        for name, event in self._events.items():
+            state = MARKS[event.state] if event else "[dim]–[/]"  # noqa: RUF001 - a dash, as a table has it
+            if event and event.detail and event.state is State.WAITING:
+                state = f"{state} [dim]{escape(event.detail)}[/]"
+            table.add_row(escape(name), self._stages[name], state, self._time(name, event), _memory(event))
+        return table
+
+    def _time(self, name: str, event: Event | None) -> str:
+        if event and event.state is State.RUNNING:
+            return f"{time.monotonic() - self._began[name]:.0f} s"
+        return _seconds(event)
+
+
+def _seconds(event: Event | None) -> str:
+    if event is None or event.wall_seconds is None:
+        return ""
+    saved = "saved " if event.state is State.REUSED else ""
+    return f"{saved}{event.wall_seconds:.1f} s"
+
+
+def _memory(event: Event | None) -> str:
+    return f"{event.peak_memory_mb} MB" if event and event.peak_memory_mb is not None else ""

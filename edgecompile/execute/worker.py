@@ -1,0 +1,145 @@
+"""The process in which one step runs: `python -m edgecompile.execute.worker RESULT_DESCRIPTOR`.
+
+The job comes as one line of JSON on standard input, the result goes as one line to a descriptor. A process of its own,
+with a pinned environment, is what makes a step's result depend on its inputs alone: counters that libraries keep per
+process start anew, and sums are always taken in the order that one thread takes them in.
+
+Standard input stays open as long as the process that started this one lives. A guard, forked before anything heavy is
+imported, kills this whole process group once it closes: so nothing survives its starter, not even when that one was
+killed with a signal that nobody can catch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from edgecompile import errors
+from edgecompile.errors import EdgecompileError, StepError
+from edgecompile.execute.canonical import canonical_json
+from edgecompile.plan.step import FACTS
+
+
+def main() -> None:
+    """Runs one job and ends the process without the teardown of libraries, which takes time and may crash."""
+    began = time.perf_counter()
+    result = int(sys.argv[1])
+    os.set_inheritable(result, False)
+    job = json.loads(_read_line(0))
+    guard = _start_guard(result)
+    _settle_in(job)
+    try:
+        outcome = _run(job)
+    except EdgecompileError as error:
+        outcome = {"error": _kind(error), "problems": [[p.message, p.where, p.fix] for p in error.problems]}
+    except BaseException as error:  # a step function is anybody's code: whatever it raises becomes one line and a log
+        with contextlib.suppress(OSError):  # the disk may be what is wrong
+            traceback.print_exc()
+        outcome = {"error": "", "reason": _one_line(error), "errno": getattr(error, "errno", None)}
+    outcome |= {"wall_seconds": round(time.perf_counter() - began, 3), "peak_memory_mb": _peak_memory_mb()}
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os.kill(guard, signal.SIGKILL)
+    os.waitpid(guard, 0)
+    os.write(result, json.dumps(outcome).encode() + b"\n")
+    os._exit(0)
+
+
+def _run(job: dict[str, Any]) -> dict[str, Any]:
+    """Calls the step's function and writes its facts."""
+    module, _, name = job["function"].partition(":")
+    try:
+        function = getattr(import_module(module), name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        if getattr(error, "name", None) not in (module, name):
+            raise  # the module is there, what it imports is not
+        raise StepError(f"step '{job['step']}' names a function that does not exist: {job['function']}") from error
+    inputs = {
+        argument: [Path(path) for path in paths] if many else Path(paths)
+        for argument, (many, paths) in job["inputs"].items()
+    }
+    out = Path(job["out"])
+    facts = function(out, **inputs, **job["params"])
+    try:
+        (out / FACTS).write_bytes(canonical_json(facts or {}))
+    except (TypeError, ValueError) as error:
+        raise StepError(f"the facts of step '{job['step']}' are not plain JSON: {error}") from error
+    return {}
+
+
+def _settle_in(job: dict[str, Any]) -> None:
+    """Makes this process what the contract with step functions says. The environment was set by its starter."""
+    for name, value in job["restore"].items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+    if sys.path and sys.path[0] in ("", os.getcwd()):
+        del sys.path[0]  # the scratch folder, put there by `-m`: what a step writes must never be imported
+    os.umask(0o022)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, job["cores"])
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash of a native library must not fill the disk
+
+
+def _start_guard(result: int) -> int:
+    """Forks the guard, gives it standard input, and returns its process number."""
+    guard = os.fork()
+    if guard == 0:
+        os.close(result)
+        while os.read(0, 1):
+            pass
+        os.killpg(0, signal.SIGKILL)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return guard
+
+
+def _read_line(descriptor: int) -> bytes:
+    """Reads a line byte by byte, so as to leave what follows it to the guard."""
+    line = bytearray()
+    while (byte := os.read(descriptor, 1)) not in (b"", b"\n"):
+        line += byte
+    return bytes(line)
+
+
+def _kind(error: EdgecompileError) -> str:
+    """Returns the name of the nearest class of an error that the starter knows too."""
+    return next(one.__name__ for one in type(error).__mro__ if getattr(errors, one.__name__, None) is one)
+
+
+def _one_line(error: BaseException) -> str:
+    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+
+
+def _peak_memory_mb() -> int:
+    """Returns the largest resident memory of this process or of one of its children, in MB.
+
+    From /proc where there is one: Linux carries `ru_maxrss` over from the process that forked, however large that was.
+    """
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
+    with contextlib.suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        own = int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
+    return max(own, children) >> 20
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""`spec.json`: the pre- and post-processing of a detection model as data, which the runtime follows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+
+
+def detection_spec(
+    *,
+    names: Sequence[str],
+    stride: int,
+    size: Sequence[int],
+    input_name: str,
+    input_shape: Sequence[int],
+    output_name: str,
+    output_shape: Sequence[int],
+    decode: str,
+) -> dict[str, Any]:
+    """Returns the spec of a model that takes float32 RGB pictures of shape (n, 3, h, w), scaled to 0..1.
+
+    Args:
+        names: class names, in the order of their numbers.
+        stride: the coarsest stride of the model's feature maps, in pixels.
+        size: height and width that pictures are letterboxed to, in pixels.
+        input_shape: shape of the input; -1 where it is dynamic.
+        output_shape: shape of the output; -1 where it is dynamic.
+        decode: "yolo" for (n, 4 + classes, anchors) centre boxes and class scores, which still need non-maximum
+            suppression; "end2end" for (n, detections, 6) corners, score and class, which need a threshold only.
+    """
+    return {
+        "schema": SCHEMA,
+        "task": "detect",
+        "names": list(names),
+        "stride": int(stride),
+        "input": {
+            "name": input_name,
+            "shape": [int(value) for value in input_shape],
+            "dtype": "float32",
+            "layout": "NCHW",
+            "color": "RGB",
+            "scale": 1 / 255,
+            "mean": [0, 0, 0],
+            "std": [1, 1, 1],
+        },
+        "letterbox": {
+            "size": [int(value) for value in size],
+            "fill": 114,
+            "center": True,
+            "scale_up": True,
+            "interpolation": "linear",
+        },
+        "output": {"name": output_name, "shape": [int(value) for value in output_shape], "decode": decode},
+        "nms": {"conf": 0.25, "iou": 0.7, "max_det": 300, "class_agnostic": False},
+    }
+
+
+def embed_preprocessing(spec: dict[str, Any]) -> dict[str, Any]:
+    """Returns the spec of the same model with colour order, scaling and layout built into it.
+
+    Such a model takes what a camera or `cv2.imread` gives: uint8 pictures of shape (n, h, w, 3), BGR, 0..255.
+    """
+    count, channels, height, width = spec["input"]["shape"]
+    embedded = {
+        "shape": [count, height, width, channels],
+        "dtype": "uint8",
+        "layout": "NHWC",
+        "color": "BGR",
+        "scale": 1,
+    }
+    return {**spec, "input": {**spec["input"], **embedded}}
+
+
+def write_spec(spec: dict[str, Any], path: Path) -> None:
+    """Writes a spec as JSON of sorted keys."""
+    path.write_text(json.dumps(spec, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_spec(path: Path) -> dict[str, Any]:
+    """Reads a spec that `write_spec` wrote."""
+    return json.loads(path.read_text(encoding="utf-8"))

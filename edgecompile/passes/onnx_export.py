@@ -1,0 +1,272 @@
+"""Exports an Ultralytics detection checkpoint to ONNX. The one file of the project that imports ultralytics.
+
+The checkpoint is loaded through torch's restricted unpickler, exported with torch's own tracer, freed of everything
+that is not the graph, and proven against torch on a fixed input before it counts as exported.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import warnings
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from edgecompile.errors import MissingToolError, StepError
+from edgecompile.passes import Pass
+from edgecompile.plan.graph import Graph, Model
+from edgecompile.plan.step import Output, Stage, Step
+
+DETECTION_HEADS = ("Detect", "v10Detect")
+"""Names of the heads that put out what the runtime decodes: YOLOv5u, v6, v8, v9, 11, 12, 26 and v10."""
+
+
+class OnnxExport(Pass):
+    """Exports the checkpoint of the recipe.
+
+    Fields:
+        opset: ONNX operator set. 18 is read by ONNX Runtime >= 1.19, OpenVINO >= 2022.3 and TensorRT >= 10.3.
+        batch: pictures per run, or "dynamic".
+        dynamic: whether height and width may change from run to run. Costs speed on every runtime.
+        end2end: whether to export the NMS-free head that YOLOv10 and YOLO26 have. "auto" takes it where there is one;
+            "false" takes the head that needs non-maximum suppression, which often keeps more accuracy in INT8.
+    """
+
+    stage: ClassVar[Stage] = Stage.EXPORT
+    gives: ClassVar[str] = "fp32"
+    begins: ClassVar[bool] = True
+
+    opset: int = Field(default=18, ge=13, le=20)
+    batch: int | Literal["dynamic"] = 1
+    dynamic: bool = False
+    end2end: bool | Literal["auto"] = "auto"
+
+    def lower(self, graph: Graph, model: Model | None) -> Model:
+        imgsz = graph.recipe.model.imgsz
+        height, width = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
+        graph.add(
+            Step(
+                name="onnx_export",
+                function="edgecompile.passes.onnx_export:export",
+                stage=Stage.EXPORT,
+                params={"imgsz": [height, width], **self.model_dump()},
+                inputs={"weights": graph.materials.weights},
+                tools=("torch", "ultralytics", "onnx", "onnxruntime", "numpy"),
+                isa=True,
+                memory_mb=1500,
+                about=f"torch to ONNX, opset {self.opset}, {height}x{width}",
+            )
+        )
+        return Model(Output("onnx_export", "model.onnx"), Output("onnx_export", "spec.json"))
+
+
+def export(
+    out: Path,
+    *,
+    weights: Path,
+    imgsz: list[int],
+    opset: int,
+    batch: int | str,
+    dynamic: bool,
+    end2end: bool | str,
+) -> dict[str, Any]:
+    """Writes `model.onnx` and `spec.json` of the checkpoint `weights`, proven equal to torch on a fixed input.
+
+    Raises:
+        StepError: when the file is no checkpoint, would run code when loaded, or holds something other than a
+            detection model; when the exported graph disagrees with torch.
+        MissingToolError: when torch is too old to load checkpoints safely.
+    """
+    import onnx
+    import torch
+
+    from edgecompile.onnx_graph.agreement import differences, fixed_input, require_agreement, run
+    from edgecompile.onnx_graph.canonical import operator_counts, save
+    from edgecompile.onnx_graph.spec import detection_spec, write_spec
+
+    model = load_checkpoint(weights)
+    nms_free = select_head(model, end2end, weights.name)
+    stride = int(max(model.stride))
+    if any(side % stride for side in imgsz):
+        raise StepError(f"picture size {imgsz} is not a multiple of the model's stride {stride}")
+    prepare_for_tracing(
+        model, dynamic=dynamic, anchors=sum((imgsz[0] // int(s)) * (imgsz[1] // int(s)) for s in model.stride)
+    )
+
+    pictures = 1 if batch == "dynamic" else int(batch)
+    shape = [-1 if batch == "dynamic" else pictures, 3, *([-1, -1] if dynamic else imgsz)]
+    example = torch.from_numpy(fixed_input([pictures, 3, *imgsz], imgsz))
+    with torch.inference_mode():
+        model(example)  # builds the anchors for this size before tracing
+        expected = model(example).numpy()
+    exported = trace(model, example, opset, shape, nms_free)
+
+    gaps = differences(expected, run(exported.SerializeToString(), example.numpy()), "end2end" if nms_free else "yolo")
+    proof = require_agreement(gaps, imgsz, "the export")
+
+    save(exported, out / "model.onnx")
+    output_shape = [shape[0], *expected.shape[1:]]
+    if dynamic and not nms_free:
+        output_shape[2] = -1
+    spec = detection_spec(
+        names=[str(model.names[index]) for index in sorted(model.names)],
+        stride=stride,
+        size=imgsz,
+        input_name="images",
+        input_shape=shape,
+        output_name="output0",
+        output_shape=output_shape,
+        decode="end2end" if nms_free else "yolo",
+    )
+    write_spec(spec, out / "spec.json")
+    onnx.checker.check_model(str(out / "model.onnx"), full_check=True)
+    return {
+        "head": type(model.model[-1]).__name__,
+        "end2end": nms_free,
+        "classes": len(spec["names"]),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "operators": operator_counts(exported),
+        "max_abs_diff_to_torch": proof,
+    }
+
+
+def load_checkpoint(weights: Path) -> Any:
+    """Returns the fused float model of a checkpoint, without running code that the file may carry.
+
+    Raises:
+        StepError: when the file is missing, damaged, unsafe or no Ultralytics detection checkpoint.
+        MissingToolError: when torch is too old to load it safely.
+    """
+    import torch
+
+    if not weights.is_file():
+        raise StepError(f"checkpoint '{weights.name}' does not exist")
+    if weights.suffix != ".pt":
+        raise StepError(f"'{weights.name}' is no .pt checkpoint", fix="import ONNX files with the pass 'onnx_import'")
+    if tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2]) < (2, 10):
+        raise MissingToolError(
+            f"torch {torch.__version__} cannot load checkpoints safely", fix="pip install 'torch>=2.10'"
+        )
+    tasks = _import_safely()
+    with TemporaryDirectory() as folder:
+        # ultralytics looks at the name: it takes 'yolov5n.pt' for 'yolov5nu.pt' and downloads that, offline or not
+        neutral = Path(shutil.copyfile(weights, Path(folder) / "checkpoint.pt"))
+        try:
+            model, _ = tasks.load_checkpoint(str(neutral))
+        except (TypeError, RuntimeError, ModuleNotFoundError, AttributeError, KeyError, EOFError, ValueError) as error:
+            raise StepError(_reason(weights.name, error)) from error
+    if (task := getattr(model, "task", None)) != "detect":
+        raise StepError(f"'{weights.name}' is a model for the task '{task}'; only 'detect' can be compiled")
+    head = type(model.model[-1]).__name__
+    if head not in DETECTION_HEADS:
+        raise StepError(
+            f"'{weights.name}' has the head '{head}'; the heads that can be compiled: {', '.join(DETECTION_HEADS)}"
+        )
+    if (channels := model.yaml.get("channels", 3)) != 3:
+        raise StepError(f"'{weights.name}' takes pictures of {channels} channels; only 3 can be compiled")
+    return model.float().eval()
+
+
+def _import_safely() -> Any:
+    """Imports `ultralytics.nn.tasks` so that it neither unpickles code nor installs or downloads anything.
+
+    The flags are read once, at import: a process that imported ultralytics without them is refused.
+    """
+    os.environ.update(ULTRALYTICS_SAFE_LOAD="1", YOLO_AUTOINSTALL="false", YOLO_OFFLINE="true", YOLO_VERBOSE="false")
+    try:
+        from ultralytics.nn import tasks
+        from ultralytics.utils import SAFE_LOAD
+    except ImportError as error:
+        fix = "pip install 'edgecompile[compile]'"
+        raise MissingToolError(f"exporting a checkpoint needs ultralytics ({error})", fix=fix) from error
+    if not SAFE_LOAD:
+        raise StepError(
+            "ultralytics was imported in this process without ULTRALYTICS_SAFE_LOAD=1; refusing to unpickle"
+        )
+    return tasks
+
+
+def _reason(name: str, error: Exception) -> str:
+    """Returns one line on why the checkpoint `name` did not load."""
+    chain = f"{error} {error.__cause__ or ''}"
+    refused = re.search(r"(?:Unsupported global: )?GLOBAL `?([\w.]+)`? was not an allowed global", chain)
+    if refused:
+        return f"'{name}' refers to '{refused.group(1)}', which is no part of a detection model; refusing to load it"
+    if "unsafe" in chain.lower() or "weights_only" in chain.lower() or "blocked during restricted" in chain:
+        return f"'{name}' would run code when loaded; refusing to load it"
+    if "TorchScript" in chain:
+        return f"'{name}' is a TorchScript archive, not a checkpoint"
+    if "yolov5" in chain.lower() and "forwards compatible" in chain:
+        return f"'{name}' comes from the old yolov5 repository, whose checkpoints ultralytics cannot read; use a YOLOv5u one"
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f"'{name}' refers to the module '{error.name}', which is no part of a detection model; refusing to load it"
+        )
+    return f"'{name}' is damaged or is no Ultralytics checkpoint ({type(error.__cause__ or error).__name__})"
+
+
+def select_head(model: Any, end2end: bool | str, name: str) -> bool:
+    """Chooses the head to export, fuses batch normalisation into the convolutions, and returns whether it is NMS-free.
+
+    Raises:
+        StepError: when the checkpoint lacks the head asked for.
+    """
+    head = model.model[-1]
+    has_one_to_one = getattr(head, "one2one_cv2", None) is not None
+    has_one_to_many = getattr(head, "cv2", None) is not None
+    if end2end is True and not has_one_to_one:
+        raise StepError(f"'{name}' has no NMS-free head", fix="set end2end to auto or false")
+    if end2end is False and not has_one_to_many:
+        raise StepError(f"'{name}' has only the NMS-free head left", fix="set end2end to auto or true")
+    nms_free = has_one_to_one if end2end == "auto" else bool(end2end)
+    if has_one_to_one:
+        head.end2end = nms_free
+    model.fuse(verbose=False)
+    return nms_free
+
+
+def prepare_for_tracing(model: Any, *, dynamic: bool, anchors: int) -> None:
+    """Sets the flags by which the head puts out one decoded tensor, and writes splits as `Split`, not as slices."""
+    from ultralytics.nn.modules import C2f, Detect
+
+    for parameter in model.parameters():
+        parameter.requires_grad = False
+    for module in model.modules():
+        if isinstance(module, Detect):
+            module.export, module.format, module.dynamic, module.shape = True, "onnx", dynamic, None
+            module.max_det = min(300, anchors)
+        elif isinstance(module, C2f):
+            module.forward = module.forward_split
+
+
+def trace(model: Any, example: Any, opset: int, shape: list[int], nms_free: bool) -> Any:
+    """Returns the ONNX graph that torch records while the model runs on `example`.
+
+    torch's TorchScript exporter is used, as Ultralytics does: dynamo writes absolute paths of the installation into
+    every node of its graphs.
+    """
+    import onnx
+    import torch
+
+    axes = {0: "batch"} if shape[0] == -1 else {}
+    sides = {2: "height", 3: "width"} if shape[2] == -1 else {}
+    anchors = {2: "anchors"} if sides and not nms_free else {}
+    buffer = BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracer warnings on python branches that are constant for one input size
+        torch.onnx.export(
+            model,
+            (example,),
+            buffer,
+            opset_version=opset,
+            input_names=["images"],
+            output_names=["output0"],
+            dynamic_axes={"images": {**axes, **sides}, "output0": {**axes, **anchors}} if axes or sides else None,
+            dynamo=False,
+        )
+    return onnx.load_model_from_string(buffer.getvalue())

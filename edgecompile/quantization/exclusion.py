@@ -1,0 +1,46 @@
+"""Which nodes stay in float: the decode part of the head, found by structure, and what a person names by pattern."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+from edgecompile.errors import Problem, StepError, nearest
+
+AUTO = "auto"
+"""Stands for the decode part, alone or among patterns."""
+
+
+def excluded(exclude: str | Sequence[str], names: Iterable[str], decode: Callable[[], Iterable[str]]) -> list[str]:
+    """Returns the names of the nodes to leave in float, sorted.
+
+    Args:
+        exclude: "auto", or a list of patterns, among which "auto" may stand; an empty list leaves out nothing. A
+            pattern is a glob (`/model.10/*`) or a regular expression (`/model\\.(10|13)/.*`) of a whole node name.
+        names: of all nodes.
+        decode: gives the names of the nodes of the decode part.
+
+    Raises:
+        StepError: for every pattern that matches no node, with the nearest names.
+    """
+    names = sorted(set(names))
+    found: set[str] = set()
+    problems = []
+    for pattern in [exclude] if isinstance(exclude, str) else exclude:
+        matches = set(decode()) if pattern == AUTO else _matches(pattern, names)
+        if not matches and pattern != AUTO:
+            problems.append(Problem(f"exclude: '{pattern}' matches no node of the graph", fix=nearest(pattern, names)))
+        found |= matches
+    if problems:
+        raise StepError(problems)
+    return sorted(found)
+
+
+def _matches(pattern: str, names: list[str]) -> set[str]:
+    matches = {name for name in names if fnmatch.fnmatchcase(name, pattern)}
+    try:
+        expression = re.compile(pattern)
+    except re.error:  # a glob such as "*/Conv" is no regular expression
+        return matches
+    return matches | {name for name in names if expression.fullmatch(name)}

@@ -1,0 +1,31 @@
+"""Calibration pictures as the model will see them: read and prepared by the very code that runs on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from edgecompile.runtime.letterbox import Preprocessor
+from edgecompile.runtime.pictures import read_picture
+from edgecompile.runtime.spec import read_spec
+
+
+def input_reader(spec: Path) -> Callable[[Path], np.ndarray]:
+    """Returns a function that reads a picture and returns the model's input tensor, overwritten by the next picture.
+
+    A model of a fixed batch gets the picture in every place of the batch. The function raises RecipeError for a file
+    that is no picture.
+    """
+    read = read_spec(spec)
+    batch = max(read.input.batch, 1)
+    preprocessor = Preprocessor(read, batch)
+
+    def input_tensor(path: Path) -> np.ndarray:
+        picture = read_picture(path)
+        for slot in range(batch):
+            preprocessor.place(slot, picture)
+        return preprocessor.tensor
+
+    return input_tensor

@@ -1,0 +1,112 @@
+"""Static INT8 for ONNX runtimes: ranges from calibration become QuantizeLinear/DequantizeLinear pairs (Q/DQ).
+
+Where the pairs stand and what numbers they use is the placement profile of a target, see `Placement`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypedDict
+
+INPUT_RANGE = (0.0, 1.0)
+"""Range of a scaled picture. It is known, not measured: with it, one step of the input scale is one step of a byte."""
+
+
+class Placement(TypedDict):
+    """What a runtime wants of a quantized graph; plain JSON, a parameter of the step.
+
+    activations: "uint8" or "int8".
+    symmetric: whether activations have zero point 0 (of int8), the same scale to either side.
+    per_channel: whether each output channel of a weight has a scale of its own.
+    reduce_range: whether weights get 7 bits, so that AVX2/AVX512 without VNNI cannot overflow 16 bits.
+    quantize_bias: whether biases become int32.
+    pair_on_weights: whether weights stay float before a Q/DQ pair, as training-aware tools write them.
+    dedicated_pairs: whether every reader of a tensor has a Q/DQ pair of its own.
+    operators: operators to quantize.
+    """
+
+    activations: str
+    symmetric: bool
+    per_channel: bool
+    reduce_range: bool
+    quantize_bias: bool
+    pair_on_weights: bool
+    dedicated_pairs: bool
+    operators: list[str]
+
+
+def calibrate(
+    out: Path, *, model: Path, spec: Path, pictures: list[Path], method: str, percentile: float
+) -> dict[str, Any]:
+    """Writes `ranges.json`: the lowest and highest value of every float activation over the calibration pictures."""
+    from edgecompile.onnx_graph.canonical import load
+    from edgecompile.quantization.calibration import measure_ranges
+    from edgecompile.quantization.pictures import input_reader
+
+    read = input_reader(spec)
+    ranges = measure_ranges(load(model), lambda: map(read, pictures), method=method, percentile=percentile)
+    text = json.dumps({name: list(limits) for name, limits in sorted(ranges.items())}, indent=0)
+    (out / "ranges.json").write_text(text + "\n", encoding="utf-8")
+    return {"pictures": len(pictures), "tensors": len(ranges), "method": method}
+
+
+def quantize(out: Path, *, model: Path, ranges: Path, placement: Placement, exclude: str | list[str]) -> dict[str, Any]:
+    """Writes the quantized `model.onnx`.
+
+    Raises:
+        StepError: when a pattern of `exclude` matches no node, or the model is quantized already.
+    """
+    import numpy as np
+    import onnx
+    from onnxruntime.quantization import CalibrationMethod, QuantType, TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+    from edgecompile.errors import StepError
+    from edgecompile.onnx_graph.canonical import load, operator_counts, save, sort_nodes
+    from edgecompile.onnx_graph.structure import Structure, name_nodes
+    from edgecompile.quantization.exclusion import excluded
+
+    graph = onnx.shape_inference.infer_shapes(load(model))
+    name_nodes(graph.graph.node)
+    structure = Structure(graph)
+    if structure.is_quantized():
+        raise StepError("the model is quantized already")
+    left_out = excluded(exclude, (node.name for node in structure.nodes), lambda: [n.name for n in structure.decode()])
+    measured = {name: tuple(limits) for name, limits in json.loads(ranges.read_text(encoding="utf-8")).items()}
+    measured[graph.graph.input[0].name] = INPUT_RANGE
+
+    quantizer = QDQQuantizer(
+        graph,
+        per_channel=placement["per_channel"],
+        reduce_range=placement["reduce_range"],
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QUInt8 if placement["activations"] == "uint8" else QuantType.QInt8,
+        tensors_range=TensorsData(
+            CalibrationMethod.MinMax,
+            {name: (np.float32(low), np.float32(high)) for name, (low, high) in measured.items()},
+        ),
+        nodes_to_quantize=[],
+        nodes_to_exclude=left_out,
+        op_types_to_quantize=placement["operators"],
+        extra_options={
+            "ActivationSymmetric": placement["symmetric"],
+            "QuantizeBias": placement["quantize_bias"],
+            "AddQDQPairToWeight": placement["pair_on_weights"],
+            "DedicatedQDQPair": placement["dedicated_pairs"],
+        },
+    )
+    quantizer.quantize_model()
+    quantized = sort_nodes(quantizer.model.model)
+    save(quantized, out / "model.onnx")
+    counts = operator_counts(quantized)
+    learned = [node for node in structure.nodes if structure.is_learned(node)]
+    in_float = [node.name for node in learned if node.name in left_out]
+    return {
+        "changes": [
+            f"{len(learned) - len(in_float)} of {len(learned)} learned layers in INT8",
+            f"{len(left_out)} of {len(structure.nodes)} nodes left in float",
+        ],
+        "in_float": left_out,
+        "operators": counts,
+    }

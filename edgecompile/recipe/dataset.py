@@ -1,0 +1,351 @@
+"""Finds on disk what a recipe names: the weights, the pictures to calibrate with and to validate on, and their labels.
+
+Reads no picture and imports no array library: `plan` must be quick.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml
+
+from edgecompile.errors import Problem, RecipeError, nearest
+from edgecompile.plan.graph import Materials
+from edgecompile.plan.step import Source
+from edgecompile.recipe.guard import check_data, read_text
+from edgecompile.recipe.labels import check_labels, label_path
+from edgecompile.recipe.locate import Origin, line_of
+from edgecompile.recipe.places import SAMPLE_SCHEME, fetched_folder, sample_folder, shown
+from edgecompile.recipe.published import EXAMPLES, is_published
+from edgecompile.recipe.rules import calibrates
+
+if TYPE_CHECKING:
+    from edgecompile.recipe.schema import Recipe
+
+PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+"""Suffixes of files that count as pictures."""
+WEIGHTS = (".onnx", ".pt")
+MOST_PROBLEMS = 20
+DATA_LARGEST = 1 << 20
+
+T = TypeVar("T")
+Digest = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A YOLO data.yaml: `root` is the folder to which the splits are relative, `names` the classes by number."""
+
+    file: Path
+    root: Path
+    names: tuple[str, ...]
+    splits: dict[str, Any]
+
+
+def find_materials(recipe: Recipe, digest: Digest | None = None) -> Materials:
+    """Returns the sources of a recipe's plan.
+
+    Args:
+        recipe: what was asked for.
+        digest: gives the sha256 of a file's content, by which the same picture in two splits is found; the default
+            reads the file.
+
+    Raises:
+        RecipeError: with one problem for each thing that is missing, empty, malformed or used twice.
+    """
+    problems: list[Problem] = []
+    weights = data = None
+    try:
+        weights = find_file(recipe.model.weights, recipe.origins.of("model", "weights"), "weights")
+        problems += _weights(weights, recipe)
+    except RecipeError as error:
+        problems += error.problems
+    try:
+        data = read_data(find_file(recipe.data.path, recipe.origins.of("data", "path"), "data set"))
+    except RecipeError as error:
+        problems += error.problems
+    if data is None:
+        raise RecipeError(problems)
+    validation, faults = _validation(recipe, data)
+    problems += faults
+    calibration, notes, faults = _calibration(recipe, data)
+    problems += faults
+    problems += _shared(calibration or [], validation, digest or file_digest, recipe)
+    if weights is None or problems:
+        raise RecipeError(_shortened(problems))
+    return Materials(
+        weights=Source("weights", (str(weights),)),
+        calibration=Source("calibration pictures", tuple(calibration), many=True) if calibration else None,
+        validation=Source("validation pictures", tuple(validation), many=True),
+        labels=Source("labels", tuple(map(label_path, validation)), many=True),
+        names=data.names,
+        notes=tuple(notes),
+    )
+
+
+def missing_files(weights: Any, data: Any, origin_of: Callable[..., Origin]) -> list[Problem]:
+    """Returns the problems of files that a recipe names and that are not there, where the rest of it is wrong too."""
+    problems: list[Problem] = []
+    for value, keys, what in ((weights, ("model", "weights"), "weights"), (data, ("data", "path"), "data set")):
+        if isinstance(value, str) and value:
+            try:
+                find_file(value, origin_of(*keys), what)
+            except RecipeError as error:
+                problems += error.problems
+    return problems
+
+
+def find_file(name: str, origin: Origin, what: str) -> Path:
+    """Returns the absolute path of a file that a recipe names.
+
+    Looked for in the folder of the file that names it, then in the working directory, then among what was fetched.
+    `sample://parts.pt` lies in the embedded sample.
+
+    Raises:
+        RecipeError: it is in none of them.
+    """
+    if name.startswith(SAMPLE_SCHEME):
+        folders = [sample_folder()]
+        name = name.removeprefix(SAMPLE_SCHEME)
+        if ".." in Path(name).parts or Path(name).is_absolute():
+            raise RecipeError(f"'{SAMPLE_SCHEME}{name}' leaves the embedded sample", where=str(origin))
+    else:
+        folders = [origin.folder, Path.cwd(), fetched_folder()]
+        name = os.path.expanduser(name)
+    for folder in folders:
+        path = folder / name
+        if path.is_file():
+            return Path(os.path.abspath(path))
+    if is_published(name):
+        raise RecipeError(f"{what} '{name}' not at hand", where=str(origin), fix=f"run `edgecompile fetch {name}`")
+    beside = [path for path in folders[0].glob(f"*{Path(name).suffix}") if Path(name).suffix]
+    close = get_close_matches(name, [*(path.name for path in beside), *EXAMPLES], n=1, cutoff=0.75)
+    looked = "" if Path(name).is_absolute() else f" (looked in {' and '.join(_folders(folders))})"
+    fix = f"did you mean '{close[0]}'?" if close else ""
+    folder = (folders[0] / name).is_dir()
+    raise RecipeError(
+        f"{what} '{name}' is a folder; expected a file" if folder else f"{what} '{name}' not found{looked}",
+        where=str(origin),
+        fix=fix,
+    )
+
+
+def _folders(folders: Iterable[Path]) -> list[str]:
+    return list(dict.fromkeys(str(folder) for folder in folders))
+
+
+def _weights(path: Path, recipe: Recipe) -> list[Problem]:
+    """Returns what is wrong with the weights, as far as their name and size tell."""
+    where = str(recipe.origins.of("model", "weights"))
+    if path.stat().st_size == 0:
+        return [Problem(f"weights '{path.name}' are empty", where)]
+    if path.suffix not in WEIGHTS:
+        return [Problem(f"weights '{path.name}' are neither a checkpoint nor a model", where, "expected .pt or .onnx")]
+    return []
+
+
+def read_data(file: Path) -> DataFile:
+    """Reads a YOLO data.yaml.
+
+    Raises:
+        RecipeError: it is not the YAML of a data set: `names` is missing, or not one name for each of 0, 1, 2, ...
+    """
+    text = read_text(file, DATA_LARGEST)
+    check_data(text, file)
+    content = yaml.safe_load(text) or {}
+    problems: list[Problem] = []
+
+    def wrong(message: str, key: str, fix: str = "") -> None:
+        line = line_of(file, (key,))
+        problems.append(Problem(message, f"{shown(file)}:{line}:{key}" if line else shown(file), fix))
+
+    names = content.get("names")
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or not names:
+        wrong("names no classes", "names", "names: {0: person, 1: car}")
+        names = {}
+    elif sorted(names, key=str) != sorted(range(len(names)), key=str):
+        wrong(f"classes are numbered {_some(names)}, expected 0 to {len(names) - 1}, each once", "names")
+    count = content.get("nc", len(names))
+    if names and count != len(names):
+        wrong(f"nc is {count}, but {len(names)} classes are named", "nc")
+    root = content.get("path") or "."
+    if not isinstance(root, str):
+        wrong(f"found {root}, expected a folder", "path")
+        root = "."
+    if problems:
+        raise RecipeError(problems)
+    ordered = tuple(str(names[number]) for number in range(len(names)))
+    splits = {key: value for key, value in content.items() if key not in ("names", "nc", "path", "download")}
+    return DataFile(file, Path(os.path.abspath(file.parent / os.path.expanduser(root))), ordered, splits)
+
+
+def pictures_of(data: DataFile, split: str, where: str) -> list[str]:
+    """Returns the absolute paths of a split's pictures, sorted within each folder or listing, each once.
+
+    Args:
+        where: the key of the recipe that names the split, for messages.
+
+    Raises:
+        RecipeError: the split is missing, empty, or names what is not there.
+    """
+    places = data.splits.get(split)
+    if places is None:
+        there = [name for name, value in data.splits.items() if isinstance(value, str | list)]
+        raise RecipeError(f"{shown(data.file)} has no split '{split}'", where=where, fix=nearest(split, there))
+    line = f"{shown(data.file)}:{line_of(data.file, (split,))}:{split}"
+    found: list[str] = []
+    for place in places if isinstance(places, list) else [places]:
+        if not isinstance(place, str):
+            raise RecipeError(f"found {place}, expected a folder or a .txt listing", where=line)
+        found += _pictures_in(data, place, line)
+    if not found:
+        raise RecipeError(
+            f"split '{split}' is empty: no picture in {places}", where=line, fix=f"pictures end in {_some(PICTURES)}"
+        )
+    return list(dict.fromkeys(found))
+
+
+def _pictures_in(data: DataFile, place: str, where: str) -> list[str]:
+    """Returns the pictures of one folder or listing of a split."""
+    path = data.root / os.path.expanduser(place)
+    if not path.exists() and place.startswith("../"):
+        path = data.root / place[3:]  # as Roboflow writes it, and Ultralytics reads it
+    path = Path(os.path.abspath(path))
+    if path.is_dir():
+        walk = ((folder, name) for folder, _, names in os.walk(path, followlinks=True) for name in names)
+        return sorted(os.path.join(folder, name) for folder, name in walk if _is_picture(name))
+    if path.is_file() and path.suffix == ".txt":
+        return _listed(path, data.root)
+    if path.is_file():
+        raise RecipeError(f"'{place}' is a file; expected a folder or a .txt listing", where=where)
+    raise RecipeError(f"'{place}' not found (looked in {data.root})", where=where, fix="check `path:` in it")
+
+
+def _listed(listing: Path, root: Path) -> list[str]:
+    """Returns the pictures that a .txt names, one a line, relative to its own folder or to the data set's."""
+    found, problems = [], []
+    for number, line in enumerate(read_text(listing, 64 << 20).splitlines(), 1):
+        name = line.strip()
+        if not name:
+            continue
+        path = next((one for one in (listing.parent / name, root / name) if one.is_file()), None)
+        if path is None:
+            problems.append(Problem(f"picture '{name}' not found", f"{shown(listing)}:{number}"))
+        elif _is_picture(name):
+            found.append(os.path.abspath(path))
+    if problems:
+        raise RecipeError(_shortened(problems))
+    return sorted(found)
+
+
+def _is_picture(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in PICTURES and not name.startswith(".")
+
+
+def _validation(recipe: Recipe, data: DataFile) -> tuple[list[str], list[Problem]]:
+    """Returns the pictures to validate on, and what is wrong with them or their labels."""
+    wanted = recipe.data.validation
+    try:
+        pictures = pictures_of(data, wanted.split, str(recipe.origins.of("data", "validation", "split")))
+    except RecipeError as error:
+        return [], list(error.problems)
+    pictures = spread(pictures, wanted.images) if wanted.images else pictures
+    problems = _empty(pictures)
+    labels = [Path(label_path(picture)) for picture in pictures]
+    if not any(label.is_file() for label in labels):
+        where = f"{shown(data.file)}:{line_of(data.file, (wanted.split,))}:{wanted.split}"
+        fix = "labels lie beside them, in a folder named labels where theirs is named images"
+        problems.append(Problem(f"none of {len(pictures)} pictures has labels; expected {labels[0]}", where, fix))
+    for label in labels:
+        problems += check_labels(label, len(data.names))
+    return pictures, problems
+
+
+def _calibration(recipe: Recipe, data: DataFile) -> tuple[list[str] | None, list[str], list[Problem]]:
+    """Returns the pictures to calibrate with (None where no pass does), remarks, and what is wrong with them."""
+    wanted = recipe.data.calibration
+    if wanted is None or not any(calibrates(one) for one in recipe.passes.values()):
+        return None, [], []
+    try:
+        pictures = pictures_of(data, wanted.split, str(recipe.origins.of("data", "calibration", "split")))
+    except RecipeError as error:
+        return None, [], list(error.problems)
+    if len(pictures) < wanted.minimum:
+        problem = Problem(
+            f"split '{wanted.split}' has {len(pictures)} pictures to calibrate with, fewer than {wanted.minimum}",
+            str(recipe.origins.of("data", "calibration")),
+            "use a larger split, or lower data.calibration.minimum knowingly",
+        )
+        return pictures, [], [problem]
+    notes = []
+    if len(pictures) < wanted.images:
+        notes.append(
+            f"calibrating with all {len(pictures)} pictures of '{wanted.split}'; {wanted.images} were asked for"
+        )
+    chosen = spread(pictures, wanted.images)
+    return chosen, notes, _empty(chosen)
+
+
+def _empty(pictures: Sequence[str]) -> list[Problem]:
+    return [Problem("the picture is an empty file", shown(one)) for one in pictures if os.path.getsize(one) == 0]
+
+
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """Returns `count` items evenly spaced over `items`, or all of them where there are fewer."""
+    if count >= len(items):
+        return list(items)
+    return [items[index * len(items) // count] for index in range(count)]
+
+
+def _shared(calibration: Sequence[str], validation: Sequence[str], digest: Digest, recipe: Recipe) -> list[Problem]:
+    """Returns the problem of pictures that are both calibrated with and validated on, by content, whatever their name.
+
+    Only pictures of equal size are read.
+    """
+    by_size = _by(calibration, os.path.getsize)
+    suspects = [picture for picture in validation if os.path.getsize(picture) in by_size]
+    alike = [one for size in {os.path.getsize(one) for one in suspects} for one in by_size[size]]
+    by_content = _by(alike, digest)
+    twins = ((picture, by_content.get(digest(picture))) for picture in suspects)
+    pairs = [(picture, found[0]) for picture, found in twins if found]
+    if not pairs:
+        return []
+    first = f"{Path(pairs[0][0]).name}" + (f" is {Path(pairs[0][1]).name}" if pairs[0][0] != pairs[0][1] else "")
+    return [
+        Problem(
+            f"{len(pairs)} of {len(validation)} validation pictures are calibration pictures too (the first: {first})",
+            str(recipe.origins.of("data", "validation", "split")),
+            "validate on pictures that the quantizer has not seen",
+        )
+    ]
+
+
+def _by(paths: Iterable[str], key: Callable[[str], T]) -> dict[T, list[str]]:
+    groups: dict[T, list[str]] = {}
+    for path in paths:
+        groups.setdefault(key(path), []).append(path)
+    return groups
+
+
+def file_digest(path: str) -> str:
+    """Returns the sha256 of a file's content."""
+    with open(path, "rb") as stream:
+        return hashlib.sha256(stream.read()).hexdigest()
+
+
+def _some(items: Iterable[Any]) -> str:
+    names = [str(one) for one in sorted(items, key=str)]
+    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+
+
+def _shortened(problems: list[Problem]) -> list[Problem]:
+    rest = len(problems) - MOST_PROBLEMS
+    return problems[:MOST_PROBLEMS] + ([Problem(f"and {rest} more problems of this kind")] if rest > 0 else [])

@@ -1,0 +1,79 @@
+"""Folders of recipes and config groups: a person's, the shipped ones, third parties'. Knows nothing of Hydra."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from edgecompile.errors import PlanError
+from edgecompile.recipe.places import conf_folder, recipes_folder
+
+SUFFIXES = (".yaml", ".yml")
+CONF_ENTRY_POINTS = "edgecompile.conf"
+RECIPE_ENTRY_POINTS = "edgecompile.recipes"
+
+own_folders: list[Path] = []
+"""Folders of the recipe files on the command line; set before Hydra starts, and then part of its search path."""
+
+
+def recipe_folders() -> list[tuple[str, Path]]:
+    """Returns who provides recipes and where they lie, the first to look in first, each folder once."""
+    folders = [("own", folder) for folder in own_folders]
+    folders += [("here", Path.cwd() / "recipes"), ("edgecompile", recipes_folder())]
+    folders += [("third party", folder) for folder in installed(RECIPE_ENTRY_POINTS)]
+    known: dict[Path, tuple[str, Path]] = {}
+    for provider, folder in folders:
+        if folder.is_dir():
+            known.setdefault(folder.resolve(), (provider, folder))
+    return list(known.values())
+
+
+def recipes() -> dict[str, tuple[str, Path]]:
+    """Returns the provider and the file of each recipe that can be chosen here, by name, sorted."""
+    found: dict[str, tuple[str, Path]] = {}
+    for provider, folder in recipe_folders():
+        for path in sorted(folder.iterdir()):
+            if path.suffix in SUFFIXES and not path.name.startswith("."):
+                found.setdefault(path.stem, (provider, path))
+    return dict(sorted(found.items()))
+
+
+def recipe_names() -> list[str]:
+    """Returns the names of all recipes that can be chosen here, sorted."""
+    return list(recipes())
+
+
+def conf_folders() -> list[Path]:
+    """Returns the folders of config groups that were installed: the shipped one, then third parties'."""
+    return [conf_folder(), *installed(CONF_ENTRY_POINTS)]
+
+
+def options(group: str) -> Iterator[tuple[str, Path]]:
+    """Yields the name and the file of each option of a config group, the first of a name only, sorted."""
+    found: dict[str, Path] = {}
+    for folder in conf_folders():
+        for path in (folder / group).glob("*.yaml"):
+            found.setdefault(path.stem, path)
+    yield from sorted(found.items())
+
+
+@cache
+def installed(group: str) -> tuple[Path, ...]:
+    """Returns the folders of the packages that an entry point group names.
+
+    Raises:
+        PlanError: when one of them is not there.
+    """
+    folders = []
+    for point in entry_points(group=group):
+        try:
+            spec = importlib.util.find_spec(point.value)
+        except ImportError:
+            spec = None
+        if spec is None or not spec.submodule_search_locations:
+            raise PlanError(f"entry point '{point.name}' of '{group}' names no package: {point.value}")
+        folders.append(Path(next(iter(spec.submodule_search_locations))))
+    return tuple(folders)

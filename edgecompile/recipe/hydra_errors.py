@@ -1,0 +1,99 @@
+"""Turns what Hydra and OmegaConf raise into one line for people, with the nearest valid name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+
+from edgecompile.errors import EdgecompileError, Problem, RecipeError, nearest
+from edgecompile.recipe import folders, searchpath
+from edgecompile.recipe.locate import COMMAND_LINE, line_of, line_of_text
+from edgecompile.recipe.places import conf_folder, shown
+
+SEVERAL = re.compile(r"Ambiguous value for argument '(?P<key>[^=']+)=(?P<value>.*)'")
+SWEEP = re.compile(r"Sweep parameters '(?P<key>[^=']+)=.*' requires --multirun")
+CONTAINED = re.compile(r"In '(?P<config>[^']+)': (?P<rest>.*)", re.DOTALL)
+DELETE = re.compile(r"Could not delete (?:from config\. )?'(?P<key>[^'=]+)")
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Raises RecipeError, with one line, for whatever Hydra raises inside."""
+    try:
+        yield
+    except EdgecompileError:
+        raise
+    except RecursionError as error:
+        first = next((file for file in searchpath.loaded if file.parent != conf_folder()), Path("recipe"))
+        where = f"{shown(first)}:{line_of(first, ['defaults']) or 1}:defaults"
+        raise RecipeError("the recipe extends itself", where=where, fix="rename it, or extend another") from error
+    except OSError as error:
+        if not isinstance(error, HydraException):
+            raise
+        raise RecipeError(problem_of(error)) from error
+    except (HydraException, OmegaConfBaseException, ValueError, TypeError, AttributeError, AssertionError) as error:
+        raise RecipeError(problem_of(error)) from error
+
+
+def problem_of(error: BaseException) -> Problem:
+    """Returns the one line that says what is wrong."""
+    if isinstance(error, MissingConfigException):
+        return _missing(error)
+    if isinstance(error, OverrideParseException):
+        return Problem("not an override (key=value)", f"{COMMAND_LINE}:{_key(error.override)}", _first(error.message))
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    text = str(cause) or str(error)
+    several = SEVERAL.search(text) or SWEEP.search(text)
+    if several:
+        key = _key(several.group("key"))
+        return Problem(
+            f"'{key}' has several values", f"{COMMAND_LINE}:{key}", "add -m to build each, or write a list: [a,b]"
+        )
+    deleted = DELETE.search(text)
+    if deleted:
+        return Problem("nothing to delete", f"{COMMAND_LINE}:~{_key(deleted.group('key'))}", _first(text))
+    contained = CONTAINED.match(text)
+    if contained:
+        file = file_of(contained.group("config"))
+        return Problem(_first(contained.group("rest")), shown(file) if file else contained.group("config"))
+    full_key = getattr(cause, "full_key", None)
+    return Problem(_first(text) or type(error).__name__, str(full_key or COMMAND_LINE))
+
+
+def _missing(error: MissingConfigException) -> Problem:
+    """Returns the problem of a choice that is not there, where it was made, and the nearest that is."""
+    group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+    known = folders.recipe_names() if group == searchpath.GROUP else [name for name, _ in folders.options(group)]
+    what = group if group in ("recipe", "target", "pass") else f"choice of '{group}'"
+    return Problem(f"unknown {what} '{choice}'", _chosen_in(group, choice), nearest(choice, known))
+
+
+def _chosen_in(group: str, choice: str) -> str:
+    """Returns the line of the recipe whose defaults list makes a choice, or the command line."""
+    for file in reversed(searchpath.loaded):
+        line = line_of_text(file, choice) if file.parent != conf_folder() else 0
+        if line:
+            return f"{shown(file)}:{line}:defaults"
+    return f"{COMMAND_LINE}:{group}"
+
+
+def file_of(config_path: str) -> Path | None:
+    """Returns the file of a config such as "recipe/quickstart", where it was read."""
+    name = config_path.rpartition("/")[2]
+    return next((file for file in searchpath.loaded if file.stem == name), None)
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _first(text: str) -> str:
+    """Returns the first line of a message that says something, without what Hydra adds to it."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    kept = [line for line in lines if not re.match(r"(full_key|object_type|reference_type|See https?:)", line)]
+    return re.sub(r"'\+\+", "'", " ".join(kept[:2]))[:300]

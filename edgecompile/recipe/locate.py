@@ -1,0 +1,163 @@
+"""Says who set a key of a composed recipe: the command line, or which line of which file.
+
+Hydra merges files and forgets where each value came from. It does say in which order it merged them; the rest is
+looked up again in their text, when a message needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import yaml
+
+from edgecompile.recipe.places import shown
+
+COMMAND_LINE = "command line"
+Keys = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One file in the order of merging. Its content stands at the key path `package` of the recipe ("": the root)."""
+
+    file: Path
+    package: str = ""
+    choice: str = ""
+
+    @property
+    def prefix(self) -> Keys:
+        return tuple(self.package.split(".")) if self.package else ()
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Who set a key: `file` and `line` (counted from 1), or neither where it came from the command line or nowhere."""
+
+    key: str
+    file: Path | None = None
+    line: int = 0
+    typed: bool = False
+
+    def __str__(self) -> str:
+        if self.file is not None:
+            return f"{shown(self.file)}:{self.line}:{self.key}"
+        return f"{COMMAND_LINE}:{self.key}" if self.typed else self.key
+
+    @property
+    def folder(self) -> Path:
+        """The folder to which a relative path in the value is relative."""
+        return self.file.parent if self.file is not None else Path.cwd()
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Where the keys of one recipe came from.
+
+    Attributes:
+        layers: the files, each after those that it overrules.
+        overrides: what stands on the command line, such as "model.imgsz=320", without the signs before the key.
+    """
+
+    layers: tuple[Layer, ...] = ()
+    overrides: tuple[str, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        """Equal to any other: where a recipe was written does not make it another recipe."""
+        return isinstance(other, Origins)
+
+    def __hash__(self) -> int:
+        return 0
+
+    def of(self, *keys: str) -> Origin:
+        """Returns who set the value at a key path, or the nearest part around it that somebody set."""
+        name = ".".join(keys)
+        for depth in range(len(keys), 0, -1):
+            found = self._exactly(keys[:depth], name)
+            if found is not None:
+                return found
+        return Origin(name)
+
+    def _exactly(self, keys: Keys, name: str) -> Origin | None:
+        if any(_sets(override, keys) for override in self.overrides):
+            return Origin(name, typed=True)
+        for layer in reversed(self.layers):
+            rest = keys[len(layer.prefix) :]
+            if keys[: len(layer.prefix)] != layer.prefix or not rest:
+                continue
+            line = line_of(layer.file, rest)
+            if line:
+                return Origin(name, layer.file, line)
+        return None
+
+    def leaves(self, layer: Layer) -> Iterator[Keys]:
+        """Yields the key path in the recipe of each value that a file sets, but its defaults list."""
+        for keys in _leaves(_tree(layer.file)):
+            if keys[0] != "defaults":
+                yield (*layer.prefix, *keys)
+
+
+def line_of(file: Path, keys: Sequence[str]) -> int:
+    """Returns the line (from 1) on which `file` sets the key path, or 0 where it does not."""
+    node, line = _tree(file), 0
+    for key in keys:
+        if isinstance(node, yaml.MappingNode):
+            entry = next(((k, v) for k, v in reversed(node.value) if k.value == key), None)
+            if entry is None:
+                return 0
+            line, node = entry[0].start_mark.line + 1, entry[1]
+        elif isinstance(node, yaml.SequenceNode) and key.isdigit() and int(key) < len(node.value):
+            node = node.value[int(key)]
+            line = node.start_mark.line + 1
+        else:
+            return 0
+    return line
+
+
+def line_of_text(file: Path, text: str) -> int:
+    """Returns the line (from 1) of the first value in the defaults list of `file` that is or ends in `text`, or 0."""
+    defaults = next((v for k, v in getattr(_tree(file), "value", ()) if k.value == "defaults"), None)
+    stack = [defaults] if defaults is not None else []
+    while stack:
+        node = stack.pop(0)
+        if isinstance(node, yaml.ScalarNode):
+            if node.value == text or node.value.split("@")[0].endswith(f"/{text}"):
+                return node.start_mark.line + 1
+        elif isinstance(node, yaml.SequenceNode):
+            stack.extend(node.value)
+        else:
+            stack.extend(part for pair in node.value for part in reversed(pair))
+    return 0
+
+
+def _tree(file: Path) -> yaml.Node | None:
+    """Returns the nodes of a file that the guard has let through; None where it is empty or has gone since."""
+    try:
+        return _parsed(file, file.stat().st_mtime_ns)
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=64)
+def _parsed(file: Path, _changed: int) -> yaml.Node | None:
+    try:
+        return yaml.compose(file.read_text(encoding="utf-8-sig"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        return None
+
+
+def _leaves(node: yaml.Node | None) -> Iterator[Keys]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            inner = list(_leaves(value))
+            yield from ((key.value, *rest) for rest in inner) if inner else [(key.value,)]
+
+
+def _sets(override: str, keys: Keys) -> bool:
+    """Returns whether an override such as "a.b=c" or "a={b: c}" sets the value at `keys`."""
+    name, _, value = override.partition("=")
+    path = tuple(name.split("."))
+    inside = len(path) < len(keys) and value.startswith("{") and f"{keys[len(path)]}:" in value.replace(" ", "")
+    return path == keys or (path == keys[: len(path)] and inside)

@@ -1,0 +1,135 @@
+"""Rules between the keys of a recipe, which no single key can break alone. Pure: looks at no file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+from edgecompile.errors import Problem, nearest
+from edgecompile.passes import Pass
+from edgecompile.plan.step import Stage
+from edgecompile.recipe.locate import Origins
+from edgecompile.recipe.schema import stage_order
+
+LOW = ("fp16", "int8")
+"""Precisions that a pass lowers the model to."""
+
+
+def broken_rules(parts: dict[str, Any], raw: dict[str, Any], origins: Origins) -> list[Problem]:
+    """Returns the problems between the parts that could be read; a part that could not is None.
+
+    Args:
+        parts: "model", "data", "target", "passes", "order" and so on, as typed values.
+        raw: the same as plain values.
+        origins: where each key was set.
+    """
+    found: list[Problem] = []
+    data, target, passes, order = (parts[name] for name in ("data", "target", "passes", "order"))
+    if data is not None:
+        found += _data(data, origins)
+    if passes is None:
+        return found
+    names = stage_order(passes)
+    if order is not None:
+        faults = list(_order(order, passes, origins))
+        found += faults
+        if not faults:
+            names = order
+    ordered = [(name, passes[name]) for name in names]
+    found += _begins(ordered, origins)
+    found += _precisions(ordered, target, origins)
+    if order is not None and names is order:
+        found += _stages(ordered, origins)
+    if data is not None and raw.get("data") is not None:
+        found += _calibration(ordered, data, origins)
+    return found
+
+
+def _data(data: Any, origins: Origins) -> Iterator[Problem]:
+    wanted = data.calibration
+    if wanted is not None and wanted.images < wanted.minimum:
+        yield Problem(
+            f"{wanted.images} calibration pictures are fewer than the minimum of {wanted.minimum}",
+            str(origins.of("data", "calibration", "images")),
+            "take more, or lower data.calibration.minimum knowingly",
+        )
+
+
+def _order(order: tuple[str, ...], passes: dict[str, Pass], origins: Origins) -> Iterator[Problem]:
+    where = str(origins.of("order"))
+    for index, name in enumerate(order):
+        if name not in passes:
+            yield Problem(f"'{name}' is no pass of this recipe", where, nearest(name, passes))
+        elif name in order[:index]:
+            yield Problem(f"'{name}' stands twice", where, "name each pass once")
+    for name in passes:
+        if name not in order:
+            yield Problem(f"the pass '{name}' is missing from the order", where, "name each pass once, or write null")
+
+
+def _begins(ordered: list[tuple[str, Pass]], origins: Origins) -> Iterator[Problem]:
+    beginners = [name for name, one in ordered if one.begins]
+    if not beginners:
+        yield Problem(
+            "no pass makes the model", str(origins.of("passes")), "add onnx_export, or onnx_import for an ONNX file"
+        )
+    for name in beginners[1:]:
+        yield Problem(
+            f"'{name}' makes the model, and so does '{beginners[0]}'",
+            str(origins.of("passes", name)),
+            f"leave one out: {name}: null",
+        )
+    if len(beginners) == 1 and not ordered[0][1].begins:
+        yield Problem(
+            f"'{ordered[0][0]}' stands before '{beginners[0]}', which makes the model",
+            str(origins.of("order")),
+            f"begin with {beginners[0]}",
+        )
+
+
+def _precisions(ordered: list[tuple[str, Pass]], target: Any, origins: Origins) -> Iterator[Problem]:
+    lowering = [(name, one.gives) for name, one in ordered if one.gives in LOW]
+    for name, precision in lowering[1:]:
+        first, before = lowering[0]
+        yield Problem(
+            f"'{name}' lowers the model to {precision}, but '{first}' has lowered it to {before} already",
+            str(origins.of("passes", name)),
+            f"leave one out: {name}: null",
+        )
+    if target is None:
+        return
+    for name, precision in lowering[:1]:
+        if precision not in target.precisions:
+            yield Problem(
+                f"'{name}' makes {precision}, which {target.device} ({target.kind}) does not run",
+                str(origins.of("passes", name)),
+                f"it runs {', '.join(target.precisions)}",
+            )
+
+
+def _stages(ordered: list[tuple[str, Pass]], origins: Origins) -> Iterator[Problem]:
+    stages = list(Stage)
+    for (before, one), (after, other) in pairwise(ordered):
+        if stages.index(other.stage) < stages.index(one.stage) and not other.begins:
+            yield Problem(
+                f"'{after}' ({other.stage.value}) cannot follow '{before}' ({one.stage.value})",
+                str(origins.of("order")),
+                f"put '{after}' first",
+            )
+
+
+def _calibration(ordered: list[tuple[str, Pass]], data: Any, origins: Origins) -> Iterator[Problem]:
+    for name, one in ordered:
+        if calibrates(one) and data.calibration is None:
+            yield Problem(
+                f"'{name}' needs calibration pictures, and the recipe names none",
+                str(origins.of("data", "calibration")),
+                "calibration: {split: train, images: 300}",
+            )
+
+
+def calibrates(one: Pass) -> bool:
+    """Returns whether a pass reads the calibration pictures: it says so, or it makes INT8 in the calibration stage."""
+    said = getattr(type(one), "calibrates", None)
+    return one.gives == "int8" if said is None else bool(said)

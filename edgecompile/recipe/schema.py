@@ -1,0 +1,145 @@
+"""The typed recipe: what a person may write, with units, ranges and defaults. Frozen; knows no YAML and no Hydra."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SerializeAsAny, field_serializer
+
+from edgecompile.passes import Pass
+from edgecompile.plan.step import Stage
+from edgecompile.recipe.locate import Origins
+from edgecompile.targets import Target
+
+SCHEMA = 1
+
+Side = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Split = Annotated[str, Field(pattern=r"^\w+$")]
+
+
+class Section(BaseModel):
+    """Base of the parts of a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class ModelSettings(Section):
+    """The model to compile."""
+
+    weights: str = Field(
+        min_length=1,
+        description="checkpoint (.pt) or ONNX file; a relative path is relative to the file that names it",
+    )
+    imgsz: Side | tuple[Side, Side] = Field(
+        default=640, description="pixels of the square input, or [height, width]; multiples of 32"
+    )
+    dynamic: None = Field(default=None, description="reserved; shapes are chosen in the pass that exports")
+
+
+class Calibration(Section):
+    """The pictures by which INT8 ranges are found."""
+
+    split: Split = Field(default="train", description="split of the data set")
+    images: int = Field(default=300, ge=1, le=100_000, description="how many, evenly spaced over the sorted split")
+    minimum: int = Field(
+        default=32,
+        ge=1,
+        description="fewer pictures than this are an error: ranges found on a handful do not hold elsewhere",
+    )
+
+
+class Validation(Section):
+    """The pictures on which the artifact is compared with the float model."""
+
+    split: Split = Field(default="val", description="split of the data set")
+    images: int | None = Field(default=None, ge=1, description="how many, evenly spaced; null for all")
+
+
+class Data(Section):
+    """The data set."""
+
+    path: str = Field(min_length=1, description="YOLO data.yaml; a relative path is relative to the file that names it")
+    calibration: Calibration | None = Field(default=Calibration(), description="null where no pass calibrates")
+    validation: Validation = Validation()
+
+
+class Gates(Section):
+    """Conditions on measured figures; null for none. An unmet gate ends the build without a bundle."""
+
+    map_drop: Share | None = Field(default=None, description="largest loss of mAP50-95 against the float model, 0..1")
+    map50_95: Share | None = Field(default=None, description="smallest mAP50-95, 0..1")
+    latency_p95_ms: Positive | None = Field(
+        default=None, description="largest 95th percentile of a whole prediction, in milliseconds"
+    )
+    fps: Positive | None = Field(default=None, description="smallest number of whole predictions a second")
+    peak_memory_mb: Positive | None = Field(default=None, description="largest peak memory of the runtime, in MB")
+    size_mb: Positive | None = Field(default=None, description="largest size of the artifact, in MB")
+    fps_per_watt: Positive | None = Field(default=None, description="smallest FPS per watt, where power is measured")
+
+
+class Evaluate(Section):
+    """How the artifact is validated. The defaults are those of Ultralytics' `val`, so that figures compare."""
+
+    conf: Share = Field(default=0.001, description="smallest score of a detection that counts")
+    iou: Share = Field(default=0.7, description="overlap above which non-maximum suppression drops a box")
+    max_det: int = Field(default=300, ge=1, le=10_000, description="most detections a picture")
+    latency_images: int = Field(default=100, ge=10, le=10_000, description="timed predictions")
+
+
+class Recipe(Section):
+    """One compilation: a model, its data, a target, an ordered set of named passes, and the gates."""
+
+    schema_version: Literal[1] = Field(default=SCHEMA, alias="schema", description="version of the recipe's format")
+    name: str = Field(
+        min_length=1,
+        max_length=100,
+        pattern=r"^[^/\\.\x00-\x1f][^/\\\x00-\x1f]*$",
+        description="name of the bundle; the recipe's file name where it is not given",
+    )
+    description: str = Field(default="", max_length=1000)
+    model: ModelSettings
+    data: Data
+    target: SerializeAsAny[Target]
+    passes: dict[str, SerializeAsAny[Pass]] = Field(min_length=1, description="passes by name; null leaves one out")
+    order: tuple[str, ...] | None = Field(
+        default=None, description="names of all passes in the order in which they run; null for the order of stages"
+    )
+    gates: Gates = Gates()
+    evaluate: Evaluate = Evaluate()
+
+    _origins: Origins = PrivateAttr(default_factory=Origins)
+
+    @property
+    def origins(self) -> Origins:
+        """Where each key was set; relative paths and messages need it. No part of what the recipe says."""
+        return self._origins
+
+    def with_origins(self, origins: Origins) -> Recipe:
+        """Returns this recipe, which from now on knows where its keys were set."""
+        self._origins = origins
+        return self
+
+    def ordered_names(self) -> tuple[str, ...]:
+        """Returns the names of the passes in the order in which they run."""
+        if self.order is not None:
+            return self.order
+        return stage_order(self.passes)
+
+    def ordered_passes(self) -> list[Pass]:
+        """Returns the passes in the order in which they run."""
+        return [self.passes[name] for name in self.ordered_names()]
+
+    @field_serializer("passes")
+    def _with_kinds(self, passes: dict[str, Pass]) -> dict[str, Any]:
+        """Writes each pass with its kind, so that what is written can be read again."""
+        from edgecompile.recipe.kinds import kind_of
+
+        return {name: {"kind": kind_of(one), **one.model_dump(mode="json")} for name, one in passes.items()}
+
+
+def stage_order(passes: dict[str, Pass]) -> tuple[str, ...]:
+    """Returns the names of passes by stage, the one that begins first; of one stage, in the order of writing."""
+    stages = list(Stage)
+    return tuple(sorted(passes, key=lambda name: (not passes[name].begins, stages.index(passes[name].stage))))

@@ -1,0 +1,154 @@
+"""Where Hydra looks: the shipped config groups, folders of recipes, a person's --config-dir. Every text is guarded.
+
+A recipe is one option of the group `recipe`, so `recipe=NAME`, `-m recipe=a,b` and `recipe=glob(*)` are plain Hydra.
+The group is served out of flat folders, the first that has a name wins: the folder of the person's own recipe file,
+`recipes/` of the working directory, the shipped recipes, third parties'.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult, ConfigSource
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import Container, ListConfig, OmegaConf
+
+from edgecompile.recipe.folders import SUFFIXES, conf_folders, recipe_folders
+from edgecompile.recipe.guard import check_recipe, read_text
+
+GROUP = "recipe"
+
+loaded: list[Path] = []
+"""Files that Hydra has read since the last `register`, in order; messages about a composition that failed need them."""
+
+
+class FileSource(ConfigSource):
+    """Serves config groups out of a folder, as Hydra's own source does, but reads no text that the guard refuses."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "file"
+
+    def __init__(self, provider: str, path: str) -> None:
+        super().__init__(provider, path if "://" in path else f"{self.scheme()}://{path}")
+        self.folder = Path(self.path)
+
+    def file(self, config_path: str) -> Path | None:
+        """Returns the file of a config such as "target/x86-cpu_openvino", or None where this source lacks it."""
+        if ".." in Path(config_path).parts:
+            return None
+        path = self.folder / (config_path if config_path.endswith(".yaml") else f"{config_path}.yaml")
+        return path if path.is_file() else None
+
+    def trusted(self) -> bool:
+        """Returns whether the folder was installed, as opposed to handed in."""
+        return self.folder in conf_folders()
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        file = self.file(config_path)
+        assert file is not None, "Hydra asks is_config first"
+        loaded.append(file)
+        text = read_text(file)
+        config = _parsed(text, file, self.trusted())
+        header = ConfigSource._get_header_dict(text[:512])
+        return ConfigResult(provider=self.provider, path=self.full_path(), config=copy.deepcopy(config), header=header)
+
+    def available(self) -> bool:
+        return self.folder.is_dir()
+
+    def is_group(self, config_path: str) -> bool:
+        return ".." not in Path(config_path).parts and (self.folder / config_path).is_dir()
+
+    def is_config(self, config_path: str) -> bool:
+        return self.file(config_path) is not None
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        found: list[str] = []
+        for path in sorted((self.folder / config_path).iterdir()):
+            if not path.name.startswith(("__", ".")):
+                self._list_add_result(found, f"{config_path}/{path.name}".lstrip("/"), path.name, results_filter)
+        return sorted(set(found))
+
+
+class RecipeSource(FileSource):
+    """Serves the group `recipe` out of one flat folder. A recipe's content stands at the root without saying so."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "recipes"
+
+    def file(self, config_path: str) -> Path | None:
+        group, _, name = config_path.partition("/")
+        if group != GROUP or not name or ".." in Path(name).parts:
+            return None
+        names = [name] if name.endswith(SUFFIXES) else [f"{name}{suffix}" for suffix in SUFFIXES]
+        return next((path for path in (self.folder / one for one in names) if path.is_file()), None)
+
+    def trusted(self) -> bool:
+        return False
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        loaded = super().load_config(config_path)
+        if loaded.header["package"] is None:
+            loaded.header["package"] = "_global_"
+        _extend_by_path(loaded.config.get("defaults"))
+        return loaded
+
+    def is_group(self, config_path: str) -> bool:
+        group, _, inner = config_path.rstrip("/").partition("/")
+        return not group or (group == GROUP and ".." not in Path(inner).parts and (self.folder / inner).is_dir())
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        group, _, inner = config_path.rstrip("/").partition("/")
+        if group != GROUP or results_filter is ObjectType.GROUP:
+            return [GROUP] if not group and results_filter is not ObjectType.CONFIG else []
+        return sorted({path.stem for path in (self.folder / inner).iterdir() if path.suffix in SUFFIXES})
+
+
+class RecipeFolders(SearchPathPlugin):
+    """Adds the folders of recipes and third parties' config groups to Hydra's search path."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for provider, folder in recipe_folders():
+            search_path.append(provider, f"{RecipeSource.scheme()}://{folder}")
+        for folder in conf_folders()[1:]:
+            search_path.append("third party", f"{FileSource.scheme()}://{folder}")
+
+
+def register() -> None:
+    """Makes Hydra use what stands here. May be called again."""
+    loaded.clear()
+    Plugins.instance().register(RecipeSource)
+    Plugins.instance().register(RecipeFolders)
+    # Hydra's own source for folders would read the files of --config-dir unguarded; its registry replaces nothing.
+    SourcesRegistry.instance().types[FileSource.scheme()] = FileSource
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str, file: Path, trusted: bool) -> Container:
+    """Returns the content of a file. Hydra composes each job several times, and parsing is most of what that costs."""
+    if not trusted:
+        check_recipe(text, file)
+    return OmegaConf.load(io.StringIO(text))
+
+
+def _extend_by_path(defaults: Any) -> None:
+    """Rewrites `- /recipe: NAME` in a recipe's defaults to `- /recipe/NAME`, which is how a config extends another.
+
+    As a choice of the group `recipe` it would contend with the choice on the command line, and extend itself.
+    """
+    if not isinstance(defaults, ListConfig):
+        return
+    for index, item in enumerate(list(defaults)):
+        if OmegaConf.is_dict(item) and len(item) == 1:
+            key = str(next(iter(item))).removeprefix("/")
+            if key == GROUP and isinstance(item[next(iter(item))], str):
+                defaults[index] = f"/{GROUP}/{item[next(iter(item))]}"

@@ -1,0 +1,173 @@
+"""From plain data to a typed recipe: every problem at once, each with file:line:key and the nearest valid name."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from edgecompile.errors import Problem, RecipeError, nearest
+from edgecompile.passes import Pass
+from edgecompile.recipe import kinds
+from edgecompile.recipe.explain import keys_of, problems_of, show
+from edgecompile.recipe.locate import Origins
+from edgecompile.recipe.rules import broken_rules
+from edgecompile.recipe.schema import Data, Evaluate, Gates, ModelSettings, Recipe
+from edgecompile.targets import Target
+
+Any_ = TypeVar("Any_", bound=BaseModel)
+
+SECTIONS: dict[str, type[BaseModel]] = {"model": ModelSettings, "data": Data, "gates": Gates, "evaluate": Evaluate}
+MISSING = "???"
+"""What Hydra leaves where a value must be given and was not."""
+
+
+def recipe_from(raw: dict[str, Any], origins: Origins | None = None) -> Recipe:
+    """Returns the typed recipe of a composed one.
+
+    Args:
+        raw: plain JSON values, without interpolations.
+        origins: where each key was set, for the messages.
+
+    Raises:
+        RecipeError: with one problem for each thing that is wrong.
+        PlanError: when two installed passes or targets are of one name.
+    """
+    return _Reading(raw, origins or Origins()).recipe()
+
+
+class _Reading:
+    """One recipe while it is read; collects the problems."""
+
+    def __init__(self, raw: dict[str, Any], origins: Origins) -> None:
+        self.raw = raw
+        self.origins = origins
+        self.problems: list[Problem] = []
+
+    def recipe(self) -> Recipe:
+        self.unreadable()
+        parts: dict[str, Any] = {name: self.section(name, model) for name, model in SECTIONS.items()}
+        parts["target"] = self.target()
+        parts["passes"] = self.passes()
+        parts["order"] = self.order()
+        self.problems += broken_rules(parts, self.raw, self.origins)
+        head = {name: value for name, value in self.raw.items() if name not in parts}
+        recipe = self.whole(head, parts)
+        if self.problems or recipe is None:
+            raise RecipeError(_once(self.problems))
+        return recipe.with_origins(self.origins)
+
+    def report(self, message: str, *keys: str, fix: str = "") -> None:
+        self.problems.append(Problem(message, str(self.origins.of(*keys)), fix))
+
+    def unreadable(self) -> None:
+        """Reports values that are missing or no numbers, and takes them out."""
+        for keys, value in list(_walk(self.raw)):
+            if value == MISSING:
+                self.report("is required and was not given", *keys)
+            elif isinstance(value, float) and not math.isfinite(value):
+                self.report(f"{value} is no number to work with", *keys, fix="leave the key out, or write null")
+            else:
+                continue
+            _remove(self.raw, keys)
+
+    def section(self, name: str, model: type[Any_]) -> Any_ | None:
+        """Returns a section; None where it cannot be read."""
+        data = self.raw.get(name)
+        if data is None:
+            data = {}
+        if not isinstance(data, dict):
+            self.report(f"found {show(data)}, expected a mapping of {', '.join(keys_of(model))}", name)
+            return None
+        return self.model(model, data, (name,))
+
+    def model(self, model: type[Any_], data: dict[str, Any], prefix: tuple[str, ...]) -> Any_ | None:
+        """Returns `data` as a model; None where it cannot be read. Strict: "640" is no number, 640.0 no whole one."""
+        try:
+            # JSON, because strict Python input would refuse a list where a tuple is meant.
+            return model.model_validate_json(json.dumps(data), strict=True, by_alias=True)
+        except ValidationError as error:
+            self.problems += problems_of(error, model, prefix, data, self.origins)
+            return None
+
+    def target(self) -> Target | None:
+        data = self.raw.get("target")
+        if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
+            self.report("names no target", "target", fix="choose one: target=NAME; see `edgecompile list targets`")
+            return None
+        if data["kind"] not in kinds.target_kinds():
+            fix = nearest(data["kind"], kinds.target_kinds())
+            self.report(f"unknown kind of target '{data['kind']}'", "target", "kind", fix=fix)
+            return None
+        return self.model(kinds.target_class(data["kind"]), data, ("target",))
+
+    def passes(self) -> dict[str, Pass] | None:
+        """Returns the passes by name; None where one cannot be read. One that is null is left out."""
+        data = self.raw.get("passes")
+        if not isinstance(data, dict):
+            self.report(f"found {show(data)}, expected a mapping of passes by name", "passes")
+            return None
+        chosen = {name: value for name, value in data.items() if value is not None}
+        if not chosen:
+            fix = "defaults: [/pass@passes: [onnx_export, simplify]]"
+            self.report("names no pass", "passes", fix=f"for example: {fix}")
+            return None
+        read = {name: self.one_pass(name, value) for name, value in chosen.items()}
+        return None if None in read.values() else {name: one for name, one in read.items() if one is not None}
+
+    def one_pass(self, name: str, data: Any) -> Pass | None:
+        if not isinstance(data, dict):
+            self.report(f"found {show(data)}, expected a mapping (or null to leave it out)", "passes", name)
+            return None
+        fields = {key: value for key, value in data.items() if key != "kind"}
+        kind = data.get("kind", name)
+        if kind not in kinds.pass_kinds():
+            keys = ("passes", name, "kind") if "kind" in data else ("passes", name)
+            hint = "" if "kind" in data else " (a pass of another name says which it is: kind: ...)"
+            self.report(f"unknown pass '{kind}'{hint}", *keys, fix=nearest(str(kind), kinds.pass_kinds()))
+            return None
+        return self.model(kinds.pass_class(kind), fields, ("passes", name))
+
+    def order(self) -> tuple[str, ...] | None:
+        data = self.raw.get("order")
+        if data is not None and not (isinstance(data, list) and all(isinstance(one, str) for one in data)):
+            self.report(f"found {show(data)}, expected a list of the names of passes", "order")
+            return None
+        return tuple(data) if data is not None else None
+
+    def whole(self, head: dict[str, Any], parts: dict[str, Any]) -> Recipe | None:
+        """Returns the recipe of its head and its parts; reports what is wrong with the head."""
+        try:
+            return Recipe.model_validate({**head, **parts}, strict=True, by_alias=True)
+        except ValidationError as error:
+            # What is wrong with a part was reported when it was read.
+            faults = problems_of(error, Recipe, (), {**head, **dict.fromkeys(parts)}, self.origins)
+            readable = [str(self.origins.of(name)) for name in parts]
+            self.problems += [fault for fault in faults if fault.where not in readable]
+            return None
+
+
+def _once(problems: list[Problem]) -> list[Problem]:
+    return list(dict.fromkeys(problems))
+
+
+def _walk(value: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yields the key path and the value of each leaf."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _walk(inner, (*keys, str(key)))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _walk(inner, (*keys, str(index)))
+    else:
+        yield keys, value
+
+
+def _remove(value: Any, keys: tuple[str, ...]) -> None:
+    for key in keys[:-1]:
+        value = value[int(key)] if isinstance(value, list) else value[key]
+    if isinstance(value, dict):
+        value.pop(keys[-1], None)

@@ -1,0 +1,98 @@
+"""How figures are written for people: one place for units and digits, shared by the page and the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgecompile.evaluate.gates import GATES
+
+NONE = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+TITLES = {
+    "map_drop": "mAP50-95 drop",
+    "map50_95": "mAP50-95",
+    "map50": "mAP50",
+    "latency_p95_ms": "latency, p95",
+    "fps": "throughput",
+    "peak_memory_mb": "peak memory",
+    "size_mb": "artifact size",
+    "fps_per_watt": "efficiency",
+}
+"""What a gate is called beside its figure. A gate without a title goes by its name."""
+
+
+def score(value: float | None) -> str:
+    """Returns a mean average precision: four digits, as gates compare it."""
+    return NONE if value is None else f"{value:.4f}"
+
+
+def signed(value: float | None) -> str:
+    """Returns a difference of scores with its sign; a true minus, and no sign for what rounds to nothing."""
+    if value is None:
+        return NONE
+    text = f"{value:+.4f}".replace("-", MINUS)
+    return "0.0000" if text[1:] == "0.0000" else text
+
+
+def milliseconds(value: float | None) -> str:
+    """Returns a time in milliseconds with three significant digits or more."""
+    if value is None:
+        return NONE
+    return f"{value:.0f} ms" if value >= 100 else f"{value:.1f} ms" if value >= 10 else f"{value:.2f} ms"
+
+
+def seconds(value: float | None) -> str:
+    """Returns a duration in seconds, or in minutes and seconds."""
+    if value is None:
+        return NONE
+    return f"{int(value) // 60} min {int(value) % 60:02d} s" if value >= 100 else f"{value:.1f} s"
+
+
+def megabytes(size: int | float | None) -> str:
+    """Returns a size given in bytes as MB (10^6 bytes), or as kB where it is small."""
+    if size is None:
+        return NONE
+    return f"{size / 1e6:.2f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+
+
+def number(value: float | None, digits: int = 1, unit: str = "") -> str:
+    """Returns a number with its unit."""
+    return NONE if value is None else f"{value:,.{digits}f}{unit}"
+
+
+def gate_title(name: str) -> str:
+    """Returns what a gate is called beside its figure."""
+    return TITLES.get(name, name.replace("_", " "))
+
+
+def gate_figure(name: str, value: float | None) -> str:
+    """Returns a gate's figure with the digits and the unit of its kind."""
+    if value is None:
+        return NONE
+    gate = GATES.get(name)
+    return (gate.show(value) if gate else f"{value:g}").replace("-", MINUS)
+
+
+def gate_limit(name: str, limit: float) -> str:
+    """Returns a gate's limit in words: "at most 0.01", "at least 30 FPS"."""
+    gate = GATES.get(name)
+    side = "" if gate is None else "at least " if gate.floor else "at most "
+    return f"{side}{limit:g}{gate.unit if gate else ''}"
+
+
+def machine_line(measured: dict[str, Any]) -> str:
+    """Returns the machine of a measurement in one line: processor, cores, threads, clock policy, system."""
+    machine = measured.get("machine") or {}
+    parts = [
+        machine.get("cpu") or "an unnamed processor",
+        _count(machine.get("cores"), "core"),
+        _count(measured.get("threads"), "thread") + " used" if measured.get("threads") else "",
+        f"{machine['memory_mb'] / 1000:.0f} GB" if machine.get("memory_mb") else "",
+        f"governor {machine['governor']}" if machine.get("governor") else "",
+        machine.get("system") or "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _count(value: int | None, noun: str) -> str:
+    return "" if value is None else f"{value} {noun}{'' if value == 1 else 's'}"

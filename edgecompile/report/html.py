@@ -1,0 +1,90 @@
+"""report.html: the report as one page that needs nothing else, readable offline and on a phone.
+
+Jinja2 with autoescape, inline CSS and SVG, no script, and a content security policy that forbids every request. Equal
+reports give equal bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgecompile.errors import MissingToolError
+from edgecompile.report import charts, figures
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).parent / "templates"
+FILTERS = {
+    "score": figures.score,
+    "signed": figures.signed,
+    "ms": figures.milliseconds,
+    "seconds": figures.seconds,
+    "mb": figures.megabytes,
+    "number": figures.number,
+    "gate_title": figures.gate_title,
+    "gate_figure": figures.gate_figure,
+    "gate_limit": figures.gate_limit,
+    "machine": figures.machine_line,
+}
+
+
+def render_html(report: Mapping[str, Any], *, picture: bytes | None = None, detections: Any = None) -> str:
+    """Returns the page of a report.
+
+    Args:
+        report: what `edgecompile.report.document.report_of` returned, of either variant.
+        picture: golden/input.png, drawn with its detections; None leaves both out.
+        detections: the document golden/detections.json.
+
+    Raises:
+        MissingToolError: when jinja2 is not installed.
+    """
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            gates=[(verdict, charts.gate_bar(verdict)) for verdict in report["gates"]],
+            classes=charts.per_class(report["figures"], report["model"]["names"]),
+            latency=charts.latency_bars(report["measured"]),
+            graph=charts.stage_graph(report["steps"]),
+            golden=_golden(picture, detections, report["model"]["names"]) if picture else None,
+            recipe=_as_yaml(report["recipe"]),
+        )
+    )
+
+
+def _golden(picture: bytes, detections: Any, names: list[str]) -> dict[str, Any]:
+    width, height = charts.png_size(picture)
+    view = charts.golden_boxes(detections, names)
+    return {"picture": base64.b64encode(picture).decode("ascii"), "width": width, "height": height, "view": view}
+
+
+def _as_yaml(recipe: Mapping[str, Any]) -> str:
+    """Returns the recipe as YAML, keys sorted: the page may not depend on the order in which JSON was read."""
+    import yaml
+
+    return yaml.safe_dump(dict(recipe), sort_keys=True, default_flow_style=None, width=100, allow_unicode=True)
+
+
+@cache
+def _environment() -> Environment:
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    except ImportError as error:
+        fix = "pip install 'edgecompile[compiler]'"
+        raise MissingToolError("the report needs jinja2, which is not installed", fix=fix) from error
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(FILTERS)
+    return environment

@@ -1,0 +1,149 @@
+"""What a build and a plan say in a terminal. Rich is imported when something is printed, never before.
+
+Texts come from recipes and data sets, so they are handed to rich as text, never as its markup; and a terminal that
+cannot show a character gets a question mark rather than an error.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from edgecompile.report import figures
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from edgecompile.plan.graph import Plan
+
+PIPE_WIDTH = 160
+"""Columns where the output is no terminal."""
+FALLEN = 3
+"""Classes named as those that fell most."""
+Line = tuple[str, str, str]
+"""What, figure, remark."""
+
+
+def print_summary(report: Mapping[str, Any], page: Path | None = None, *, stream: TextIO) -> None:
+    """Prints the figures of a build, its gates, and where the report lies.
+
+    Args:
+        report: what `edgecompile.report.document.report_of` returned, of the run directory's variant.
+        page: report.html, named at the end.
+        stream: where to print.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    lines = Table.grid(padding=(0, 2))
+    for what, figure, remark in (*_accuracy(report), *_measured(report), *_made(report)):
+        lines.add_row(Text(what, "dim"), Text(figure, "bold"), Text(remark))
+    gates = Table.grid(padding=(0, 2))
+    for verdict in report["gates"]:
+        name = verdict["gate"]
+        mark = Text("✓", "green") if verdict["met"] else Text("✕", "bold red")
+        figure = Text(figures.gate_figure(name, verdict["figure"]), "" if verdict["met"] else "bold red")
+        gates.add_row(mark, Text(f"gate {name}"), figure, Text(figures.gate_limit(name, verdict["limit"]), "dim"))
+    title = Text.assemble((report["name"], "bold"), f", {report['precision']} for {report['target']['device']}")
+    blocks: list[RenderableType] = [title, lines]
+    if report["gates"]:
+        blocks.append(gates)
+    blocks += [Text(f"note: {note}", "yellow") for note in report["notes"]]
+    if bundle := (report["run"] or {}).get("bundle"):
+        size = figures.megabytes(bundle["size_bytes"])
+        blocks.append(Text(f"bundle: {bundle['name']}, {size}, sha256 {bundle['sha256']}"))
+    if page:
+        blocks.append(Text(f"report: {page}"))
+    _write(blocks, stream)
+
+
+def _accuracy(report: Mapping[str, Any]) -> Iterator[Line]:
+    """Yields the lines on accuracy and size: what equal inputs find again."""
+    found = report["figures"]
+    for name, what in (("map50_95", "mAP50-95"), ("map50", "mAP50")):
+        before, after = found["reference"][name], found[name]
+        yield what, figures.score(after), f"float {figures.score(before)}, {figures.signed(after - before)}"
+    fallen = [one for one in report["falls"] if one["artifact"] < one["reference"]][:FALLEN]
+    if fallen:
+        shown = (f"{one['name']} {figures.signed(one['artifact'] - one['reference'])}" for one in fallen)
+        yield "fell most", "", ", ".join(shown)
+    reference = report["reference_size_bytes"]
+    yield "size", figures.megabytes(found["size_bytes"]), f"float {figures.megabytes(reference)}" if reference else ""
+
+
+def _measured(report: Mapping[str, Any]) -> Iterator[Line]:
+    """Yields the lines on latency and memory, and the machine they hold for."""
+    measured = report["measured"]
+    if not measured:
+        return
+    if not measured["latency_ms"]:
+        yield "latency", figures.NONE, f"not measured: {(measured.get('unmeasured') or {}).get('latency_p95_ms', '')}"
+        return
+    total = measured["latency_ms"]["total"]
+    tail = f"p95 {figures.milliseconds(total['p95'])}, p99 {figures.milliseconds(total['p99'])}"
+    yield "latency", figures.milliseconds(total["p50"]), tail
+    yield "throughput", figures.number(measured["fps"], 1, " FPS"), "one picture after another"
+    yield "peak memory", figures.number(measured["peak_memory_mb"], 0, " MB"), ""
+    if measured["power_watt"]:
+        yield "power", figures.number(measured["power_watt"], 1, " W"), f"{measured['fps_per_watt']:.2f} FPS/W"
+    yield "", "", f"measured on {figures.machine_line(measured)}"
+
+
+def _made(report: Mapping[str, Any]) -> Iterator[Line]:
+    """Yields the line on what ran."""
+    run = report["run"]
+    if not run:
+        return
+    states = [step["run"]["state"] for step in report["steps"]]
+    took = f" in {figures.seconds(run['wall_s'])}" if "wall_s" in run else ""
+    yield "steps", f"{states.count('ran')} ran", f"{states.count('reused')} reused{took}"
+
+
+def print_plan(plan: Plan, states: Sequence[Any], *, stream: TextIO) -> None:
+    """Prints a plan as a table: each step under its stage, whether it is in the store, and why or why not.
+
+    Args:
+        states: what `edgecompile.execute.survey` returned for the plan.
+        stream: where to print.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for title in ("stage", "step", "", "why"):
+        table.add_column(title, overflow="fold", no_wrap=title != "why")
+    stage = None
+    for state in states:
+        step = state.step
+        shown = "" if step.stage == stage else step.stage.value
+        stage = step.stage
+        verdict = Text("reuse", "green") if state.hit else Text("run", "bold yellow")
+        why = Text(state.why)
+        if step.about:
+            why = Text.assemble((step.about, "dim"), "\n", state.why)
+        table.add_row(Text(shown, "dim"), Text(step.name), verdict, why)
+    hits = sum(state.hit for state in states)
+    saved = sum(state.seconds or 0 for state in states if state.hit)
+    total = f"{len(states)} steps: {hits} reused, {len(states) - hits} to run"
+    remark = f"; {figures.seconds(saved)} saved" if saved else ""
+    _write([table, Text(total + remark), *(Text(f"note: {note}", "yellow") for note in plan.notes)], stream)
+
+
+def _write(blocks: Iterable[RenderableType], stream: TextIO) -> None:
+    """Renders for the width and the colours of `stream`, and writes what its encoding can say."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=stream, highlight=False)
+    if not console.is_terminal:
+        console = Console(file=io.StringIO(), highlight=False, width=PIPE_WIDTH)
+    with console.capture() as captured:
+        for block in blocks:
+            console.print(block, soft_wrap=isinstance(block, Text))
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    lines = (line.rstrip() for line in captured.get().splitlines())
+    stream.write("".join(f"{line}\n" for line in lines).encode(encoding, "replace").decode(encoding))
+    stream.flush()

@@ -1,0 +1,56 @@
+"""What runs on the device: opens a bundle and predicts, with numpy, OpenCV and one backend.
+
+    import edgecompile.runtime as rt
+
+    model = rt.load("blood-cells.bundle.zip")
+    for found in model.predict("slide.jpg"):
+        print(found.name, round(found.score, 2), found.box)
+
+Nothing heavy is imported before it is needed: `import edgecompile.runtime` alone loads neither numpy nor OpenCV.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgecompile.runtime.archive import Archive
+    from edgecompile.runtime.detections import Detection, Detections
+    from edgecompile.runtime.detector import Detector, load, open_artifact
+    from edgecompile.runtime.pictures import find_pictures, read_picture
+
+__all__ = [
+    "Archive",
+    "Detection",
+    "Detections",
+    "Detector",
+    "find_pictures",
+    "load",
+    "open_artifact",
+    "read_picture",
+]
+
+_HOME = {
+    "Archive": "archive",
+    "Detection": "detections",
+    "Detections": "detections",
+    "Detector": "detector",
+    "find_pictures": "pictures",
+    "load": "detector",
+    "open_artifact": "detector",
+    "read_picture": "pictures",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the module that a public name stands in, when it is first asked for (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -1,0 +1,131 @@
+"""Measures what a bundle costs on this machine: time of each part, frames a second, memory, start."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgecompile.errors import BundleError
+from edgecompile.runtime.archive import Archive
+from edgecompile.runtime.detector import available_cores, open_bundle, target_of
+from edgecompile.runtime.pictures import decode_picture
+
+PARTS = ("read", "preprocess", "inference", "postprocess", "total")
+WARM_UP = 10
+FEWEST = 100
+"""Predictions that are timed at least, where the number of rounds is not given."""
+
+START = """
+import json, sys, time
+began = time.perf_counter()
+import edgecompile.runtime as rt
+model = rt.load(sys.argv[1], threads=int(sys.argv[3]))
+opened = time.perf_counter()
+model.predict(sys.argv[2])
+first = time.perf_counter()
+for _ in range(10):
+    model.predict(sys.argv[2])
+from edgecompile.runtime.bench import peak_memory
+marks = {"open": opened - began, "first_prediction": first - opened, "total": first - began}
+print(json.dumps({"start_ms": {name: 1e3 * value for name, value in marks.items()}, "peak_memory": peak_memory()}))
+"""
+"""What a fresh process runs to tell the time from the first import to the first boxes, and its peak memory."""
+
+
+def bench(archive: Archive, pictures: Sequence[Path], *, threads: int | None, rounds: int | None) -> dict[str, Any]:
+    """Predicts pictures from their files, one after another, and returns figures.
+
+    Args:
+        pictures: the golden picture of the bundle where there are none.
+        rounds: how often each picture is predicted; as often as makes `FEWEST` predictions where None.
+
+    Returns:
+        latency_ms: part to p50, p95, p99 (read is from file to pixels; total is all of it); fps; jitter_ms, p95 - p50
+        of total; start_ms: open (import and compile), first_prediction, total, of a fresh process; peak_memory_mb, of
+        that process, 10^6 bytes; pictures, predictions, threads, backend, bundle.
+    """
+    threads = threads or min(target_of(archive)["threads"], available_cores())
+    with tempfile.TemporaryDirectory(prefix="edgecompile-") as folder:
+        paths = [str(path) for path in pictures] or [_golden_picture(archive, Path(folder))]
+        start = _fresh_process(archive.path, paths[0], threads)
+        detector = open_bundle(archive, threads=threads)
+        for number in range(WARM_UP):
+            detector.predict(paths[number % len(paths)])
+        rounds = rounds or -(-FEWEST // len(paths))
+        samples: dict[str, list[float]] = {part: [] for part in PARTS}
+        for path in paths * rounds:
+            began = time.perf_counter()
+            detector.predict(path)
+            samples["total"].append(1e3 * (time.perf_counter() - began))
+            for part, value in detector.timings.items():
+                samples[part].append(value)
+    latency = {part: _percentiles(values) for part, values in samples.items()}
+    return {
+        "bundle": archive.path.name,
+        "sha256": archive.digest,
+        "backend": f"{target_of(archive)['backend']} {detector.backend.version}",
+        "threads": threads,
+        "pictures": len(paths),
+        "predictions": len(samples["total"]),
+        "latency_ms": latency,
+        "fps": round(1e3 / float(np.mean(samples["total"])), 2),
+        "jitter_ms": round(latency["total"]["p95"] - latency["total"]["p50"], 3),
+        "start_ms": {name: round(value, 1) for name, value in start["start_ms"].items()},
+        "peak_memory_mb": round(start["peak_memory"] / 1e6, 1),
+    }
+
+
+def peak_memory() -> int:
+    """Returns the most memory this process had resident, in bytes.
+
+    On Linux from /proc: `getrusage` keeps the peak that the parent had before this program was started in its place.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _percentiles(values: Sequence[float]) -> dict[str, float]:
+    return {f"p{rank}": round(float(np.percentile(values, rank)), 3) for rank in (50, 95, 99)}
+
+
+def _golden_picture(archive: Archive, folder: Path) -> str:
+    """Writes the golden picture of a bundle to a file and returns its path."""
+    name = (archive.manifest.get("golden") or {}).get("input", "")
+    content = archive.read(name)
+    decode_picture(content, f"{archive.path}:{name}")
+    path = folder / Path(name).name
+    path.write_bytes(content)
+    return str(path)
+
+
+def _fresh_process(bundle: Path, picture: str, threads: int) -> dict[str, Any]:
+    """Loads the bundle and predicts in a process of its own; returns what that took.
+
+    Raises:
+        BundleError: the process failed.
+    """
+    package = str(Path(__file__).resolve().parents[2])
+    paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-c", START, str(bundle), picture, str(threads)]
+    ended = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})
+    if ended.returncode:
+        last = ended.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise BundleError(f"cannot be measured in a process of its own: {last[0]}", where=str(bundle))
+    return json.loads(ended.stdout.strip().splitlines()[-1])

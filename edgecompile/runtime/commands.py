@@ -1,0 +1,238 @@
+"""The verbs of the device: predict, verify, bench, inspect. They need numpy, OpenCV and the backend of the bundle."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from edgecompile.errors import BundleError, MissingToolError, RecipeError
+
+VERBS = ("predict", "verify", "bench", "inspect")
+
+
+def main(verb: str, argv: Sequence[str]) -> int:
+    """Runs one verb with its arguments; returns the exit code.
+
+    Raises:
+        EdgecompileError: for whoever called to print: one line, and the exit code of its kind.
+    """
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # a damaged picture is our line to report, not OpenCV's
+    arguments = _parser(verb).parse_args(list(argv))
+    return {"predict": predict, "verify": verify, "bench": bench, "inspect": inspect}[verb](arguments)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong command line as every other error is reported."""
+
+    def error(self, message: str) -> NoReturn:
+        raise RecipeError(message, where=self.prog, fix=f"see {self.prog} --help")
+
+
+def _parser(verb: str) -> argparse.ArgumentParser:
+    about = {
+        "predict": "find the objects on pictures",
+        "verify": "check a bundle: digests, the runtime it needs, and that it runs here as where it was built",
+        "bench": "measure a bundle on this machine",
+        "inspect": "show what a bundle is and how it was judged",
+    }
+    parser = _Parser(prog=f"edgecompile {verb}", description=about[verb])
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="a .bundle.zip")
+    if verb == "predict":
+        from edgecompile.runtime.results import FORMATS
+
+        parser.add_argument("sources", metavar="SOURCE", nargs="+", help="picture, folder of pictures, or pattern")
+        parser.add_argument("--conf", type=_share, help="lowest score, 0..1 (default: the bundle's)")
+        parser.add_argument("--iou", type=_share, help="largest overlap of two boxes of a class, 0..1")
+        parser.add_argument("--max-det", type=_count, help="most boxes on a picture")
+        parser.add_argument("--save", metavar="DIR", type=Path, help="also write the pictures with boxes drawn there")
+        parser.add_argument("--format", choices=FORMATS, default="table")
+        parser.add_argument("--out", metavar="FILE", type=Path, help="write the results there instead of stdout")
+    if verb == "bench":
+        images = "pictures to predict, or folders of them (default: the golden one)"
+        parser.add_argument("--images", metavar="DIR", nargs="+", default=[], help=images)
+        parser.add_argument("--rounds", type=_count, help="how often each picture is predicted")
+    if verb in ("predict", "verify", "bench"):
+        parser.add_argument("--threads", type=_count, help="threads (default: the target's)")
+    if verb in ("bench", "inspect"):
+        parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def predict(arguments: argparse.Namespace) -> int:
+    """Predicts pictures and writes the results; with --save the annotated pictures too."""
+    from edgecompile.runtime.detector import load
+    from edgecompile.runtime.pictures import find_pictures, read_picture
+    from edgecompile.runtime.results import WRITERS, opened
+
+    pictures = find_pictures(arguments.sources)
+    saved = _saved_paths(pictures, arguments.save) if arguments.save else {}
+    if arguments.out and not arguments.out.absolute().parent.is_dir():
+        raise RecipeError("there is no such folder to write to", where=str(arguments.out.parent))
+    model = load(arguments.bundle, threads=arguments.threads)
+    if arguments.save:
+        _make_folder(arguments.save)
+    settings = {"conf": arguments.conf, "iou": arguments.iou, "max_det": arguments.max_det}
+    with opened(arguments.out, whole=arguments.format != "table") as stream:
+        writer = WRITERS[arguments.format](stream, pictures)
+        for number, path in enumerate(pictures, 1):
+            image = read_picture(path)
+            found = model.predict(image, **settings)
+            writer.add(path, image.shape[:2], found)
+            if path in saved:
+                _save(saved[path], image, found)
+            _progress(number, len(pictures))
+        writer.finish()
+    return 0
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Checks a bundle from the seal to the golden vectors, and says what was checked."""
+    from edgecompile.runtime.archive import Archive
+
+    with Archive(arguments.bundle) as archive:
+        print(f"{'seal':<12} ok: every byte is as it was sealed")
+        print(f"{'members':<12} ok: {archive.check_members()} files, as the manifest lists them")
+        from edgecompile.runtime.detector import open_bundle
+        from edgecompile.runtime.golden import check_golden
+
+        detector = open_bundle(archive, threads=arguments.threads)
+        print(f"{'runtime':<12} ok: {_check_runtime(archive.manifest, detector.backend.version)}")
+        checks = check_golden(archive, detector)
+        for check in checks:
+            print(f"{check.name:<12} {'ok' if check.met else 'DIFFERS'}: {check.detail}")
+        failed = [check.name for check in checks if not check.met]
+        if failed:
+            differs = f"does not run here as it did where it was built: {', '.join(failed)}"
+            raise BundleError(differs, where=str(archive.path))
+        print(f"{'sha256':<12} {archive.digest}")
+    return 0
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """Measures a bundle and prints the figures."""
+    from edgecompile.runtime import bench as measuring
+    from edgecompile.runtime.archive import Archive
+    from edgecompile.runtime.pictures import find_pictures
+
+    pictures = find_pictures(arguments.images) if arguments.images else []
+    with Archive(arguments.bundle) as archive:
+        figures = measuring.bench(archive, pictures, threads=arguments.threads, rounds=arguments.rounds)
+    if arguments.json:
+        print(json.dumps(figures, indent=2))
+        return 0
+    counts = f"{figures['threads']} threads, {figures['predictions']} predictions"
+    print(f"{figures['bundle']}, {figures['backend']}, {counts}")
+    print(f"{'ms':<12}  {'p50':>8}  {'p95':>8}  {'p99':>8}")
+    for part, ranks in figures["latency_ms"].items():
+        print(f"{part:<12}  {ranks['p50']:8.2f}  {ranks['p95']:8.2f}  {ranks['p99']:8.2f}")
+    start = figures["start_ms"]
+    print(f"frames a second {figures['fps']:.1f}, jitter {figures['jitter_ms']:.2f} ms (p95 - p50)")
+    print(f"start to first boxes {start['total']:.0f} ms (open {start['open']:.0f} ms)")
+    print(f"peak memory {figures['peak_memory_mb']:.0f} MB")
+    return 0
+
+
+def inspect(arguments: argparse.Namespace) -> int:
+    """Shows the manifest of a bundle."""
+    from edgecompile.runtime.archive import Archive
+    from edgecompile.runtime.summary import summarize
+
+    with Archive(arguments.bundle) as archive:
+        size = archive.path.stat().st_size
+        if arguments.json:
+            print(json.dumps({"sha256": archive.digest, "size_bytes": size, "manifest": archive.manifest}, indent=2))
+        else:
+            print("\n".join(summarize(archive.manifest, archive.digest, size)))
+    return 0
+
+
+def _check_runtime(manifest: dict[str, Any], version: str) -> str:
+    """Compares the version of the backend's library with the range in the manifest; returns a sentence.
+
+    Raises:
+        MissingToolError: the version is outside of the range.
+    """
+    from edgecompile.runtime.requirement import satisfies
+
+    try:
+        distribution, versions = manifest["target"]["runtime"]
+        fits = satisfies(version, versions)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise BundleError("the manifest does not say which runtime the bundle needs") from None
+    if not fits:
+        needed = f"{distribution}{versions}"
+        raise MissingToolError(f"the bundle needs {needed}, here is {version}", fix=f"pip install '{needed}'")
+    return f"{distribution} {version} (the bundle needs {versions})"
+
+
+def _saved_paths(pictures: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """Returns where each annotated picture goes: its name in `folder`, numbered where names meet.
+
+    Raises:
+        RecipeError: a source picture would be overwritten.
+    """
+    places: dict[Path, Path] = {}
+    taken: set[Path] = set()
+    sources = {path.resolve() for path in pictures}
+    for path in pictures:
+        place, number = folder / path.name, 2
+        while place in taken:
+            place, number = folder / f"{path.stem}-{number}{path.suffix}", number + 1
+        if place.resolve() in sources:
+            raise RecipeError("would overwrite a source picture", where=str(place), fix="choose another --save folder")
+        taken.add(place)
+        places[path] = place
+    return places
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecipeError(f"cannot be made: {error.strerror or error}", where=str(folder)) from error
+
+
+def _save(place: Path, image: Any, found: Any) -> None:
+    """Writes a picture with its detections drawn, whole or not at all."""
+    import cv2
+
+    from edgecompile.runtime.draw import draw
+
+    temporary = place.with_name(f".{place.name}.{os.getpid()}.part")
+    try:
+        done, content = cv2.imencode(place.suffix, draw(image, found))
+        if not done:
+            raise RecipeError("cannot be encoded", where=str(place))
+        temporary.write_bytes(content.tobytes())
+        os.replace(temporary, place)
+    except OSError as error:
+        raise RecipeError(f"cannot be written: {error.strerror or error}", where=str(place)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _progress(done: int, of: int) -> None:
+    """Shows on a terminal's stderr how far a long prediction is."""
+    if of > 20 and sys.stderr.isatty():
+        sys.stderr.write(f"\r{done} of {of} pictures" + ("\n" if done == of else ""))
+        sys.stderr.flush()
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not in 0..1")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return value

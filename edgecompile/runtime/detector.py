@@ -1,0 +1,269 @@
+"""`load` opens a bundle; the `Detector` it returns predicts."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgecompile.errors import BundleError, RecipeError
+from edgecompile.runtime import postprocess
+from edgecompile.runtime.archive import Archive
+from edgecompile.runtime.backends import Backend, find_backend
+from edgecompile.runtime.detections import Detections
+from edgecompile.runtime.letterbox import Geometry, Preprocessor, as_bgr
+from edgecompile.runtime.pictures import find_pictures, read_picture
+from edgecompile.runtime.spec import Spec, read_spec
+
+MOST_STACKED = 8
+"""Pictures that a model of dynamic batch is given at once: bounds the memory of a long batch."""
+
+
+def load(bundle: str | Path, *, threads: int | None = None) -> Detector:
+    """Opens a bundle, after verifying it, and compiles its model for this machine.
+
+    Args:
+        bundle: path of a `.bundle.zip`.
+        threads: that the backend may use; the target's, but no more than there are cores, where None.
+
+    Raises:
+        RecipeError: there is no such file.
+        BundleError: it is damaged, altered, or cannot be opened here.
+        MissingToolError: its backend is not installed.
+    """
+    with Archive(Path(bundle)) as archive:
+        return open_bundle(archive, threads=threads)
+
+
+def open_bundle(archive: Archive, *, threads: int | None = None) -> Detector:
+    """Returns the detector of a bundle that is open already; as `load`."""
+    target = target_of(archive)
+    spec = read_spec(archive.read_json("spec.json"))
+    threads = threads or min(target["threads"], available_cores())
+    try:
+        opened = find_backend(target["backend"])(archive.folder("artifact/"), spec.document, threads, target["options"])
+    except BundleError as error:
+        raise BundleError(error.problems[0].message, where=str(archive.path), fix=error.problems[0].fix) from error
+    return Detector(opened, spec, manifest=archive.manifest, digest=archive.digest)
+
+
+def open_artifact(
+    artifact: str | Path, spec: Mapping[str, Any] | str | Path, backend: str, options: Mapping[str, Any], threads: int
+) -> Detector:
+    """Returns the detector of an artifact that is in no bundle (yet).
+
+    Args:
+        artifact: the file (`model.onnx`) or the folder (of `model.xml` and `model.bin`).
+        spec: the document of its `spec.json`, or the path of it.
+        backend: file of `edgecompile/runtime/backends/`.
+        options: native settings of the backend.
+        threads: that the backend may use.
+
+    Raises:
+        BundleError: the spec or the artifact cannot be opened.
+        MissingToolError: the backend is not installed.
+    """
+    artifact = Path(artifact)
+    if not artifact.exists():
+        raise BundleError("there is no such artifact", where=str(artifact))
+    known = read_spec(spec if isinstance(spec, Mapping) else Path(spec))
+    return Detector(find_backend(backend)(artifact, known.document, threads, options), known)
+
+
+class Detector:
+    """A model that is ready to predict. Calls from several threads take turns: buffers are shared between calls.
+
+    Attributes:
+        names: names of the classes.
+        spec: the document of `spec.json`.
+        manifest: the manifest of the bundle; None where there is none.
+        digest: sha256 of the bundle's file; None where there is none.
+        backend: what runs the model; `backend.version` is the version of its library.
+        timings: milliseconds of the last prediction, by part: read (a picture from its file), preprocess, inference,
+            postprocess. Of a stack of pictures, those of the whole stack.
+    """
+
+    def __init__(
+        self, backend: Backend, spec: Spec, *, manifest: dict[str, Any] | None = None, digest: str | None = None
+    ) -> None:
+        self.backend = backend
+        self.names = spec.names
+        self.spec = spec.document
+        self.manifest = manifest
+        self.digest = digest
+        self.timings: dict[str, float] = {}
+        self._spec = spec
+        self._output = _output_index(backend, spec)
+        self._preprocessors: dict[int, Preprocessor] = {}
+        self._turn = threading.Lock()
+
+    def predict(
+        self,
+        image: str | Path | np.ndarray,
+        *,
+        conf: float | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+    ) -> Detections:
+        """Finds the objects on one picture.
+
+        Args:
+            image: path of a picture, or uint8 (height, width, 3) in the order blue green red, as OpenCV has it.
+            conf: lowest score, 0..1. This and the following are the spec's where None.
+            iou: largest overlap of two boxes of a class, 0..1.
+            max_det: most boxes.
+
+        Raises:
+            RecipeError: the picture cannot be read, or a setting is out of range.
+        """
+        return self._predict_stack([image], conf=conf, iou=iou, max_det=max_det)[0]
+
+    def predict_batch(self, images: Iterable[str | Path | np.ndarray], **settings: Any) -> list[Detections]:
+        """Finds the objects on several pictures, as many at once as the model takes. Settings: those of `predict`."""
+        results: list[Detections] = []
+        stack: list[str | Path | np.ndarray] = []
+        limit = self._spec.input.batch if self._spec.input.batch > 0 else MOST_STACKED
+        for image in images:
+            stack.append(image)
+            if len(stack) == limit:
+                results += self._predict_stack(stack, **settings)
+                stack.clear()
+        return results + (self._predict_stack(stack, **settings) if stack else [])
+
+    def stream(self, images: str | Path | Iterable[str | Path | np.ndarray], **settings: Any) -> Iterator[Detections]:
+        """Yields the detections of each picture in turn; one picture is in memory at a time.
+
+        Args:
+            images: a folder, a pattern or a file, or anything that gives pictures one by one, such as the frames of a
+                camera.
+            settings: those of `predict`.
+        """
+        for image in find_pictures([images]) if isinstance(images, (str, Path)) else images:
+            yield self.predict(image, **settings)
+
+    def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
+        """Runs the model on an input tensor and returns copies of its raw outputs, in the order of the model's."""
+        with self._turn:
+            return [np.array(output) for output in self.backend.infer(np.ascontiguousarray(tensor))]
+
+    def preprocess(self, image: str | Path | np.ndarray) -> tuple[np.ndarray, Geometry]:
+        """Returns the model's input for one picture, and where the picture stands in it."""
+        picture = _picture(image)
+        with self._turn:
+            preprocessor = self._preprocessor(1)
+            geometry = preprocessor.place(0, picture)
+            return preprocessor.tensor.copy(), geometry
+
+    def postprocess(
+        self,
+        outputs: Sequence[np.ndarray],
+        geometry: Geometry,
+        *,
+        conf: float | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+        multi_label: bool = False,
+        clip: bool = True,
+        slot: int = 0,
+    ) -> Detections:
+        """Reads the detections of one picture out of the raw outputs.
+
+        Args:
+            outputs: all raw outputs of the model.
+            geometry: what `preprocess` returned.
+            conf, iou, max_det: as for `predict`.
+            multi_label: whether a box stands once for each class above `conf`, as in Ultralytics' validation.
+            clip: whether boxes are cut at the border of the picture.
+            slot: which picture of the stack.
+        """
+        nms = self._spec.nms
+        conf = _within("conf", nms.conf if conf is None else conf)
+        iou = _within("iou", nms.iou if iou is None else iou)
+        max_det = nms.max_det if max_det is None else max_det
+        if max_det < 1:
+            raise RecipeError(f"max_det is {max_det}, expected at least 1")
+        raw = outputs[self._output][slot]
+        if self._spec.output.decode == "end2end":
+            boxes, scores, classes = postprocess.decode_end2end(raw, conf=conf, max_det=max_det)
+        else:
+            boxes, scores, classes = postprocess.decode_yolo(
+                raw,
+                conf=conf,
+                iou=iou,
+                max_det=max_det,
+                class_agnostic=nms.class_agnostic,
+                multi_label=multi_label,
+            )
+        return Detections(geometry.restore(boxes, clip=clip), scores, classes, self.names)
+
+    def _predict_stack(self, images: Sequence[str | Path | np.ndarray], **settings: Any) -> list[Detections]:
+        """Predicts as many pictures as fit into one run."""
+        clock = time.perf_counter
+        started = clock()
+        pictures = [_picture(image) for image in images]
+        with self._turn:
+            read = clock()
+            preprocessor = self._preprocessor(len(pictures))
+            geometries = [preprocessor.place(slot, picture) for slot, picture in enumerate(pictures)]
+            prepared = clock()
+            outputs = self.backend.infer(preprocessor.tensor)
+            inferred = clock()
+            results = [
+                self.postprocess(outputs, geometry, slot=slot, **settings) for slot, geometry in enumerate(geometries)
+            ]
+            marks = (started, read, prepared, inferred, clock())
+            parts = ("read", "preprocess", "inference", "postprocess")
+            self.timings = {part: 1e3 * (marks[at + 1] - marks[at]) for at, part in enumerate(parts)}
+        return results
+
+    def _preprocessor(self, pictures: int) -> Preprocessor:
+        """Returns the buffers for a run of `pictures`: those of the model's fixed batch, where it has one."""
+        batch = self._spec.input.batch if self._spec.input.batch > 0 else pictures
+        if batch not in self._preprocessors:
+            self._preprocessors[batch] = Preprocessor(self._spec, batch)
+        return self._preprocessors[batch]
+
+
+def target_of(archive: Archive) -> dict[str, Any]:
+    """Returns the manifest's facts on the target, after a look at those that opening needs.
+
+    Raises:
+        BundleError: they are missing, or the model is yet to be built on the device.
+    """
+    target = archive.manifest.get("target")
+    kinds = {"backend": str, "options": dict, "threads": int}
+    if not isinstance(target, dict) or any(type(target.get(key)) is not kind for key, kind in kinds.items()):
+        raise BundleError("the manifest does not say how to open the model", where=str(archive.path))
+    if target.get("finalize"):
+        raise BundleError("the model of this bundle must first be built on its device", where=str(archive.path))
+    return target
+
+
+def available_cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _picture(image: str | Path | np.ndarray) -> np.ndarray:
+    return read_picture(image) if isinstance(image, (str, Path)) else as_bgr(image)
+
+
+def _within(name: str, value: float) -> float:
+    if not 0 <= value <= 1:
+        raise RecipeError(f"{name} is {value}, expected 0..1")
+    return float(value)
+
+
+def _output_index(backend: Backend, spec: Spec) -> int:
+    """Returns which of the model's outputs holds the boxes."""
+    for index, names in enumerate(backend.outputs):
+        if spec.output.name in names:
+            return index
+    if len(backend.outputs) == 1:
+        return 0
+    raise BundleError(f"the model has no output '{spec.output.name}'")

@@ -1,0 +1,120 @@
+"""Golden vectors: proof that this machine runs the model as the machine that built it did.
+
+A bundle holds one picture that needs a border but no scaling to fit the model, the raw outputs that its artifact gave
+for it, and the detections they decode to. Here the model runs on the picture and its outputs are compared within the
+bundle's tolerance; and the stored outputs are decoded and compared with the stored detections, which involves no model
+and so must agree closely.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgecompile.errors import BundleError
+from edgecompile.runtime.alignment import aligned
+from edgecompile.runtime.archive import Archive
+from edgecompile.runtime.detections import Detections
+from edgecompile.runtime.detector import Detector
+from edgecompile.runtime.pictures import decode_picture
+
+MOST_PIXELS_OFF = 0.01
+MOST_SCORE_OFF = 1e-4
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison: what was compared, whether it agrees, and the figures."""
+
+    name: str
+    met: bool
+    detail: str
+
+
+def check_golden(archive: Archive, detector: Detector) -> list[Check]:
+    """Compares this machine's outputs with the golden ones.
+
+    Raises:
+        BundleError: the golden vectors are missing or malformed.
+    """
+    golden = _golden_of(archive)
+    picture = decode_picture(archive.read(golden["input"]), f"{archive.path}:{golden['input']}")
+    tensor, geometry = detector.preprocess(picture)
+    wanted = [_read_array(archive, name) for name in golden["outputs"]]
+    found = detector.infer(tensor)
+    if len(found) != len(wanted):
+        return [Check("outputs", False, f"the model has {len(found)} outputs, the bundle holds {len(wanted)}")]
+    tolerance = golden["tolerance"]
+    checks = [
+        check
+        for index, pair in enumerate(zip(found, wanted, strict=True))
+        for check in compare_output(f"output {index}", *pair, detector.spec, tolerance)
+    ]
+    stored = archive.read_json(golden["detections"])
+    return [*checks, _compare_detections(detector.postprocess(wanted, geometry), stored)]
+
+
+def compare_output(
+    name: str, found: np.ndarray, wanted: np.ndarray, spec: Mapping[str, Any], tolerance: Mapping[str, float]
+) -> list[Check]:
+    """Compares one raw output with the golden one: its boxes and its scores apart, see `alignment`."""
+    if found.shape != wanted.shape:
+        return [Check(name, False, f"shape {list(found.shape)} instead of {list(wanted.shape)}")]
+    if not np.isfinite(found).all():
+        return [Check(name, False, "holds values that are not finite")]
+    return [
+        compare_part(part or name, one, golden, tolerance["max_abs"], tolerance["min_cosine"])
+        for part, (golden, one) in aligned(wanted, found, spec).items()
+    ]
+
+
+def compare_part(name: str, found: np.ndarray, wanted: np.ndarray, max_abs: float, min_cosine: float) -> Check:
+    """Compares the numbers of one kind: the largest difference, as a share of the largest golden number, and the cosine
+    of the angle between both."""
+    a, b = found.astype(np.float64).ravel(), wanted.astype(np.float64).ravel()
+    difference = float(np.abs(a - b).max(initial=0.0))
+    difference /= float(np.abs(b).max(initial=0.0)) or 1.0
+    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
+    cosine = float(a @ b) / lengths if lengths else float(difference == 0)
+    met = difference <= max_abs and cosine >= min_cosine
+    limits = f"difference {difference:.3g} (limit {max_abs:.3g}), cosine {cosine:.6f} (limit {min_cosine:.6f})"
+    return Check(name, met, limits)
+
+
+def _compare_detections(found: Detections, stored: Any) -> Check:
+    """Compares detections with the stored ones: as many, equal classes, equal boxes and scores but for rounding."""
+    try:
+        boxes = np.array(stored["boxes"], np.float64).reshape(-1, 4)
+        scores, classes = np.array(stored["scores"], np.float64), np.array(stored["classes"], np.int64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"the golden detections are malformed: {error!r}") from None
+    if len(found) != len(scores) or not np.array_equal(found.classes, classes):
+        return Check("detections", False, f"{len(found)} instead of {len(scores)}, or of other classes")
+    pixels = float(np.abs(found.boxes - boxes).max(initial=0.0))
+    score = float(np.abs(found.scores - scores).max(initial=0.0))
+    met = pixels <= MOST_PIXELS_OFF and score <= MOST_SCORE_OFF
+    return Check("detections", met, f"{len(scores)}, boxes within {pixels:.2g} pixels, scores within {score:.2g}")
+
+
+def _golden_of(archive: Archive) -> dict[str, Any]:
+    """Returns the manifest's entry on the golden vectors."""
+    golden = archive.manifest.get("golden")
+    try:
+        float(golden["tolerance"]["max_abs"]), float(golden["tolerance"]["min_cosine"])
+        members = [golden["input"], golden["detections"], *golden["outputs"]]
+    except (KeyError, TypeError, ValueError):
+        raise BundleError("the manifest names no golden vectors", where=str(archive.path)) from None
+    if not golden["outputs"] or any(name not in archive.names for name in members):
+        raise BundleError("the golden vectors are not all there", where=str(archive.path))
+    return golden
+
+
+def _read_array(archive: Archive, name: str) -> np.ndarray:
+    try:
+        return np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
+    except (ValueError, OSError, EOFError, MemoryError) as error:
+        raise BundleError(f"'{name}' is not an array: {error}", where=str(archive.path)) from None

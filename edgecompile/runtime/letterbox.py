@@ -1,0 +1,175 @@
+"""From a picture to the model's input: scaled in proportion, the rest filled, then in the numbers and order it wants.
+
+Sizes and borders are rounded as Ultralytics' `LetterBox` does. One set of buffers is reused from picture to picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from edgecompile.errors import RecipeError
+from edgecompile.runtime.spec import Frame, Input, Spec
+
+INTERPOLATIONS = {
+    "linear": cv2.INTER_LINEAR,
+    "nearest": cv2.INTER_NEAREST,
+    "area": cv2.INTER_AREA,
+    "cubic": cv2.INTER_CUBIC,
+}
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where a picture stands in the frame: what it takes to bring boxes back.
+
+    Attributes:
+        source: height and width of the picture, pixels.
+        scaled: height and width it has in the frame.
+        top, left: border above and left of it.
+    """
+
+    source: tuple[int, int]
+    scaled: tuple[int, int]
+    top: int
+    left: int
+
+    def restore(self, boxes: np.ndarray, *, clip: bool = True) -> np.ndarray:
+        """Brings boxes (n, 4), x1 y1 x2 y2, from pixels of the frame to pixels of the picture, in place.
+
+        Args:
+            clip: whether they are cut at the picture's border.
+        """
+        height, width = self.source
+        boxes[:, 0::2] -= self.left
+        boxes[:, 1::2] -= self.top
+        boxes[:, 0::2] /= self.scaled[1] / width
+        boxes[:, 1::2] /= self.scaled[0] / height
+        if clip:
+            np.clip(boxes[:, 0::2], 0, width, out=boxes[:, 0::2])
+            np.clip(boxes[:, 1::2], 0, height, out=boxes[:, 1::2])
+        return boxes
+
+
+def fit(source: tuple[int, int], frame: Frame) -> Geometry:
+    """Returns where a picture of `source` (height, width) stands in `frame`.
+
+    The odd pixel of a border goes below and to the right: `round(x - 0.1)` of the half goes before.
+    """
+    ratio = min(frame.size[0] / source[0], frame.size[1] / source[1])
+    if not frame.scale_up:
+        ratio = min(ratio, 1.0)
+    height, width = max(round(source[0] * ratio), 1), max(round(source[1] * ratio), 1)
+    top = round((frame.size[0] - height) / 2 - 0.1) if frame.center else 0
+    left = round((frame.size[1] - width) / 2 - 0.1) if frame.center else 0
+    return Geometry((int(source[0]), int(source[1])), (height, width), top, left)
+
+
+class Letterbox:
+    """Puts pictures into one frame, which is overwritten by the next."""
+
+    def __init__(self, frame: Frame, canvas: np.ndarray | None = None) -> None:
+        """Uses `canvas`, uint8 (height, width, 3), as the frame; makes one where None."""
+        self._frame = frame
+        self._interpolation = INTERPOLATIONS[frame.interpolation]
+        self.canvas = np.empty((*frame.size, 3), np.uint8) if canvas is None else canvas
+        self.canvas[:] = frame.fill
+        self._geometry: Geometry | None = None
+
+    def place(self, image: np.ndarray) -> Geometry:
+        """Puts a picture, uint8 (h, w, 3), into the frame."""
+        geometry = self._geometry
+        if geometry is None or geometry.source != image.shape[:2]:
+            geometry = fit(image.shape[:2], self._frame)
+            self.canvas[:] = self._frame.fill  # pictures of one size leave the border as it is
+            self._geometry = geometry
+        (height, width), top, left = geometry.scaled, geometry.top, geometry.left
+        inside = self.canvas[top : top + height, left : left + width]
+        if geometry.scaled == geometry.source:
+            inside[:] = image
+        else:
+            cv2.resize(image, (width, height), dst=inside, interpolation=self._interpolation)
+        return geometry
+
+
+class Preprocessor:
+    """Fills the input tensor of a model with pictures."""
+
+    def __init__(self, spec: Spec, batch: int = 1) -> None:
+        """Makes buffers for `batch` pictures.
+
+        Attributes:
+            tensor: the input, uint8 or float32, NCHW or NHWC; overwritten by the next pictures.
+        """
+        entry, (height, width) = spec.input, spec.frame.size
+        sides = (3, height, width) if entry.layout == "NCHW" else (height, width, 3)
+        self.tensor = np.empty((batch, *sides), entry.dtype)
+        direct = entry.dtype == "uint8" and entry.layout == "NHWC" and entry.color == "BGR"
+        self._frames = [Letterbox(spec.frame, self.tensor[slot] if direct else None) for slot in range(batch)]
+        self._convert = None if direct else _converter(entry, (height, width))
+        for slot in range(batch):
+            self._finish(slot)
+
+    def place(self, slot: int, image: np.ndarray) -> Geometry:
+        """Puts a picture, uint8 (h, w, 3) blue green red, into one slot of the tensor."""
+        geometry = self._frames[slot].place(image)
+        self._finish(slot)
+        return geometry
+
+    def _finish(self, slot: int) -> None:
+        if self._convert:
+            self._convert(self._frames[slot].canvas, self.tensor[slot])
+
+
+def _converter(entry: Input, size: tuple[int, int]):
+    """Returns a function (canvas, tensor) that brings a BGR picture to the layout, color and numbers of an input.
+
+    A byte has 256 values, so scaling is a table of 256 numbers for each channel: exact (v / 255 to the last bit, as
+    Ultralytics divides), and one pass over the pixels whatever mean and std are.
+    """
+    table = ((np.arange(256)[:, None] * entry.scale - np.array(entry.mean)) / np.array(entry.std)).astype(np.float32)
+    reverse = entry.color == "RGB"
+    if entry.layout == "NHWC":
+        swapped = np.empty((*size, 3), np.uint8)
+        interleaved = np.ascontiguousarray(table[None])
+
+        def to_nhwc(canvas: np.ndarray, tensor: np.ndarray) -> None:
+            if entry.dtype == "uint8":
+                cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB, dst=tensor)
+                return
+            pixels = cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB, dst=swapped) if reverse else canvas
+            cv2.LUT(pixels, interleaved, tensor)
+
+        return to_nhwc
+
+    columns = [np.ascontiguousarray(table[:, channel]) for channel in range(3)]
+    planes = np.empty((3, *size), np.uint8)
+
+    def to_nchw(canvas: np.ndarray, tensor: np.ndarray) -> None:
+        bytes_of = tensor if entry.dtype == "uint8" else planes
+        cv2.split(canvas, [bytes_of[2], bytes_of[1], bytes_of[0]] if reverse else list(bytes_of))
+        if entry.dtype != "uint8":
+            for channel in range(3):
+                cv2.LUT(planes[channel], columns[channel], tensor[channel])
+
+    return to_nchw
+
+
+def as_bgr(image: np.ndarray) -> np.ndarray:
+    """Returns `image` as contiguous uint8 (h, w, 3); gray and alpha pictures are converted.
+
+    Raises:
+        RecipeError: it is no picture in memory.
+    """
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        kind = f"{image.dtype} array" if isinstance(image, np.ndarray) else type(image).__name__
+        raise RecipeError(f"a picture must be a path or a uint8 array (height, width, 3) in BGR order, not a {kind}")
+    if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
+        image = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2BGR) if image.size else image
+    elif image.ndim == 3 and image.shape[2] == 4:
+        image = np.ascontiguousarray(image[..., :3])
+    if image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise RecipeError(f"a picture in memory has shape (height, width, 3), not {tuple(image.shape)}")
+    return np.ascontiguousarray(image)

@@ -1,0 +1,122 @@
+"""From the model's raw output to boxes: threshold, non-maximum suppression, and the way back to the picture's pixels.
+
+Results equal those of Ultralytics' `non_max_suppression`, ties and rounding included: the arithmetic is float32 in the
+same order, boxes of different classes are kept apart by the same offset, and equal scores keep the order of the output.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+MOST_CANDIDATES = 30_000
+"""Boxes that enter the suppression: the best ones of more."""
+CLASS_OFFSET = 7680
+"""Pixels by which the boxes of each class are moved away from those of the class before it."""
+BLOCK = 256
+"""Boxes judged against each other at a time: bounds the memory of the suppression."""
+
+Boxes = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""boxes float32 (n, 4) as x1 y1 x2 y2, scores float32 (n,), classes int64 (n,)."""
+
+
+def decode_end2end(rows: np.ndarray, *, conf: float, max_det: int) -> Boxes:
+    """Reads an output of (boxes, 6): the model has done the suppression, so only the threshold remains."""
+    rows = rows[rows[:, 4] > conf][:max_det].astype(np.float32)
+    return rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64)
+
+
+def decode_yolo(
+    output: np.ndarray,
+    *,
+    conf: float,
+    iou: float,
+    max_det: int,
+    class_agnostic: bool = False,
+    multi_label: bool = False,
+) -> Boxes:
+    """Reads an output of (4 + classes, anchors) and suppresses overlapping boxes.
+
+    Args:
+        conf: scores must be above it.
+        iou: boxes that overlap a better one of their class by more are dropped.
+        max_det: most boxes returned.
+        class_agnostic: boxes drop lesser ones of other classes too.
+        multi_label: a box stands once for each class above `conf`, as in validation, not only for its best.
+
+    Returns:
+        Boxes in input pixels, best first.
+    """
+    scores = output[4:]
+    best = scores.max(axis=0)
+    chosen = np.flatnonzero(best > conf)
+    if multi_label and len(scores) > 1:
+        candidates, classes = np.nonzero((scores[:, chosen] > conf).T)
+        chosen = chosen[candidates]
+        confidence = scores[classes, chosen]
+    else:
+        classes = scores[:, chosen].argmax(axis=0)
+        confidence = best[chosen]
+    confidence = confidence.astype(np.float32, copy=False)
+    order = np.argsort(-confidence, kind="stable")[:MOST_CANDIDATES]
+    chosen, classes, confidence = chosen[order], classes[order], confidence[order]
+    boxes = _corners(output[:4, chosen].T.astype(np.float32, copy=False))
+    apart = boxes if class_agnostic else boxes + (classes * CLASS_OFFSET).astype(np.float32)[:, None]
+    kept = suppress(apart, iou, max_det)
+    return boxes[kept], confidence[kept], classes[kept].astype(np.int64, copy=False)
+
+
+def _corners(boxes: np.ndarray) -> np.ndarray:
+    """Turns centre x, centre y, width, height into x1, y1, x2, y2."""
+    half = boxes[:, 2:] / 2
+    return np.concatenate((boxes[:, :2] - half, boxes[:, :2] + half), axis=1)
+
+
+def suppress(boxes: np.ndarray, iou: float, max_det: int) -> np.ndarray:
+    """Returns the indices of the boxes that no better one overlaps by more than `iou`, at most `max_det`.
+
+    Args:
+        boxes: float32 (n, 4), x1 y1 x2 y2, best first.
+    """
+    columns = np.ascontiguousarray(boxes.T)
+    areas = (columns[2] - columns[0]) * (columns[3] - columns[1])
+    kept = np.empty(0, np.intp)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # boxes without area, or not finite
+        for start in range(0, len(boxes), BLOCK):
+            block = np.arange(start, min(start + BLOCK, len(boxes)))
+            if len(kept):
+                block = block[~_overlap(columns, areas, kept, block, iou).any(axis=0)]
+            kept = np.concatenate((kept, block[_greedy(_overlap(columns, areas, block, block, iou))]))
+            if len(kept) >= max_det:
+                break
+    return kept[:max_det]
+
+
+def _overlap(columns: np.ndarray, areas: np.ndarray, better: np.ndarray, lesser: np.ndarray, iou: float) -> np.ndarray:
+    """Returns bool (better, lesser): whether intersection over union of each pair is above `iou`."""
+    x1, y1, x2, y2 = columns[:, better, None]
+    u1, v1, u2, v2 = columns[:, None, lesser]
+    width = np.minimum(x2, u2)
+    width -= np.maximum(x1, u1)
+    height = np.minimum(y2, v2)
+    height -= np.maximum(y1, v1)
+    inter = np.maximum(width, 0, out=width)
+    inter *= np.maximum(height, 0, out=height)
+    union = areas[better, None] + areas[None, lesser]
+    union -= inter
+    inter /= union
+    return inter > np.float32(iou)
+
+
+def _greedy(overlap: np.ndarray) -> list[int]:
+    """Returns which of n boxes, best first, remain when each that remains drops those it overlaps: bool (n, n).
+
+    Rows are held as integers of n bits: one operation drops all that a box overlaps.
+    """
+    rows = np.packbits(overlap, axis=1, bitorder="little")
+    width, content = rows.shape[1], rows.tobytes()
+    dropped, kept = 0, []
+    for index in range(len(overlap)):
+        if not dropped >> index & 1:
+            kept.append(index)
+            dropped |= int.from_bytes(content[index * width : (index + 1) * width], "little")
+    return kept

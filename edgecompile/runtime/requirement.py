@@ -1,0 +1,41 @@
+"""Version ranges such as ">=1.19,<2", without the `packaging` library, which a device need not have."""
+
+from __future__ import annotations
+
+import operator
+import re
+
+_COMPARE = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+_CLAUSE = re.compile(r"\s*(>=|<=|==|!=|>|<)\s*(\d+(?:\.\d+)*)\s*")
+
+
+def satisfies(version: str, versions: str) -> bool:
+    """Says whether the release numbers of `version` lie in the range: every clause must hold. "" holds always.
+
+    Raises:
+        ValueError: the range has a form not known here.
+    """
+    release = _numbers(version)
+    for clause in filter(None, (part.strip() for part in versions.split(","))):
+        match = _CLAUSE.fullmatch(clause)
+        if not match:
+            raise ValueError(f"'{clause}' is not a version range")
+        if not _COMPARE[match[1]](release, _numbers(match[2])):
+            return False
+    return True
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Returns the leading release numbers, without zeros at the end, so that 2.0 equals 2."""
+    leading = re.match(r"\d+(?:\.\d+)*", version)
+    numbers = [int(part) for part in leading[0].split(".")] if leading else [0]
+    while len(numbers) > 1 and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)

@@ -1,0 +1,133 @@
+"""How predictions are written: a table for people, JSON, or a COCO results list. Results go out picture by picture."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from edgecompile.errors import RecipeError
+from edgecompile.runtime.detections import Detections
+
+FORMATS = ("table", "json", "coco")
+
+
+@contextmanager
+def opened(out: Path | None, *, whole: bool) -> Iterator[TextIO]:
+    """Yields a stream for the results. The file `out` appears, or is replaced, when all is written, and not otherwise.
+
+    Args:
+        out: None stands for stdout.
+        whole: whether stdout too shall get all or nothing.
+
+    Raises:
+        RecipeError: the file cannot be written.
+    """
+    if out is None:
+        if not whole:
+            yield sys.stdout
+            return
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as stream:
+            yield stream
+            stream.seek(0)
+            shutil.copyfileobj(stream, sys.stdout)
+        return
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            yield stream
+        os.replace(temporary, out)
+    except OSError as error:
+        raise RecipeError(f"cannot be written: {error.strerror or error}", where=str(out)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def image_ids(pictures: Sequence[Path]) -> list[int]:
+    """Returns COCO's number of each picture: that which its name is, where all names are different numbers (as in COCO
+    itself), else its place in the sorted list."""
+    stems = [path.stem for path in pictures]
+    if all(stem.isdecimal() and stem.isascii() for stem in stems) and len({int(stem) for stem in stems}) == len(stems):
+        return [int(stem) for stem in stems]
+    places = {path: index for index, path in enumerate(sorted(pictures))}
+    return [places[path] for path in pictures]
+
+
+class Table:
+    """One line for each picture, then one for each object on it."""
+
+    def __init__(self, stream: TextIO, pictures: Sequence[Path]) -> None:
+        self._stream = stream
+
+    def add(self, path: Path, size: tuple[int, int], found: Detections) -> None:
+        """Writes the detections of one picture of `size` (height, width)."""
+        count = f"{len(found)} object{'' if len(found) == 1 else 's'}"
+        self._stream.write(f"{path}  {size[1]} x {size[0]}  {count}\n")
+        width = max((len(one.name) for one in found), default=0)
+        for one in found:
+            box = "  ".join(f"{value:7.1f}" for value in one.box)
+            self._stream.write(f"  {one.name:<{width}}  {one.score:.2f}  {box}\n")
+
+    def finish(self) -> None:
+        """Writes what ends the results."""
+
+
+class _JsonList:
+    """A JSON list, one element on a line."""
+
+    def __init__(self, stream: TextIO, pictures: Sequence[Path]) -> None:
+        self._stream = stream
+        self._ids = dict(zip(pictures, image_ids(pictures), strict=True))
+        self._separator = "[\n"
+
+    def _element(self, value: object) -> None:
+        self._stream.write(self._separator + json.dumps(value, ensure_ascii=False))
+        self._separator = ",\n"
+
+    def finish(self) -> None:
+        """Writes what ends the results."""
+        self._stream.write("[]\n" if self._separator == "[\n" else "\n]\n")
+
+
+class Json(_JsonList):
+    """One element for each picture: file, width, height, and the objects on it."""
+
+    def add(self, path: Path, size: tuple[int, int], found: Detections) -> None:
+        """Writes the detections of one picture of `size` (height, width)."""
+        objects = [
+            {
+                "name": one.name,
+                "class": one.class_id,
+                "score": round(one.score, 5),
+                "box": [round(value, 3) for value in one.box],
+            }
+            for one in found
+        ]
+        self._element({"file": str(path), "width": size[1], "height": size[0], "detections": objects})
+
+
+class Coco(_JsonList):
+    """COCO's results format, one element for each object; it also carries the name of the picture's file."""
+
+    def add(self, path: Path, size: tuple[int, int], found: Detections) -> None:
+        """Writes the detections of one picture: bbox is x, y, width, height in pixels."""
+        for one in found:
+            x1, y1, x2, y2 = one.box
+            self._element(
+                {
+                    "image_id": self._ids[path],
+                    "file_name": path.name,
+                    "category_id": one.class_id,
+                    "bbox": [round(value, 3) for value in (x1, y1, x2 - x1, y2 - y1)],
+                    "score": round(one.score, 5),
+                }
+            )
+
+
+WRITERS = {"table": Table, "json": Json, "coco": Coco}

@@ -1,0 +1,183 @@
+"""`spec.json` as typed data: how to feed a model, and how to read what it puts out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgecompile.errors import BundleError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Input:
+    """The model's input.
+
+    Attributes:
+        name: of the tensor.
+        shape: -1 stands for what may change from run to run.
+        dtype: "float32", or "uint8" where scaling is built into the model.
+        layout: "NCHW" or "NHWC".
+        color: "RGB" or "BGR".
+        scale, mean, std: a pixel v of channel c is fed as (v * scale - mean[c]) / std[c], channels as in `color`.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    layout: str
+    color: str
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def batch(self) -> int:
+        """Pictures of one run; -1 where it may change."""
+        return self.shape[0]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How a picture is brought to the model's size: scaled with its sides in proportion, the rest filled.
+
+    Attributes:
+        size: height and width that come out, pixels.
+        fill: value of the border, 0..255.
+        center: whether the picture stands in the middle, else top left.
+        scale_up: whether a smaller picture is enlarged.
+        interpolation: "linear", "nearest", "area" or "cubic".
+    """
+
+    size: tuple[int, int]
+    fill: int
+    center: bool
+    scale_up: bool
+    interpolation: str
+
+
+@dataclass(frozen=True)
+class Output:
+    """The model's output that holds the boxes.
+
+    Attributes:
+        decode: "yolo": (n, 4 + classes, anchors), centre x, y, width, height in input pixels and class scores 0..1;
+            "end2end": (n, boxes, 6), corners in input pixels, score and class: no suppression needed.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    decode: str
+
+
+@dataclass(frozen=True)
+class Suppression:
+    """Defaults of the post-processing: lowest score, largest overlap (intersection over union), most boxes, and whether
+    boxes of different classes may drop each other."""
+
+    conf: float
+    iou: float
+    max_det: int
+    class_agnostic: bool
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A whole `spec.json`; `document` is what it was read from."""
+
+    names: tuple[str, ...]
+    input: Input
+    frame: Frame
+    output: Output
+    nms: Suppression
+    document: Mapping[str, Any]
+
+
+CHOICES = {
+    "input.dtype": ("float32", "uint8"),
+    "input.layout": ("NCHW", "NHWC"),
+    "input.color": ("RGB", "BGR"),
+    "letterbox.interpolation": ("linear", "nearest", "area", "cubic"),
+    "output.decode": ("yolo", "end2end"),
+}
+
+
+def read_spec(source: Mapping[str, Any] | Path) -> Spec:
+    """Reads a spec from its JSON document or from the file that holds it.
+
+    Raises:
+        BundleError: it is not the spec of a detection model that this runtime can follow.
+    """
+    if isinstance(source, Path):
+        try:
+            source = json.loads(source.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise BundleError(f"cannot be read as a spec: {error}", where=str(source)) from None
+    if not isinstance(source, Mapping) or source.get("schema") != SCHEMA:
+        found = source.get("schema") if isinstance(source, Mapping) else None
+        raise BundleError(f"spec.json has schema {found!r}, this runtime reads {SCHEMA}")
+    if source.get("task") != "detect":
+        raise BundleError(f"spec.json: task is {source.get('task')!r}, this runtime does 'detect'")
+    try:
+        spec = _build(source)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(f"spec.json lacks or misstates {error}") from None
+    _check(spec)
+    return spec
+
+
+def _build(document: Mapping[str, Any]) -> Spec:
+    entry, letterbox, output, nms = (document[part] for part in ("input", "letterbox", "output", "nms"))
+    for key, choices in CHOICES.items():
+        part, name = key.split(".")
+        if document[part][name] not in choices:
+            raise BundleError(f"spec.json: {key} is {document[part][name]!r}, this runtime does {', '.join(choices)}")
+    return Spec(
+        names=tuple(str(name) for name in document["names"]),
+        input=Input(
+            name=str(entry["name"]),
+            shape=tuple(int(side) for side in entry["shape"]),
+            dtype=entry["dtype"],
+            layout=entry["layout"],
+            color=entry["color"],
+            scale=float(entry["scale"]),
+            mean=tuple(float(value) for value in entry["mean"]),
+            std=tuple(float(value) for value in entry["std"]),
+        ),
+        frame=Frame(
+            size=(int(letterbox["size"][0]), int(letterbox["size"][1])),
+            fill=int(letterbox["fill"]),
+            center=bool(letterbox["center"]),
+            scale_up=bool(letterbox["scale_up"]),
+            interpolation=letterbox["interpolation"],
+        ),
+        output=Output(str(output["name"]), tuple(int(side) for side in output["shape"]), output["decode"]),
+        nms=Suppression(float(nms["conf"]), float(nms["iou"]), int(nms["max_det"]), bool(nms["class_agnostic"])),
+        document=document,
+    )
+
+
+def _check(spec: Spec) -> None:
+    """Demands that the parts of a spec agree with one another."""
+    entry, (height, width) = spec.input, spec.frame.size
+    sides = (3, height, width) if entry.layout == "NCHW" else (height, width, 3)
+    fixed = tuple(wanted if given == -1 else given for given, wanted in zip(entry.shape[1:], sides, strict=False))
+    if len(entry.shape) != 4 or fixed != sides:
+        raise BundleError(f"spec.json: the input {list(entry.shape)} does not take {height}x{width} pictures")
+    if entry.batch == 0 or entry.batch < -1 or not (0 < height <= 16384 and 0 < width <= 16384):
+        raise BundleError(f"spec.json: the input {list(entry.shape)} takes no pictures")
+    plain = entry.scale == 1 and set(entry.mean) == {0.0} and set(entry.std) == {1.0}
+    if entry.dtype == "uint8" and not plain:
+        raise BundleError("spec.json: an input of bytes cannot be scaled outside of the model")
+    if len(entry.mean) != 3 or len(entry.std) != 3 or 0 in entry.std:
+        raise BundleError("spec.json: mean and std need three values each, std none that is 0")
+    if not 0 <= spec.frame.fill <= 255:
+        raise BundleError(f"spec.json: letterbox.fill is {spec.frame.fill}, expected 0..255")
+    channels = spec.output.shape[1] if spec.output.decode == "yolo" else spec.output.shape[-1]
+    wanted = 4 + len(spec.names) if spec.output.decode == "yolo" else 6
+    if not spec.names or len(spec.output.shape) != 3 or channels not in (-1, wanted):
+        raise BundleError(f"spec.json: the output {list(spec.output.shape)} does not fit {len(spec.names)} classes")

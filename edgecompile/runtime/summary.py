@@ -1,0 +1,82 @@
+"""A manifest as lines for a person: what a bundle is, for which device, and how it was judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgecompile.errors import BundleError
+
+SHOWN_TOOLS = 12
+
+
+def summarize(manifest: Mapping[str, Any], digest: str, size: int) -> list[str]:
+    """Returns the lines that `edgecompile inspect` prints.
+
+    Raises:
+        BundleError: the manifest lacks what they tell.
+    """
+    try:
+        return [
+            *_heading(manifest, digest, size),
+            *_figures(manifest["figures"]),
+            *_gates(manifest["gates"]),
+            *_origin(manifest),
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(f"the manifest lacks or misstates {error}") from None
+
+
+def _heading(manifest: Mapping[str, Any], digest: str, size: int) -> list[str]:
+    target, model = manifest["target"], manifest["model"]
+    distribution, versions = target["runtime"]
+    height, width = model["imgsz"]
+    names = ", ".join(model["names"][:8]) + (", ..." if len(model["names"]) > 8 else "")
+    description = [f"{'':<12} {manifest['description']}"] if manifest.get("description") else []
+    return [
+        f"{'bundle':<12} {manifest['name']}, {size / 1e6:.1f} MB",
+        *description,
+        f"{'sha256':<12} {digest}",
+        f"{'model':<12} {model['weights']['name']}, {model['task']}, {width} x {height}, {manifest['precision']}",
+        f"{'classes':<12} {len(model['names'])}: {names}",
+        f"{'device':<12} {target['device']} ({target['arch']}; {target['status']})",
+        f"{'runtime':<12} {distribution}{versions}, {target['threads']} threads",
+    ]
+
+
+def _figures(figures: Mapping[str, Any]) -> list[str]:
+    reference, distance = figures["reference"], figures["distance"]
+    lines = [
+        f"{'mAP50-95':<12} {figures['map50_95']:.4f} (float {reference['map50_95']:.4f})",
+        f"{'mAP drop':<12} {figures['map_drop']:.4f}",
+        f"{'mAP50':<12} {figures['map50']:.4f} (float {reference['map50']:.4f})",
+    ]
+    for name, one in sorted(figures["per_class"].items()):
+        lines.append(f"{'':<12}   {name}: {_number(one['map50_95'])}")
+    near = f"{'distance':<12} of raw outputs from float: at most {_number(distance['max'])}"
+    return [*lines, f"{near}, cosine {_number(distance['cosine'])}, SQNR {_number(distance['sqnr_db'], 1)} dB"]
+
+
+def _gates(gates: list[Mapping[str, Any]]) -> list[str]:
+    if not gates:
+        return [f"{'gates':<12} none"]
+    lines = []
+    for gate in gates:
+        figure = "measured on the machine that built" if gate["measured"] else _number(gate["figure"])
+        lines.append(f"{'gate':<12} {gate['gate']} {gate['limit']:g}: {'met' if gate['met'] else 'NOT met'} ({figure})")
+    return lines
+
+
+def _origin(manifest: Mapping[str, Any]) -> list[str]:
+    tools = [f"{name} {version}" for name, version in sorted(manifest["tools"].items())]
+    more = f", {len(tools) - SHOWN_TOOLS} more" if len(tools) > SHOWN_TOOLS else ""
+    steps = [f"{'step':<12} {step['stage']:<12} {step['name']}  {step['output'][:12]}" for step in manifest["steps"]]
+    return [
+        *steps,
+        f"{'made by':<12} {manifest['created_by']}, instruction set {manifest['isa_class']}",
+        f"{'tools':<12} {', '.join(tools[:SHOWN_TOOLS])}{more}",
+    ]
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "none" if value is None else f"{value:.{digits}f}"

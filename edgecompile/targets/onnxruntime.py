@@ -1,0 +1,110 @@
+"""ONNX Runtime on the CPU: x86-64 with and without VNNI, and arm64."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from edgecompile.plan.graph import Graph, Model
+from edgecompile.plan.step import Output, Stage, Step
+from edgecompile.targets import Target
+
+if TYPE_CHECKING:
+    from edgecompile.passes.int8_static import Int8Static
+    from edgecompile.quantization.qdq import Placement
+
+VNNI = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
+"""Instruction sets that add four products of 8 bits into 32 bits without overflow between."""
+
+OPERATORS = (
+    "Add", "AveragePool", "Concat", "Conv", "ConvTranspose", "Gemm", "GlobalAveragePool", "LeakyRelu", "MatMul",
+    "MaxPool", "Mul", "Pad", "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "Softmax", "Split", "Transpose",
+)  # fmt: skip
+"""Operators that ONNX Runtime's CPU provider computes in 8 bits, or that only move numbers. Any other between two of
+them would cost a conversion to float and back."""
+
+
+class OnnxRuntime(Target):
+    """A CPU that runs ONNX with ONNX Runtime.
+
+    Q/DQ profile (measured, see README): uint8 activations and int8 weights, which its kernels fuse. Signed activations
+    are three times slower on x86.
+    """
+
+    kind: Literal["onnxruntime"] = "onnxruntime"
+    precisions: tuple[Literal["fp32", "fp16", "int8"], ...] = ("fp32", "int8")
+
+    backend: ClassVar[str] = "onnxruntime"
+    runtime: ClassVar[tuple[str, str]] = ("onnxruntime", ">=1.19,<2")
+    dynamic_int8: ClassVar[bool] = True
+
+    @property
+    def _has_vnni(self) -> bool:
+        return bool(VNNI & set(self.isa))
+
+    def quantize(self, graph: Graph, model: Model, settings: Int8Static) -> Model:
+        graph.add(
+            Step(
+                name="calibration",
+                function="edgecompile.quantization.qdq:calibrate",
+                stage=Stage.CALIBRATION,
+                params={"method": settings.method, "percentile": settings.percentile},
+                inputs={"model": model.artifact, "spec": model.spec, "pictures": graph.materials.calibration},
+                tools=("onnxruntime", "onnx", "numpy", "opencv-python-headless"),
+                isa=True,
+                memory_mb=900,
+                about=f"ranges of activations, {settings.method}",
+            )
+        )
+        graph.add(
+            Step(
+                name="quantization",
+                function="edgecompile.quantization.qdq:quantize",
+                stage=Stage.QUANTIZATION,
+                params={"placement": self.placement(settings), "exclude": settings.excluded()},
+                inputs={"model": model.artifact, "ranges": Output("calibration", "ranges.json")},
+                tools=("onnxruntime", "onnx", "numpy"),
+                memory_mb=600,
+                about="Q/DQ, uint8 activations, int8 weights",
+            )
+        )
+        if settings.symmetric is True and self.arch == "x86_64":
+            graph.note("symmetric activations are signed: ONNX Runtime runs them about three times slower on x86")
+        return model.with_(artifact=Output("quantization", "model.onnx"), precision="int8")
+
+    def placement(self, settings: Int8Static) -> Placement:
+        """Returns the Q/DQ profile of this CPU."""
+        symmetric = settings.symmetric is True
+        return {
+            "activations": "int8" if symmetric else "uint8",
+            "symmetric": symmetric,
+            "per_channel": settings.per_channel,
+            "reduce_range": self.arch == "x86_64" and not self._has_vnni,
+            "quantize_bias": True,
+            "pair_on_weights": False,
+            "dedicated_pairs": False,
+            "operators": list(OPERATORS),
+        }
+
+    def compile(self, graph: Graph, model: Model) -> Model:
+        graph.add(
+            Step(
+                name="compile",
+                function="edgecompile.onnx_graph.embed:embed",
+                stage=Stage.COMPILATION,
+                inputs={"model": model.artifact, "spec": model.spec},
+                tools=("onnxruntime", "onnx", "numpy"),
+                isa=True,
+                about="ONNX that takes uint8 NHWC BGR pictures",
+            )
+        )
+        return model.with_(artifact=Output("compile", "model.onnx"), spec=Output("compile", "spec.json"))
+
+    def warnings(self, precision: str) -> list[str]:
+        found = []
+        if precision == "int8" and self.arch == "x86_64" and not self._has_vnni:
+            found.append(
+                f"INT8 gains little on {self.device}: its instruction set lists no VNNI (isa: {list(self.isa)})"
+            )
+        if precision == "fp16":
+            found.append(f"FP16 halves the file but is slower than float on {self.device}: its CPU computes in float")
+        return found

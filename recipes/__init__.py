@@ -1,0 +1,1 @@
+"""The shipped recipes, one flat file per device and precision, installed as edgecompile.recipes."""

@@ -1,0 +1,119 @@
+"""The documents of a bundle, from what a build found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from built import Built, Part, build
+
+from edgecompile.bundle.assemble import bundle_name, packaging_step, with_packaging
+from edgecompile.errors import PlanError
+from edgecompile.execute.keys import ingredients, key_of
+from edgecompile.execute.sources import Sources
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return build(tmp_path_factory.mktemp("built"))
+
+
+def sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_lock_names_what_was_read_by_content(built: Built):
+    assert built.lock["weights"] == {"name": "yolo11n_bccd.pt", "sha256": sha("weights")}
+    data = built.lock["data"]
+    assert data["calibration"][1] == {"name": "train_1.jpg", "sha256": sha("train 1")}
+    assert data["validation"][1] == {
+        "name": "val_1.jpg",
+        "sha256": sha("val 1"),
+        "label": {"name": "val_1.txt", "sha256": sha("val 1")},
+    }
+    assert data["validation"][2]["label"] is None  # a picture without a label file shows no object
+
+
+def test_lock_and_manifest_hold_no_path_time_or_host(built: Built, tmp_path: Path):
+    root = built.inputs()["golden"].parent.parent
+    text = json.dumps([built.manifest, built.lock, built.report()])
+    for secret in (str(root), str(tmp_path.parent), "/home/", "buildbox", "2026-11-23", "wall", "Xeon(R)"):
+        assert secret not in text, secret
+
+
+def test_files_of_the_package_keep_their_name(tmp_path: Path):
+    recipe = {"model": Part(weights="sample://parts.pt"), "data": Part(path="sample://data.yaml")}
+    lock = build(tmp_path, **recipe).lock
+    assert lock["recipe"]["model"]["weights"] == "sample://parts.pt"
+    assert lock["recipe"]["data"]["path"] == "sample://data.yaml"
+
+
+def test_other_folders_make_equal_documents(built: Built, tmp_path: Path):
+    other = build(tmp_path / "else", model=Part(weights="../yolo11n_bccd.pt"), data=Part(path="x/y/data.yaml"))
+    assert (other.lock, other.manifest, other.report()) == (built.lock, built.manifest, built.report())
+
+
+def test_lock_writes_the_order_of_passes_out(built: Built):
+    """Keys of a mapping are sorted in a lock, so their order there says nothing."""
+    assert built.lock["recipe"]["order"] == ["onnx_export", "simplify", "int8_static"]
+    assert list(built.lock["recipe"]["passes"]) != built.lock["recipe"]["order"]
+
+
+def test_measured_steps_are_named_without_what_differs(built: Built):
+    steps = {step["name"]: step for step in built.lock["steps"]}
+    assert (steps["measure"]["key"], steps["measure"]["output"], steps["measure"]["files"]) == (None, None, {})
+    assert steps["evaluate"]["key"] == built.entries["evaluate"].key
+    assert steps["compile"]["files"]["ir/model.xml"]["size"] == 6
+    assert steps["compile"]["inputs"] == {"model": "int8_static.quantize:ir"}
+    assert "measure" not in {step["name"] for step in built.manifest["steps"]}
+
+
+def test_measured_figures_stay_out_of_the_manifest(built: Built):
+    gates = {gate["gate"]: gate for gate in built.manifest["gates"]}
+    assert gates["latency_p95_ms"] == {
+        "gate": "latency_p95_ms",
+        "limit": 8.0,
+        "figure": None,
+        "met": True,
+        "measured": True,
+    }
+    assert gates["map_drop"]["figure"] == built.manifest["figures"]["map_drop"] == pytest.approx(0.0042, abs=1e-4)
+
+
+def test_golden_vectors_are_named(built: Built):
+    golden = built.manifest["golden"]
+    assert golden["outputs"] == ["golden/output_0.npy"]
+    assert golden["tolerance"] == {"max_abs": 0.05, "min_cosine": 0.999}
+
+
+def test_key_of_the_packaging_step_covers_the_documents(built: Built, tmp_path: Path):
+    def key(**changes: object) -> str:
+        documents = {"manifest": built.manifest, "lock": built.lock, "report": built.report(), **changes}
+        plan = with_packaging(built.plan, packaging_step(built.plan, **documents))
+        return key_of(ingredients(plan["package"], Sources(tmp_path), built.entries))
+
+    assert key() == key()
+    assert key() != key(manifest={**built.manifest, "description": "another"})
+    assert key() != key(lock={**built.lock, "isa_class": "another"})
+    assert key() != key(report={**built.report(), "notes": []})
+
+
+def test_a_measured_report_cannot_be_packed(built: Built):
+    with pytest.raises(PlanError, match="measured"):
+        packaging_step(built.plan, manifest=built.manifest, lock=built.lock, report=built.report(whole=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("blood-cells", "blood-cells.bundle.zip"),
+        ("a b/c", "a-b-c.bundle.zip"),
+        ("../../x", "x.bundle.zip"),
+        ("-rf", "rf.bundle.zip"),
+        ("ж", "edgecompile.bundle.zip"),
+    ],
+)
+def test_names_of_bundles_are_safe(name: str, file: str):
+    assert bundle_name(name) == file

@@ -1,0 +1,140 @@
+"""Gates hold, fail and say why."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgecompile.errors import GateError
+from edgecompile.evaluate.figures import falls, lasting, measured
+from edgecompile.evaluate.gates import GATES, judge, raise_unmet
+
+REFERENCE = {
+    "map50_95": 0.4862,
+    "map50": 0.8014,
+    "per_class": {
+        "RBC": {"map50_95": 0.55, "map50": 0.8, "objects": 800},
+        "WBC": {"map50_95": 0.67, "map50": 0.95, "objects": 72},
+        "Platelets": {"map50_95": 0.2386, "map50": 0.65, "objects": 73},
+    },
+    "pictures": 72,
+    "objects": 945,
+    "size_bytes": 10_400_000,
+}
+GOOD = {**REFERENCE, "map50_95": 0.4821, "size_bytes": 3_000_000}
+DEAD = {
+    **REFERENCE,
+    "map50_95": 0.0,
+    "map50": 0.0,
+    "per_class": {name: {**one, "map50_95": 0.0, "map50": 0.0} for name, one in REFERENCE["per_class"].items()},
+}
+MEASURED = {
+    "latency_ms": {"total": {"p50": 8.0, "p95": 9.5, "p99": 12.0}},
+    "fps": 120.0,
+    "peak_memory_mb": 180.0,
+    "fps_per_watt": None,
+    "unmeasured": {"fps_per_watt": "this machine has no power meter"},
+}
+
+
+def figures(artifact=GOOD, facts=MEASURED):
+    return {**lasting(REFERENCE, artifact, {"max": 3.0, "cosine": 0.99, "sqnr_db": 20.0}), **measured(facts)}
+
+
+def test_a_dead_model_is_stopped_with_the_classes_that_fell():
+    verdicts = judge({"map_drop": 0.01, "size_mb": None}, figures(DEAD))
+    with pytest.raises(GateError) as caught:
+        raise_unmet(verdicts)
+    assert caught.value.exit_code == 6
+    assert str(caught.value) == (
+        "gate map_drop: 0.4862 → 0.0000 (drop 0.4862, limit 0.01); "
+        "fell most: WBC 0.67 → 0.00, RBC 0.55 → 0.00, Platelets 0.24 → 0.00"
+    )
+
+
+def test_met_gates_raise_nothing():
+    limits = {"map_drop": 0.01, "map50_95": 0.48, "map50": 0.8, "latency_p95_ms": 10, "fps": 30}
+    verdicts = judge({**limits, "peak_memory_mb": 512, "size_mb": 8}, figures())
+    assert all(verdict.met for verdict in verdicts)
+    assert [verdict.gate for verdict in verdicts] == [name for name in GATES if name != "fps_per_watt"]
+    raise_unmet(verdicts)
+    assert str(verdicts[0]) == "gate map_drop: 0.4862 → 0.4821 (drop 0.0041, limit 0.01)"
+
+
+@pytest.mark.parametrize(
+    ("gate", "limit", "line"),
+    [
+        ("map_drop", 0.004, "gate map_drop: 0.4862 → 0.4821 (drop 0.0041, limit 0.004)"),
+        ("map50_95", 0.5, "gate map50_95: 0.4821, below the limit 0.5; lowest: Platelets 0.24, RBC 0.55, WBC 0.67"),
+        ("map50", 0.9, "gate map50: 0.8014, below the limit 0.9; lowest: Platelets 0.24, RBC 0.55, WBC 0.67"),
+        ("latency_p95_ms", 9, "gate latency_p95_ms: 9.50 ms, above the limit 9 ms"),
+        ("fps", 125, "gate fps: 120.0 FPS, below the limit 125 FPS"),
+        ("peak_memory_mb", 100, "gate peak_memory_mb: 180.0 MB, above the limit 100 MB"),
+        ("size_mb", 2.5, "gate size_mb: 3.000 MB, above the limit 2.5 MB"),
+        (
+            "fps_per_watt",
+            3,
+            "gate fps_per_watt: cannot be measured here (this machine has no power meter); limit 3 FPS/W",
+        ),
+    ],
+)
+def test_each_gate_fails_with_its_figure(gate, limit, line):
+    (verdict,) = judge({gate: limit}, figures())
+    assert not verdict.met
+    assert str(verdict) == line
+
+
+@pytest.mark.parametrize("gate", ["map_drop", "latency_p95_ms", "size_mb"])
+def test_a_figure_on_the_limit_is_met(gate):
+    limit = {"map_drop": 0.0041, "latency_p95_ms": 9.5, "size_mb": 3.0}[gate]
+    assert judge({gate: limit}, figures())[0].met
+
+
+def test_an_artifact_better_than_its_reference_meets_a_drop_of_zero():
+    assert judge({"map_drop": 0.0}, figures({**GOOD, "map50_95": 0.49}))[0].met
+
+
+def test_a_float_model_that_finds_nothing_proves_nothing():
+    """Dead against dead is a drop of 0; it must not count as accuracy kept."""
+    both = {**lasting(DEAD, DEAD), **measured(MEASURED)}
+    (verdict,) = judge({"map_drop": 0.01}, both)
+    assert not verdict.met
+    assert "the float model reaches only 0.0000" in str(verdict)
+    unlabelled = {**DEAD, "per_class": {}, "objects": 0}
+    (verdict,) = judge({"map_drop": 0.01}, {**lasting(unlabelled, unlabelled), **measured(MEASURED)})
+    assert "no labelled object" in str(verdict)
+
+
+def test_nothing_measured_meets_no_measured_gate():
+    """Without a measurement (another machine than the target's) a latency gate is not silently met."""
+    reason = "the target is aarch64, this machine x86_64"
+    facts = {"latency_ms": None, "fps": None, "unmeasured": {"latency_p95_ms": reason, "fps": reason}}
+    verdicts = judge({"latency_p95_ms": 100, "fps": 1, "size_mb": 8}, figures(facts=facts))
+    assert [verdict.met for verdict in verdicts] == [False, False, True]
+    assert str(verdicts[0]) == f"gate latency_p95_ms: cannot be measured here ({reason}); limit 100 ms"
+    assert not judge({"fps": 1}, figures(facts=None))[0].met
+
+
+def test_measured_figures_stay_out_of_the_manifest():
+    latency, size = judge({"latency_p95_ms": 10, "size_mb": 8}, figures())
+    assert latency.for_manifest() == {
+        "gate": "latency_p95_ms",
+        "limit": 10,
+        "figure": None,
+        "met": True,
+        "measured": True,
+    }
+    assert latency.for_report()["figure"] == 9.5
+    assert size.for_manifest()["figure"] == 3.0
+
+
+def test_lasting_figures_hold_no_measurement():
+    lasted = lasting(REFERENCE, GOOD, {"max": 3.0, "cosine": 0.99, "sqnr_db": 20.0, "per_picture": []})
+    assert lasted["map_drop"] == 0.0041
+    assert lasted["distance"] == {"max": 3.0, "cosine": 0.99, "sqnr_db": 20.0}
+    assert set(lasted) == {
+        "map50_95", "map50", "per_class", "reference", "map_drop", "pictures", "objects", "size_bytes", "distance",
+    }  # fmt: skip
+
+
+def test_a_class_that_the_artifact_lost_stands_among_the_falls():
+    assert falls(lasting(REFERENCE, DEAD))[0] == ("WBC", 0.67, 0.0)

@@ -1,0 +1,89 @@
+"""The validation part of a plan."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from edgecompile.evaluate.steps import add_validation
+from edgecompile.plan.graph import Graph, Materials, Model
+from edgecompile.plan.step import Output, Source, Stage, Step
+
+
+def planned(artifact_step: str = "compile", backend: str = "openvino"):
+    target = SimpleNamespace(
+        backend=backend,
+        runtime=(backend, ">=1"),
+        threads=4,
+        arch="x86_64",
+        options=lambda: {} if backend == "onnxruntime" else {"INFERENCE_PRECISION_HINT": "f32"},
+    )
+    settings = SimpleNamespace(conf=0.001, iou=0.7, max_det=300, latency_images=100)
+    pictures = Source("validation pictures", ("/data/1.jpg",), many=True)
+    materials = Materials(
+        Source("weights", ("/data/w.pt",)), None, pictures, Source("labels", ("/data/1.txt",), many=True), ("a", "b")
+    )
+    graph = Graph(SimpleNamespace(target=target, evaluate=settings), materials)
+    for name in {"export", artifact_step}:
+        graph.add(Step(name=name, function="some.module:function", stage=Stage.EXPORT))
+    models = [Model(Output(name, "model.onnx"), Output(name, "spec.json")) for name in (artifact_step, "export")]
+    return graph, add_validation(graph, *models)
+
+
+def test_both_models_are_evaluated_in_the_same_way():
+    graph, outputs = planned()
+    assert set(outputs) == {"reference.evaluate", "evaluate", "distance", "golden", "measure"}
+    reference, artifact = graph.steps["reference.evaluate"], graph.steps["evaluate"]
+    assert reference.function == artifact.function
+    assert reference.inputs["pictures"] == artifact.inputs["pictures"]
+    shared = ("conf", "iou", "max_det", "threads")
+    assert [reference.params[name] for name in shared] == [artifact.params[name] for name in shared]
+    assert (reference.params["backend"], artifact.params["backend"]) == ("onnxruntime", "openvino")
+    assert reference.params["threads"] == 1
+
+
+def test_a_float_artifact_for_the_same_runtime_is_evaluated_once():
+    """Name apart, the two steps are equal, so they have one key and one result."""
+    graph, _ = planned(artifact_step="export", backend="onnxruntime")
+    reference, artifact = graph.steps["reference.evaluate"], graph.steps["evaluate"]
+    assert (reference.function, reference.params, reference.inputs, reference.tools, reference.version) == (
+        artifact.function,
+        artifact.params,
+        artifact.inputs,
+        artifact.tools,
+        artifact.version,
+    )
+
+
+def test_only_the_measurement_depends_on_the_machine():
+    graph, _ = planned()
+    assert [name for name, step in graph.steps.items() if step.measured] == ["measure"]
+    assert graph.steps["measure"].params["threads"] == 4
+    assert all(
+        step.stage is Stage.VALIDATION for name, step in graph.steps.items() if name not in ("export", "compile")
+    )
+
+
+@pytest.mark.parametrize("name", ["reference.evaluate", "evaluate", "distance", "golden", "measure"])
+def test_functions_take_what_the_steps_give(name):
+    """A step calls its function by keyword: names and parameters must fit."""
+    import importlib
+    import inspect
+
+    graph, _ = planned()
+    step = graph.steps[name]
+    module, function = step.function.split(":")
+    signature = inspect.signature(getattr(importlib.import_module(module), function))
+    signature.bind("out", **step.inputs, **step.params)
+
+
+def test_planning_imports_no_numpy():
+    """`plan` and a cached `build` stay quick."""
+    script = (
+        "import sys, edgecompile.evaluate.steps; sys.exit(sorted({'numpy', 'cv2', 'torch'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import io
+
+from edgecompile.execute.progress import Event, State, shown
+from edgecompile.execute.runner import execute
+from edgecompile.execute.store import Store
+from execute.plans import chain, finish, python
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_without_a_terminal_each_step_that_ended_is_one_line(store: Store) -> None:
+    one = chain(2)
+    stream = io.StringIO()
+    with shown(one, stream=stream) as listener:
+        execute(one, store, progress=listener)
+        execute(one, store, progress=listener, until="s0")
+        listener(Event(one["s1"], State.WAITING, detail="waiting for process 7"))
+        listener(Event(one["s1"], State.FAILED, detail="it broke"))
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 5
+    assert lines[0].startswith("[1/2] s0: done (0.0 s, ")
+    assert lines[0].endswith(" MB)")
+    assert lines[2].startswith("[3/2] s0: reused (saved 0.0 s, ")
+    assert lines[3:] == ["[3/2] s1: waiting for process 7", "[4/2] s1: it broke"]
+
+
+def test_on_a_terminal_all_steps_stand_in_a_table(store: Store) -> None:
+    one = chain(2)
+    stream = Terminal()
+    with shown(one, stream=stream) as listener:
+        listener(Event(one["s0"], State.WAITING, detail="for [process] 7"))
+        listener(Event(one["s0"], State.RUNNING))
+        execute(one, store, progress=listener)
+    text = stream.getvalue()
+    for word in ("step", "stage", "peak memory", "s0", "s1", "export", "done", "MB"):
+        assert word in text
+
+
+def test_quiet_says_nothing(store: Store) -> None:
+    stream = Terminal()
+    with shown(chain(1), quiet=True, stream=stream) as listener:
+        execute(chain(1), store, progress=listener)
+    assert stream.getvalue() == ""
+
+
+def test_the_terminal_library_is_imported_for_terminals_only() -> None:
+    code = (
+        "import sys; from edgecompile.execute.progress import shown; from execute.plans import chain\n"
+        "with shown(chain(1)): print('rich' in sys.modules)"
+    )
+    assert finish(python(code))[0] == "False\n"
