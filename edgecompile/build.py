@@ -55,14 +55,14 @@ class Built:
     measured: Mapping[str, Any]
 
 
-def prepare(recipe: Recipe, sources: Sources) -> tuple[Materials, Plan]:
+def prepare(recipe: Recipe) -> tuple[Materials, Plan]:
     """Finds on disk what a recipe names, and resolves it into a plan. Runs no step.
 
     Raises:
         RecipeError: weights, data set, pictures or labels are missing or malformed.
         PlanError: the passes cannot work together or on the target.
     """
-    materials = find_materials(recipe, digest=sources.digest_of_file)
+    materials = find_materials(recipe)
     return materials, resolve(recipe, materials)
 
 
@@ -77,7 +77,7 @@ def run_build(recipe: Recipe, *, run_dir: Path, jobs: int | None = None, quiet: 
     began = time.time()
     store = Store.default()
     sources = Sources(store.root / "stat")
-    materials, plan = prepare(recipe, sources)
+    materials, plan = prepare(recipe)
     with shown(plan, quiet=quiet) as progress:
         entries = execute(plan, store, jobs=jobs, progress=progress)
     built = judged(recipe, plan, materials, entries, sources)
@@ -87,8 +87,8 @@ def run_build(recipe: Recipe, *, run_dir: Path, jobs: int | None = None, quiet: 
         write_run(built, run_dir, began, bundle=None)
         raise
     bundle = publish(built, store, run_dir)
-    write_run(built, run_dir, began, bundle)
-    return bundle
+    write_run(built, run_dir, began, bundle=bundle)
+    return run_dir / bundle["name"]
 
 
 def judged(
@@ -111,8 +111,11 @@ def judged(
     return Built(recipe, plan, entries, manifest, lock, verdicts, measured)
 
 
-def publish(built: Built, store: Store, run_dir: Path) -> Path:
-    """Packs the bundle, as a step like any other, and puts a copy into `run_dir`. Returns its path there.
+def publish(built: Built, store: Store, run_dir: Path) -> dict[str, Any]:
+    """Packs the bundle, as a step like any other, and puts a copy into `run_dir`.
+
+    Returns:
+        name (of the file there), sha256, size_bytes.
 
     Raises:
         StepError: the store or the run directory cannot be written.
@@ -120,18 +123,19 @@ def publish(built: Built, store: Store, run_dir: Path) -> Path:
     report = report_of(built.manifest, built.lock["recipe"], built.plan, built.entries, built.verdicts)
     step = packaging_step(built.plan, manifest=built.manifest, lock=built.lock, report=report)
     packed = execute(with_packaging(built.plan, step), store)[PACKAGE]
-    bundle = run_dir / packed.facts["bundle"]
+    name = packed.facts["bundle"]
+    partial = run_dir / f".{name}.{os.getpid()}"
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        partial = bundle.with_name(f".{bundle.name}.{os.getpid()}")
-        shutil.copyfile(packed.path(bundle.name), partial)
-        os.replace(partial, bundle)
+        shutil.copyfile(packed.path(name), partial)
+        os.replace(partial, run_dir / name)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise StepError(f"the bundle cannot be written to {run_dir}: {error.strerror}") from error
-    return bundle
+    return {"name": name, "sha256": packed.facts["sha256"], "size_bytes": packed.facts["size_bytes"]}
 
 
-def write_run(built: Built, run_dir: Path, began: float, bundle: Path | None) -> None:
+def write_run(built: Built, run_dir: Path, began: float, *, bundle: Mapping[str, Any] | None) -> None:
     """Writes what differs from run to run beside the bundle: the full report, the lock, and where and when it ran."""
     run: dict[str, Any] = {
         "started": datetime.fromtimestamp(began, timezone.utc).isoformat(timespec="seconds"),
@@ -140,8 +144,7 @@ def write_run(built: Built, run_dir: Path, began: float, bundle: Path | None) ->
         "python": platform.python_version(),
     }
     if bundle:
-        digest = Sources.digest_of_path(bundle)
-        run["bundle"] = {"name": bundle.name, "sha256": digest, "size_bytes": bundle.stat().st_size}
+        run["bundle"] = dict(bundle)
     report = report_of(
         built.manifest, built.lock["recipe"], built.plan, built.entries, built.verdicts,
         measured=built.measured, run=run,
@@ -175,8 +178,7 @@ def show_plan(recipe: Recipe, *, as_json: bool = False, mermaid: bool = False) -
         RecipeError, PlanError: everything that is wrong with the recipe, as far as reading it tells.
     """
     store = Store.default()
-    sources = Sources(store.root / "stat")
-    _, plan = prepare(recipe, sources)
+    _, plan = prepare(recipe)
     if mermaid:
         from edgecompile.report.mermaid import mermaid_of
 

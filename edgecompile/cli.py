@@ -81,6 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(words)
     except EdgecompileError as error:
         return _tell([str(problem) for problem in error.problems], error.exit_code, "--debug" in words)
+    except SystemExit as leaving:  # argparse and Hydra leave this way when they have shown their help
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
     except KeyboardInterrupt:
         return _tell(["interrupted"], 130, debug=False)
     except BrokenPipeError:  # the reader of stdout went away, as `head` does

@@ -17,6 +17,8 @@ from edgecompile.runtime.archive import FORMAT, SCHEMA
 
 PACKAGE = "package"
 """Name of the packaging step."""
+TOOLS = ("jinja2", "PyYAML")
+"""Distributions that write the page and the lock, and so have a say in the bytes of a bundle."""
 FIGURES = tuple(Figures.model_fields)
 NOT_ARTIFACT = ("facts.json", "spec.json")
 """Files that may lie beside an artifact that is a whole folder, and are not part of it."""
@@ -221,7 +223,7 @@ def packaging_step(
         stage=Stage.PACKAGING,
         params={"manifest": dict(manifest), "lock": dict(lock), "report": dict(report)},
         inputs={"artifact": plan.result.artifact, "spec": plan.result.spec, "golden": Output("golden")},
-        tools=("jinja2", "PyYAML"),
+        tools=TOOLS,
         memory_mb=300,
         about=f"one sealed zip: {bundle_name(manifest['name'])}",
     )

@@ -171,9 +171,11 @@ def _parse(content: bytes, where: str) -> dict[str, Any]:
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             seen: set[str] = set()
             for key, _ in node.value:
-                if key.tag != "tag:yaml.org,2002:str" or key.value in seen:
-                    fault = "stands twice" if key.value in seen else "is not a plain name"
-                    raise yaml.constructor.ConstructorError(None, None, f"key '{key.value}' {fault}", key.start_mark)
+                fault = "a key is not a plain name" if key.tag != STRING else ""
+                if not fault and key.value in seen:
+                    fault = f"'{key.value}' stands twice"
+                if fault:
+                    raise yaml.constructor.ConstructorError(None, None, fault, key.start_mark)
                 seen.add(key.value)
             return super().construct_mapping(node, deep)
 

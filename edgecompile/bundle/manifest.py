@@ -118,12 +118,12 @@ class Gate(Document):
 class Tolerance(Document):
     """How far another machine's outputs may be from the golden ones."""
 
-    max_abs: float = Field(ge=0)
-    min_cosine: float
+    max_abs: float = Field(ge=0, description="largest difference, as a share of the largest golden number")
+    min_cosine: float = Field(description="smallest cosine similarity")
 
 
 class Golden(Document):
-    """A letterboxed picture, the artifact's outputs on it, and the detections they decode to."""
+    """A picture scaled to fit the network, the artifact's outputs on it, and the detections they decode to."""
 
     input: MemberName
     outputs: list[MemberName]

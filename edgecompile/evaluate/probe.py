@@ -18,6 +18,7 @@ def main() -> int:
     request = json.loads(sys.stdin.readline())
     began = time.perf_counter()
     from edgecompile.runtime import open_artifact
+    from edgecompile.runtime.bench import peak_memory
     from edgecompile.runtime.pictures import read_picture
 
     imported = time.perf_counter()
@@ -45,23 +46,6 @@ def main() -> int:
         samples.append([timings["preprocess"], timings["inference"], timings["postprocess"], total])
     _say({"samples": samples, "peak_memory_mb": peak_memory() / 1e6})
     return 0
-
-
-def peak_memory() -> int:
-    """Returns the most memory this process had resident, in bytes.
-
-    Linux: VmHWM of /proc. `getrusage` would not do: it keeps the peak of the parent from before the exec.
-    """
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _say(answer: dict) -> None:

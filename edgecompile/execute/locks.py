@@ -30,6 +30,9 @@ PATIENCE_S = 1.0
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.05
 """Between two attempts to get a lock."""
 
+MACHINE = "EDGECOMPILE_MACHINE"
+"""Environment variable with the folder for locks that all processes of a machine share."""
+
 BY_UMASK = -1
 """What filelock takes for permissions that nobody chose."""
 
@@ -210,9 +213,14 @@ class Wait:
 
 
 def machine_lock(name: str, what: str) -> Lock:
-    """Returns a lock that all processes of this machine share, whatever store they use and whoever runs them."""
-    # Not `gettempdir()` first: batch systems give each job a temporary folder of its own.
-    folder = Path("/tmp") if os.access("/tmp", os.W_OK) else Path(tempfile.gettempdir())
+    """Returns a lock that all processes of this machine share, whatever store they use and whoever runs them.
+
+    $EDGECOMPILE_MACHINE names the folder for containers that share a machine but not /tmp.
+    """
+    if given := os.environ.get(MACHINE):
+        folder = Path(given)
+    else:  # not `gettempdir()` first: batch systems give each job a temporary folder of its own
+        folder = Path("/tmp") if os.access("/tmp", os.W_OK) else Path(tempfile.gettempdir())
     return Lock(folder / f"edgecompile-{name}.lock", what, keep=True, mode=0o666)
 
 

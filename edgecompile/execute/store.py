@@ -315,6 +315,7 @@ class Store:
             pass
         except (Damaged, NotADirectoryError):
             self._move_aside(target)
+        os.utime(folder)  # a rename does not tell a collector of garbage that the folder is new here
         os.rename(folder, target)
         sync_folder(target.parent)
 

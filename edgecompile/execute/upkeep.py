@@ -90,7 +90,9 @@ def collect(store: Store, *, older_than_s: float, max_bytes: int | None = None) 
     store.begin()
     with store.translated():
         sweep(store.root)
-        now = _now(store)
+        with store.commit_lock():
+            # No result is half published now: each has its entry already, or an output that will be newer than this.
+            now = _now(store)
         protected = _oldest_session(store, now)
         trash = store.workplace()
         left = kept(store)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,35 +13,12 @@ from edgecompile.onnx_graph.structure import Structure
 BYTE = 1 / 255
 
 
-def embed(out: Path, *, model: Path, spec: Path) -> dict[str, Any]:
-    """Writes `model.onnx` that takes uint8 (n, h, w, 3) BGR, and its final `spec.json`.
+def embed_pictures(model: onnx.ModelProto) -> str:
+    """Changes the model's input, in place, to uint8 (n, h, w, 3) BGR. Returns a line on what was done.
 
     Scaling and colour order cost nothing at run time where they can be folded into the first convolution: a picture
     padded with zeros is zero before and after scaling, so the fold is exact up to rounding.
     """
-    from edgecompile.onnx_graph.agreement import differences, fixed_input, require_agreement, run
-    from edgecompile.onnx_graph.canonical import load, operator_counts, save, sort_nodes
-    from edgecompile.onnx_graph.spec import embed_preprocessing, read_spec, write_spec
-
-    read = read_spec(spec)
-    original, graph = load(model), load(model)
-    changes = embed_pictures(graph)
-    sort_nodes(graph)
-
-    size = read["letterbox"]["size"]
-    picture = np.round(fixed_input(read["input"]["shape"], size) * 255)
-    bytes_ = np.ascontiguousarray(picture[:, ::-1].transpose(0, 2, 3, 1)).astype(np.uint8)
-    scaled = (picture * np.float32(BYTE)).astype(np.float32)
-    outputs = run(original.SerializeToString(), scaled), run(graph.SerializeToString(), bytes_)
-    proof = require_agreement(differences(*outputs, read["output"]["decode"]), size, "building the preprocessing in")
-
-    save(graph, out / "model.onnx")
-    write_spec(embed_preprocessing(read), out / "spec.json")
-    return {"changes": changes, "max_abs_diff": proof, "operators": operator_counts(graph)}
-
-
-def embed_pictures(model: onnx.ModelProto) -> list[str]:
-    """Changes the model's input, in place, to uint8 (n, h, w, 3) BGR. Returns what was done, a line each."""
     structure = Structure(model)
     entry = model.graph.input[0]
     name = entry.name
@@ -53,23 +29,25 @@ def embed_pictures(model: onnx.ModelProto) -> list[str]:
         for reader in readers:  # the byte is the quantized value: scale 1/255, zero point 0
             _replace(model, reader.output[0], planes)
             model.graph.node.remove(reader)
-        changes = ["bytes feed the first INT8 convolution; colour order folded into its weights"]
+        change = "takes uint8 NHWC BGR: bytes feed the first INT8 convolution, colour order is folded into its weights"
     elif _reverse_convolutions(model, structure, _learned_readers(structure, readers), scale=BYTE):
         made.append(
             helper.make_node("Cast", [planes], [f"{name}_float"], name=f"{name}/Cast", to=onnx.TensorProto.FLOAT)
         )
         _redirect(readers, name, f"{name}_float")
-        changes = ["scaling and colour order folded into the first convolution"]
+        change = "takes uint8 NHWC BGR: scaling and colour order are folded into the first convolution"
     else:
         made += _arithmetic(model, name, planes)
         _redirect(readers, name, f"{name}_scaled")
-        changes = ["scaling and colour order stand before the first operator: they could not be folded"]
+        change = (
+            "takes uint8 NHWC BGR: scaling and colour order stand before the first operator, which cannot take them in"
+        )
     for position, node in enumerate(made):
         model.graph.node.insert(position, node)
     count, channels, height, width = (_side(dimension) for dimension in entry.type.tensor_type.shape.dim)
     shape = [count, height, width, channels]
     entry.CopyFrom(helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, shape))
-    return changes
+    return change
 
 
 def _side(dimension: Any) -> int | str:

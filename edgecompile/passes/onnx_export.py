@@ -160,6 +160,8 @@ def load_checkpoint(weights: Path) -> Any:
             model, _ = tasks.load_checkpoint(str(neutral))
         except (TypeError, RuntimeError, ModuleNotFoundError, AttributeError, KeyError, EOFError, ValueError) as error:
             raise StepError(_reason(weights.name, error)) from error
+    if not isinstance(model, tasks.BaseModel):
+        raise StepError(f"'{weights.name}' holds a '{type(model).__name__}', not an Ultralytics model")
     if (task := getattr(model, "task", None)) != "detect":
         raise StepError(f"'{weights.name}' is a model for the task '{task}'; only 'detect' can be compiled")
     head = type(model.model[-1]).__name__
@@ -194,20 +196,20 @@ def _import_safely() -> Any:
 def _reason(name: str, error: Exception) -> str:
     """Returns one line on why the checkpoint `name` did not load."""
     chain = f"{error} {error.__cause__ or ''}"
-    refused = re.search(r"(?:Unsupported global: )?GLOBAL `?([\w.]+)`? was not an allowed global", chain)
-    if refused:
-        return f"'{name}' refers to '{refused.group(1)}', which is no part of a detection model; refusing to load it"
-    if "unsafe" in chain.lower() or "weights_only" in chain.lower() or "blocked during restricted" in chain:
-        return f"'{name}' would run code when loaded; refusing to load it"
+    if isinstance(error, ModuleNotFoundError):
+        refused = str(error.name)
+    else:
+        match = re.search(r"GLOBAL `?([\w.]+)", chain)
+        refused = match.group(1) if match else ""
+    if "old YOLOv5" in chain or "ultralytics/yolov5" in chain:
+        return f"'{name}' comes from the old yolov5 repository; ultralytics reads YOLOv5u checkpoints only"
     if "TorchScript" in chain:
         return f"'{name}' is a TorchScript archive, not a checkpoint"
-    if "yolov5" in chain.lower() and "forwards compatible" in chain:
-        return f"'{name}' comes from the old yolov5 repository, whose checkpoints ultralytics cannot read; use a YOLOv5u one"
-    if isinstance(error, ModuleNotFoundError):
-        return (
-            f"'{name}' refers to the module '{error.name}', which is no part of a detection model; refusing to load it"
-        )
-    return f"'{name}' is damaged or is no Ultralytics checkpoint ({type(error.__cause__ or error).__name__})"
+    if refused:
+        return f"'{name}' refers to '{refused}', which is no part of a detection model; refusing to load it"
+    if "blocked during restricted" in chain:
+        return f"'{name}' would run code when loaded; refusing to load it"
+    return f"'{name}' is damaged or is no Ultralytics checkpoint"
 
 
 def select_head(model: Any, end2end: bool | str, name: str) -> bool:

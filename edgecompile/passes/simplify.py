@@ -74,8 +74,7 @@ def simplify(out: Path, *, model: Path, spec: Path, optimizations: list[str]) ->
     from edgecompile.onnx_graph.canonical import load, operator_counts, save
     from edgecompile.onnx_graph.spec import read_spec
 
-    original = load(model)
-    graph, changes = original, []
+    original, graph, changes = load(model), load(model), []  # two copies: the simplifier may change what it is given
     fused_before = _normalised_convolutions(original)
     for name in (name for name in OPTIMIZATIONS if name in optimizations):
         before = operator_counts(graph)

@@ -14,7 +14,7 @@ def resolve(recipe: Request, materials: Materials) -> Plan:
     Raises:
         PlanError: when a pass or the target cannot work on what comes before it.
     """
-    graph = Graph(recipe, materials)
+    graph = Graph(recipe, materials, notes=list(materials.notes))
     model = reference = None
     for one in recipe.ordered_passes():
         model = one.lower(graph, model)

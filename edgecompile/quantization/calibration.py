@@ -101,10 +101,10 @@ def _activations(
     entry = session.get_inputs()[0].name
     for picture in pictures:
         for group in groups:
-            fetched = [name for name in group if name != entry]
-            yield from zip(fetched, session.run(fetched, {entry: picture}), strict=True)
             if entry in group:
                 yield entry, picture
+            if fetched := [name for name in group if name != entry]:  # no names would fetch every output
+                yield from zip(fetched, session.run(fetched, {entry: picture}), strict=True)
 
 
 def _minimum_and_maximum(values: Iterable[tuple[str, np.ndarray]]) -> dict[str, Range]:

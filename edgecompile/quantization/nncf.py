@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,10 @@ def quantize(
         preset=nncf.QuantizationPreset[PRESETS[symmetric]],
         subset_size=len(pictures),
         ignored_scope=nncf.IgnoredScope(names=left_out, validate=True) if left_out else None,
-        advanced_parameters=_parameters(method, percentile, per_channel, outputs=not exclude),
+        advanced_parameters=_parameters(method, percentile, per_channel),
     )
+    if not exclude:
+        _quantize_outputs(quantized, openvino.convert_model(model), map(read, pictures))
     save(quantized, out)
     in_float = [name for name in layers if name in left_out]
     fakes = sum(one.get_type_name() == "FakeQuantize" for one in quantized.get_ordered_ops())
@@ -65,7 +68,30 @@ def quantize(
     }
 
 
-def _parameters(method: str, percentile: float, per_channel: bool, *, outputs: bool) -> Any:
+def _quantize_outputs(quantized: Any, reference: Any, tensors: Iterable[Any]) -> None:
+    """Puts a FakeQuantize over the range of all pictures before each output, in place.
+
+    NNCF itself moves such a one up beyond the last concatenation, and so keeps boxes and scores on scales of their own:
+    its graph would not be quantized as a whole.
+    """
+    import numpy as np
+    import openvino
+    from openvino import opset13
+
+    compiled = openvino.Core().compile_model(reference, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    extremes = np.array([[(value.min(), value.max()) for value in compiled(tensor).values()] for tensor in tensors])
+    for position, result in enumerate(quantized.get_results()):
+        low = opset13.constant(np.float32(min(extremes[:, position, 0].min(), 0)))
+        high = opset13.constant(np.float32(extremes[:, position, 1].max()))
+        value = result.input_value(0)
+        names = value.get_names()
+        fake = opset13.fake_quantize(value, low, high, low, high, 256)
+        result.input(0).replace_source_output(fake.output(0))
+        value.get_tensor().set_names(set())
+        fake.output(0).get_tensor().set_names(names)
+
+
+def _parameters(method: str, percentile: float, per_channel: bool) -> Any:
     """Returns NNCF's settings.
 
     The method "entropy" becomes its histogram estimator, which chooses the range of smallest quantization error.
@@ -92,5 +118,4 @@ def _parameters(method: str, percentile: float, per_channel: bool, *, outputs: b
     return AdvancedQuantizationParameters(
         activations_range_estimator_params=estimators[method],
         weights_quantization_params=QuantizationParameters(per_channel=per_channel),
-        quantize_outputs=outputs,
     )

@@ -27,7 +27,7 @@ from omegaconf import DictConfig
 from edgecompile.errors import EdgecompileError, StepError
 from edgecompile.recipe import folders
 from edgecompile.recipe.arguments import Line, Options, parse
-from edgecompile.recipe.compose import CONFIG, recipe_of, set_up
+from edgecompile.recipe.compose import CONFIG, given_overrides, recipe_of, set_up
 from edgecompile.recipe.hydra_errors import explained
 from edgecompile.recipe.places import conf_folder
 from edgecompile.recipe.schema import Recipe
@@ -100,17 +100,21 @@ class Job:
     failure: Exception | None = field(default=None, compare=False)
 
     def __call__(self, config: DictConfig) -> float:
-        """Runs one job and returns its exit code as a number, which is what sweepers take. Never raises."""
+        """Runs one job and returns its exit code as a number, which is what sweepers take. No error leaves it."""
         settings = HydraConfig.get()
         run_dir = Path(settings.runtime.output_dir)
         sweeping = settings.mode is RunMode.MULTIRUN
-        status: dict[str, Any] = {"exit_code": 0, "overrides": list(settings.overrides.task)}
+        typed = [one for one in given_overrides() if not one.startswith("hydra")]
+        status: dict[str, Any] = {"exit_code": 0, "overrides": typed}
         try:
             recipe, notes = recipe_of(config)
             status["name"] = recipe.name
             for note in notes:
                 print(f"edgecompile: warning: {note}", file=sys.stderr)
             status["bundle"] = _text(self.work(recipe, run_dir, self.options))
+        except KeyboardInterrupt:
+            _remove_empty(run_dir)
+            raise
         except Exception as error:
             if not sweeping:
                 self.failure = error

@@ -26,11 +26,11 @@ from edgecompile.recipe.hydra_errors import explained
 from edgecompile.recipe.locate import Layer, Origins
 from edgecompile.recipe.places import conf_folder, shown
 from edgecompile.recipe.schema import Recipe
-from edgecompile.recipe.searchpath import FileSource
+from edgecompile.recipe.searchpath import FileConfigSource
 from edgecompile.recipe.validate import recipe_from
 
 CONFIG = "config"
-MOST_INTERPOLATIONS = 64
+MOST_INTERPOLATIONS = 16
 """In all files together; see the guard."""
 
 
@@ -45,8 +45,9 @@ def compose(*words: str) -> Recipe:
     config_dirs = [flag for flag in line.for_hydra() if flag.startswith("--")]
     if config_dirs:
         raise RecipeError(f"{config_dirs[0]} is a flag of the command line", where="compose")
-    with explained(), hydra.initialize_config_dir(str(conf_folder()), job_name="edgecompile", version_base="1.3"):
-        config = hydra.compose(CONFIG, line.for_hydra(), return_hydra_config=True)
+    with hydra.initialize_config_dir(str(conf_folder()), job_name="edgecompile", version_base="1.3"):
+        with explained():
+            config = hydra.compose(CONFIG, line.for_hydra(), return_hydra_config=True)
         HydraConfig.instance().set_config(config)
         task = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
         return recipe_of(task)[0]
@@ -71,8 +72,7 @@ def recipe_of(config: DictConfig) -> tuple[Recipe, list[str]]:
     Raises:
         RecipeError: with every problem found.
     """
-    settings = HydraConfig.get()
-    overrides = [*settings.overrides.hydra, *settings.overrides.task]
+    overrides = given_overrides()
     loader = GlobalHydra.instance().config_loader()
     origins, notes = trace(loader, overrides)
     raw = plain(config, origins)
@@ -85,10 +85,17 @@ def recipe_of(config: DictConfig) -> tuple[Recipe, list[str]]:
         raise RecipeError([*error.problems, *(one for one in found if one not in error.problems)]) from error
 
 
+def given_overrides() -> list[str]:
+    """Returns the overrides of the job at hand as they were typed. Merely to iterate over them would resolve them."""
+    typed = OmegaConf.to_container(HydraConfig.get().overrides, resolve=False)
+    assert isinstance(typed, dict)
+    return [*typed["hydra"], *typed["task"]]
+
+
 def trace(loader: ConfigLoader, overrides: Sequence[str]) -> tuple[Origins, list[str]]:
     """Returns which files and overrides a config was merged from, in order, and a remark on each shadowed file."""
     defaults = loader.compute_defaults_list(CONFIG, list(overrides), RunMode.RUN)
-    sources = [source for source in loader.get_sources() if isinstance(source, FileSource)]
+    sources = [source for source in loader.get_sources() if isinstance(source, FileConfigSource)]
     layers, notes = [], []
     for one in defaults.defaults:
         files = [found for source in sources if (found := source.file(one.config_path or ""))]
@@ -135,7 +142,7 @@ def overruled(overrides: Sequence[str], origins: Origins) -> list[str]:
         layer = next((one for one in origins.layers if one.choice == f"{group}/{value}"), None)
         if layer is None or group == searchpath.GROUP:
             continue
-        leaves = [keys for keys in origins.leaves(layer) if not _is_null(layer, keys)]
+        leaves = list(origins.leaves(layer))
         lost = [keys for keys in leaves if origins.of(*keys).file not in (None, layer.file)]
         told = ", ".join(str(origins.of(*keys)) for keys in lost)
         fix = f"set the key itself: {'.'.join(lost[0])}=…" if lost else ""
@@ -146,13 +153,6 @@ def overruled(overrides: Sequence[str], origins: Origins) -> list[str]:
     if problems:
         raise RecipeError(problems)
     return notes
-
-
-def _is_null(layer: Layer, keys: tuple[str, ...]) -> bool:
-    value: Any = OmegaConf.to_container(OmegaConf.load(layer.file), resolve=False)
-    for key in keys[len(layer.prefix) :]:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value is None
 
 
 @contextmanager

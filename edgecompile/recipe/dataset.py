@@ -79,14 +79,23 @@ def find_materials(recipe: Recipe, digest: Digest | None = None) -> Materials:
     problems += _shared(calibration or [], validation, digest or file_digest, recipe)
     if weights is None or problems:
         raise RecipeError(_shortened(problems))
+    data_files = external_data(weights)
     return Materials(
-        weights=Source("weights", (str(weights),)),
+        weights=Source("weights", (str(weights), *data_files), many=bool(data_files)),
         calibration=Source("calibration pictures", tuple(calibration), many=True) if calibration else None,
         validation=Source("validation pictures", tuple(validation), many=True),
         labels=Source("labels", tuple(map(label_path, validation)), many=True),
         names=data.names,
         notes=tuple(notes),
     )
+
+
+def external_data(weights: Path) -> list[str]:
+    """Returns the files beside an ONNX file that hold its weights, by the names that exporters give such files."""
+    if weights.suffix != ".onnx":
+        return []
+    names = (f"{weights.name}.data", f"{weights.name}_data", f"{weights.stem}.data")
+    return [str(path) for name in names if (path := weights.with_name(name)).is_file()]
 
 
 def missing_files(weights: Any, data: Any, origin_of: Callable[..., Origin]) -> list[Problem]:
@@ -120,7 +129,7 @@ def find_file(name: str, origin: Origin, what: str) -> Path:
         name = os.path.expanduser(name)
     for folder in folders:
         path = folder / name
-        if path.is_file():
+        if path.is_file() and path != origin.file:  # data/coco128.yaml names a coco128.yaml that is not itself
             return Path(os.path.abspath(path))
     if is_published(name):
         raise RecipeError(f"{what} '{name}' not at hand", where=str(origin), fix=f"run `edgecompile fetch {name}`")
@@ -247,7 +256,7 @@ def _listed(listing: Path, root: Path) -> list[str]:
 
 
 def _is_picture(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in PICTURES and not name.startswith(".")
+    return os.path.splitext(name)[1].lower() in PICTURES and not os.path.basename(name).startswith(".")
 
 
 def _validation(recipe: Recipe, data: DataFile) -> tuple[list[str], list[Problem]]:

@@ -40,7 +40,9 @@ EXPECTED = {
 }
 
 
-def problems_of(error: ValidationError, model: type[BaseModel], prefix: tuple[str, ...], data: Any, origins: Origins):
+def problems_of(
+    error: ValidationError, model: type[BaseModel], prefix: tuple[str, ...], data: Any, origins: Origins
+) -> Iterator[Problem]:
     """Yields one problem for each key of `data` that `model` refuses.
 
     Args:

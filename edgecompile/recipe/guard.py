@@ -21,8 +21,8 @@ from edgecompile.recipe.places import shown
 LARGEST = 64 << 10
 """Bytes of a recipe; the shipped ones have about a thousand."""
 DEEPEST = 16
-MOST_INTERPOLATIONS = 16
-"""Doubling chains of `${a}${a}` unfold like aliases do: 16 of them stay below a few hundred copies."""
+MOST_INTERPOLATIONS = 8
+"""Of one file. Chains of `${a}${a}` unfold like aliases do; those of a few interpolations stay small."""
 MOST_PROBLEMS = 50
 
 CODE_KEYS = frozenset({"_target_", "_partial_", "_args_", "_recursive_", "_convert_", "()"})
@@ -37,8 +37,8 @@ _NOT_A_NAME = re.compile(r"(yes|no|on|off|true|false|null|~|[-+.]?[0-9][0-9_.:eE
 _INTERPOLATION = re.compile(r"\$\{\s*([^}]*)")
 _RESOLVER = re.compile(r"[\w.]+\s*:")
 
-Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The quick parser where libyaml is there; both put out the same events."""
+Loader = yaml.SafeLoader
+"""The parser that OmegaConf uses: libyaml's is quicker, but lets through what this one then stumbles over."""
 
 
 @dataclass

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -15,9 +16,11 @@ from edgecompile.recipe import folders, searchpath
 from edgecompile.recipe.locate import COMMAND_LINE, line_of, line_of_text
 from edgecompile.recipe.places import conf_folder, shown
 
+CAREFREE = (ValueError, TypeError, AttributeError, AssertionError, KeyError)
+"""What Hydra raises where it did not expect what it was given."""
 SEVERAL = re.compile(r"Ambiguous value for argument '(?P<key>[^=']+)=(?P<value>.*)'")
 SWEEP = re.compile(r"Sweep parameters '(?P<key>[^=']+)=.*' requires --multirun")
-CONTAINED = re.compile(r"In '(?P<config>[^']+)': (?P<rest>.*)", re.DOTALL)
+CONTAINED = re.compile(r"In '?(?P<config>[^':]+)'?: (?P<rest>.*)", re.DOTALL)
 DELETE = re.compile(r"Could not delete (?:from config\. )?'(?P<key>[^'=]+)")
 
 
@@ -29,14 +32,14 @@ def explained() -> Iterator[None]:
     except EdgecompileError:
         raise
     except RecursionError as error:
-        first = next((file for file in searchpath.loaded if file.parent != conf_folder()), Path("recipe"))
+        first = next((file for file in searchpath.loaded if not _shipped(file)), Path("recipe"))
         where = f"{shown(first)}:{line_of(first, ['defaults']) or 1}:defaults"
         raise RecipeError("the recipe extends itself", where=where, fix="rename it, or extend another") from error
     except OSError as error:
         if not isinstance(error, HydraException):
             raise
         raise RecipeError(problem_of(error)) from error
-    except (HydraException, OmegaConfBaseException, ValueError, TypeError, AttributeError, AssertionError) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, *CAREFREE) as error:
         raise RecipeError(problem_of(error)) from error
 
 
@@ -62,7 +65,8 @@ def problem_of(error: BaseException) -> Problem:
         file = file_of(contained.group("config"))
         return Problem(_first(contained.group("rest")), shown(file) if file else contained.group("config"))
     full_key = getattr(cause, "full_key", None)
-    return Problem(_first(text) or type(error).__name__, str(full_key or COMMAND_LINE))
+    own = next((file for file in reversed(searchpath.loaded) if not _shipped(file)), None)
+    return Problem(_first(text) or type(error).__name__, str(full_key or (shown(own) if own else COMMAND_LINE)))
 
 
 def _missing(error: MissingConfigException) -> Problem:
@@ -76,7 +80,7 @@ def _missing(error: MissingConfigException) -> Problem:
 def _chosen_in(group: str, choice: str) -> str:
     """Returns the line of the recipe whose defaults list makes a choice, or the command line."""
     for file in reversed(searchpath.loaded):
-        line = line_of_text(file, choice) if file.parent != conf_folder() else 0
+        line = line_of_text(file, choice) if not _shipped(file) else 0
         if line:
             return f"{shown(file)}:{line}:defaults"
     return f"{COMMAND_LINE}:{group}"
@@ -86,6 +90,11 @@ def file_of(config_path: str) -> Path | None:
     """Returns the file of a config such as "recipe/quickstart", where it was read."""
     name = config_path.rpartition("/")[2]
     return next((file for file in searchpath.loaded if file.stem == name), None)
+
+
+def _shipped(file: Path) -> bool:
+    """Returns whether a file is one of the shipped config groups, which nobody here can have got wrong."""
+    return file.is_relative_to(conf_folder())
 
 
 def _key(override: str) -> str:

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from edgecompile.recipe import folders
 from edgecompile.recipe.guard import HYDRA_KEYS
 from edgecompile.recipe.kinds import pass_class, pass_kinds, target_class, target_kinds
+from edgecompile.recipe.places import recipes_folder
 from edgecompile.recipe.schema import Recipe
 from edgecompile.recipe.validate import SECTIONS
 
@@ -66,7 +67,7 @@ def _defaults() -> Schema:
         "additionalProperties": {"type": ["string", "array", "null"]},
         "maxProperties": 1,
     }
-    shipped = [name for name, (provider, _) in folders.recipes().items() if provider == "edgecompile"]
+    shipped = sorted(file.stem for file in recipes_folder().glob("*.yaml"))
     return {
         "type": "array",
         "description": "What this recipe starts from: a recipe that it extends, passes, choices from config groups. "

@@ -93,7 +93,7 @@ class Origins:
         return None
 
     def leaves(self, layer: Layer) -> Iterator[Keys]:
-        """Yields the key path in the recipe of each value that a file sets, but its defaults list."""
+        """Yields the key path in the recipe of each value other than null that a file sets, but its defaults list."""
         for keys in _leaves(_tree(layer.file)):
             if keys[0] != "defaults":
                 yield (*layer.prefix, *keys)
@@ -143,7 +143,7 @@ def _tree(file: Path) -> yaml.Node | None:
 @lru_cache(maxsize=64)
 def _parsed(file: Path, _changed: int) -> yaml.Node | None:
     try:
-        return yaml.compose(file.read_text(encoding="utf-8-sig"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return yaml.compose(file.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
     except (OSError, yaml.YAMLError, UnicodeDecodeError):
         return None
 
@@ -152,7 +152,8 @@ def _leaves(node: yaml.Node | None) -> Iterator[Keys]:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             inner = list(_leaves(value))
-            yield from ((key.value, *rest) for rest in inner) if inner else [(key.value,)]
+            alone = [] if value.tag == "tag:yaml.org,2002:null" else [(key.value,)]
+            yield from ((key.value, *rest) for rest in inner) if inner else alone
 
 
 def _sets(override: str, keys: Keys) -> bool:

@@ -30,8 +30,11 @@ loaded: list[Path] = []
 """Files that Hydra has read since the last `register`, in order; messages about a composition that failed need them."""
 
 
-class FileSource(ConfigSource):
-    """Serves config groups out of a folder, as Hydra's own source does, but reads no text that the guard refuses."""
+class FileConfigSource(ConfigSource):
+    """Serves config groups out of a folder, as Hydra's own source does, but reads no text that the guard refuses.
+
+    Named as Hydra's is: a process of a parallel sweep meets Hydra's after ours, and takes two of one name for the same.
+    """
 
     @staticmethod
     def scheme() -> str:
@@ -78,7 +81,7 @@ class FileSource(ConfigSource):
         return sorted(set(found))
 
 
-class RecipeSource(FileSource):
+class RecipeSource(FileConfigSource):
     """Serves the group `recipe` out of one flat folder. A recipe's content stands at the root without saying so."""
 
     @staticmethod
@@ -120,7 +123,7 @@ class RecipeFolders(SearchPathPlugin):
         for provider, folder in recipe_folders():
             search_path.append(provider, f"{RecipeSource.scheme()}://{folder}")
         for folder in conf_folders()[1:]:
-            search_path.append("third party", f"{FileSource.scheme()}://{folder}")
+            search_path.append("third party", f"{FileConfigSource.scheme()}://{folder}")
 
 
 def register() -> None:
@@ -129,7 +132,7 @@ def register() -> None:
     Plugins.instance().register(RecipeSource)
     Plugins.instance().register(RecipeFolders)
     # Hydra's own source for folders would read the files of --config-dir unguarded; its registry replaces nothing.
-    SourcesRegistry.instance().types[FileSource.scheme()] = FileSource
+    SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource
 
 
 @lru_cache(maxsize=256)

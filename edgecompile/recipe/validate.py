@@ -18,7 +18,7 @@ from edgecompile.recipe.rules import broken_rules
 from edgecompile.recipe.schema import Data, Evaluate, Gates, ModelSettings, Recipe
 from edgecompile.targets import Target
 
-Any_ = TypeVar("Any_", bound=BaseModel)
+Section = TypeVar("Section", bound=BaseModel)
 
 SECTIONS: dict[str, type[BaseModel]] = {"model": ModelSettings, "data": Data, "gates": Gates, "evaluate": Evaluate}
 MISSING = "???"
@@ -74,7 +74,7 @@ class _Reading:
                 continue
             _remove(self.raw, keys)
 
-    def section(self, name: str, model: type[Any_]) -> Any_ | None:
+    def section(self, name: str, model: type[Section]) -> Section | None:
         """Returns a section; None where it cannot be read."""
         data = self.raw.get(name)
         if data is None:
@@ -84,7 +84,7 @@ class _Reading:
             return None
         return self.model(model, data, (name,))
 
-    def model(self, model: type[Any_], data: dict[str, Any], prefix: tuple[str, ...]) -> Any_ | None:
+    def model(self, model: type[Section], data: dict[str, Any], prefix: tuple[str, ...]) -> Section | None:
         """Returns `data` as a model; None where it cannot be read. Strict: "640" is no number, 640.0 no whole one."""
         try:
             # JSON, because strict Python input would refuse a list where a tuple is meant.

@@ -1,7 +1,7 @@
 """From the facts of a step to sentences for people. Pure; knows conventions of facts, not the passes that follow them.
 
 A step function says what it did by the facts it returns: sentences under the keys of `SAID`, counts of operators under
-`operators`, and plain numbers and words under any other key.
+a key of `COUNTED`, names of what stayed in float under `in_float`, and plain numbers and words under any other key.
 """
 
 from __future__ import annotations
@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-SAID = ("changes", "did", "excluded", "notes", "warnings", "why")
+SAID = ("changes", "notes", "warnings", "why")
 """Keys under which facts hold a sentence, or a list of them."""
+COUNTED = ("operators", "operations")
+IN_FLOAT = "in_float"
 MOST_OPERATORS = 5
+MOST_NAMES = 8
 MOST_SENTENCES = 40
 
 
 def sentences(facts: Mapping[str, Any]) -> list[str]:
     """Returns what a step did, a sentence a line; never empty, for a step that did nothing must say so."""
-    said = list(_said(facts))
-    lines = [*said, *_operators(facts.get("operators")), *_values(facts)]
+    counts = (line for key in COUNTED for line in _counts(key, facts.get(key)))
+    lines = [*_said(facts), *_in_float(facts.get(IN_FLOAT)), *counts, *_values(facts)]
     if len(lines) > MOST_SENTENCES:
         lines = [*lines[:MOST_SENTENCES], f"… and {len(lines) - MOST_SENTENCES} more in the facts of the step"]
     return lines or ["says nothing about what it did"]
@@ -32,18 +35,25 @@ def _said(facts: Mapping[str, Any]) -> Iterator[str]:
                 yield one
 
 
-def _operators(counts: Any) -> Iterator[str]:
+def _in_float(names: Any) -> Iterator[str]:
+    """Yields which layers were left in float: all of a few, the first and the number of many."""
+    if isinstance(names, (list, tuple)) and names:
+        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        yield f"left in float: {', '.join(str(name) for name in names[:MOST_NAMES])}{more}"
+
+
+def _counts(what: str, counts: Any) -> Iterator[str]:
     """Yields "255 operators: 88 Conv, …", or "320 → 255 operators" where there is a before and an after."""
     if not isinstance(counts, Mapping) or not counts:
         return
     if counts.keys() == {"before", "after"}:
         before, after = (sum(counts[when].values()) for when in ("before", "after"))
-        yield f"{before} → {after} operators" if before != after else f"{after} operators, as before"
+        yield f"{before} → {after} {what}" if before != after else f"{after} {what}, as before"
     elif all(isinstance(count, int) for count in counts.values()):
         ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         rest = ", …" if len(ranked) > MOST_OPERATORS else ""
         shown = ", ".join(f"{count} {name}" for name, count in ranked[:MOST_OPERATORS])
-        yield f"{sum(counts.values())} operators: {shown}{rest}"
+        yield f"{sum(counts.values())} {what}: {shown}{rest}"
 
 
 def _values(facts: Mapping[str, Any]) -> Iterator[str]:

@@ -43,12 +43,13 @@ def load(bundle: str | Path, *, threads: int | None = None) -> Detector:
 def open_bundle(archive: Archive, *, threads: int | None = None) -> Detector:
     """Returns the detector of a bundle that is open already; as `load`."""
     target = target_of(archive)
-    spec = read_spec(archive.read_json("spec.json"))
     threads = threads or min(target["threads"], available_cores())
     try:
+        spec = read_spec(archive.read_json("spec.json"))
         opened = find_backend(target["backend"])(archive.folder("artifact/"), spec.document, threads, target["options"])
     except BundleError as error:
-        raise BundleError(error.problems[0].message, where=str(archive.path), fix=error.problems[0].fix) from error
+        problem = error.problems[0]
+        raise BundleError(problem.message, where=problem.where or str(archive.path), fix=problem.fix) from error
     return Detector(opened, spec, manifest=archive.manifest, digest=archive.digest)
 
 

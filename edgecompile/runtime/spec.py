@@ -124,7 +124,7 @@ def read_spec(source: Mapping[str, Any] | Path) -> Spec:
         raise BundleError(f"spec.json: task is {source.get('task')!r}, this runtime does 'detect'")
     try:
         spec = _build(source)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise BundleError(f"spec.json lacks or misstates {error}") from None
     _check(spec)
     return spec

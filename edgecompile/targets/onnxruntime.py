@@ -89,7 +89,7 @@ class OnnxRuntime(Target):
         graph.add(
             Step(
                 name="compile",
-                function="edgecompile.onnx_graph.embed:embed",
+                function="edgecompile.onnx_graph.compile:compile_onnx",
                 stage=Stage.COMPILATION,
                 inputs={"model": model.artifact, "spec": model.spec},
                 tools=("onnxruntime", "onnx", "numpy"),

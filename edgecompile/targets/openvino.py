@@ -28,7 +28,7 @@ class OpenVino(Target):
     inference_precision: Literal["f32", "f16", "bf16"] = "f32"
 
     backend: ClassVar[str] = "openvino"
-    runtime: ClassVar[tuple[str, str]] = ("openvino", ">=2025.0,<2027")
+    runtime: ClassVar[tuple[str, str]] = ("openvino", ">=2024.6,<2027")
     fp16_in_graph: ClassVar[bool] = False
 
     def options(self) -> dict[str, Any]:

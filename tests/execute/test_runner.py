@@ -147,7 +147,8 @@ def test_the_first_failure_ends_the_others_and_keeps_what_is_done(store: Store, 
         execute(one, store, progress=recorder, jobs=2)
     assert recorder.steps(State.FAILED) == ["bad"]
     assert recorder.steps(State.CANCELLED) == ["slow"]
-    assert not any(alive(int(pid)) for pid in (tmp_path / "pids").read_text().split())
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    until(lambda: not any(map(alive, pids)))
     assert "Traceback" in Path(str(raised.value).rpartition(" ")[2]).read_text()
     assert run(plan(one["done"]), store) == ([], ["done"])
     assert tidy(store)

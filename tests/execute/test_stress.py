@@ -214,7 +214,11 @@ for round in range(int(sys.argv[2])):
 
 def test_collecting_garbage_breaks_no_build(tmp_path: Path) -> None:
     root = tmp_path / "store"
-    builds = [python(GC, root, size(3, 15), n) for n in range(size(4, 8))]
+    old = Store(root)
+    for number in range(20):
+        write_result(old, 0, number)
+    old.close()
+    builds = [python(GC, root, size(4, 15), n) for n in range(size(4, 8))]
     removed = rounds = 0
     while any(process.poll() is None for process in builds):
         store = Store(root)
@@ -224,8 +228,8 @@ def test_collecting_garbage_breaks_no_build(tmp_path: Path) -> None:
         time.sleep(0.02)
     for process in builds:
         finish(process)
-    print(f"\n{rounds} collections removed {removed} results during {len(builds) * size(3, 15)} builds")
-    assert removed
+    print(f"\n{rounds} collections removed {removed} results during {len(builds) * size(4, 15)} builds")
+    assert removed >= 20
     assert not audit(root)
     store = Store(root)
     collect(store, older_than_s=0)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from edgecompile.errors import RecipeError
 from edgecompile.execute import commands
+from edgecompile.execute import store as store_module
 from edgecompile.execute.runner import execute
 from edgecompile.execute.store import Store
 from edgecompile.execute.upkeep import DAY_S, age, collect, kept, verify
@@ -97,6 +99,31 @@ def test_what_a_living_build_uses_stays(old: Store) -> None:
     finish(process)
     collect(old, older_than_s=0)
     assert names(old) == []
+
+
+def test_a_result_half_published_when_collecting_begins_stays(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its output lies there before its entry does: it must not be taken for one that no entry refers to."""
+    placed, write = threading.Event(), store_module.write_atomically
+
+    def slow_write(path: Path, *rest: object, **settings: object) -> None:
+        if path.parent.parent.name == "entries":
+            placed.set()
+            time.sleep(0.3)
+        write(path, *rest, **settings)
+
+    monkeypatch.setattr(store_module, "write_atomically", slow_write)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.txt").write_text("a")
+    publisher = threading.Thread(target=store.publish, args=("a" * 64, tmp_path / "out", {"step": "one"}))
+    publisher.start()
+    placed.wait(10)
+    collector = Store(store.root)
+    collect(collector, older_than_s=0)
+    collector.close()
+    publisher.join()
+    assert store.find("a" * 64) is not None
 
 
 def test_old_notes_and_abandoned_files_go(old: Store) -> None:

@@ -193,6 +193,11 @@ def test_where_a_recipe_was_written_is_no_part_of_it(write):
     assert compose(write(EXTENDS, base=False)) == compose(write(EXTENDS, "sub/my.yaml", base=False))
 
 
+def test_interpolation(write):
+    assert compose("name=${target.arch}").name == "x86_64"
+    assert compose(write("name: on ${target.arch}\n")).name == "on x86_64"
+
+
 def test_the_environment_is_left_as_it_was(monkeypatch):
     from omegaconf import OmegaConf
 

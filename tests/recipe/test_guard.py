@@ -53,7 +53,7 @@ REFUSED = [
     ("hydra: {run: {dir: /etc}}\n", 1, "is not for a recipe to set"),
     ("hydra: {job_logging: {version: 1}}\n", 1, "is not for a recipe to set"),
     ("a: " + "[" * 60 + "]" * 60, 1, "nested deeper than 16"),
-    ("a: " + " ".join("${b}" for _ in range(17)) + "\n", 1, "more than 16 interpolations"),
+    ("a: " + " ".join("${b}" for _ in range(9)) + "\n", 1, "more than 8 interpolations"),
 ]
 
 

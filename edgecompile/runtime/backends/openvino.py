@@ -40,7 +40,7 @@ class Backend:
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, **settings}
         try:
             core = openvino.Core()
-            model, self._weights = _read_model(openvino, core, artifact)
+            model = _read_model(openvino, core, artifact)
             self._compiled = core.compile_model(model, "CPU", settings)
             self._request = self._compiled.create_infer_request()
         except (RuntimeError, ValueError, TypeError) as error:
@@ -86,15 +86,15 @@ def import_openvino() -> ModuleType:
     return openvino
 
 
-def _read_model(openvino: ModuleType, core: Any, artifact: Path | Mapping[str, bytes]) -> tuple[Any, Any]:
-    """Reads an IR or an ONNX model. Returns it, and the weights that must stay in memory as long as it lives."""
-    ir = isinstance(artifact, Mapping) and any(name.endswith(".xml") for name in artifact)
+def _read_model(openvino: ModuleType, core: Any, artifact: Path | Mapping[str, bytes]) -> Any:
+    """Reads an IR or an ONNX model, from files or from memory."""
     if isinstance(artifact, Path):
         ir = artifact.suffix == ".xml" or (artifact.is_dir() and any(artifact.glob("*.xml")))
         name = choose_file(artifact, ".xml" if ir else ".onnx")
-        return core.read_model(str(artifact if artifact.is_file() else artifact / name)), None
+        return core.read_model(str(artifact if artifact.is_file() else artifact / name))
+    ir = any(name.endswith(".xml") for name in artifact)
     model = artifact[choose_file(artifact, ".xml" if ir else ".onnx")]
     if not ir:
-        return core.read_model(model), None
-    weights = openvino.Tensor(np.frombuffer(artifact[choose_file(artifact, ".bin")], np.uint8), shared_memory=True)
-    return core.read_model(model, weights), weights
+        return core.read_model(model)
+    weights = np.frombuffer(artifact[choose_file(artifact, ".bin")], np.uint8)
+    return core.read_model(model, openvino.Tensor(weights))  # a copy that lives as long as the model

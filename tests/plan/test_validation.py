@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgecompile.evaluate.steps import add_validation
+from edgecompile.plan.validation import add_validation
 from edgecompile.plan.graph import Graph, Materials, Model
 from edgecompile.plan.step import Output, Source, Stage, Step
 
@@ -83,7 +83,7 @@ def test_functions_take_what_the_steps_give(name):
 def test_planning_imports_no_numpy():
     """`plan` and a cached `build` stay quick."""
     script = (
-        "import sys, edgecompile.evaluate.steps; sys.exit(sorted({'numpy', 'cv2', 'torch'} & set(sys.modules)) or 0)"
+        "import sys, edgecompile.plan.validation; sys.exit(sorted({'numpy', 'cv2', 'torch'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -42,7 +42,7 @@ def add_validation(graph: Graph, artifact: Model, reference: Model) -> dict[str,
         name="golden",
         function="edgecompile.evaluate.golden:golden",
         stage=Stage.VALIDATION,
-        params={"backend": backend, "options": target.options(), "threads": 1},
+        params={"backend": backend, "options": target.options(), "threads": 1, "precision": artifact.precision},
         inputs={
             "artifact": artifact.artifact,
             "spec": artifact.spec,

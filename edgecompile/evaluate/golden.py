@@ -1,0 +1,104 @@
+"""Step: golden vectors, one picture and what the artifact makes of it, by which a device proves that it does the same.
+
+`edgecompile.runtime.golden` compares with them on the device.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edgecompile.runtime import open_artifact
+from edgecompile.runtime.letterbox import Letterbox
+from edgecompile.runtime.pictures import read_picture
+from edgecompile.runtime.spec import Frame, read_spec
+
+TOLERANCES = {
+    "fp32": {"max_abs": 1e-3, "min_cosine": 0.99999},
+    "fp16": {"max_abs": 0.05, "min_cosine": 0.999},
+    "int8": {"max_abs": 0.3, "min_cosine": 0.99},
+}
+"""How far the outputs of another machine may lie from the golden ones, boxes and scores apart: `max_abs`, the largest
+difference as a share of the largest golden number, and `min_cosine`. The same machine repeats them bit by bit.
+
+Chosen from measurements of YOLO11n (12 pictures, 320 pixels; OpenVINO 2026.4 held to AVX2, AVX512 and VNNI by
+ONEDNN_MAX_CPU_ISA, ONNX Runtime 1.32 at each level of optimization, 1 and 2 threads), difference and 1 - cosine:
+    float, worst of all pairs            0.000003  1e-12    OpenVINO against ONNX Runtime included
+    float in silent bfloat16             0.029     9e-5     must not pass as float
+    INT8, with against without VNNI      0.146     0.002
+    INT8 or float, red and blue swapped  0.95      0.83     must never pass; so a stretched picture or pixels
+                                                            not scaled (0.85, 0.51) and dead scores (1.0, 1.0)
+"""
+
+KEPT_SHARE = 0.75
+"""Share of a picture's height that is kept where it would fill the frame, so that there is a border to prove."""
+
+
+def golden(
+    out: Path,
+    *,
+    artifact: Path,
+    spec: Path,
+    pictures: list[Path],
+    evaluation: Path,
+    precision: str,
+    backend: str,
+    options: dict[str, Any],
+    threads: int,
+) -> dict[str, Any]:
+    """Writes the golden vectors: `input.png`, `output_<i>.npy` (raw, float32) and `detections.json`.
+
+    The picture is the one on which the evaluation found most. It is scaled to the model's size and stored without its
+    border: a device puts the border back without scaling, in whole numbers that no version of OpenCV changes, and one
+    that stretches, centres or fills otherwise shows.
+
+    Args:
+        evaluation: folder of `accuracy.evaluate` for the same artifact and pictures.
+        precision: of the artifact, a key of `TOLERANCES`.
+
+    Returns:
+        max_abs and min_cosine (the tolerance), picture (its file name), detections (how many).
+    """
+    layout = read_spec(spec)
+    detector = open_artifact(artifact, spec, backend, options, threads)
+    chosen = pictures[fullest(evaluation / "detections.json", layout.nms.conf)]
+    picture = scaled(read_picture(chosen), layout.frame)
+    cv2.imwrite(str(out / "input.png"), picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    tensor, geometry = detector.preprocess(picture)
+    outputs = detector.infer(tensor)
+    for number, output in enumerate(outputs):
+        np.save(out / f"output_{number}.npy", np.ascontiguousarray(output, np.float32))
+    found = detector.postprocess(outputs, geometry)
+    detections = {
+        "boxes": [[round(value, 3) for value in box] for box in found.boxes.tolist()],
+        "scores": [round(score, 6) for score in found.scores.tolist()],
+        "classes": found.classes.tolist(),
+    }
+    (out / "detections.json").write_text(json.dumps(detections, separators=(",", ":")), encoding="utf-8")
+    return {**TOLERANCES[precision], "picture": chosen.name, "detections": len(found)}
+
+
+def fullest(detections: Path, conf: float) -> int:
+    """Returns the number of the picture with the most detections of at least `conf`; the first of several, or of none.
+
+    Args:
+        detections: COCO results as `accuracy.evaluate` writes them.
+    """
+    results = json.loads(detections.read_text(encoding="utf-8"))
+    counts = Counter(one["image_id"] for one in results if one["score"] >= conf)
+    return min(counts, key=lambda picture: (-counts[picture], picture), default=0)
+
+
+def scaled(image: np.ndarray, frame: Frame) -> np.ndarray:
+    """Returns a picture, uint8 (height, width, 3), at the size it has in the frame, without the border."""
+    letterbox = Letterbox(frame)
+    geometry = letterbox.place(image)
+    height, width = geometry.scaled
+    if geometry.scaled == frame.size:
+        height = round(height * KEPT_SHARE)
+    return letterbox.canvas[geometry.top : geometry.top + height, geometry.left : geometry.left + width].copy()

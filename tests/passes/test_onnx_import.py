@@ -1,0 +1,151 @@
+"""ONNX files of others: what is accepted, what is refused before anything outside the file is opened."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+from exported import NAMES, SIZE, exported, graph_for
+
+from edgecompile.errors import StepError
+from edgecompile.passes.onnx_import import OnnxImport, import_model
+
+onnx = pytest.importorskip("onnx")
+
+FIELDS = {"imgsz": SIZE, "names": NAMES, "decode": "auto", "stride": "auto"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with the sample as somebody else would hand it over: `given.onnx`, with Ultralytics' metadata."""
+    model = onnx.load(exported().model)
+    said = {"task": "detect", "stride": "32", "names": "{0: 'screw', 1: 'nut', 2: 'ring'}", "date": "2026-01-01"}
+    onnx.helper.set_model_props(model, said)
+    model.doc_string = "/home/somebody/secret"
+    onnx.save(model, tmp_path / "given.onnx")
+    (tmp_path / "out").mkdir()
+    return tmp_path
+
+
+def run(folder, weights=None, **fields):
+    return import_model(folder / "out", weights=weights or folder / "given.onnx", **{**FIELDS, **fields})
+
+
+def test_plan_passes_the_names_of_the_data_set():
+    graph = graph_for(None, weights="model.onnx", imgsz=[192, 256])
+    model = OnnxImport().lower(graph, None)
+    assert graph.steps["onnx_import"].params["names"] == NAMES
+    assert graph.steps["onnx_import"].params["imgsz"] == [192, 256]
+    assert model.precision == "fp32"
+    with pytest.raises(ValueError, match="decode"):
+        OnnxImport(decode="ssd")
+
+
+def test_metadata_is_believed_and_dropped(folder):
+    facts = run(folder)
+    spec = json.loads((folder / "out" / "spec.json").read_text())
+    assert spec["names"] == ["screw", "nut", "ring"]
+    assert spec["input"]["shape"] == [1, 3, *SIZE]
+    assert spec["output"]["decode"] == "yolo"
+    assert "date" in facts["metadata"]
+    assert b"secret" not in (folder / "out" / "model.onnx").read_bytes()
+    assert b"2026-01-01" not in (folder / "out" / "model.onnx").read_bytes()
+
+
+def test_without_metadata_names_come_from_the_data_set(folder):
+    model = onnx.load(exported().model)
+    onnx.save(model, folder / "given.onnx")
+    run(folder)
+    spec = json.loads((folder / "out" / "spec.json").read_text())
+    assert spec["names"] == NAMES
+    assert spec == json.loads(exported().spec.read_text())
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"imgsz": [320, 320]}, "expected (n, 3, 320, 320)"),
+        ({"decode": "end2end"}, "the model's first output has the shape [1, 7, 1008]"),
+    ],
+)
+def test_what_does_not_fit_the_recipe_is_refused(folder, fields, said):
+    with pytest.raises(StepError) as raised:
+        run(folder, **fields)
+    assert said in str(raised.value)
+
+
+def test_other_tasks_and_class_counts_are_refused(folder):
+    model = onnx.load(folder / "given.onnx")
+    for key, value, said in (("task", "segment", "'segment'"), ("names", "{0: 'one'}", "1 classes")):
+        onnx.helper.set_model_props(model, {key: value})
+        onnx.save(model, folder / "given.onnx")
+        with pytest.raises(StepError, match=said):
+            run(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"noise" * 100, None], ids=["empty", "noise", "cut"])
+def test_damaged_files_get_one_line(folder, content):
+    path = folder / "given.onnx"
+    path.write_bytes(path.read_bytes()[:-1000] if content is None else content)
+    with pytest.raises(StepError) as raised:
+        run(folder)
+    assert "\n" not in str(raised.value)
+
+
+def with_external_data(folder, **changes):
+    """Writes `given.onnx` with one weight in `given.onnx.data`, and what is said of it changed."""
+    model = onnx.load(exported().model)
+    tensor = max(model.graph.initializer, key=lambda one: len(one.raw_data))
+    content = tensor.raw_data
+    (folder / "given.onnx.data").write_bytes(b"\0" * 16 + content)
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    said = {"location": "given.onnx.data", "offset": "16", "length": str(len(content)), **changes}
+    for key, value in said.items():
+        entry = tensor.external_data.add()
+        entry.key, entry.value = key, value
+    (folder / "given.onnx").write_bytes(model.SerializeToString())
+    return [folder / "given.onnx", folder / "given.onnx.data"]
+
+
+def test_external_data_beside_the_file_is_inlined(folder):
+    run(folder, with_external_data(folder))
+    model = onnx.load(folder / "out" / "model.onnx", load_external_data=False)
+    assert not any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer)
+    plain = {tensor.name: tensor for tensor in onnx.load(exported().model).graph.initializer}
+    for tensor in model.graph.initializer:
+        assert np.array_equal(onnx.numpy_helper.to_array(tensor), onnx.numpy_helper.to_array(plain[tensor.name]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"location": "/etc/hostname"}, "outside"),
+        ({"location": "../given.onnx.data"}, "outside"),
+        ({"location": "a/../../given.onnx.data"}, "outside"),
+        ({"location": "C:\\\\data"}, "outside"),
+        ({"location": ""}, "outside"),
+        ({"location": "other.data"}, "not among the recipe's weights"),
+        ({"offset": "-16"}, "expected a whole number"),
+        ({"offset": "99999999"}, "ends at byte"),
+        ({"offset": "9" * 30}, "expected a whole number"),
+        ({"length": "4"}, "its shape wants"),
+        ({"length": "x"}, "expected a whole number"),
+    ],
+)
+def test_external_data_that_escapes_or_lies_is_refused(folder, changes, said):
+    with pytest.raises(StepError) as raised:
+        run(folder, with_external_data(folder, **changes))
+    assert said in str(raised.value)
+    assert not list((folder / "out").iterdir())
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_linked_external_data_is_refused(folder, link):
+    files = with_external_data(folder)
+    files[1].rename(folder / "elsewhere")
+    link(folder / "elsewhere", files[1])
+    with pytest.raises(StepError, match="link"):
+        run(folder, files)

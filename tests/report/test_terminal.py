@@ -1,0 +1,78 @@
+"""What a terminal shows."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from built import Built, build
+
+from edgecompile.execute.survey import StepState
+from edgecompile.report.terminal import print_plan, print_summary
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return build(tmp_path_factory.mktemp("built"))
+
+
+def summary(built: Built, stream: io.TextIOBase | None = None) -> str:
+    stream = stream or io.StringIO()
+    print_summary(built.report(whole=True), Path("outputs/x/report.html"), stream=stream)
+    return stream.getvalue() if isinstance(stream, io.StringIO) else ""
+
+
+def test_summary_tells_figures_gates_and_where_the_report_is(built: Built):
+    text = summary(built)
+    for said in (
+        "blood-cells, int8 for Intel Xeon with VNNI", "0.4821", "float 0.4862", "p95 4.31 ms", "261.4 FPS", "2.95 MB",
+        "measured on Intel(R) Xeon(R) Processor", "gate map_drop", "at most 0.01", "8 ran", "1 reused in 71.3 s",
+        f"sha256 {'ab' * 32}", "Platelets", "report: outputs/x/report.html",
+    ):  # fmt: skip
+        assert said in text, said
+    assert "\x1b" not in text  # no colours where the stream is no terminal
+
+
+def test_unmet_gates_are_marked(tmp_path: Path):
+    text = summary(build(tmp_path, gates={"map_drop": 0.001, "size_mb": 8.0}))
+    marks = {line.split()[2]: line.split()[0] for line in text.splitlines() if " gate " in line}
+    assert marks == {"map_drop": "✕", "size_mb": "✓"}
+
+
+def test_names_are_text_not_markup(tmp_path: Path):
+    text = summary(build(tmp_path, names=("[red]RBC", "[/]", "[link=http://x]y"), name="[bold]x[/bold]"))
+    assert "[bold]x[/bold]" in text
+    assert "[link=http://x]y" in text
+
+
+def test_a_terminal_of_few_characters_gets_question_marks_not_an_error(built: Built):
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    summary(built, stream)
+    assert b"? gate map_drop" in b" ".join(raw.getvalue().split())  # the mark before it cannot be said
+
+
+def test_plan_says_for_each_step_whether_it_runs_and_why(built: Built):
+    states = [
+        StepState(step, None, index < 2, "made before" if index < 2 else "[of 300] pictures 1 changed", 40.0)
+        for index, step in enumerate(built.plan)
+    ]
+    stream = io.StringIO()
+    print_plan(built.plan, states, stream=stream)
+    text = stream.getvalue()
+    lines = {line.split()[1]: line for line in text.splitlines() if line.startswith(" quantization")}
+    assert " run " in lines["int8_static.quantize"]
+    for said in ("[of 300] pictures 1 changed", "9 steps: 2 reused, 7 to run; 80.0 s saved", "note: the target was"):
+        assert said in text
+    for step in built.plan:
+        assert step.name in text
+
+
+def test_rich_is_imported_only_when_something_is_printed():
+    code = (
+        "import sys, edgecompile.report.terminal; print([m for m in ('rich', 'jinja2', 'numpy') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

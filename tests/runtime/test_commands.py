@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgecompile.errors import BundleError, EdgecompileError, MissingToolError, RecipeError
+from edgecompile.runtime import commands, load
+
+from .test_pictures import png
+from .tiny import bundled, tiny_manifest
+
+pytest.importorskip("onnxruntime")
+
+
+def run(verb: str, *argv: Any) -> None:
+    assert commands.main(verb, [str(word) for word in argv]) == 0
+
+
+def failed(verb: str, *argv: Any) -> EdgecompileError:
+    with pytest.raises(EdgecompileError) as caught:
+        commands.main(verb, [str(word) for word in argv])
+    assert all("\n" not in str(problem) for problem in caught.value.problems)
+    return caught.value
+
+
+def test_predict_prints_a_table(tiny_bundle: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("predict", tiny_bundle, pictures, "--threads", 1)
+    out, err = capsys.readouterr()
+    assert [line.split()[0] for line in out.splitlines() if not line.startswith(" ")] == [
+        str(pictures / name) for name in ("a.jpg", "b.png", "c.bmp", "d.webp")
+    ]
+    assert err == ""
+
+
+def test_predict_writes_json_and_coco_that_agree_with_the_library(
+    tiny_bundle: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "found.json"
+    run("predict", tiny_bundle, pictures, "--format", "json", "--out", out, "--conf", 0.4, "--iou", 0.5, "--max-det", 3)
+    assert capsys.readouterr().out == ""
+    found = json.loads(out.read_text())
+    model = load(tiny_bundle)
+    for one in found:
+        wanted = model.predict(one["file"], conf=0.4, iou=0.5, max_det=3)
+        assert len(wanted) == len(one["detections"]) > 0
+        assert [value["box"] for value in one["detections"]] == wanted.to_dict()["boxes"]
+    run("predict", tiny_bundle, pictures, "--format", "coco", "--conf", 0.4, "--iou", 0.5, "--max-det", 3)
+    results = json.loads(capsys.readouterr().out)
+    assert len(results) == sum(len(one["detections"]) for one in found)
+    assert {one["image_id"]: one["file_name"] for one in results} == dict(
+        enumerate(["a.jpg", "b.png", "c.bmp", "d.webp"])
+    )
+
+
+def test_predict_saves_pictures_with_boxes(tiny_bundle: Path, pictures: Path, tmp_path: Path) -> None:
+    more = tmp_path / "more"
+    more.mkdir()
+    (more / "a.jpg").write_bytes((pictures / "a.jpg").read_bytes())
+    (more / "a-2.jpg").write_bytes((pictures / "a.jpg").read_bytes())
+    saved = tmp_path / "new" / "saved"
+    run("predict", tiny_bundle, pictures, more, "--save", saved, "--out", tmp_path / "table.txt")
+    names = ["a-2.jpg", "a-3.jpg", "a.jpg", "b.png", "c.bmp", "d.webp"]
+    assert sorted(path.name for path in saved.iterdir()) == sorted(names)
+    assert (saved / "b.png").read_bytes() != (pictures / "b.png").read_bytes()
+
+
+def test_predict_never_overwrites_a_source(tiny_bundle: Path, pictures: Path) -> None:
+    before = {path: path.read_bytes() for path in pictures.iterdir()}
+    assert "overwrite" in str(failed("predict", tiny_bundle, pictures, "--save", pictures))
+    assert {path: path.read_bytes() for path in pictures.iterdir()} == before
+
+
+@pytest.mark.parametrize("form", ["json", "coco"])
+def test_a_bad_picture_ends_the_run_with_nothing_half_written(
+    form: str, tiny_bundle: Path, pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cut = (pictures / "a.jpg").read_bytes()
+    for name, content in (("e.jpg", cut[: len(cut) // 2]), ("e.png", png(20_000, 20_000)), ("e.bmp", b"BM")):
+        (pictures / name).write_bytes(content)
+        for destination in ([], ["--out", tmp_path / "found.json"]):
+            error = failed("predict", tiny_bundle, pictures, "--format", form, *destination)
+            assert error.exit_code == 2
+            assert str(error).startswith(str(pictures / name))
+        (pictures / name).unlink()
+    assert not (tmp_path / "found.json").exists()
+    assert not [name for name in os.listdir(tmp_path) if name.endswith(".part")]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_wrong_command_lines_are_errors_of_one_line(tiny_bundle: Path, pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for argv in (
+        [],
+        [tiny_bundle],
+        [tiny_bundle, pictures, "--conf", "2"],
+        [tiny_bundle, pictures, "--conf", "much"],
+        [tiny_bundle, pictures, "--format", "xml"],
+        [tiny_bundle, pictures, "--threads", "0"],
+        [tiny_bundle, pictures, "--nonsense"],
+        [tiny_bundle, pictures, "--out", tmp_path / "nowhere" / "x.json"],
+        [tiny_bundle, pictures, "--out", tmp_path],
+        [tiny_bundle, pictures, "--save", tiny_bundle],
+        [tiny_bundle, tmp_path / "empty"],
+        [tiny_bundle, tmp_path / "*.tiff"],
+        [tmp_path / "x.bundle.zip", pictures],
+    ):
+        assert isinstance(failed("predict", *argv), RecipeError), argv
+    assert failed("predict", pictures / "a.jpg", pictures).exit_code == 7
+
+
+def test_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in commands.VERBS:
+        with pytest.raises(SystemExit) as caught:
+            commands.main(verb, ["--help"])
+        assert caught.value.code == 0
+        assert f"edgecompile {verb}" in capsys.readouterr().out
+
+
+def test_verify_says_what_was_checked(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import hashlib
+
+    run("verify", tiny_bundle)
+    out = capsys.readouterr().out
+    assert re.findall(r"^(\w+) +ok:", out, re.MULTILINE) == [
+        "seal",
+        "members",
+        "runtime",
+        "boxes",
+        "scores",
+        "detections",
+    ]
+    assert out.splitlines()[-1].split() == ["sha256", hashlib.sha256(tiny_bundle.read_bytes()).hexdigest()]
+
+
+def test_verify_finds_what_is_wrong(
+    tiny_members: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def made(manifest: dict[str, Any], **changes: bytes) -> Path:
+        path = tmp_path / "x.bundle.zip"
+        path.write_bytes(bundled({**tiny_members, **changes}, manifest))
+        return path
+
+    altered = made(tiny_manifest())
+    altered.write_bytes(altered.read_bytes().replace(b"bolt", b"volt"))
+    assert failed("verify", altered).exit_code == 7
+
+    strict = tiny_manifest()
+    strict["golden"]["tolerance"]["min_cosine"] = 1.1
+    error = failed("verify", made(strict))
+    assert isinstance(error, BundleError)
+    assert "boxes, scores" in str(error)
+    assert "DIFFERS" in capsys.readouterr().out
+
+    for versions in (">=99", ">=1.19,<1.2"):
+        error = failed("verify", made(tiny_manifest(runtime=["onnxruntime", versions])))
+        assert isinstance(error, MissingToolError)
+        assert f"pip install 'onnxruntime{versions}'" in str(error)
+    assert failed("verify", made(tiny_manifest(runtime=["onnxruntime", "~=1"]))).exit_code == 7
+    assert failed("verify", made(tiny_manifest(runtime=None))).exit_code == 7
+
+    import sys
+
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert failed("verify", made(tiny_manifest())).exit_code == 4
+
+
+def test_inspect_shows_the_manifest(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("inspect", tiny_bundle)
+    assert "boxes that stand still" in capsys.readouterr().out
+    run("inspect", tiny_bundle, "--json")
+    document = json.loads(capsys.readouterr().out)
+    assert document["manifest"]["name"] == "tiny"
+    assert document["size_bytes"] == tiny_bundle.stat().st_size
+
+
+def test_bench_measures_with_and_without_pictures(
+    tiny_bundle: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("bench", tiny_bundle, "--json", "--threads", 1, "--rounds", 5)
+    golden = json.loads(capsys.readouterr().out)
+    assert (golden["pictures"], golden["predictions"], golden["threads"]) == (1, 5, 1)
+    run("bench", tiny_bundle, "--images", pictures, "--rounds", 2)
+    out = capsys.readouterr().out
+    assert "8 predictions" in out
+    assert "peak memory" in out
+    for part, ranks in golden["latency_ms"].items():
+        assert 0 <= ranks["p50"] <= ranks["p95"] <= ranks["p99"], part
+    assert set(golden["latency_ms"]) == {"read", "preprocess", "inference", "postprocess", "total"}
+    assert golden["start_ms"]["total"] > golden["start_ms"]["first_prediction"] > 0
+    assert 20 < golden["peak_memory_mb"] < 1000
+    assert golden["fps"] > 0
+
+
+def test_bench_of_a_broken_process_says_why(tiny_bundle: Path, pictures: Path) -> None:
+    (pictures / "a.jpg").write_bytes(b"no picture")
+    error = failed("bench", tiny_bundle, "--images", pictures / "a.jpg")
+    assert "is not a picture" in str(error)

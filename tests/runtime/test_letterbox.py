@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edgecompile.errors import RecipeError
+from edgecompile.runtime.letterbox import Letterbox, Preprocessor, as_bgr, fit
+from edgecompile.runtime.spec import Frame, read_spec
+
+from .tiny import photo, tiny_spec
+
+FRAME = Frame((320, 320), 114, True, True, "linear")
+ODD = [(1, 1), (1, 3000), (3000, 1), (319, 321), (320, 320), (321, 319), (641, 640), (333, 500), (500, 333), (7, 11)]
+
+
+def sizes(count: int) -> list[tuple[int, int]]:
+    rng = np.random.default_rng(11)
+    return [tuple(int(side) for side in rng.integers(1, 1400, 2)) for _ in range(count)]
+
+
+def theirs(ultralytics: Any, image: np.ndarray, frame: Frame) -> np.ndarray:
+    from ultralytics.data.augment import LetterBox
+
+    box = LetterBox(frame.size, center=frame.center, scaleup=frame.scale_up, padding_value=frame.fill)
+    return box(image=image)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        FRAME,
+        replace(FRAME, size=(480, 640)),
+        replace(FRAME, size=(96, 224)),
+        replace(FRAME, center=False),
+        replace(FRAME, scale_up=False),
+        replace(FRAME, fill=0),
+    ],
+)
+def test_equals_ultralytics(ultralytics: Any, frame: Frame) -> None:
+    letterbox = Letterbox(frame)
+    for size in ODD + sizes(60):
+        image = photo(*size)
+        letterbox.place(image)
+        assert np.array_equal(letterbox.canvas, theirs(ultralytics, image, frame)), size
+
+
+def test_the_comparison_would_see_a_border_rounded_otherwise(ultralytics: Any) -> None:
+    image = photo(319, 640)  # 319 / 2 leaves an odd border: 80 above, 81 below
+    letterbox = Letterbox(FRAME)
+    letterbox.place(image)
+    right = theirs(ultralytics, image, FRAME)
+    assert not np.array_equal(np.roll(letterbox.canvas, 1, axis=0), right)
+    assert np.array_equal(letterbox.canvas, right)
+
+
+def test_nothing_of_the_picture_before_remains() -> None:
+    letterbox = Letterbox(FRAME)
+    letterbox.place(photo(640, 320))
+    letterbox.place(photo(320, 640))
+    fresh = Letterbox(FRAME)
+    fresh.place(photo(320, 640))
+    assert np.array_equal(letterbox.canvas, fresh.canvas)
+    assert (letterbox.canvas[:80] == 114).all()
+
+
+def test_boxes_come_back_as_ultralytics_brings_them_back(ultralytics: Any) -> None:
+    import torch
+    from ultralytics.utils.ops import scale_boxes
+
+    rng = np.random.default_rng(4)
+    for size in ODD + sizes(200):
+        boxes = (rng.random((20, 4)) * 360 - 20).astype(np.float32)
+        wanted = scale_boxes(FRAME.size, torch.from_numpy(boxes.copy()), size).numpy()
+        assert np.array_equal(fit(size, FRAME).restore(boxes), wanted), size
+
+
+def test_boxes_are_clipped_only_when_asked() -> None:
+    boxes = np.array([[-10, -10, 330, 330]], np.float32)
+    geometry = fit((320, 320), FRAME)
+    assert geometry.restore(boxes.copy(), clip=False).tolist() == boxes.tolist()
+    assert geometry.restore(boxes.copy()).tolist() == [[0, 0, 320, 320]]
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("color", ["RGB", "BGR"])
+@pytest.mark.parametrize("numbers", ["bytes", "unit", "imagenet"])
+def test_the_tensor_is_in_the_order_and_numbers_that_the_spec_says(layout: str, color: str, numbers: str) -> None:
+    document = tiny_spec()
+    entry = {"layout": layout, "color": color, "shape": [2, 3, 64, 96] if layout == "NCHW" else [2, 64, 96, 3]}
+    if numbers == "bytes":
+        entry.update(dtype="uint8", scale=1)
+    if numbers == "imagenet":
+        entry.update(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
+    spec = read_spec({**document, "input": {**document["input"], **entry}})
+    preprocessor = Preprocessor(spec, 2)
+    images = [photo(70, 40, 1), photo(33, 99, 2)]
+    for slot, image in enumerate(images):
+        preprocessor.place(slot, image)
+        letterbox = Letterbox(spec.frame)
+        letterbox.place(image)
+        pixels = letterbox.canvas if color == "BGR" else letterbox.canvas[..., ::-1]
+        if numbers != "bytes":
+            pixels = (pixels / 255 - np.array(spec.input.mean)) / np.array(spec.input.std)
+        wanted = pixels.transpose(2, 0, 1) if layout == "NCHW" else pixels
+        found = preprocessor.tensor[slot]
+        assert found.dtype == (np.uint8 if numbers == "bytes" else np.float32)
+        assert np.abs(found - wanted).max() <= (0 if numbers == "bytes" else 3e-7)
+
+
+def test_scaling_divides_to_the_last_bit_as_ultralytics_does() -> None:
+    preprocessor = Preprocessor(read_spec(tiny_spec()))
+    image = photo(64, 96)
+    preprocessor.place(0, image)
+    wanted = image[..., ::-1].transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+    assert np.array_equal(preprocessor.tensor[0], wanted)
+
+
+def test_a_slot_that_was_not_filled_is_border() -> None:
+    preprocessor = Preprocessor(read_spec(tiny_spec(batch=3)), 3)
+    preprocessor.place(1, photo(64, 96))
+    assert np.unique(preprocessor.tensor[[0, 2]]).tolist() == [np.float32(114) / np.float32(255)]
+
+
+def test_embedded_preprocessing_needs_no_second_buffer() -> None:
+    preprocessor = Preprocessor(read_spec(tiny_spec(embedded=True)))
+    image = photo(64, 96)
+    preprocessor.place(0, image)
+    assert np.array_equal(preprocessor.tensor[0], image)
+
+
+def test_gray_and_alpha_and_views_are_pictures_too() -> None:
+    image = photo(20, 30)
+    gray = image[..., 0]
+    assert np.array_equal(as_bgr(gray), cv2.cvtColor(np.ascontiguousarray(gray), cv2.COLOR_GRAY2BGR))
+    assert np.array_equal(as_bgr(gray[..., None]), as_bgr(gray))
+    assert np.array_equal(as_bgr(np.dstack((image, gray))), image)
+    assert as_bgr(image[::-1, :, ::-1]).flags.c_contiguous
+    assert as_bgr(image) is image
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((0, 5, 3), np.uint8),
+        np.zeros((0, 5), np.uint8),
+        np.zeros((5, 5, 2), np.uint8),
+        np.zeros((1, 5, 5, 3), np.uint8),
+        np.zeros(5, np.uint8),
+        np.zeros((5, 5, 3), np.float32),
+        [[1, 2, 3]],
+        None,
+    ],
+)
+def test_what_is_no_picture_in_memory_says_so(image: Any) -> None:
+    with pytest.raises(RecipeError, match="picture"):
+        as_bgr(image)

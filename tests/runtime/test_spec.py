@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgecompile.errors import BundleError
+from edgecompile.runtime.spec import read_spec
+
+from .tiny import tiny_spec
+
+
+def changed(key: str, value: Any, **arguments: Any) -> dict[str, Any]:
+    spec = copy.deepcopy(tiny_spec(**arguments))
+    *parts, last = key.split(".")
+    place = spec
+    for part in parts:
+        place = place[part]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return spec
+
+
+@pytest.mark.parametrize("arguments", [{}, {"embedded": True}, {"batch": None}, {"batch": 4}, {"decode": "end2end"}])
+def test_reads_what_passes_write(arguments: dict[str, Any], tmp_path: Path) -> None:
+    document = tiny_spec(**arguments)
+    (tmp_path / "spec.json").write_text(json.dumps(document))
+    spec = read_spec(tmp_path / "spec.json")
+    assert spec == read_spec(document)
+    assert spec.frame.size == (64, 96)
+    assert spec.input.batch == (arguments.get("batch", 1) or -1)
+    assert spec.document["names"] == list(spec.names)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("schema", 2, "schema"),
+        ("task", "segment", "segment"),
+        ("names", None, "names"),
+        ("names", [], "0 classes"),
+        ("input", None, "input"),
+        ("input.dtype", "float16", "float16"),
+        ("input.layout", "CHWN", "CHWN"),
+        ("input.shape", [1, 3, 64, 64], "64x96"),
+        ("input.shape", [1, 3, 64], "64x96"),
+        ("input.shape", [0, 3, 64, 96], "no pictures"),
+        ("input.scale", "a lot", "a lot"),
+        ("input.std", [1, 0, 1], "std"),
+        ("input.mean", [0], "mean"),
+        ("letterbox.interpolation", "lanczos", "lanczos"),
+        ("letterbox.fill", 300, "300"),
+        ("letterbox.size", [64], "spec.json"),
+        ("output.decode", "yolov3", "yolov3"),
+        ("output.shape", [1, 84, 21], "3 classes"),
+        ("nms.conf", None, "conf"),
+    ],
+)
+def test_refuses_what_it_cannot_follow(key: str, value: Any, message: str) -> None:
+    with pytest.raises(BundleError, match=message):
+        read_spec(changed(key, value))
+
+
+def test_bytes_cannot_be_scaled_outside_of_the_model() -> None:
+    read_spec(changed("input.scale", 1, embedded=True))
+    with pytest.raises(BundleError, match="scaled"):
+        read_spec(changed("input.scale", 0.5, embedded=True))
+
+
+def test_an_unreadable_file_is_an_error_with_its_path(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"nothing\.json"):
+        read_spec(tmp_path / "nothing.json")
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(BundleError, match="schema"):
+        read_spec(tmp_path / "list.json")

@@ -1,0 +1,62 @@
+"""OpenVINO as a target: its options, its last step, and what it warns of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from exported import graph_for
+
+from edgecompile.plan.graph import Model
+from edgecompile.plan.step import Output
+from edgecompile.targets.openvino import OpenVino
+
+CONF = Path(__file__).parents[2] / "conf" / "target"
+WRITTEN = sorted(path for path in CONF.glob("*.yaml") if "kind: openvino" in path.read_text())
+FLOAT = Model(Output("simplify", "model.onnx"), Output("onnx_export", "spec.json"))
+
+
+def a_cpu(**fields):
+    return OpenVino(**{"device": "a CPU", "memory_mb": 1024, **fields})
+
+
+def compiled(target, model=FLOAT):
+    graph = graph_for(target)
+    graph.steps.update(simplify=None, onnx_export=None, quantization=None)
+    return graph.steps, target.compile(graph, model)
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.stem)
+def test_written_targets_are_valid_and_say_where_they_come_from(path):
+    target = OpenVino(**yaml.safe_load(path.read_text()))
+    assert target.source
+    assert not target.warnings("int8")
+    assert target.options() == {"INFERENCE_PRECISION_HINT": "f32"}
+
+
+def test_the_artifact_is_a_folder_that_says_how_to_feed_it():
+    steps, model = compiled(a_cpu())
+    assert model == Model(Output("compile"), Output("compile", "spec.json"), "openvino", "fp32")
+    assert dict(steps["compile"].params) == {"half": False, "separate_silu": False}
+
+
+@pytest.mark.parametrize(
+    ("isa", "precision", "separate"),
+    [(("amx_int8",), "int8", True), (("amx_int8",), "fp32", False), (("avx512_vnni",), "int8", False)],
+)
+def test_silus_are_kept_apart_where_amx_would_make_them_slow(isa, precision, separate):
+    steps, _ = compiled(a_cpu(isa=isa), FLOAT.with_(precision=precision))
+    assert steps["compile"].params["separate_silu"] is separate
+
+
+def test_fp16_is_how_weights_are_stored():
+    steps, _ = compiled(a_cpu(), FLOAT.with_(precision="fp16"))
+    assert steps["compile"].params["half"] is True
+    assert not a_cpu().fp16_in_graph
+
+
+def test_a_precision_that_will_not_help_is_said():
+    assert "no VNNI" in a_cpu(isa=("avx2",)).warnings("int8")[0]
+    assert "not the time" in a_cpu(isa=("avx512_vnni",)).warnings("fp16")[0]
+    assert not a_cpu(isa=("avx512_vnni",)).warnings("fp32")
