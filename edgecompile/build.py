@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
-import shutil
 import socket
 import sys
 import time
@@ -15,8 +13,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecompile.bundle.assemble import PACKAGE, lock_of, manifest_of, packaging_step, with_packaging
+from edgecompile.bundle.assemble import PACKAGE, TOOLS, lock_of, manifest_of, packaging_step, with_packaging
 from edgecompile.bundle.canonical import canonical_json
+from edgecompile.bundle.writer import copy_bundle
 from edgecompile.errors import StepError
 from edgecompile.evaluate import figures as merge
 from edgecompile.evaluate.gates import Verdict, judge, raise_unmet
@@ -91,18 +90,14 @@ def run_build(recipe: Recipe, *, run_dir: Path, jobs: int | None = None, quiet: 
     return run_dir / bundle["name"]
 
 
-def judged(
-    recipe: Recipe, plan: Plan, materials: Materials, entries: dict[str, Entry], sources: Sources
-) -> Built:
+def judged(recipe: Recipe, plan: Plan, materials: Materials, entries: dict[str, Entry], sources: Sources) -> Built:
     """Merges what the steps found into the documents of the bundle, and judges the gates."""
     facts = {name: entry.facts for name, entry in entries.items()}
     measured = merge.measured(facts.get("measure"))
     figures = merge.lasting(facts["reference.evaluate"], facts["evaluate"], facts.get("distance"))
     verdicts = judge(recipe.gates, {**measured, **figures})
-    versions = {tool: tools.version_of(tool) for step in plan for tool in step.tools}
-    lock = lock_of(
-        recipe, plan, materials, entries, read=sources.of, tools=versions, isa_class=machine.isa_class()
-    )
+    versions = {tool: tools.version_of(tool) for tool in {*TOOLS, *(tool for step in plan for tool in step.tools)}}
+    lock = lock_of(recipe, plan, materials, entries, read=sources.of, tools=versions, isa_class=machine.isa_class())
     spec = json.loads(entries[plan.result.spec.step].path(plan.result.spec.path).read_bytes())
     manifest = manifest_of(
         recipe, plan, entries, figures, verdicts,
@@ -124,14 +119,7 @@ def publish(built: Built, store: Store, run_dir: Path) -> dict[str, Any]:
     step = packaging_step(built.plan, manifest=built.manifest, lock=built.lock, report=report)
     packed = execute(with_packaging(built.plan, step), store)[PACKAGE]
     name = packed.facts["bundle"]
-    partial = run_dir / f".{name}.{os.getpid()}"
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(packed.path(name), partial)
-        os.replace(partial, run_dir / name)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise StepError(f"the bundle cannot be written to {run_dir}: {error.strerror}") from error
+    copy_bundle(packed.path(name), run_dir / name)
     return {"name": name, "sha256": packed.facts["sha256"], "size_bytes": packed.facts["size_bytes"]}
 
 

@@ -1,4 +1,4 @@
-"""The errors a person may meet, each with the exit code of its kind. Standard library only: the runtime uses them too."""
+"""The errors a person may meet, each with the exit code of its kind. Standard library only: the runtime uses them."""
 
 from __future__ import annotations
 

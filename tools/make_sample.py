@@ -41,8 +41,18 @@ def ring(radius, sides=40):
 
 def box(x0, x1, half, taper0=0.0, taper1=0.0):
     """A bar along x from x0 to x1, its corners at either end drawn in by the given tapers."""
-    return np.array([(x0, half - taper0), (x0 + taper0, half), (x1 - taper1, half), (x1, half - taper1),
-                     (x1, taper1 - half), (x1 - taper1, -half), (x0 + taper0, -half), (x0, taper0 - half)])
+    return np.array(
+        [
+            (x0, half - taper0),
+            (x0 + taper0, half),
+            (x1 - taper1, half),
+            (x1, half - taper1),
+            (x1, taper1 - half),
+            (x1 - taper1, -half),
+            (x0 + taper0, -half),
+            (x0, taper0 - half),
+        ]
+    )
 
 
 def bolt(rng):
@@ -134,8 +144,10 @@ def place(rng, shape_of, size, shape):
     rotate = [np.array([(np.cos(a), -np.sin(a)), (np.sin(a), np.cos(a))]) for a in (turn, tilt, -tilt)]
     matrix = size * rotate[0] @ rotate[1] @ np.diag([1, rng.uniform(0.72, 1.0)]) @ rotate[2]
     move = rng.uniform((0, 0), shape[::-1])
-    pieces = [([c @ matrix.T + move for c in contours], rim * size, height, pitch * size)
-              for contours, rim, height, pitch in shape_of(rng)]
+    pieces = [
+        ([c @ matrix.T + move for c in contours], rim * size, height, pitch * size)
+        for contours, rim, height, pitch in shape_of(rng)
+    ]
     return pieces, matrix[:, 0] / np.linalg.norm(matrix[:, 0])
 
 
@@ -143,7 +155,7 @@ def paint(picture, rng, pieces, axis, metal, light, gloss):
     """Shade a part as a height field of rounded rims under the light, and let it cast its shadow on what is there."""
     points = np.concatenate([contour for contours, *_ in pieces for contour in contours])
     near, far = np.maximum(points.min(0) - 45, 0).astype(int), np.maximum(points.max(0) + 45, 1).astype(int)
-    picture = picture[near[1]:far[1], near[0]:far[0]]  # only this much of it is touched
+    picture = picture[near[1] : far[1], near[0] : far[0]]  # only this much of it is touched
     pieces = [([contour - near for contour in contours], *rest) for contours, *rest in pieces]
     shape = picture.shape[:2]
     whole = silhouette(pieces, shape).astype(np.float32)
@@ -244,6 +256,7 @@ def stand_in_for_torchvision():
     fake.__spec__, fake.ops = ModuleSpec("torchvision", None), types.ModuleType("torchvision.ops")
     sys.modules.update({"torchvision": fake, "torchvision.ops": fake.ops})
     from ultralytics.utils.nms import TorchNMS
+
     fake.ops.nms = TorchNMS.nms
 
 
@@ -253,21 +266,50 @@ def train(scratch, epochs):
     stand_in_for_torchvision()
     from ultralytics import YOLO
     from ultralytics.utils import ROOT, YAML
+
     architecture = YAML.load(ROOT / "cfg/models/11/yolo11.yaml")
     architecture.update(nc=len(NAMES), scales={"p": [0.50, 0.125, 512]})
     YAML.save(scratch / "parts.yaml", architecture)
     model = YOLO(scratch / "parts.yaml", task="detect")
     model.train(
-        data=str(scratch / "data.yaml"), imgsz=IMAGE_SIZE, epochs=epochs, batch=16, nbs=16, optimizer="AdamW",
-        lr0=0.003, lrf=0.01, cos_lr=True, warmup_epochs=1, warmup_bias_lr=0.003, weight_decay=0.01, mosaic=0.0,
-        scale=0.15, translate=0.08, fliplr=0.5, flipud=0.5, hsv_h=0.01, hsv_s=0.3, hsv_v=0.3, cache="ram", workers=1,
-        val=False, plots=False, amp=False, pretrained=False, device="cpu", seed=0, project=str(scratch), name="run")
+        data=str(scratch / "data.yaml"),
+        imgsz=IMAGE_SIZE,
+        epochs=epochs,
+        batch=16,
+        nbs=16,
+        optimizer="AdamW",
+        lr0=0.003,
+        lrf=0.01,
+        cos_lr=True,
+        warmup_epochs=1,
+        warmup_bias_lr=0.003,
+        weight_decay=0.01,
+        mosaic=0.0,
+        scale=0.15,
+        translate=0.08,
+        fliplr=0.5,
+        flipud=0.5,
+        hsv_h=0.01,
+        hsv_s=0.3,
+        hsv_v=0.3,
+        cache="ram",
+        workers=1,
+        val=False,
+        plots=False,
+        amp=False,
+        pretrained=False,
+        device="cpu",
+        seed=0,
+        project=str(scratch),
+        name="run",
+    )
     return Path(model.trainer.last)
 
 
 def write_checkpoint(trained, target):
     """Keep the weights in half precision and what loading and export read; no optimizer, date, path or machine."""
     import torch
+
     checkpoint = torch.load(trained, map_location="cpu", weights_only=False)
     model = (checkpoint.get("ema") or checkpoint["model"]).half()
     arguments = {"task": "detect", "imgsz": IMAGE_SIZE, "single_cls": False}

@@ -116,6 +116,8 @@ class Lock:
 
     def is_held(self) -> bool:
         """Returns whether anybody holds the lock now."""
+        if not self.path.exists():
+            return False
         probe = filelock.FileLock(self.path, fallback_to_soft=False, mode=self._mode)
         try:
             with probe.acquire(blocking=False):

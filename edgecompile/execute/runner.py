@@ -49,7 +49,7 @@ def execute(
         store: where results are found and kept.
         until: name of a step: only it and what it needs are run. None for the whole plan.
         jobs: most steps at a time; None for as many as there are usable cores.
-        progress: told what happens, one event at a time, from any thread.
+        progress: told what happens, one event at a time, from any thread. What it raises is ignored.
 
     Raises:
         MissingToolError: before anything runs, naming all the tools that are missing.
@@ -100,6 +100,7 @@ class _Run:
         self._workers: set[Worker] = set()
         self._listener = listener
         self._one_at_a_time = threading.Lock()
+        self._telling = threading.Lock()
 
     def finish(self) -> dict[str, Entry]:
         """Goes through all steps and returns their results.
@@ -147,13 +148,12 @@ class _Run:
         outcome: Entry | BaseException
         try:
             outcome = self._run_once(step, key, found, entries)
-        except Cancelled as error:
-            self._tell(step, State.CANCELLED)
-            outcome = error
-        except BaseException as error:
+        except BaseException as error:  # whatever it is, the calling thread raises it
             outcome = self._store.trouble(error) if isinstance(error, OSError) else error
-            if not isinstance(error, InputsChanged):
-                self._tell(step, State.FAILED, detail=str(outcome))
+        if isinstance(outcome, Cancelled):
+            self._tell(step, State.CANCELLED)
+        elif isinstance(outcome, BaseException) and not isinstance(outcome, InputsChanged):
+            self._tell(step, State.FAILED, detail=str(outcome))
         self._ended.put((step, outcome))
 
     def _run_once(self, step: Step, key: str, found: Mapping[str, Any], entries: Mapping[str, Entry]) -> Entry:
@@ -276,7 +276,8 @@ class _Run:
     def _tell(self, step: Step, state: State, entry: Entry | None = None, detail: str = "") -> None:
         seconds = entry.record.get("wall_seconds") if entry else None
         memory = entry.record.get("peak_memory_mb") if entry else None
-        self._listener(Event(step, state, seconds, memory, detail))
+        with self._telling, suppress(Exception):  # a closed terminal must not end a build
+            self._listener(Event(step, state, seconds, memory, detail))
 
 
 def _materialise(value: Source | Output, entries: Mapping[str, Entry]) -> Path | list[Path]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, Union
+from typing import Any
 
 FACTS = "facts.json"
 """File of every step's output that holds, as canonical JSON, the mapping that the step's function returned."""
@@ -50,7 +50,7 @@ class Output:
     path: str = ""
 
 
-Input = Union[Source, Output]
+Input = Source | Output
 
 
 def freeze(mapping: Mapping[str, Any]) -> Mapping[str, Any]:

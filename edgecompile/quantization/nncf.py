@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from edgecompile.quantization.qdq import INPUT_RANGE
+
 PRESETS = {"auto": "MIXED", False: "MIXED", True: "PERFORMANCE"}
 """`symmetric` of the pass -> preset of NNCF. MIXED keeps activations asymmetric, which SiLU needs: its values reach
 from -0.28 to far above."""
@@ -52,6 +54,7 @@ def quantize(
         ignored_scope=nncf.IgnoredScope(names=left_out, validate=True) if left_out else None,
         advanced_parameters=_parameters(method, percentile, per_channel),
     )
+    _widen_input(quantized)
     if not exclude:
         _quantize_outputs(quantized, openvino.convert_model(model), map(read, pictures))
     save(quantized, out)
@@ -66,6 +69,22 @@ def quantize(
         "in_float": left_out,
         "pictures": len(pictures),
     }
+
+
+def _widen_input(quantized: Any) -> None:
+    """Sets the range of the picture to 0..1, in place: known, not measured.
+
+    One step of its scale is then one step of a byte, so that bytes feed the first convolution as they are.
+    """
+    import numpy as np
+    from openvino import opset13
+
+    limits = [opset13.constant(np.float32(limit)) for limit in INPUT_RANGE]
+    for parameter in quantized.get_parameters():
+        for target in parameter.output(0).get_target_inputs():
+            if (reader := target.get_node()).get_type_name() == "FakeQuantize":
+                for position in range(4):
+                    reader.input(1 + position).replace_source_output(limits[position % 2].output(0))
 
 
 def _quantize_outputs(quantized: Any, reference: Any, tensors: Iterable[Any]) -> None:

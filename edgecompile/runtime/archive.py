@@ -108,10 +108,9 @@ class Archive:
         except BundleError as error:
             raise BundleError(error.problems[0].message, where=str(self.path)) from None
 
-    def folder(self, prefix: str) -> dict[str, bytes]:
+    def folder(self, prefix: str) -> Folder:
         """Returns name below `prefix` (such as "artifact/") to content, of all members there."""
-        inside = [name for name in self.names if name.startswith(prefix)]
-        return {name[len(prefix) :]: self.read(name) for name in inside}
+        return Folder(self, prefix)
 
     def check_members(self) -> int:
         """Compares every member with its digest in the manifest; returns how many there are.
@@ -147,6 +146,24 @@ class Archive:
             if listed[name] != present[name]:
                 raise BundleError(f"'{name}' has {present[name]} bytes, the manifest says {listed[name]}")
         return manifest
+
+
+class Folder(Mapping[str, bytes]):
+    """The members below a prefix. A content is read, as `Archive.read` does, whenever it is asked for, and kept nowhere:
+    a model need not be in memory twice."""
+
+    def __init__(self, archive: Archive, prefix: str) -> None:
+        self._archive = archive
+        self._members = {name[len(prefix) :]: name for name in archive.names if name.startswith(prefix)}
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._archive.read(self._members[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
 
 
 def _open(path: Path) -> BinaryIO:

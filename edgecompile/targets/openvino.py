@@ -66,6 +66,7 @@ class OpenVino(Target):
                 params={"half": model.precision == "fp16", "separate_silu": separate},
                 inputs={"model": model.artifact, "spec": model.spec},
                 tools=("openvino", "numpy"),
+                isa=True,
                 memory_mb=700,
                 about="OpenVINO IR that takes uint8 NHWC BGR pictures",
             )

@@ -154,6 +154,15 @@ def test_the_first_failure_ends_the_others_and_keeps_what_is_done(store: Store, 
     assert tidy(store)
 
 
+def test_a_listener_that_fails_ends_no_build(store: Store) -> None:
+    def closed(event: Event) -> None:
+        raise BrokenPipeError
+
+    assert execute(chain(2), store, progress=closed)["s1"].fresh
+    with pytest.raises(StepError, match="it was"):
+        execute(plan(step("a", "unexpected")), store, progress=closed)
+
+
 def test_failures_are_not_kept(store: Store) -> None:
     for _ in range(2):
         with pytest.raises(StepError, match="it was"):

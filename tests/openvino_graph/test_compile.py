@@ -58,6 +58,25 @@ def test_silus_kept_apart_compute_the_same(tmp_path, picture, expected):
     assert np.allclose(infer(tmp_path / "model.xml", picture), expected, atol=1e-2)
 
 
+@pytest.mark.parametrize(("name", "wrong"), [("embed_pictures", "RGB"), ("separate_silus", 0.49)])
+def test_a_wrong_rewrite_is_refused(tmp_path, monkeypatch, name, wrong):
+    """The proof sees a colour order that was not turned, and an activation that is not quite SiLU."""
+    from openvino import opset13
+
+    from edgecompile.errors import StepError
+
+    if name == "embed_pictures":
+        from openvino.preprocess import ColorFormat
+
+        monkeypatch.setattr(ColorFormat, "BGR", ColorFormat.RGB)
+    else:
+        honest = opset13.constant
+        monkeypatch.setattr(opset13, "constant", lambda value: honest(np.float32(wrong) if value == 0.5 else value))
+    with pytest.raises(StepError, match="compiling the graph changed what the model computes"):
+        compiled(tmp_path, separate_silu=name == "separate_silus")
+    assert not (tmp_path / "model.xml").exists()
+
+
 def test_fp16_halves_the_weights(tmp_path, picture, expected):
     sizes = []
     for half in (False, True):

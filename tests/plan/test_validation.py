@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgecompile.plan.validation import add_validation
 from edgecompile.plan.graph import Graph, Materials, Model
 from edgecompile.plan.step import Output, Source, Stage, Step
+from edgecompile.plan.validation import add_validation
 
 
 def planned(artifact_step: str = "compile", backend: str = "openvino"):

@@ -46,6 +46,26 @@ def test_detections_are_kept(made):
     assert facts["changes"][0] == "87 of 87 learned layers in INT8"
 
 
+def test_whole_graph_loses_every_detection(tmp_path):
+    """The negative control: the output too is in 8 bits, one step of which is more than a score can be."""
+    from edgecompile.quantization.pictures import input_reader
+
+    quantized(tmp_path, exclude=[])
+    picture = input_reader(simplified().spec)(pictures("test", 1)[0]).copy()
+    scores = output(tmp_path / "model.xml", picture)[:, 4:]
+    assert len(np.unique(scores)) <= 2
+    assert (tmp_path / "model.xml").read_text().count("output0") > 0
+
+
+def test_the_picture_is_quantized_in_steps_of_a_byte(made):
+    from edgecompile.openvino_graph import import_openvino
+
+    model = import_openvino().Core().read_model(str(made[0] / "model.xml"))
+    (reader,) = (target.get_node() for target in model.get_parameters()[0].output(0).get_target_inputs())
+    assert reader.get_type_name() == "FakeQuantize"
+    assert [float(value.get_node().get_data()) for value in reader.input_values()[1:]] == [0, 1, 0, 1]
+
+
 def test_decode_part_is_in_float(made):
     from edgecompile.openvino_graph import import_openvino
     from edgecompile.openvino_graph.structure import decode

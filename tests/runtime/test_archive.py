@@ -49,7 +49,8 @@ def test_opens_what_is_sealed(small: bytes, tmp_path: Path) -> None:
         assert archive.manifest["name"] == "tiny"
         assert archive.read("spec.json") == MEMBERS["spec.json"]
         assert archive.read_json("spec.json") == {"schema": 1}
-        assert archive.folder("artifact/") == {"model.onnx": MEMBERS["artifact/model.onnx"]}
+        assert dict(archive.folder("artifact/")) == {"model.onnx": MEMBERS["artifact/model.onnx"]}
+        assert dict(archive.folder("nothing/")) == {}
         assert archive.check_members() == 4
         with pytest.raises(BundleError, match=r"no member 'nothing'"):
             archive.read("nothing")

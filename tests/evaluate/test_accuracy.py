@@ -1,0 +1,122 @@
+"""The accuracy step says what Ultralytics' own validation says, and notices what is broken."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from exported import CHECKPOINT, SAMPLE
+
+from edgecompile.errors import RecipeError
+from edgecompile.evaluate.accuracy import KEPT_DETECTIONS, RAW_PICTURES, evaluate, most_detections, unique_names
+from edgecompile.evaluate.labels import Labels
+
+from .conftest import SIZE, export, split, ultralytics_val
+
+SETTINGS = {"backend": "onnxruntime", "options": {}, "threads": 1, "conf": 0.001, "iou": 0.7, "max_det": 300}
+
+BLOOD_CELLS = Path(os.environ.get("EDGECOMPILE_BCCD", "no such folder"))
+"""A folder of data.yaml, images/test, labels/test and one checkpoint for 320 pixels, for a test on photographs."""
+
+
+def evaluated(out: Path, model: SimpleNamespace, data: SimpleNamespace, **changes) -> dict:
+    out.mkdir()
+    paths = {"artifact": model.model, "spec": model.spec, "pictures": data.pictures, "labels": data.labels}
+    return evaluate(out, **{**paths, **SETTINGS, **changes})
+
+
+@pytest.fixture(scope="module")
+def whole(float_model, held_out, tmp_path_factory) -> tuple[Path, dict]:
+    """Folder and facts of an evaluation of the sample's test split."""
+    out = tmp_path_factory.mktemp("evaluate") / "out"
+    return out, evaluated(out, float_model, held_out)
+
+
+def test_equals_ultralytics_on_the_sample(whole, tmp_path):
+    data = shutil.copytree(SAMPLE, tmp_path / "sample") / "data.yaml"  # Ultralytics writes a cache beside the labels
+    theirs, ours = ultralytics_val(CHECKPOINT, data, SIZE, "test"), whole[1]
+    assert theirs["map50_95"] > 0.6
+    assert ours["map50_95"] == pytest.approx(theirs["map50_95"], abs=0.001)
+    assert ours["map50"] == pytest.approx(theirs["map50"], abs=0.001)
+    found = [one["map50_95"] for one in ours["per_class"].values()]
+    assert found == pytest.approx(theirs["per_class"], abs=0.002)
+
+
+@pytest.mark.skipif(not BLOOD_CELLS.is_dir(), reason="EDGECOMPILE_BCCD names no folder")
+def test_equals_ultralytics_on_photographs(tmp_path):
+    (checkpoint,) = BLOOD_CELLS.glob("*.pt")
+    data = shutil.copytree(BLOOD_CELLS, tmp_path / "data") / "data.yaml"
+    theirs = ultralytics_val(checkpoint, data, 320, "test")
+    (tmp_path / "export").mkdir()
+    model = export(checkpoint, 320, tmp_path / "export")
+    ours = evaluated(tmp_path / "out", model, split(BLOOD_CELLS, "test"))
+    assert ours["map50_95"] == pytest.approx(theirs["map50_95"], abs=0.001)
+    assert ours["map50"] == pytest.approx(theirs["map50"], abs=0.001)
+
+
+def test_facts_and_files(whole, held_out):
+    out, facts = whole
+    assert facts["pictures"] == len(held_out.pictures)
+    assert facts["objects"] == sum(len(path.read_text().splitlines()) for path in held_out.labels)
+    assert list(facts["per_class"]) == ["bolt", "nut", "washer"]
+    assert facts["size_bytes"] > 1_000_000
+    assert len(list((out / "raw").iterdir())) == RAW_PICTURES
+    assert np.load(out / "raw" / "0_0.npy").shape == (1, 7, 1344)
+
+    results = json.loads((out / "detections.json").read_text())
+    assert set(results[0]) == {"image_id", "file_name", "category_id", "bbox", "score"}
+    counts = np.bincount([one["image_id"] for one in results])
+    assert counts.max() <= KEPT_DETECTIONS
+    assert facts["detections"] >= len(results)
+    assert min(one["bbox"][0] for one in results) < 0, "boxes are scored uncut, as Ultralytics does"
+
+
+def test_is_repeated_byte_for_byte(whole, float_model, held_out, tmp_path):
+    few = SimpleNamespace(pictures=held_out.pictures[:4], labels=held_out.labels[:4])
+    facts = [evaluated(tmp_path / name, float_model, few) for name in ("one", "two")]
+    assert facts[0] == facts[1]
+    for path in (tmp_path / "one").rglob("*.*"):
+        assert path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes()
+
+
+@pytest.mark.parametrize("fault", [{"color": "BGR"}, {"scale": 1.0}], ids=["colours swapped", "pixels not scaled"])
+def test_a_wrong_preprocessing_shows(fault, whole, float_model, held_out, tmp_path):
+    spec = json.loads(float_model.spec.read_text())
+    spec["input"].update(fault)
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    broken = SimpleNamespace(model=float_model.model, spec=tmp_path / "spec.json")
+    assert evaluated(tmp_path / "out", broken, held_out)["map50_95"] < whole[1]["map50_95"] - 0.01
+
+
+def test_pictures_without_labels_are_backgrounds(whole, float_model, held_out, tmp_path):
+    """Their detections are false alarms: the figure falls, the number of objects too, and nothing fails."""
+    labels = [path if index % 2 else tmp_path / "none.txt" for index, path in enumerate(held_out.labels)]
+    facts = evaluated(
+        tmp_path / "out", float_model, SimpleNamespace(pictures=held_out.pictures, labels=labels), conf=0.25
+    )
+    assert facts["pictures"] == len(held_out.pictures)
+    assert 0 < facts["objects"] < whole[1]["objects"]
+    assert facts["map50_95"] < whole[1]["map50_95"] - 0.1
+
+
+def test_a_malformed_label_names_its_line(float_model, held_out, tmp_path):
+    (tmp_path / "bad.txt").write_text("0 0.5 0.5 0.1 0.1\n7 0.5 0.5 0.1 0.1\n")
+    data = SimpleNamespace(pictures=held_out.pictures[:1], labels=[tmp_path / "bad.txt"])
+    with pytest.raises(RecipeError, match=r"bad\.txt:2: class 7"):
+        evaluated(tmp_path / "out", float_model, data)
+
+
+def test_a_crowded_picture_raises_the_default_limit_and_no_other():
+    crowd = Labels(np.zeros(450, np.int64), np.zeros((450, 4), np.float32))
+    assert most_detections(300, [crowd]) == 450
+    assert most_detections(100, [crowd]) == 100
+    assert most_detections(300, []) == 300
+
+
+def test_classes_of_one_name_are_told_apart():
+    assert unique_names(("bolt", "nut", "bolt")) == ["bolt (0)", "nut", "bolt (2)"]

@@ -1,0 +1,113 @@
+"""The measurement: that it tells what it should, of a process that has only the runtime. No figure is judged."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from edgecompile.errors import StepError
+from edgecompile.evaluate import latency
+from edgecompile.evaluate.figures import measured
+from edgecompile.evaluate.gates import judge
+from edgecompile.evaluate.latency import GATED, PARTS, measure, probe
+from edgecompile.evaluate.machine import architecture
+from edgecompile.evaluate.power import EnergyMeter
+
+
+@pytest.fixture(scope="module")
+def arguments(float_model, held_out) -> dict:
+    return {
+        "artifact": float_model.model,
+        "spec": float_model.spec,
+        "pictures": held_out.pictures[:3],
+        "backend": "onnxruntime",
+        "options": {},
+        "threads": 1,
+        "arch": architecture(),
+        "warmup": 2,
+        "predictions": 20,
+    }
+
+
+@pytest.fixture(scope="module")
+def facts(arguments, tmp_path_factory) -> dict:
+    return measure(tmp_path_factory.mktemp("measure"), **arguments)
+
+
+def test_every_part_has_its_percentiles(facts):
+    assert tuple(facts["latency_ms"]) == PARTS
+    for figures in facts["latency_ms"].values():
+        assert 0 < figures["p50"] <= figures["p95"] <= figures["p99"]
+    parts = sum(facts["latency_ms"][part]["p50"] for part in PARTS[:-1])
+    assert parts <= facts["latency_ms"]["total"]["p99"]
+    assert facts["jitter_ms"] == pytest.approx(
+        facts["latency_ms"]["total"]["p95"] - facts["latency_ms"]["total"]["p50"], abs=0.002
+    )
+    assert facts["predictions"] == 20
+    assert facts["fps"] > 0
+
+
+def test_memory_is_that_of_the_runtime_alone(facts):
+    """This process holds more (pytest, perhaps torch); what it holds must not be counted."""
+    assert 30 < facts["peak_memory_mb"] < 250
+
+
+def test_start_and_machine_are_told(facts):
+    assert min(facts["import_ms"], facts["open_ms"], facts["first_ms"]) > 0
+    assert facts["machine"]["arch"] == architecture()
+    assert facts["threads"] == 1
+
+
+def test_no_power_meter_is_null_with_a_reason_and_meets_no_gate(arguments, tmp_path, monkeypatch):
+    monkeypatch.setattr(latency, "find_meter", lambda **_: (None, "this machine has no power meter"))
+    facts = measure(tmp_path, **arguments)
+    assert (facts["power_watt"], facts["fps_per_watt"], facts["power_meter"]) == (None, None, None)
+    (verdict,) = judge({"fps_per_watt": 1.0}, measured(facts))
+    assert not verdict.met
+    assert "this machine has no power meter" in str(verdict)
+
+
+def test_power_is_that_of_the_loop(arguments, tmp_path, monkeypatch):
+    readings = iter([[100.0], [180.0]])
+    meter = EnergyMeter("test meter", lambda: next(readings), [0.0])
+    monkeypatch.setattr(latency, "find_meter", lambda **_: (meter, ""))
+    facts = measure(tmp_path, **arguments)
+    assert facts["power_watt"] > 0
+    assert facts["fps_per_watt"] == pytest.approx(facts["fps"] / facts["power_watt"], rel=0.01)
+    assert facts["power_meter"] == "test meter"
+
+
+def test_another_architecture_is_not_measured(arguments, tmp_path):
+    facts = measure(tmp_path, **{**arguments, "arch": "riscv64"})
+    assert facts["latency_ms"] is None
+    assert set(facts["unmeasured"]) == set(GATED)
+    verdicts = judge({"latency_p95_ms": 1000, "fps": 0.001, "peak_memory_mb": 10_000}, measured(facts))
+    assert not any(verdict.met for verdict in verdicts)
+    assert "the target is riscv64, this machine" in str(verdicts[0])
+
+
+def test_a_process_that_dies_is_one_line(arguments, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(StepError, match="the measured process died") as caught:
+        measure(tmp_path, **{**arguments, "artifact": tmp_path / "model.onnx"})
+    assert "\n" not in str(caught.value)
+
+
+def test_the_probe_loads_neither_torch_nor_the_compiler():
+    script = "import sys, edgecompile.evaluate.probe, edgecompile.runtime.detector; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert not loaded & {"torch", "ultralytics", "onnx", "pydantic", "hydra", "rich"}
+
+
+def test_the_loop_ends_when_its_time_is_up(arguments):
+    request = {
+        **{name: arguments[name] for name in ("backend", "options", "threads", "warmup")},
+        **{name: str(arguments[name]) for name in ("artifact", "spec")},
+        "pictures": [str(path) for path in arguments["pictures"]],
+        "predictions": 10**6,
+        "seconds": 0.3,
+    }
+    assert 0 < len(probe(request)[1]["samples"]) < 10**6
