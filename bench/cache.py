@@ -52,10 +52,14 @@ def second_build(options: argparse.Namespace, work: Path, figures: dict, digest:
         harness.verdict("second build", figures["second_build_s"], SECOND_BUILD_S, digits=2, unit=" s"),
         harness.verdict("plan", figures["plan_s"], PLAN_S, digits=2, unit=" s"),
     ]
-    met.append(holds("the second build imports no torch, ultralytics or onnx", not imported, ", ".join(imported)))
+    met.append(
+        harness.holds("the second build imports no torch, ultralytics or onnx", not imported, ", ".join(imported))
+    )
     missed = states(options, work)
-    met.append(holds("the second build runs no step", not missed, ", ".join(missed)))
-    met.append(holds("the second bundle is the first, byte for byte", sha256(harness.built(runs[-1])) == digest))
+    met.append(harness.holds("the second build runs no step", not missed, ", ".join(missed)))
+    met.append(
+        harness.holds("the second bundle is the first, byte for byte", sha256(harness.built(runs[-1])) == digest)
+    )
     return met
 
 
@@ -74,9 +78,9 @@ def changed_picture(options: argparse.Namespace, work: Path, figures: dict) -> l
     print(f"\nafter a change of {picture.name}: runs again {', '.join(missed)}; kept {', '.join(untouched)}")
     before = [name for name in missed if stage_of(options, work, name) in ("export", "fusion")]
     met = [
-        holds("a changed calibration picture reruns calibration or quantization", bool(missed)),
-        holds("it reruns no export and no fusion", not before, ", ".join(before)),
-        holds("it keeps the float model's evaluation", "reference.evaluate" not in missed),
+        harness.holds("a changed calibration picture reruns calibration or quantization", bool(missed)),
+        harness.holds("it reruns no export and no fusion", not before, ", ".join(before)),
+        harness.holds("it keeps the float model's evaluation", "reference.evaluate" not in missed),
     ]
     harness.built(harness.build(options.recipe, options, work))
     return met
@@ -96,7 +100,7 @@ def elsewhere(options: argparse.Namespace, work: Path, figures: dict) -> list[bo
         digests[where] = sha256(harness.built(done))
         print(f"{where}: {done.seconds:.1f} s, sha256 {digests[where]}")
     figures["digests"] = digests
-    return [holds("two builds in two caches have one digest", len(set(digests.values())) == 1)]
+    return [harness.holds("two builds in two caches have one digest", len(set(digests.values())) == 1)]
 
 
 def steps(options: argparse.Namespace, work: Path) -> dict[str, dict]:
@@ -131,12 +135,6 @@ def copied(data: Path, target: Path) -> Path:
     if not target.exists():
         shutil.copytree(data.resolve().parent, target)
     return target / data.name
-
-
-def holds(what: str, met: bool, but: str = "") -> bool:
-    """Prints whether something holds and returns that."""
-    print(f"{'met   ' if met else 'MISSED'}  {what}{f': {but}' if but and not met else ''}")
-    return met
 
 
 def sha256(path: Path) -> str:

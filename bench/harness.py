@@ -226,6 +226,12 @@ def verdict(name: str, figure: float, limit: float, *, least: bool = False, digi
     return met
 
 
+def holds(what: str, met: bool, but: str = "") -> bool:
+    """Prints whether something holds, and what speaks against it where it does not; returns whether it does."""
+    print(f"{'met   ' if met else 'MISSED'}  {what}{f': {but}' if but and not met else ''}")
+    return met
+
+
 def conclude(options: argparse.Namespace, figures: dict, met: Sequence[bool]) -> int:
     """Writes the figures where asked to and returns the exit code: 0 where every figure is met."""
     if options.json:

@@ -43,7 +43,11 @@ def compile_ir(out: Path, *, model: Path, spec: Path, half: bool, separate_silu:
     save(graph, out, half=half)
 
     final = embed_preprocessing(read)
-    final["input"]["shape"][0] = count
+    final["input"]["shape"] = [
+        count,
+        *size,
+        3,
+    ]  # OpenVINO plans memory and kernels for one size: dynamic ones are fixed
     final["output"]["shape"] = [int(side) for side in graph.output(0).shape]
     write_spec(final, out / "spec.json")
     return {"changes": changes, "max_abs_diff": proof, "operations": _counts(graph)}

@@ -149,8 +149,8 @@ class Archive:
 
 
 class Folder(Mapping[str, bytes]):
-    """The members below a prefix. A content is read, as `Archive.read` does, whenever it is asked for, and kept nowhere:
-    a model need not be in memory twice."""
+    """The members below a prefix. A content is read, as `Archive.read` does, whenever it is asked for, and kept
+    nowhere: a model need not be in memory twice."""
 
     def __init__(self, archive: Archive, prefix: str) -> None:
         self._archive = archive

@@ -56,10 +56,10 @@ def bench(archive: Archive, pictures: Sequence[Path], *, threads: int | None, ro
     threads = threads or min(target_of(archive)["threads"], available_cores())
     with tempfile.TemporaryDirectory(prefix="edgecompile-") as folder:
         paths = [str(path) for path in pictures] or [_golden_picture(archive, Path(folder))]
-        start = _fresh_process(archive.path, paths[0], threads)
         detector = open_bundle(archive, threads=threads)
         for number in range(WARM_UP):
             detector.predict(paths[number % len(paths)])
+        start = _fresh_process(archive.path, paths[0], threads)
         rounds = rounds or -(-FEWEST // len(paths))
         samples: dict[str, list[float]] = {part: [] for part in PARTS}
         for path in paths * rounds:

@@ -30,7 +30,7 @@ class _Parser(argparse.ArgumentParser):
     """Reports a wrong command line as every other error is reported."""
 
     def error(self, message: str) -> NoReturn:
-        raise RecipeError(message, where=self.prog, fix=f"see {self.prog} --help")
+        raise RecipeError(message, fix=f"see {self.prog} --help")
 
 
 def _parser(verb: str) -> argparse.ArgumentParser:

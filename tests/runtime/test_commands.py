@@ -196,7 +196,17 @@ def test_bench_measures_with_and_without_pictures(
     assert golden["fps"] > 0
 
 
-def test_bench_of_a_broken_process_says_why(tiny_bundle: Path, pictures: Path) -> None:
+def test_bench_of_what_cannot_be_measured_says_why(
+    tiny_bundle: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (pictures / "a.jpg").write_bytes(b"no picture")
-    error = failed("bench", tiny_bundle, "--images", pictures / "a.jpg")
-    assert "is not a picture" in str(error)
+    assert failed("bench", tiny_bundle, "--images", pictures / "a.jpg").exit_code == 2
+    from edgecompile.runtime import bench
+
+    monkeypatch.setattr(bench, "START", "raise SystemExit('out of memory')")
+    error = failed("bench", tiny_bundle)
+    assert "out of memory" in str(error)
+    import sys
+
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert failed("bench", tiny_bundle).exit_code == 4
