@@ -2,10 +2,12 @@
 
     python bench/latency_vs_ultralytics.py yolo11n_bccd.pt bccd/data.yaml --imgsz 320 --threads 2
 
-Raw latency: bare OpenVINO and ONNX Runtime sessions on one input. Prediction: a picture in memory to boxes, through
-`edgecompile.runtime.load(bundle).predict` and through `YOLO(export).predict`. Every candidate has a process of its own
-bound to the same cores; one is active at a time, in turns, and ratios are medians over the rounds. Start-up (import,
-load, first prediction; the quickest) and peak memory (the median) come from fresh processes. Exit code 1 where a figure misses its limit.
+Raw latency: bare OpenVINO and ONNX Runtime sessions on one input, each computing in the precision in which it ships
+(a bundle says so; Ultralytics leaves it to OpenVINO). Prediction: a picture in memory to boxes, through
+`edgecompile.runtime.load(bundle).predict` and through `YOLO(export).predict`. Every candidate has a process of its
+own bound to the same cores; one is active at a time, in turns, and ratios are medians over the rounds. Start-up
+(import, load, first prediction; the quickest) and peak memory (the median) come from fresh processes. Exit code 1
+where a figure misses its limit.
 """
 
 from __future__ import annotations
@@ -51,7 +53,8 @@ def raw(options: argparse.Namespace, figures: dict, work: Path, bundles: dict[st
     }
     for recipe, model in models.items():
         kind = "openvino" if "openvino" in recipe else "onnxruntime"
-        hint = ("--precision", "f32") if recipe == FLOAT_OPENVINO else ()
+        precision = harness.manifest(bundles[recipe])["target"]["options"].get("INFERENCE_PRECISION_HINT")
+        hint = ("--precision", precision) if precision else ()
         candidates[recipe] = Candidate.start(recipe, kind, model, options.threads, *hint)
     harness.round_robin(list(candidates.values()), options.rounds)
     print(f"raw latency, {options.threads} threads, {options.rounds} rounds")
