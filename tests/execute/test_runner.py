@@ -190,7 +190,8 @@ def test_a_worker_killed_from_outside_is_an_error_and_a_rerun_is_right(store: St
 
 
 BUILD = """
-import sys, pathlib
+import signal, sys, pathlib
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell hands an ignored Ctrl-C down to background jobs
 from edgecompile.execute.runner import execute
 from edgecompile.execute.store import Store
 from execute.plans import plan, step
