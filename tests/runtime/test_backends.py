@@ -82,10 +82,10 @@ def test_what_is_no_model_is_an_error_of_one_line(kind: str, tmp_path: Path) -> 
 
 def test_options_reach_onnxruntime(onnx_file: Path) -> None:
     pytest.importorskip("onnxruntime")
-    options = {"graph_optimization_level": "ORT_DISABLE_ALL", "session.intra_op.allow_spinning": "1"}
+    options = {"graph_optimization_level": "ORT_DISABLE_ALL", "session.intra_op.allow_spinning": "0"}
     session = opened("onnxruntime", onnx_file, **options)._session
     assert session.get_session_options().graph_optimization_level.name == "ORT_DISABLE_ALL"
-    assert session.get_session_options().get_session_config_entry("session.intra_op.allow_spinning") == "1"
+    assert session.get_session_options().get_session_config_entry("session.intra_op.allow_spinning") == "0"
     assert session.get_session_options().intra_op_num_threads == 1
     assert session.get_providers() == ["CPUExecutionProvider"]
     for wrong in ({"graph_optimization_level": "MAGIC"}, {"enable_mem_pattern": "perhaps"}):
