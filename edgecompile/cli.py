@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 VERBS = {
     "build": "compose, plan, run, publish; the bundle's path is the last line of stdout",
     "plan": "the staged graph: each step, its stage, hit or miss and why; runs nothing",
+    "report": "tell the points of a sweep apart: table, Pareto front, failures, what to ship",
     "predict": "run a bundle on pictures",
     "verify": "check a bundle: digests, golden vectors, the runtime it needs",
     "bench": "measure a bundle on this machine",
@@ -108,6 +109,11 @@ def _run(words: list[str]) -> int:
             from edgecompile.execute import commands as store
 
             return store.main([word for word in rest if word != "--debug"])
+    if verb == "report":
+        with _compiler():
+            from edgecompile.report import sweep_files
+
+            return sweep_files.main([word for word in rest if word != "--debug"])
     if verb == "doctor":
         from edgecompile import doctor
 
