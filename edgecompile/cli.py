@@ -168,7 +168,9 @@ def _compile(verb: str, words: list[str]) -> int:
         return 0
     with _compiler():
         from edgecompile.recipe import application
-    return application.main(verb, words, build if verb == "build" else plan, writes=verb == "build")
+    if verb == "plan":
+        return application.main(verb, words, plan, writes=False)
+    return application.main(verb, words, build, writes=True, after=tell_sweep)
 
 
 def build(recipe: Recipe, run_dir: Path, options: Options) -> Path:
@@ -178,6 +180,13 @@ def build(recipe: Recipe, run_dir: Path, options: Options) -> Path:
     bundle = run_build(recipe, run_dir=run_dir, jobs=options.jobs, quiet=options.quiet)
     print(bundle, flush=True)
     return bundle
+
+
+def tell_sweep(folder: Path) -> None:
+    """Writes the report of a sweep that has ended into its folder, and prints it."""
+    from edgecompile.report.sweep_files import report
+
+    report(folder, stream=sys.stderr)
 
 
 def plan(recipe: Recipe, run_dir: Path, options: Options) -> None:

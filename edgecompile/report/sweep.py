@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from edgecompile.errors import EdgecompileError
+from edgecompile.errors import EdgecompileError, PlanError, RecipeError
 from edgecompile.report import figures
 
 SCHEMA = 1
 BUILT, UNFINISHED = "built", "unfinished"
-STATES = {0: BUILT, **{kind.exit_code: kind.kind for kind in EdgecompileError.__subclasses__()}}
+INVALID = "invalid"
+STATES = {kind.exit_code: kind.kind for kind in EdgecompileError.__subclasses__()}
+STATES |= {0: BUILT, RecipeError.exit_code: INVALID, PlanError.exit_code: INVALID}
 """What became of a point, by its exit code."""
 FLOAT = "fp32"
 POINTS_WORTH = 0.1

@@ -27,7 +27,7 @@ def device_of(*reports: dict, code: int = 0) -> dict:
 def test_every_point_is_there_with_its_state_in_the_order_of_jobs(tmp_path: Path):
     sweep = read(mixed(tmp_path / "sweep"))
     assert {point["point"]: point["state"] for point in sweep["points"]} == {
-        "0_x": "built", "1_x": "built", "2_x": "gate unmet", "10_x": "recipe", "11_x": "unfinished",
+        "0_x": "built", "1_x": "built", "2_x": "gate unmet", "10_x": "invalid", "11_x": "unfinished",
     }  # fmt: skip
     assert [point["point"] for point in sweep["points"]] == ["0_x", "1_x", "2_x", "10_x", "11_x"]
     assert sweep["shared"] == ["recipe=x"]
@@ -99,7 +99,7 @@ def test_three_files_and_a_table(tmp_path: Path):
     folder, said = mixed(tmp_path / "sweep"), io.StringIO()
     assert report(folder, stream=said) == folder / "report.html"
     rows = list(csv.DictReader((folder / "results.csv").read_text().splitlines()))
-    assert [row["state"] for row in rows] == ["built", "built", "gate unmet", "recipe", "unfinished"]
+    assert [row["state"] for row in rows] == ["built", "built", "gate unmet", "invalid", "unfinished"]
     assert rows[1]["map50_95"] == "0.746"
     assert json.loads((folder / "results.json").read_text())["devices"][0]["ship"] == "1_x"
     for words in ("passes.int8_static.method=minmax", "10_x: found 33", "a small board: ship this: 1_x", "report: "):
@@ -111,7 +111,7 @@ def test_a_damaged_point_hides_no_other(tmp_path: Path):
     (folder / "1_x/report.json").write_text('{"figures": ')
     (folder / "2_x/status.json").write_text("[]")
     states = [point["state"] for point in read(folder)["points"]]
-    assert states == ["built", "error", "error", "recipe", "unfinished"]
+    assert states == ["built", "error", "error", "invalid", "unfinished"]
 
 
 def test_what_is_no_sweep_is_said(tmp_path: Path, capsys):
