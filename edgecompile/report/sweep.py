@@ -16,8 +16,7 @@ STATES |= {0: BUILT, RecipeError.exit_code: INVALID, PlanError.exit_code: INVALI
 """What became of a point, by its exit code."""
 FLOAT = "fp32"
 POINTS_WORTH = 0.1
-"""Share of the latency that must be won for each point (0.01) of mAP50-95 given away. A verdict says what it weighed,
-so that whoever weighs otherwise can."""
+"""How much faster an artifact must be for each point (0.01) of mAP50-95 it gives away, as a share; the page says so."""
 NOISE = 1.05
 """A gain in speed below this factor is within what two measurements of one artifact differ by."""
 COLUMNS = (
@@ -198,6 +197,8 @@ def _because(group: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None)
             continue
         point = min(timed, key=lambda one: _price(one, base))
         sentences.append(_against_float(point, base))
+    if len({point["machine"] for point in group if point["machine"]}) > 1:
+        sentences.append("latencies were measured on several machines, which do not compare")
     if best and best["latency_p50_ms"] is None:
         sentences.append("latency was not measured here, so accuracy alone decides")
     return sentences

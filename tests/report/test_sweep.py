@@ -67,6 +67,12 @@ def test_without_latency_accuracy_decides_and_there_is_no_front():
     assert device["because"][-1] == "latency was not measured here, so accuracy alone decides"
 
 
+def test_latencies_of_two_machines_are_not_passed_off_as_one():
+    reports = [report_of("fp32", 0.75, 10.0), report_of("int8", 0.75, 5.0)]
+    reports[1]["measured"]["machine"] = {"cpu": "Another CPU"}
+    assert device_of(*reports)["because"][-1] == "latencies were measured on several machines, which do not compare"
+
+
 def test_where_no_point_met_its_gates_none_ships():
     device = device_of(report_of("fp32", 0.75, 9.0), report_of("int8", 0.75, 5.0), code=6)
     assert (device["ship"], device["verdict"]) == (None, "ship none: of 2 points, none met its gates")
