@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 VERBS = {
     "build": "compose, plan, run, publish; the bundle's path is the last line of stdout",
     "plan": "the staged graph: each step, its stage, hit or miss and why; runs nothing",
+    "report": "tell the points of a sweep apart: table, Pareto front, failures, what to ship",
     "predict": "run a bundle on pictures",
     "verify": "check a bundle: digests, golden vectors, the runtime it needs",
     "bench": "measure a bundle on this machine",
@@ -108,6 +109,11 @@ def _run(words: list[str]) -> int:
             from edgecompile.execute import commands as store
 
             return store.main([word for word in rest if word != "--debug"])
+    if verb == "report":
+        with _compiler():
+            from edgecompile.report import sweep_files
+
+            return sweep_files.main([word for word in rest if word != "--debug"])
     if verb == "doctor":
         from edgecompile import doctor
 
@@ -162,7 +168,9 @@ def _compile(verb: str, words: list[str]) -> int:
         return 0
     with _compiler():
         from edgecompile.recipe import application
-    return application.main(verb, words, build if verb == "build" else plan, writes=verb == "build")
+    if verb == "plan":
+        return application.main(verb, words, plan, writes=False)
+    return application.main(verb, words, build, writes=True, after=tell_sweep)
 
 
 def build(recipe: Recipe, run_dir: Path, options: Options) -> Path:
@@ -172,6 +180,13 @@ def build(recipe: Recipe, run_dir: Path, options: Options) -> Path:
     bundle = run_build(recipe, run_dir=run_dir, jobs=options.jobs, quiet=options.quiet)
     print(bundle, flush=True)
     return bundle
+
+
+def tell_sweep(folder: Path) -> None:
+    """Writes the report of a sweep that has ended into its folder, and prints it."""
+    from edgecompile.report.sweep_files import report
+
+    report(folder, stream=sys.stderr)
 
 
 def plan(recipe: Recipe, run_dir: Path, options: Options) -> None:

@@ -42,7 +42,16 @@ def test_version(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", [["list", "recipes"], ["list", "passes"], ["list", "data"], ["schema"], ["fetch", "nope"], ["cache", "ls"]]
+    "words",
+    [
+        ["list", "recipes"],
+        ["list", "passes"],
+        ["list", "data"],
+        ["schema"],
+        ["fetch", "nope"],
+        ["cache", "ls"],
+        ["report", "x"],
+    ],
 )
 def test_other_verbs_import_no_hydra(tmp_path, words):
     assert not imported(*words, cwd=tmp_path) & {"hydra", "omegaconf", "torch", "ultralytics", "onnx", "onnxruntime"}
@@ -71,6 +80,7 @@ def test_the_device_never_sees_the_compiler(tmp_path, verb):
             "edgecompile: command line:gates.map_dorp: unknown key 'map_dorp'; did you mean 'map_drop'?",
         ),
         (["build", "nope.yaml"], "edgecompile: command line: recipe file 'nope.yaml' not found"),
+        (["report", "nope"], "edgecompile: command line: no folder 'nope'; see `edgecompile report --help`"),
         (["plan", "--jsn"], "edgecompile: command line: unknown flag '--jsn'; did you mean '--json'?"),
     ],
 )

@@ -34,31 +34,33 @@ from edgecompile.recipe.schema import Recipe
 
 STATUS = "status.json"
 Work = Callable[[Recipe, Path, Options], "Path | None"]
+After = Callable[[Path], None]
 
 set_up()  # also in the processes of a parallel sweep, which import this module to run a job
 
 
-def main(verb: str, words: Sequence[str], work: Work, *, writes: bool) -> int:
+def main(verb: str, words: Sequence[str], work: Work, *, writes: bool, after: After | None = None) -> int:
     """Runs the command line of `build` or `plan`; see `run`."""
     with explained():
         line = parse(verb, words, folders.recipe_names)
-    return run(line, work, writes=writes)
+    return run(line, work, writes=writes, after=after)
 
 
-def run(line: Line, work: Work, *, writes: bool) -> int:
+def run(line: Line, work: Work, *, writes: bool, after: After | None = None) -> int:
     """Runs the command line's jobs, each as `work(recipe, run_dir, options)`, and returns the worst exit code.
 
     Args:
         line: the sorted command line.
         work: what to do with a recipe; a function of a module, since a parallel sweep pickles it.
         writes: whether jobs leave a run directory. Without it, Hydra's are made elsewhere and removed.
+        after: what to do with the folder of a sweep when all its jobs have ended, well or not.
 
     Raises:
         EdgecompileError: where a single job fails, or no job begins.
     """
     set_up(line.own_folders)
     _quieten()
-    Summary.exit_code = None
+    Summary.exit_code = Summary.folder = None
     job = Job(work, line.options)
     with tempfile.TemporaryDirectory(prefix="edgecompile-") as scratch, explained():
         words = line.for_hydra()
@@ -67,6 +69,8 @@ def run(line: Line, work: Work, *, writes: bool) -> int:
         _hydra_main(job, words)
     if job.failure is not None:
         raise job.failure
+    if after and Summary.folder:
+        after(Summary.folder)
     return Summary.exit_code or 0
 
 
@@ -132,9 +136,12 @@ class Summary(Callback):
     """Reads the status of every job when a sweep ends: jobs may have run in other processes."""
 
     exit_code: int | None = None
+    folder: Path | None = None
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        statuses = [json.loads(file.read_text()) for file in sorted(Path(config.hydra.sweep.dir).glob(f"*/{STATUS}"))]
+        folder = Path(config.hydra.sweep.dir)
+        statuses = [json.loads(file.read_text()) for file in sorted(folder.glob(f"*/{STATUS}"))]
+        Summary.folder = folder if statuses else None
         failed = [status for status in statuses if status["exit_code"]]
         Summary.exit_code = max((status["exit_code"] for status in statuses), default=0)
         if failed:

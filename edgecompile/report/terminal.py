@@ -132,6 +132,45 @@ def print_plan(plan: Plan, states: Sequence[Any], *, stream: TextIO) -> None:
     _write([table, Text(total + remark), *(Text(f"note: {note}", "yellow") for note in plan.notes)], stream)
 
 
+def print_sweep(sweep: Mapping[str, Any], page: Path | None = None, *, stream: TextIO) -> None:
+    """Prints the points of a sweep as a table, why some failed, the verdicts, and where the report lies.
+
+    Args:
+        sweep: what `edgecompile.report.sweep.sweep_of` returned.
+        page: report.html, named at the end.
+        stream: where to print.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for title in ("point", "precision", "overrides", "mAP50-95", "drop", "p50", "p95", "size", "state"):
+        number = title in ("mAP50-95", "drop", "p50", "p95", "size")
+        table.add_column(title, justify="right" if number else "left", no_wrap=number, overflow="fold")
+    for point in sweep["points"]:
+        cells = (
+            point["point"],
+            point["precision"] or figures.NONE,
+            " ".join(point["varies"]),
+            figures.score(point["map50_95"]),
+            figures.score(point["map_drop"]),
+            figures.milliseconds(point["latency_p50_ms"]),
+            figures.milliseconds(point["latency_p95_ms"]),
+            figures.megabytes(point["size_bytes"]),
+        )
+        state = Text(point["state"], "green" if point["state"] == "built" else "bold red")
+        table.add_row(*map(Text, cells), state)
+    blocks: list[RenderableType] = [table]
+    blocks += [Text(f"{one['point']}: {line}", "red") for one in sweep["points"] for line in one["problems"]]
+    for device in sweep["devices"]:
+        blocks.append(Text(f"{device['device']}: {device['verdict']}", "bold"))
+        blocks += [Text(f"  {line}") for line in device["because"]]
+    if page:
+        blocks.append(Text(f"report: {page}"))
+    _write(blocks, stream)
+
+
 def _write(blocks: Iterable[RenderableType], stream: TextIO) -> None:
     """Renders for the width and the colours of `stream`, and writes what its encoding can say."""
     from rich.console import Console

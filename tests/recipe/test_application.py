@@ -34,10 +34,17 @@ def plan(recipe: Recipe, run_dir: Path, options: Options) -> None:
     print(recipe.name, recipe.model.imgsz, options.json)
 
 
+TELL_SWEEP = cli.tell_sweep
+
+
 @pytest.fixture(autouse=True)
-def _work(monkeypatch):
+def told(monkeypatch) -> list[Path]:
+    """Puts the stand-ins in place; returns the folders of the sweeps that ended."""
+    folders: list[Path] = []
     monkeypatch.setattr(cli, "build", build)
     monkeypatch.setattr(cli, "plan", plan)
+    monkeypatch.setattr(cli, "tell_sweep", folders.append)
+    return folders
 
 
 def statuses(here: Path) -> list[dict]:
@@ -109,6 +116,27 @@ def test_a_sweep_goes_on_and_tells_the_worst(run, here):
     ]
     assert [(one["name"], one["exit_code"]) for one in statuses(here)] == [("unmet", 6), ("fine", 0), ("broken", 5)]
     assert statuses(here)[0]["problems"] == ["map_drop is 0.5"]
+
+
+def test_a_sweep_ends_with_its_report(run, here, monkeypatch):
+    monkeypatch.setattr(cli, "tell_sweep", TELL_SWEEP)
+    ran = run("build", "-m", "name=unmet,fine", "model.imgsz=33,256")
+    (folder,) = here.glob("outputs/sweeps/*")
+    assert ran.code == 6
+    assert ran.lines[-1] == f"report: {folder.relative_to(here) / 'report.html'}"
+    assert len(ran.out.splitlines()) == 1  # results go to stdout: the one bundle
+    results = json.loads((folder / "results.json").read_text())
+    assert [point["state"] for point in results["points"]] == ["invalid", "gate unmet", "invalid", "built"]
+    assert results["points"][1]["reason"] == "map_drop is 0.5"
+    assert "expected a multiple of 32" in (folder / "results.csv").read_text()
+
+
+def test_only_the_end_of_a_sweep_is_told(run, told):
+    run("build")
+    run("plan", "-m", "model.imgsz=224,256")
+    assert told == []
+    run("build", "-m", "model.imgsz=224,256")
+    assert len(told) == 1
 
 
 def test_a_sweep_in_which_all_is_well(run, here):

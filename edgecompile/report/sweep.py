@@ -1,0 +1,234 @@
+"""results.json, schema 1: the points of a sweep, what sets them apart, and a verdict for each device. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from edgecompile.errors import EdgecompileError, PlanError, RecipeError
+from edgecompile.report import figures
+
+SCHEMA = 1
+BUILT, UNFINISHED = "built", "unfinished"
+INVALID = "invalid"
+STATES = {kind.exit_code: kind.kind for kind in EdgecompileError.__subclasses__()}
+STATES |= {0: BUILT, RecipeError.exit_code: INVALID, PlanError.exit_code: INVALID}
+"""What became of a point, by its exit code."""
+FLOAT = "fp32"
+POINTS_WORTH = 0.1
+"""How much faster an artifact must be for each point (0.01) of mAP50-95 it gives away, as a share; the page says so."""
+NOISE = 1.05
+"""A gain in speed below this factor is within what two measurements of one artifact differ by."""
+COLUMNS = (
+    "point", "name", "device", "precision", "varies", "overrides", "state", "reason", "map50_95", "map_drop", "map50",
+    "latency_p50_ms", "latency_p95_ms", "size_bytes", "peak_memory_mb", "gates", "front", "bundle", "machine",
+)  # fmt: skip
+"""The columns of results.csv: keys of a point."""
+
+
+def point_of(folder: str, status: Mapping[str, Any] | None, report: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Returns one point of a sweep as plain JSON.
+
+    Args:
+        folder: name of its run directory.
+        status: its status.json; None where the job never ended.
+        report: its report.json; None where the job ended before its figures were known.
+    """
+    if status is None:
+        status = {"exit_code": None, "overrides": [], "problems": ["it was interrupted, or is still running"]}
+    code = status["exit_code"]
+    problems = list(status.get("problems", []))
+    bundle = status.get("bundle")
+    point = {
+        "point": folder,
+        "name": status.get("name"),
+        "overrides": [word.lstrip("+") for word in status.get("overrides", [])],
+        "state": UNFINISHED if code is None else STATES.get(code, "error"),
+        "exit_code": code,
+        "problems": problems,
+        "reason": "; ".join(problems) or None,
+        "bundle": f"{folder}/{bundle.replace(chr(92), '/').rpartition('/')[2]}" if bundle else None,
+    }
+    return {**point, **_found(report)}
+
+
+def _found(report: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Returns what the report of a point says, each None where there is none."""
+    if report is None:
+        return {**dict.fromkeys(FOUND), "classes": []}
+    found, measured, recipe = report["figures"], report["measured"] or {}, report["recipe"]
+    total = (measured.get("latency_ms") or {}).get("total") or {}
+    return {
+        "device": report["target"]["device"],
+        "precision": report["precision"],
+        "imgsz": report["model"]["imgsz"],
+        "judged_on": {key: recipe["data"].get(key) for key in ("path", "validation")},
+        "map50_95": found["map50_95"],
+        "map50": found["map50"],
+        "map_drop": found["map_drop"],
+        "latency_p50_ms": total.get("p50"),
+        "latency_p95_ms": total.get("p95"),
+        "peak_memory_mb": measured.get("peak_memory_mb"),
+        "machine": figures.machine_line(measured) if total else None,
+        "size_bytes": found["size_bytes"],
+        "gates": [{"gate": one["gate"], "met": one["met"]} for one in report["gates"]],
+        "classes": report["falls"],
+    }
+
+
+FOUND = (
+    "device", "precision", "imgsz", "judged_on", "map50_95", "map50", "map_drop", "latency_p50_ms", "latency_p95_ms",
+    "peak_memory_mb", "machine", "size_bytes", "gates",
+)  # fmt: skip
+
+
+def sweep_of(name: str, points: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns the whole sweep: its points with what sets them apart, and for each device its front and verdict.
+
+    Args:
+        name: what to call it.
+        points: what `point_of` returned, in their order.
+    """
+    points = [dict(point) for point in points]
+    words = [set(point["overrides"]) for point in points if point["state"] != UNFINISHED]
+    shared = set.intersection(*words) if len(words) > 1 else set()
+    for point in points:
+        point["varies"] = [word for word in point["overrides"] if word not in shared]
+        point["front"] = False
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for point in points:
+        if point["device"] is not None:
+            groups.setdefault(repr((point["device"], point["judged_on"])), []).append(point)
+    devices = [_device(group) for group in groups.values()]
+    return {
+        "schema": SCHEMA,
+        "name": name,
+        "shared": sorted(shared),
+        "states": {state: sum(point["state"] == state for point in points) for state in _states(points)},
+        "devices": devices,
+        "points": points,
+    }
+
+
+def _states(points: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns the states that occur, what was built first."""
+    return sorted({point["state"] for point in points}, key=lambda state: (state != BUILT, state))
+
+
+def _device(group: list[dict[str, Any]]) -> dict[str, Any]:
+    """Marks the front of the points of one device, judged on the same pictures, and returns the verdict on them."""
+    shippable = [point for point in group if point["state"] == BUILT]
+    for point in front(shippable):
+        point["front"] = True
+    best = _best(shippable)
+    machines = sorted({point["machine"] for point in group if point["machine"]})
+    return {
+        "device": group[0]["device"],
+        "judged_on": group[0]["judged_on"],
+        "points": [point["point"] for point in group],
+        "front": [point["point"] for point in group if point["front"]],
+        "ship": best["point"] if best else None,
+        "verdict": _verdict(best, len(group)),
+        "because": _because(group, best),
+        "machines": machines,
+    }
+
+
+def front(points: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Returns the points that no other one beats in accuracy and latency at once, the fastest first.
+
+    Of points that are equal in both, the first one stands for all.
+    """
+    timed = [point for point in points if point["latency_p50_ms"] is not None]
+    found: list[Mapping[str, Any]] = []
+    for point in sorted(timed, key=lambda one: (one["latency_p50_ms"], -one["map50_95"])):
+        if not found or point["map50_95"] > found[-1]["map50_95"]:
+            found.append(point)
+    return found
+
+
+def _best(shippable: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Returns the point to ship: the most accurate one, unless another wins more speed than it costs accuracy."""
+    if not shippable:
+        return None
+    best = max(shippable, key=lambda one: (one["map50_95"], -(one["latency_p50_ms"] or 0), -one["size_bytes"]))
+    worth = [point for point in front(shippable) if _worth(point, best)]
+    return min(worth, key=lambda one: _price(one, best), default=best)
+
+
+def _price(point: Mapping[str, Any], base: Mapping[str, Any]) -> float:
+    """Returns the latency of a point, dearer for each point of accuracy that it is behind `base`."""
+    lost = 100 * (base["map50_95"] - point["map50_95"])
+    return point["latency_p50_ms"] * max(1 + POINTS_WORTH * lost, 0.0)
+
+
+def _worth(point: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
+    """Returns whether a point wins more speed over `base` than noise and its loss of accuracy."""
+    return base["latency_p50_ms"] is not None and _price(point, base) * NOISE < base["latency_p50_ms"]
+
+
+def _verdict(best: Mapping[str, Any] | None, count: int) -> str:
+    if best is None:
+        return f"ship none: of {count} point{'' if count == 1 else 's'}, none met its gates"
+    parts = [f"mAP50-95 {figures.score(best['map50_95'])}"]
+    if best["latency_p50_ms"] is not None:
+        parts.append(f"p50 {figures.milliseconds(best['latency_p50_ms'])}")
+    parts.append(figures.megabytes(best["size_bytes"]))
+    return f"ship this: {best['point']}, {best['precision']} ({', '.join(parts)})"
+
+
+def _because(group: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None) -> list[str]:
+    """Returns a sentence for each precision: what it brings and costs against float."""
+    floats = [point for point in group if point["precision"] == FLOAT]
+    sentences = []
+    for precision in sorted({point["precision"] for point in group} - {FLOAT}):
+        ours = [point for point in group if point["precision"] == precision]
+        ours = [point for point in ours if point["state"] == BUILT] or ours
+        if not floats:
+            drop = min(point["map_drop"] for point in ours)
+            text = f"{precision.upper()} {_cost(drop)} against the float model; no point here is float, so what it "
+            sentences.append(text + "brings in speed is not known")
+            continue
+        timed = [point for point in ours if point["latency_p50_ms"] is not None]
+        base = max(floats, key=lambda one: (one["state"] == BUILT, one["map50_95"]))
+        if not timed or base["latency_p50_ms"] is None:
+            drop = base["map50_95"] - max(point["map50_95"] for point in ours)
+            sentences.append(f"{precision.upper()} {_cost(drop)}; its latency was not measured beside float's")
+            continue
+        point = min(timed, key=lambda one: _price(one, base))
+        sentences.append(_against_float(point, base))
+    if len({point["machine"] for point in group if point["machine"]}) > 1:
+        sentences.append("latencies were measured on several machines, which do not compare")
+    if best and best["latency_p50_ms"] is None:
+        sentences.append("latency was not measured here, so accuracy alone decides")
+    return sentences
+
+
+def _against_float(point: Mapping[str, Any], base: Mapping[str, Any]) -> str:
+    """Returns the sentence on the best point of a precision beside the best float one."""
+    gain = base["latency_p50_ms"] / point["latency_p50_ms"]
+    text = f"{point['precision'].upper()} brings {gain:.1f}x here and {_cost(base['map50_95'] - point['map50_95'])}"
+    if point["state"] != BUILT:
+        return f"{text}, but ended with '{point['state']}'"
+    if _worth(point, base):
+        scatter = point["latency_p95_ms"] > base["latency_p50_ms"]
+        return f"{text}: worth it{', if it holds: the latencies overlap, measure them on a quiet machine' * scatter}"
+    if base["state"] != BUILT:
+        return f"{text}; float ended with '{base['state']}'"
+    return f"{text}: stay with float"
+
+
+def _cost(drop: float) -> str:
+    """Returns what a drop of mAP50-95 costs, in points of 0.01."""
+    points = 100 * drop
+    if abs(points) < 0.05:
+        return "costs no accuracy"
+    return f"costs {points:.1f} points" if points > 0 else f"gains {-points:.1f} points"
+
+
+def row_of(point: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the row of a point in results.csv: plain values, lists joined."""
+    gates = point["gates"]
+    words = {"varies": " ".join(point["varies"]), "overrides": " ".join(point["overrides"])}
+    met = None if gates is None else " ".join(f"{one['gate']}:{'met' if one['met'] else 'unmet'}" for one in gates)
+    return {column: {**point, **words, "gates": met}[column] for column in COLUMNS}

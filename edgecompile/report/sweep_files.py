@@ -1,0 +1,103 @@
+"""Reads the run directories of a sweep, and writes beside them: results.csv, results.json, report.html."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgecompile.errors import RecipeError, StepError
+from edgecompile.report.sweep import COLUMNS, point_of, row_of, sweep_of
+from edgecompile.report.sweep_html import render_sweep
+from edgecompile.report.terminal import print_sweep
+
+STATUS, REPORT, PAGE = "status.json", "report.json", "report.html"
+JOB = re.compile(r"\d+_")
+"""How the run directory of a job begins, also of one that never ended."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Runs `edgecompile report` and returns its exit code.
+
+    Raises:
+        EdgecompileError: for whoever called to print.
+    """
+    from edgecompile.recipe.commands import Parser
+
+    about = "Write results.csv, results.json and report.html of a sweep into its directory, and print its points."
+    parser = Parser(prog="edgecompile report", description=about)
+    parser.add_argument("sweep", metavar="SWEEP_DIR", type=Path, help="outputs/sweeps/..., of a `build -m`")
+    report(parser.parse_args(list(words)).sweep, stream=sys.stdout)
+    return 0
+
+
+def report(folder: Path, *, stream: Any) -> Path:
+    """Writes the report of the sweep in `folder`, prints its table to `stream`, and returns the page's path.
+
+    Raises:
+        RecipeError: there is no such folder, or no point in it.
+        StepError: it cannot be written.
+    """
+    sweep = read(folder)
+    page = write(sweep, folder)
+    print_sweep(sweep, page, stream=stream)
+    return page
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Returns the sweep in `folder`; see `edgecompile.report.sweep.sweep_of`."""
+    if not folder.is_dir():
+        raise RecipeError(f"no folder '{folder}'", where="command line", fix="see `edgecompile report --help`")
+    points = [one for one in folder.iterdir() if one.is_dir() and ((one / STATUS).exists() or JOB.match(one.name))]
+    if not points:
+        raise RecipeError(f"no point of a sweep in '{folder}'", where="command line", fix="`build -m` makes one")
+    return sweep_of(folder.resolve().name, [_point(one) for one in sorted(points, key=_number)])
+
+
+def _number(point: Path) -> tuple[int, str]:
+    """Returns by what the points are ordered: the number of their job, not its first digit."""
+    digits = re.match(r"\d+", point.name)
+    return (int(digits[0]) if digits else sys.maxsize, point.name)
+
+
+def _point(folder: Path) -> dict[str, Any]:
+    """Returns one point; one whose files cannot be read says so and hides no other."""
+    try:
+        return point_of(folder.name, _json(folder / STATUS), _json(folder / REPORT))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        text = f"its {STATUS} or {REPORT} cannot be read ({type(error).__name__}: {error})"
+        return point_of(folder.name, {"exit_code": 1, "problems": [text]}, None)
+
+
+def _json(file: Path) -> Any:
+    """Returns what a file holds; None where there is none."""
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
+def write(sweep: dict[str, Any], folder: Path) -> Path:
+    """Writes the three files and returns the path of the page.
+
+    Raises:
+        StepError: the folder cannot be written.
+    """
+    table = io.StringIO()
+    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row_of(point) for point in sweep["points"])
+    pages = frozenset(point["point"] for point in sweep["points"] if (folder / point["point"] / PAGE).exists())
+    texts = {
+        "results.csv": table.getvalue(),
+        "results.json": json.dumps(sweep, indent=2, ensure_ascii=False) + "\n",
+        PAGE: render_sweep(sweep, pages=pages),
+    }
+    try:
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StepError(f"the report cannot be written to {folder}: {error.strerror}") from error
+    return folder / PAGE

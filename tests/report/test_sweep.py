@@ -1,0 +1,126 @@
+"""The points of a sweep, its front and its verdicts."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from edgecompile.errors import RecipeError
+from edgecompile.report.sweep import front, point_of, sweep_of
+from edgecompile.report.sweep_chart import scatter
+from edgecompile.report.sweep_files import main, read, report
+
+from .sweeps import mixed, report_of, status_of
+
+
+def device_of(*reports: dict, code: int = 0) -> dict:
+    """Returns what is said about the one device of a sweep of these reports."""
+    points = [point_of(f"{number}_x", status_of(code), one) for number, one in enumerate(reports)]
+    (device,) = sweep_of("s", points)["devices"]
+    return device
+
+
+def test_every_point_is_there_with_its_state_in_the_order_of_jobs(tmp_path: Path):
+    sweep = read(mixed(tmp_path / "sweep"))
+    assert {point["point"]: point["state"] for point in sweep["points"]} == {
+        "0_x": "built", "1_x": "built", "2_x": "gate unmet", "10_x": "invalid", "11_x": "unfinished",
+    }  # fmt: skip
+    assert [point["point"] for point in sweep["points"]] == ["0_x", "1_x", "2_x", "10_x", "11_x"]
+    assert sweep["shared"] == ["recipe=x"]
+    assert sweep["points"][1]["varies"] == ["passes.int8_static.method=minmax"]
+    assert sweep["points"][3]["reason"] == "found 33, expected a multiple of 32"
+    assert sweep["points"][0]["bundle"] == "0_x/x.bundle.zip"
+
+
+def test_a_gain_that_costs_little_is_worth_it():
+    device = device_of(report_of("fp32", 0.75, 10.0), report_of("int8", 0.746, 5.0))
+    assert device["ship"] == "1_x"
+    assert device["verdict"] == "ship this: 1_x, int8 (mAP50-95 0.7460, p50 5.00 ms, 1.00 MB)"
+    assert device["because"] == ["INT8 brings 2.0x here and costs 0.4 points: worth it"]
+
+
+def test_a_small_gain_that_costs_much_is_not():
+    device = device_of(report_of("fp32", 0.75, 10.0), report_of("int8", 0.729, 9.0))
+    assert device["ship"] == "0_x"
+    assert device["because"] == ["INT8 brings 1.1x here and costs 2.1 points: stay with float"]
+
+
+def test_latencies_that_overlap_are_named():
+    device = device_of(report_of("fp32", 0.75, 10.0), report_of("int8", 0.75, 9.4))
+    assert "costs no accuracy: worth it, if it holds: the latencies overlap" in device["because"][0]
+
+
+def test_without_a_float_point_its_speed_is_not_guessed():
+    device = device_of(report_of("int8", 0.74, 5.0))
+    assert device["because"] == [
+        "INT8 costs 1.0 points against the float model; no point here is float, so what it brings in speed is not known"
+    ]
+
+
+def test_without_latency_accuracy_decides_and_there_is_no_front():
+    device = device_of(report_of("int8", 0.74, None), report_of("fp32", 0.75, None))
+    assert (device["ship"], device["front"]) == ("1_x", [])
+    assert device["because"][-1] == "latency was not measured here, so accuracy alone decides"
+
+
+def test_latencies_of_two_machines_are_not_passed_off_as_one():
+    reports = [report_of("fp32", 0.75, 10.0), report_of("int8", 0.75, 5.0)]
+    reports[1]["measured"]["machine"] = {"cpu": "Another CPU"}
+    assert device_of(*reports)["because"][-1] == "latencies were measured on several machines, which do not compare"
+
+
+def test_where_no_point_met_its_gates_none_ships():
+    device = device_of(report_of("fp32", 0.75, 9.0), report_of("int8", 0.75, 5.0), code=6)
+    assert (device["ship"], device["verdict"]) == (None, "ship none: of 2 points, none met its gates")
+    assert "but ended with 'gate unmet'" in device["because"][0]
+
+
+def test_each_device_has_its_own_verdict():
+    reports = [report_of("int8", 0.74, 5.0, device=name) for name in ("here", "there")]
+    points = [point_of(f"{number}_x", status_of(), one) for number, one in enumerate(reports)]
+    assert [one["device"] for one in sweep_of("s", points)["devices"]] == ["here", "there"]
+
+
+def test_front_holds_what_nothing_beats_in_both():
+    pairs = [(5.0, 0.70), (6.0, 0.70), (7.0, 0.74), (8.0, 0.73), (None, 0.9), (7.0, 0.74)]
+    points = [{"latency_p50_ms": latency, "map50_95": score} for latency, score in pairs]
+    assert [(one["latency_p50_ms"], one["map50_95"]) for one in front(points)] == [(5.0, 0.70), (7.0, 0.74)]
+
+
+@pytest.mark.parametrize("pairs", [[(5.0, 0.7)], [(5.0, 0.0), (5.0, 0.0)], [(3.53, 0.7673), (7.75, 0.7675), (900, 0)]])
+def test_every_dot_lies_inside_the_plot(pairs):
+    chart = scatter(
+        {"latency_p50_ms": latency, "map50_95": score, "front": True, "state": "built"} for latency, score in pairs
+    )
+    for dot in chart["dots"]:
+        assert chart["left"] <= dot["x"] <= chart["right"]
+        assert chart["top"] <= dot["y"] <= chart["bottom"]
+
+
+def test_three_files_and_a_table(tmp_path: Path):
+    folder, said = mixed(tmp_path / "sweep"), io.StringIO()
+    assert report(folder, stream=said) == folder / "report.html"
+    rows = list(csv.DictReader((folder / "results.csv").read_text().splitlines()))
+    assert [row["state"] for row in rows] == ["built", "built", "gate unmet", "invalid", "unfinished"]
+    assert rows[1]["map50_95"] == "0.746"
+    assert json.loads((folder / "results.json").read_text())["devices"][0]["ship"] == "1_x"
+    for words in ("passes.int8_static.method=minmax", "10_x: found 33", "a small board: ship this: 1_x", "report: "):
+        assert words in said.getvalue()
+
+
+def test_a_damaged_point_hides_no_other(tmp_path: Path):
+    folder = mixed(tmp_path / "sweep")
+    (folder / "1_x/report.json").write_text('{"figures": ')
+    (folder / "2_x/status.json").write_text("[]")
+    states = [point["state"] for point in read(folder)["points"]]
+    assert states == ["built", "error", "error", "invalid", "unfinished"]
+
+
+def test_what_is_no_sweep_is_said(tmp_path: Path, capsys):
+    for folder, words in ((tmp_path, "no point of a sweep"), (tmp_path / "none", "no folder")):
+        with pytest.raises(RecipeError, match=words):
+            main([str(folder)])
