@@ -27,6 +27,7 @@ VERBS = {
     "verify": "check a bundle: digests, golden vectors, the runtime it needs",
     "bench": "measure a bundle on this machine",
     "inspect": "say what a bundle holds",
+    "reproduce": "build a bundle again from its lock, and say whether the same came out",
     "doctor": "say which packages a recipe needs and which are missing",
     "list": "list recipes, passes, targets or data",
     "cache": "ls, verify or gc the store of results",
@@ -108,6 +109,11 @@ def _run(words: list[str]) -> int:
             from edgecompile.execute import commands as store
 
             return store.main([word for word in rest if word != "--debug"])
+    if verb == "reproduce":
+        with _compiler():
+            from edgecompile import reproduce
+
+            return reproduce.main([word for word in rest if word != "--debug"])
     if verb == "doctor":
         from edgecompile import doctor
 
@@ -151,7 +157,7 @@ def _without_verb(words: list[str]) -> int:
     strange = [word for word in words if word not in ("-h", "--help", "--debug")]
     if strange:
         raise RecipeError(f"'{strange[0]}' without a verb", where="command line", fix="see `edgecompile --help`")
-    print(HELP.format(verbs="\n".join(f"  {verb:8} {about}" for verb, about in VERBS.items())))
+    print(HELP.format(verbs="\n".join(f"  {verb:9} {about}" for verb, about in VERBS.items())))
     return 0
 
 
