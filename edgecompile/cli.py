@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ VERBS = {
     "bench": "measure a bundle on this machine",
     "inspect": "say what a bundle holds",
     "reproduce": "build a bundle again from its lock, and say whether the same came out",
+    "diff": "say what differs between two bundles, locks or run directories",
     "doctor": "say which packages a recipe needs and which are missing",
     "list": "list recipes, passes, targets or data",
     "cache": "ls, verify or gc the store of results",
@@ -109,11 +111,10 @@ def _run(words: list[str]) -> int:
             from edgecompile.execute import commands as store
 
             return store.main([word for word in rest if word != "--debug"])
-    if verb == "reproduce":
+    if verb in ("reproduce", "diff"):
         with _compiler():
-            from edgecompile import reproduce
-
-            return reproduce.main([word for word in rest if word != "--debug"])
+            module = import_module("edgecompile.reproduce" if verb == "reproduce" else "edgecompile.compare")
+            return module.main([word for word in rest if word != "--debug"])
     if verb == "doctor":
         from edgecompile import doctor
 

@@ -40,6 +40,7 @@ def differences(a: Lock, b: Lock) -> list[Difference]:
         *mappings("tools", a.tools, b.tools),
         *mappings("isa", {"instruction set": a.isa_class}, {"instruction set": b.isa_class}),
         *_steps(a, b),
+        *mappings("steps", flat(a.result.model_dump(), "result"), flat(b.result.model_dump(), "result")),
     ]
 
 
@@ -54,7 +55,7 @@ def files(section: str, role: str, a: Iterable[NamedDigest], b: Iterable[NamedDi
     left, right = [(one.name, one.sha256) for one in a], [(one.name, one.sha256) for one in b]
     only_left, only_right = Counter(left) - Counter(right), Counter(right) - Counter(left)
     if not only_left and not only_right:
-        return [] if left == right else [Difference(section, f"order of the {role}", None, None)]
+        return [] if left == right else [Difference(section, f"order of the {role}s", "one", "another")]
     found = []
     for name, sha256 in only_left.elements():
         twin = next((one for one in only_right if one[0] == name and only_right[one]), None)
