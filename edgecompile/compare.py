@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgecompile.bundle.diff import Difference, differences, figures, first_apart
+from edgecompile.bundle.diff import Difference, differences, figures, first_apart, mappings
 from edgecompile.bundle.lock import Locked, open_locked
 from edgecompile.recipe.commands import Parser
 
@@ -20,10 +20,11 @@ SECTIONS = {
     "tools": "tools",
     "isa": "instruction set of the machine that built",
     "steps": "steps",
+    "graph": "what the steps did to the graph",
     "figures": "figures, on the validation pictures",
 }
 MOST_LINES = 12
-"""Differences of one section that are told; --json has all."""
+"""Differences of one section that are told, figures excepted; --json has all."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -55,6 +56,7 @@ def compare(a: Locked, b: Locked) -> list[Difference]:
     """Returns all that differs, figures included where both are bundles."""
     found = differences(a.lock, b.lock)
     if a.manifest and b.manifest:
+        found += mappings("graph", a.did, b.did)
         found += figures(a.manifest, b.manifest)
     return found
 
@@ -75,7 +77,8 @@ def told(a: Locked, b: Locked, found: Sequence[Difference]) -> Iterator[str]:
     for sign, one in (("A", a), ("B", b)):
         yield f"{sign}: {one.path}" + (f" (sha256 {one.digest[:12]})" if one.digest else "")
     for section, title in SECTIONS.items():
-        yield from _section(title, [one for one in found if one.section == section])
+        most = len(found) if section == "figures" else MOST_LINES
+        yield from _section(title, [one for one in found if one.section == section], most)
     if not (a.manifest and b.manifest):
         yield "figures are not compared: a lock holds none"
     if first := first_apart(a.lock, b.lock):
@@ -89,13 +92,13 @@ def _same_digest(a: Locked, b: Locked) -> bool:
     return a.digest == b.digest or not (a.digest and b.digest)
 
 
-def _section(title: str, found: Sequence[Difference]) -> Iterator[str]:
+def _section(title: str, found: Sequence[Difference], most: int) -> Iterator[str]:
     if not found:
         return
     yield f"{title}:"
-    yield from (f"  {one}{_change(one)}" for one in found[:MOST_LINES])
-    if len(found) > MOST_LINES:
-        yield f"  and {len(found) - MOST_LINES} more; --json tells all"
+    yield from (f"  {one}{_change(one)}" for one in found[:most])
+    if len(found) > most:
+        yield f"  and {len(found) - most} more; --json tells all"
 
 
 def _change(one: Difference) -> str:

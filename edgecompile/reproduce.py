@@ -105,9 +105,15 @@ def _parser() -> argparse.ArgumentParser:
     search = "folder in which weights and data are looked for, by digest; may be given more than once"
     parser.add_argument("--search", metavar="DIR", type=Path, action="append", default=[], help=search)
     parser.add_argument("--out", metavar="DIR", type=Path, help="where the bundle goes (default: below outputs)")
-    parser.add_argument("--jobs", metavar="N", type=int, help="at most N steps side by side")
+    parser.add_argument("--jobs", metavar="N", type=_count, help="at most N steps side by side")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found '{text}', expected a whole number of at least 1")
+    return int(text)
 
 
 @contextmanager
@@ -266,6 +272,8 @@ def verdict(rebuilt: Rebuilt) -> Iterator[str]:
     else:
         yield f"not reproduced ({steps})"
         yield from _told(rebuilt)
+    if rebuilt.same and not rebuilt.ran:
+        yield "every result was in the store already; `--cache empty` runs every step again"
     if rebuilt.bundle:
         yield f"bundle: {rebuilt.bundle}"
 

@@ -74,6 +74,11 @@ def test_a_changed_calibration_picture_is_named(made, tmp_path):
     assert "first step with another output: calibration\n" in finished.stdout
     assert re.search(r"mAP50-95 0\.\d+ → 0\.\d+ \([+-]0\.\d+, (not )?within 0\.005\)", finished.stdout)
     assert "not reproduced: calibration picture train_0000.jpg differs from the lock" in finished.stderr
+    other = Path(finished.stdout.splitlines()[-1].removeprefix("bundle: "))
+    shown = edgecompile("diff", made.bundle, tmp_path / other, cwd=tmp_path, cache=made.cache).stdout
+    assert re.search(r"\n  calibration picture train_0000.jpg: \w{12} → \w{12}\n", shown)
+    assert re.search(r"\n  per_class\.\w+\.map50_95: 0\.\d+ → 0\.\d+ \([+-].*\)\n", shown)
+    assert "\nfirst step with another output: calibration\n" in shown
 
 
 def test_a_lock_alone(made, tmp_path):
@@ -131,6 +136,7 @@ def test_what_cannot_be_built_again_is_one_line(made, tmp_path, old, new, exit_c
         (["."], 2, "holds no bundles or locks, expected one"),
         (["empty.zip"], 7, "empty.zip"),
         ([], 2, "command line"),
+        (["none.bundle.zip", "--jobs", "0"], 2, "expected a whole number of at least 1"),
     ],
 )
 def test_what_is_no_lock(tmp_path, words, exit_code, message):

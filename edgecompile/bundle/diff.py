@@ -17,7 +17,7 @@ class Difference:
     """One thing that is not the same.
 
     Attributes:
-        section: "recipe", "weights", "data", "tools", "isa", "steps" or "figures".
+        section: "recipe", "weights", "data", "tools", "isa", "steps", "graph" or "figures".
         what: a key, a file, a tool, a step or a figure.
         a, b: what it is on either side; None where it is not there.
     """

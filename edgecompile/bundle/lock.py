@@ -8,7 +8,7 @@ bytes of a bundle, and all of them differ between two machines that must agree o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -123,12 +123,14 @@ class Locked:
     Attributes:
         path: the bundle, or the lock where it stands alone.
         manifest, digest: of the bundle; None for a lock alone, which knows neither figures nor digest.
+        did: step to what it did to the graph, in the words of the bundle's report.
     """
 
     path: Path
     lock: Lock
     manifest: Mapping[str, Any] | None = None
     digest: str | None = None
+    did: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_locked(path: Path) -> Locked:
@@ -146,7 +148,9 @@ def open_locked(path: Path) -> Locked:
     if path.suffix != ".zip":
         return Locked(path, read_lock(path))
     with Archive(path) as archive:
-        return Locked(path, read_lock(archive.read(MEMBER)), archive.manifest, archive.digest)
+        steps = archive.read_json("report.json")["steps"]
+        did = {step["name"]: "; ".join(step["did"]) for step in steps if step["did"]}
+        return Locked(path, read_lock(archive.read(MEMBER)), archive.manifest, archive.digest, did)
 
 
 def read_lock(source: Path | str | bytes) -> Lock:
