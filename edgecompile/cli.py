@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,8 @@ VERBS = {
     "verify": "check a bundle: digests, golden vectors, the runtime it needs",
     "bench": "measure a bundle on this machine",
     "inspect": "say what a bundle holds",
+    "reproduce": "build a bundle again from its lock, and say whether the same came out",
+    "diff": "say what differs between two bundles, locks or run directories",
     "doctor": "say which packages a recipe needs and which are missing",
     "list": "list recipes, passes, targets or data",
     "cache": "ls, verify or gc the store of results",
@@ -35,6 +38,13 @@ VERBS = {
     "fetch": "download a published checkpoint or data set by name",
 }
 
+MODULES = {
+    "cache": "edgecompile.execute.commands",
+    "report": "edgecompile.report.sweep_files",
+    "reproduce": "edgecompile.reproduce",
+    "diff": "edgecompile.compare",
+}
+"""Verbs of the compiler that take no recipe, each with the module whose `main` takes the words behind it."""
 
 HELP = """\
 usage: edgecompile VERB [arguments]
@@ -104,16 +114,9 @@ def _run(words: list[str]) -> int:
         from edgecompile.runtime import commands
 
         return commands.main(verb, rest)
-    if verb == "cache":
+    if verb in MODULES:
         with _compiler():
-            from edgecompile.execute import commands as store
-
-            return store.main([word for word in rest if word != "--debug"])
-    if verb == "report":
-        with _compiler():
-            from edgecompile.report import sweep_files
-
-            return sweep_files.main([word for word in rest if word != "--debug"])
+            return import_module(MODULES[verb]).main([word for word in rest if word != "--debug"])
     if verb == "doctor":
         from edgecompile import doctor
 
@@ -157,7 +160,7 @@ def _without_verb(words: list[str]) -> int:
     strange = [word for word in words if word not in ("-h", "--help", "--debug")]
     if strange:
         raise RecipeError(f"'{strange[0]}' without a verb", where="command line", fix="see `edgecompile --help`")
-    print(HELP.format(verbs="\n".join(f"  {verb:8} {about}" for verb, about in VERBS.items())))
+    print(HELP.format(verbs="\n".join(f"  {verb:9} {about}" for verb, about in VERBS.items())))
     return 0
 
 

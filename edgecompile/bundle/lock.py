@@ -7,7 +7,8 @@ bytes of a bundle, and all of them differ between two machines that must agree o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,11 +17,13 @@ from pydantic import Field, ValidationError
 from edgecompile.bundle.canonical import canonical_json
 from edgecompile.bundle.manifest import Document, File, NamedDigest, Sha256, problems_of
 from edgecompile.errors import RecipeError, StepError
+from edgecompile.runtime.archive import Archive
 
 SCHEMA = 1
 LARGEST = 64 << 20
 """Bytes of a lock that is still read: about half a million pictures."""
 DEEPEST = 64
+MEMBER = "recipe.lock.yaml"
 STRING = "tag:yaml.org,2002:str"
 HEADER = """\
 # Written by edgecompile; not meant to be edited. It says what one bundle was made from: the recipe with every default
@@ -111,6 +114,43 @@ def write_yaml(document: dict[str, Any]) -> bytes:
 
     sections = [section(key, value) for key, value in document.items()]
     return (HEADER + "".join(sections)).encode("utf-8")
+
+
+@dataclass(frozen=True)
+class Locked:
+    """A lock and, where it came out of a bundle, what that says of itself.
+
+    Attributes:
+        path: the bundle, or the lock where it stands alone.
+        manifest, digest: of the bundle; None for a lock alone, which knows neither figures nor digest.
+        did: step to what it did to the graph, in the words of the bundle's report.
+    """
+
+    path: Path
+    lock: Lock
+    manifest: Mapping[str, Any] | None = None
+    digest: str | None = None
+    did: Mapping[str, str] = field(default_factory=dict)
+
+
+def open_locked(path: Path) -> Locked:
+    """Returns the lock of a bundle, of a lock file, or of a run directory that holds one bundle or one lock.
+
+    Raises:
+        RecipeError: there is no such file, or it holds no lock that this version reads.
+        BundleError: a bundle is truncated or altered.
+    """
+    if path.is_dir():
+        found = sorted(path.glob("*.bundle.zip")) or sorted(path.glob("*.lock.yaml"))
+        if len(found) != 1:
+            raise RecipeError(f"holds {len(found) or 'no'} bundles or locks, expected one", where=str(path))
+        path = found[0]
+    if path.suffix != ".zip":
+        return Locked(path, read_lock(path))
+    with Archive(path) as archive:
+        steps = archive.read_json("report.json")["steps"]
+        did = {step["name"]: "; ".join(step["did"]) for step in steps if step["did"]}
+        return Locked(path, read_lock(archive.read(MEMBER)), archive.manifest, archive.digest, did)
 
 
 def read_lock(source: Path | str | bytes) -> Lock:

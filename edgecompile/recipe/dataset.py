@@ -294,13 +294,16 @@ def _calibration(recipe: Recipe, data: DataFile) -> tuple[list[str] | None, list
             "use a larger split, or lower data.calibration.minimum knowingly",
         )
         return pictures, [], [problem]
-    notes = []
-    if len(pictures) < wanted.images:
-        notes.append(
-            f"calibrating with all {len(pictures)} pictures of '{wanted.split}'; {wanted.images} were asked for"
-        )
     chosen = spread(pictures, wanted.images)
-    return chosen, notes, _empty(chosen)
+    return chosen, remarks(recipe, len(chosen)), _empty(chosen)
+
+
+def remarks(recipe: Recipe, count: int) -> list[str]:
+    """Returns what a person should know of calibrating with `count` pictures."""
+    wanted = recipe.data.calibration
+    if wanted is None or count >= wanted.images:
+        return []
+    return [f"calibrating with all {count} pictures of '{wanted.split}'; {wanted.images} were asked for"]
 
 
 def _empty(pictures: Sequence[str]) -> list[Problem]:

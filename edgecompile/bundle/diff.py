@@ -1,0 +1,135 @@
+"""What differs between two locks, and between the figures of two manifests. Pure: reads nothing, runs nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgecompile.bundle.lock import Lock, LockedStep, NamedDigest
+
+ABSENT = "absent"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that is not the same.
+
+    Attributes:
+        section: "recipe", "weights", "data", "tools", "isa", "steps", "graph" or "figures".
+        what: a key, a file, a tool, a step or a figure.
+        a, b: what it is on either side; None where it is not there.
+    """
+
+    section: str
+    what: str
+    a: Any
+    b: Any
+
+    def __str__(self) -> str:
+        return f"{self.what}: {_shown(self.a)} → {_shown(self.b)}"
+
+
+def differences(a: Lock, b: Lock) -> list[Difference]:
+    """Returns all that differs between two locks, in the order in which a build meets it."""
+    return [
+        *mappings("recipe", flat(a.recipe), flat(b.recipe)),
+        *files("weights", "weights", [a.weights], [b.weights]),
+        *_data(a, b),
+        *mappings("tools", a.tools, b.tools),
+        *mappings("isa", {"instruction set": a.isa_class}, {"instruction set": b.isa_class}),
+        *_steps(a, b),
+        *mappings("steps", flat(a.result.model_dump(), "result"), flat(b.result.model_dump(), "result")),
+    ]
+
+
+def mappings(section: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
+    """Returns the keys whose values differ, sorted."""
+    keys = sorted({*a, *b})
+    return [Difference(section, key, a.get(key), b.get(key)) for key in keys if a.get(key) != b.get(key)]
+
+
+def files(section: str, role: str, a: Iterable[NamedDigest], b: Iterable[NamedDigest]) -> list[Difference]:
+    """Returns the files that are only on one side, and those of one name with another content on the other."""
+    left, right = [(one.name, one.sha256) for one in a], [(one.name, one.sha256) for one in b]
+    only_left, only_right = Counter(left) - Counter(right), Counter(right) - Counter(left)
+    if not only_left and not only_right:
+        return [] if left == right else [Difference(section, f"order of the {role}s", "one", "another")]
+    found = []
+    for name, sha256 in only_left.elements():
+        twin = next((one for one in only_right if one[0] == name and only_right[one]), None)
+        if twin is not None:
+            only_right[twin] -= 1
+        found.append(Difference(section, f"{role} {name}", sha256, twin[1] if twin else None))
+    return found + [Difference(section, f"{role} {name}", None, sha256) for name, sha256 in only_right.elements()]
+
+
+def first_apart(a: Lock, b: Lock) -> str | None:
+    """Returns the name of the first step, in the order of `a`, whose output `b` does not repeat; None where all agree.
+
+    Steps that were measured have no say: they differ every time.
+    """
+    others = {step.name: step.output for step in b.steps if not step.measured}
+    return next((one.name for one in a.steps if not one.measured and others.get(one.name) != one.output), None)
+
+
+def figures(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
+    """Returns the figures of two manifests that differ: mAP in all and by class, size, distance to the float model."""
+    return mappings("figures", flat(a["figures"]), flat(b["figures"]))
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Returns the leaves of nested mappings by dotted key; a list is a leaf."""
+    return dict(_leaves(value, prefix))
+
+
+def _leaves(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, value
+
+
+def _data(a: Lock, b: Lock) -> list[Difference]:
+    """Returns the classes, pictures and labels that differ."""
+    return [
+        *mappings("data", {"class names": a.data.names}, {"class names": b.data.names}),
+        *files("data", "calibration picture", a.data.calibration or (), b.data.calibration or ()),
+        *files("data", "validation picture", a.data.validation, b.data.validation),
+        *files("data", "label file", _labels(a), _labels(b)),
+    ]
+
+
+def _labels(lock: Lock) -> list[NamedDigest]:
+    return [one.label for one in lock.data.validation if one.label]
+
+
+def _steps(a: Lock, b: Lock) -> Iterator[Difference]:
+    """Yields what the steps do differently (function, version, parameters, inputs), then what they put out."""
+    left, right = {one.name: one for one in a.steps}, {one.name: one for one in b.steps}
+    for name in dict.fromkeys((*left, *right)):
+        one, other = left.get(name), right.get(name)
+        if one is None or other is None:
+            yield Difference("steps", f"step {name}", one and one.function, other and other.function)
+            continue
+        for found in mappings("steps", flat(_definition(one)), flat(_definition(other))):
+            yield Difference("steps", f"step {name}, {found.what}", found.a, found.b)
+        if one.output != other.output:
+            yield Difference("steps", f"step {name}, output", one.output, other.output)
+
+
+def _definition(step: LockedStep) -> dict[str, Any]:
+    """Returns what a step is, without what it put out."""
+    return step.model_dump(mode="json", include={"function", "version", "params", "inputs", "tools", "isa"})
+
+
+def _shown(value: Any) -> str:
+    """Returns a value in few words: digests by their first digits, long lists cut."""
+    if value is None:
+        return ABSENT
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    if len(text) == 64 and all(sign in "0123456789abcdef" for sign in text):
+        return text[:12]
+    return text if len(text) <= 100 else f"{text[:99]}…"

@@ -1,0 +1,161 @@
+"""Building again from a lock: the same digest from another folder, and every way of missing it told."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from edgecompile.recipe.search import Finder
+
+ROOT = Path(__file__).parent.parent
+SAMPLE = ROOT / "edgecompile/sample"
+LOCK = "recipe.lock.yaml"
+
+
+class Made(NamedTuple):
+    """A bundle of pictures of the test's own: one of those to calibrate with is not in the embedded sample."""
+
+    bundle: Path
+    data: Path
+    cache: Path
+
+
+def edgecompile(*words: object, cwd: Path, cache: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    places = {"EDGECOMPILE_CACHE": str(cache), "EDGECOMPILE_MACHINE": str(cache / "machine")}
+    settings = {**os.environ, "PYTHONPATH": str(ROOT), **places, **environment}
+    command = [sys.executable, "-m", "edgecompile", *map(str, words)]
+    return subprocess.run(command, cwd=cwd, env=settings, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = tmp_path_factory.mktemp("made")
+    data = shutil.copytree(SAMPLE, folder / "data")
+    picture = data / "images/train/train_0000.jpg"
+    picture.write_bytes((data / "images/val/val_0000.jpg").read_bytes() + b"\0")
+    words = ["build", "--quiet", f"data.path={data / 'data.yaml'}"]
+    finished = edgecompile(*words, cwd=folder, cache=folder / "cache")
+    assert finished.returncode == 0, finished.stderr
+    return Made(Path(finished.stdout.splitlines()[-1]), data, folder / "cache")
+
+
+def lock_of(made: Made, folder: Path) -> Path:
+    with zipfile.ZipFile(made.bundle) as bundle:
+        (folder / LOCK).write_bytes(bundle.read(LOCK))
+    return folder / LOCK
+
+
+def test_another_folder_and_an_empty_cache_give_the_same_digest(made, tmp_path):
+    """The data lies elsewhere, and a picture bears another name than it had: it is found by what it holds."""
+    data = shutil.copytree(made.data, tmp_path / "else where/näher")
+    picture = data / "images/train/train_0000.jpg"
+    picture.rename(picture.with_name("renamed.jpg"))
+    words = ["reproduce", made.bundle, "--cache", "empty", "--search", data, "--out", "out", "--quiet"]
+    finished = edgecompile(*words, cwd=tmp_path, cache=tmp_path / "none")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert re.fullmatch(r"reproduced: sha256 \w{64} \(10 steps ran, 0 reused\)\nbundle: .*\n", finished.stdout)
+    assert (tmp_path / "out" / made.bundle.name).read_bytes() == made.bundle.read_bytes()
+
+
+def test_a_changed_calibration_picture_is_named(made, tmp_path):
+    """Without the folder of the data, the picture of that name in the embedded sample is another."""
+    finished = edgecompile("reproduce", made.bundle, "--quiet", cwd=tmp_path, cache=made.cache)
+    assert finished.returncode == 5
+    assert "differs: calibration picture train_0000.jpg: not what the lock says" in finished.stdout
+    assert "first step with another output: calibration\n" in finished.stdout
+    assert re.search(r"mAP50-95 0\.\d+ → 0\.\d+ \([+-]0\.\d+, (not )?within 0\.005\)", finished.stdout)
+    assert "not reproduced: calibration picture train_0000.jpg differs from the lock" in finished.stderr
+    other = Path(finished.stdout.splitlines()[-1].removeprefix("bundle: "))
+    shown = edgecompile("diff", made.bundle, tmp_path / other, cwd=tmp_path, cache=made.cache).stdout
+    assert re.search(r"\n  calibration picture train_0000.jpg: \w{12} → \w{12}\n", shown)
+    assert re.search(r"\n  per_class\.\w+\.map50_95: 0\.\d+ → 0\.\d+ \([+-].*\)\n", shown)
+    assert "\nfirst step with another output: calibration\n" in shown
+
+
+def test_a_lock_alone(made, tmp_path):
+    words = ["reproduce", lock_of(made, tmp_path), "--search", made.data, "--quiet"]
+    finished = edgecompile(*words, cwd=tmp_path, cache=made.cache)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert finished.stdout.startswith("reproduced: every step's output is the lock's (")
+
+
+def test_another_instruction_set_is_named_before_anything_runs(made, tmp_path):
+    words = ["reproduce", made.bundle, "--search", made.data, "--quiet"]
+    finished = edgecompile(*words, cwd=tmp_path, cache=made.cache, EDGECOMPILE_ISA_CLASS="x86_64+none")
+    assert finished.returncode == 5
+    assert finished.stdout.startswith("differs: instruction set: x86_64")
+    assert "not reproduced: instruction set differs from the lock" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "exit_code", "line"),
+    [
+        (
+            r"weights: \{name: parts.pt, sha256: \w+\}",
+            f"weights: {{name: gone.pt, sha256: {'a' * 64}}}",
+            2,
+            r"edgecompile: weights 'gone\.pt' \(sha256 aaaaaaaaaaaa\) not found, neither by digest nor by name "
+            r"\(looked in .*/data, \., .*sample\); name the folder that holds it: --search DIR",
+        ),
+        (
+            r"iou: 0.7, ",
+            "",
+            2,
+            r"edgecompile: .*recipe\.lock\.yaml:recipe\.evaluate\.iou: absent → 0\.7: this version reads the lock "
+            r"otherwise; reproduce it with edgecompile [\d.]+; this is [\d.]+",
+        ),
+        (r"kind: int8_static", "kind: int8_sttic", 2, r"edgecompile: .*recipe\.passes\.int8_static\.kind: unknown .*"),
+        (r"version: 1", "version: 0", 2, r"edgecompile: .*version.*"),
+    ],
+)
+def test_what_cannot_be_built_again_is_one_line(made, tmp_path, old, new, exit_code, line):
+    lock = lock_of(made, tmp_path)
+    text, count = re.subn(old, new, lock.read_text(), count=1)
+    assert count == 1
+    lock.write_text(text)
+    finished = edgecompile("reproduce", lock, "--search", made.data, "--quiet", cwd=tmp_path, cache=made.cache)
+    assert finished.returncode == exit_code
+    assert finished.stdout == ""
+    assert re.fullmatch(line + "\n", finished.stderr), finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "exit_code", "message"),
+    [
+        (["none.bundle.zip"], 2, "none.bundle.zip"),
+        (["none.lock.yaml"], 2, "none.lock.yaml: cannot be read"),
+        (["."], 2, "holds no bundles or locks, expected one"),
+        (["empty.zip"], 7, "empty.zip"),
+        ([], 2, "command line"),
+        (["none.bundle.zip", "--jobs", "0"], 2, "expected a whole number of at least 1"),
+    ],
+)
+def test_what_is_no_lock(tmp_path, words, exit_code, message):
+    (tmp_path / "empty.zip").touch()
+    finished = edgecompile("reproduce", *words, cwd=tmp_path, cache=tmp_path)
+    assert (finished.returncode, finished.stdout) == (exit_code, "")
+    assert message in finished.stderr
+    assert finished.stderr.count("\n") == 1
+
+
+def test_files_are_found_by_digest_then_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "given/.hidden").mkdir(parents=True)
+    (tmp_path / "given/.hidden/a.txt").write_text("right")
+    (tmp_path / "given/a.txt").write_text("wrong")
+    (tmp_path / "given/b.txt").write_text("right")
+    right, absent = (hashlib.sha256(text.encode()).hexdigest() for text in ("right", "absent"))
+    finder = Finder([Path("given")])
+    assert finder.find("a.txt", right) == tmp_path / "given/b.txt"
+    assert finder.find("a.txt", absent) is None
+    assert finder.namesake("a.txt") == tmp_path / "given/a.txt"
+    assert finder.namesake("c.txt") is None
