@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 VNNI = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 """Instruction sets that add four products of 8 bits into 32 bits without overflow between."""
+QUICK = VNNI | {"avx2"}
+"""Instruction sets on which INT8 pays. AVX2 adds two products of 8 bits into 16 bits: twice the work of float in one
+instruction, and without overflow where weights take 7 bits (1.5 times as fast as float on a Zen 3)."""
 
 OPERATORS = (
     "Add", "AveragePool", "Concat", "Conv", "ConvTranspose", "Gemm", "GlobalAveragePool", "LeakyRelu", "MatMul",
@@ -41,6 +44,14 @@ class OnnxRuntime(Target):
     def _has_vnni(self) -> bool:
         return bool(VNNI & set(self.isa))
 
+    def options(self) -> dict[str, Any]:
+        # Where weights take all 8 bits, a CPU without VNNI would overflow; this changes nothing on one with it.
+        return {"session.x64quantprecision": "1"} if self.arch == "x86_64" else {}
+
+    @property
+    def _weight_bits(self) -> int:
+        return 7 if self.arch == "x86_64" and not self._has_vnni else 8
+
     def quantize(self, graph: Graph, model: Model, settings: Int8Static) -> Model:
         graph.add(
             Step(
@@ -64,7 +75,7 @@ class OnnxRuntime(Target):
                 inputs={"model": model.artifact, "ranges": Output("calibration", "ranges.json")},
                 tools=("onnxruntime", "onnx", "numpy"),
                 memory_mb=600,
-                about="Q/DQ, uint8 activations, int8 weights",
+                about=f"Q/DQ, uint8 activations, {self._weight_bits}-bit weights",
             )
         )
         if settings.symmetric is True and self.arch == "x86_64":
@@ -78,7 +89,7 @@ class OnnxRuntime(Target):
             "activations": "int8" if symmetric else "uint8",
             "symmetric": symmetric,
             "per_channel": settings.per_channel,
-            "reduce_range": self.arch == "x86_64" and not self._has_vnni,
+            "reduce_range": self._weight_bits == 7,
             "quantize_bias": True,
             "pair_on_weights": False,
             "dedicated_pairs": False,
@@ -101,9 +112,10 @@ class OnnxRuntime(Target):
 
     def warnings(self, precision: str) -> list[str]:
         found = []
-        if precision == "int8" and self.arch == "x86_64" and not self._has_vnni:
+        if precision == "int8" and self.arch == "x86_64" and not QUICK & set(self.isa):
             found.append(
-                f"INT8 gains little on {self.device}: its instruction set lists no VNNI (isa: {list(self.isa)})"
+                f"INT8 gains little on {self.device}: its instruction set lists neither AVX2 nor VNNI "
+                f"(isa: {list(self.isa)})"
             )
         if precision == "fp16":
             found.append(f"FP16 halves the file but is slower than float on {self.device}: its CPU computes in float")

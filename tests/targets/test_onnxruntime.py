@@ -45,7 +45,8 @@ def test_activations_are_unsigned_unless_asked_for():
 
 
 def test_a_precision_that_will_not_help_is_said():
-    assert "no VNNI" in a_cpu(isa=("avx2",)).warnings("int8")[0]
+    assert "neither AVX2 nor VNNI" in a_cpu(isa=("sse4_2",)).warnings("int8")[0]
+    assert not a_cpu(isa=("avx2",)).warnings("int8")
     assert "slower than float" in a_cpu(isa=("avx512_vnni",)).warnings("fp16")[0]
     assert not a_cpu(isa=("avx512_vnni",)).warnings("fp32")
 
@@ -58,3 +59,8 @@ def test_the_artifact_takes_bytes():
     assert compiled == Model(Output("compile", "model.onnx"), Output("compile", "spec.json"))
     assert a_cpu().dynamic_int8
     assert a_cpu().fp16_in_graph
+
+
+def test_a_cpu_without_vnni_computes_what_one_with_it_does():
+    assert a_cpu().options() == {"session.x64quantprecision": "1"}
+    assert a_cpu(arch="aarch64").options() == {}

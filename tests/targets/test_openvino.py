@@ -32,7 +32,13 @@ def test_written_targets_are_valid_and_say_where_they_come_from(path):
     target = OpenVino(**yaml.safe_load(path.read_text()))
     assert target.source
     assert not target.warnings("int8")
-    assert target.options() == {"INFERENCE_PRECISION_HINT": "f32"}
+    assert target.options()["INFERENCE_PRECISION_HINT"] == "f32"
+
+
+def test_amx_is_used_only_where_the_target_lists_it():
+    assert "ONEDNN_MAX_CPU_ISA" in a_cpu(isa=("avx2",)).options()
+    assert "ONEDNN_MAX_CPU_ISA" not in a_cpu(isa=("avx2", "amx_int8")).options()
+    assert "ONEDNN_MAX_CPU_ISA" not in a_cpu(arch="aarch64", isa=("asimd",)).options()
 
 
 def test_the_artifact_is_a_folder_that_says_how_to_feed_it():
@@ -57,6 +63,7 @@ def test_fp16_is_how_weights_are_stored():
 
 
 def test_a_precision_that_will_not_help_is_said():
-    assert "no VNNI" in a_cpu(isa=("avx2",)).warnings("int8")[0]
+    assert "neither AVX2 nor VNNI" in a_cpu(isa=("sse4_2",)).warnings("int8")[0]
+    assert not a_cpu(isa=("avx2",)).warnings("int8")
     assert "not the time" in a_cpu(isa=("avx512_vnni",)).warnings("fp16")[0]
     assert not a_cpu(isa=("avx512_vnni",)).warnings("fp32")
