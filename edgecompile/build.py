@@ -94,6 +94,8 @@ def judged(recipe: Recipe, plan: Plan, materials: Materials, entries: dict[str, 
     """Merges what the steps found into the documents of the bundle, and judges the gates."""
     facts = {name: entry.facts for name, entry in entries.items()}
     measured = merge.measured(facts.get("measure"))
+    if "measure" in entries:
+        measured["alone"] = entries["measure"].record.get("alone")
     figures = merge.lasting(facts["reference.evaluate"], facts["evaluate"], facts.get("distance"))
     verdicts = judge(recipe.gates, {**measured, **figures})
     versions = {tool: tools.version_of(tool) for tool in {*TOOLS, *(tool for step in plan for tool in step.tools)}}

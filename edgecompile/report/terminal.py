@@ -89,6 +89,8 @@ def _measured(report: Mapping[str, Any]) -> Iterator[Line]:
     if measured["power_watt"]:
         yield "power", figures.number(measured["power_watt"], 1, " W"), f"{measured['fps_per_watt']:.2f} FPS/W"
     yield "", "", f"measured on {figures.machine_line(measured)}"
+    if alone := figures.alone_line(measured):
+        yield "", "", alone
 
 
 def _made(report: Mapping[str, Any]) -> Iterator[Line]:
