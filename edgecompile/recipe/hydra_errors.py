@@ -15,7 +15,7 @@ from edgecompile.errors import EdgecompileError, MissingToolError, Problem, Reci
 from edgecompile.recipe import folders, searchpath
 from edgecompile.recipe.locate import COMMAND_LINE, line_of, line_of_text
 from edgecompile.recipe.places import conf_folder, recipes_folder, shown
-from edgecompile.recipe.plugins import choices, missing_plugin
+from edgecompile.recipe.plugins import choices, missing_plugin, no_slurm
 
 CAREFREE = (ValueError, TypeError, AttributeError, AssertionError, KeyError)
 """What Hydra raises where it did not expect what it was given."""
@@ -36,6 +36,10 @@ def explained() -> Iterator[None]:
         first = next((file for file in searchpath.loaded if not _shipped(file)), Path("recipe"))
         where = f"{shown(first)}:{line_of(first, ['defaults']) or 1}:defaults"
         raise RecipeError("the recipe extends itself", where=where, fix="rename it, or extend another") from error
+    except RuntimeError as error:
+        if '"srun"' not in str(error):
+            raise
+        raise no_slurm() from error
     except OSError as error:
         if not isinstance(error, HydraException):
             raise

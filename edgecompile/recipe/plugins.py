@@ -36,6 +36,12 @@ def missing_plugin(choice: str, where: str) -> MissingToolError | None:
     )
 
 
+def no_slurm() -> MissingToolError:
+    """Returns the error for a machine that cannot submit jobs to Slurm."""
+    fix = "run it where srun is, or take hydra/launcher=submitit_local"
+    return MissingToolError("the launcher 'submitit_slurm' finds no srun here", where="command line", fix=fix)
+
+
 def choices(group: str) -> Iterable[str]:
     """Returns the names that may be chosen of "hydra/launcher" or "hydra/sweeper", installed or not."""
     return (one.rpartition("/")[2] for one in (*ALWAYS, *EXTRAS) if one.startswith(f"{group}/"))

@@ -25,7 +25,7 @@ TITLES = {
 
 def score(value: float | None) -> str:
     """Returns a mean average precision: four digits, as gates compare it."""
-    return NONE if value is None else f"{value:.4f}"
+    return NONE if value is None else f"{round(value, 4) + 0.0:.4f}"  # adding nothing makes -0.0 a plain one
 
 
 def signed(value: float | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -72,6 +73,14 @@ def test_jobs_of_a_batch_system(run, here: Path):
     assert len(processes(here) - {os.getpid()}) == 2
 
 
+def test_slurm_where_there_is_none(run, monkeypatch):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    monkeypatch.setenv("PATH", "/nowhere")
+    ran = run("build", "-m", "model.imgsz=224,256", "hydra/launcher=submitit_slurm")
+    assert (ran.code, len(ran.lines)) == (4, 1)
+    assert "finds no srun here; run it where srun is, or take hydra/launcher=submitit_local" in ran.err
+
+
 def test_list_sweeper_goes_through_lists_side_by_side(run, here: Path, write):
     pytest.importorskip("hydra_plugins.list_sweeper_plugin")
     lists = "{list_params: {model.imgsz: [224, 256], name: [a, b]}, grid_params: {gates.fps: [1, 2]}}"
@@ -119,7 +128,7 @@ def test_negative_control_a_search_that_minimizes_accuracy_finds_other_points(ru
     pytest.importorskip("optuna")
     monkeypatch.setitem(GATES, "map50_95", GATES["latency_p95_ms"].__class__(GATES["map50_95"].read, floor=False))
     assert run(*SEARCH, "objectives=[map50_95,latency_p95_ms]", "model.imgsz=224,320").code == 0
-    assert {found["params"]["++model.imgsz"] for found in solutions(here)} == {"224"}
+    assert {found["params"]["++model.imgsz"] for found in solutions(here)} == {224}
 
 
 def test_a_search_with_one_objective(run, here: Path):
@@ -191,3 +200,13 @@ def test_a_plugin_that_is_misspelt(run):
     ran = run("build", "-m", "hydra/launcher=jolib", "model.imgsz=224,256")
     assert (ran.code, len(ran.lines)) == (2, 1)
     assert "did you mean 'joblib'?" in ran.err
+
+
+def test_recipes_of_the_documentation_compose(here: Path):
+    blocks = re.findall(r"^```yaml\n(.*?)^```", (TESTS.parent / "docs/sweeps.md").read_text(), re.M | re.S)
+    assert len(blocks) == 2
+    for number, text in enumerate(blocks):
+        if "optuna" in text:
+            pytest.importorskip("optuna")
+        (here / f"doc{number}.yaml").write_text(text)
+        assert compose(f"doc{number}.yaml").target.kind == "openvino"
