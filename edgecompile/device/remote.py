@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -91,11 +92,15 @@ class Remote:
 
     def put_pictures(self, pictures: Sequence[Path]) -> PurePosixPath:
         """Copies pictures into a folder of their own on the device and returns it; whoever called removes it."""
-        contents = [(path, sha256_of(path)) for path in pictures]
-        name = hashlib.sha256("".join(digest for _, digest in contents).encode()).hexdigest()[:16]
-        folder = self.root / "pictures" / name
-        for number, (path, digest) in enumerate(contents):
-            self.connection.send(path, str(folder / f"{number:04d}{path.suffix.lower()}"), digest)
+        with tempfile.TemporaryDirectory(prefix="edgecompile-") as scratch:
+            packed = Path(scratch) / "pictures.tar"
+            with tarfile.open(packed, "w") as archive:
+                for number, path in enumerate(pictures):
+                    archive.add(path.resolve(), f"{number:04d}{path.suffix.lower()}")
+            digest = sha256_of(packed)
+            folder = self.root / "pictures" / digest[:16]
+            self.connection.send(packed, f"{folder}.tar", digest)
+        self.connection.call("unpack", archive=f"{folder}.tar", folder=str(folder))
         return folder
 
     def run(self, verb: str, bundle: PurePosixPath, *words: str) -> str:

@@ -20,6 +20,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
@@ -102,6 +103,19 @@ def receive(path, sha256, size):
         raise Refused(FAILED, "what arrived differs from what was sent; run it again")
     os.replace(part, path)
     return {"copied": size - offset}
+
+
+def unpack(archive, folder):
+    """Unpacks a tar of plain files into a folder, and removes the tar."""
+    remove([folder])
+    os.makedirs(folder, mode=0o700)
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            if member.isfile() and os.path.basename(member.name) == member.name:
+                with open(os.path.join(folder, member.name), "wb") as file:
+                    shutil.copyfileobj(tar.extractfile(member), file)
+    remove([archive])
+    return {}
 
 
 def prepared(folder):
@@ -291,7 +305,7 @@ def main():
     for number in (signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, _stop)
     request = json.loads(base64.b64decode(sys.argv[1]))
-    actions = (look, receive, prepared, environment, importable, run, publish, remove)
+    actions = (look, receive, unpack, prepared, environment, importable, run, publish, remove)
     action = {one.__name__: one for one in actions}[request.pop("do")]
     try:
         print(json.dumps(action(**request)), flush=True)
