@@ -134,7 +134,7 @@ def judged_on_device(built: Built, materials: Materials, store: Store, *, quiet:
 
     recipe, place = built.recipe, trial.place_of(built.recipe)
     assert place is not None
-    bundle, _ = packed(built, store)
+    bundle, _ = packed(provisional(built), store)
     pictures = [Path(path) for path in materials.validation.paths]
     with progress.shown(quiet=quiet) as told:
         found = trial.tried(bundle, recipe, place, pictures, told)
@@ -143,6 +143,13 @@ def judged_on_device(built: Built, materials: Materials, store: Store, *, quiet:
     stated = built.stated if recipe.target.stand_in() else verdicts
     manifest = {**built.manifest, "gates": [verdict.for_manifest() for verdict in stated]}
     return replace(built, manifest=manifest, verdicts=verdicts, stated=stated, measured=measured, device=found.section)
+
+
+def provisional(built: Built) -> Built:
+    """Returns the build as it goes to the device: without the gates that are judged on what is found there."""
+    stated = [verdict for verdict in built.stated if not verdict.measured]
+    manifest = {**built.manifest, "gates": [verdict.for_manifest() for verdict in stated]}
+    return replace(built, manifest=manifest, stated=stated)
 
 
 def packed(built: Built, store: Store) -> tuple[Path, Mapping[str, Any]]:

@@ -103,6 +103,7 @@ def target_facts(target: Any) -> dict[str, Any]:
         "isa": list(target.isa),
         "backend": target.backend,
         "runtime": [distribution, versions],
+        "system_runtime": target.system_runtime,
         "options": target.options(),
         "threads": target.threads,
         "status": target.status,

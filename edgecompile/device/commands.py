@@ -12,7 +12,7 @@ from typing import Any
 
 from edgecompile.device.address import FORM, parse
 from edgecompile.device.connection import Listener
-from edgecompile.device.measure import bench, section_of, verdicts_of
+from edgecompile.device.measure import bench, section_of_bench, section_of_record, verdicts_of
 from edgecompile.device.progress import shown
 from edgecompile.device.remote import Bundle, Place, Remote, opened, reached
 from edgecompile.device.report import add_to_run
@@ -55,12 +55,15 @@ def _parser(verb: str) -> argparse.ArgumentParser:
     parser.add_argument("--wheels", metavar="DIR", type=Path, help=wheels)
     python = "a Python there that has numpy, OpenCV and the backend: nothing is installed"
     parser.add_argument("--python", metavar="PROGRAM", help=python)
-    if verb in ("verify", "bench"):
+    if verb in ("verify", "bench", "finalize"):
         parser.add_argument("--threads", type=_count, help="threads (default: the target's)")
     if verb == "bench":
         images = "pictures here, or folders of them (default: the golden one)"
         parser.add_argument("--images", metavar="DIR", nargs="+", default=[], help=images)
         parser.add_argument("--rounds", type=_count, help="how often each picture is predicted")
+    if verb == "finalize":
+        parser.add_argument("--rebuild", action="store_true", help="build again what was built there before")
+    if verb in ("bench", "finalize"):
         parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -74,9 +77,14 @@ def _count(text: str) -> int:
 
 
 def deploy(arguments: argparse.Namespace) -> int:
-    """Copies, finishes where the model is built on the device, verifies, measures; prints the path there."""
+    """Copies, builds the model where that is done on the device, verifies, measures; prints the path there."""
     with _there(arguments) as (bundle, remote, path, told):
-        verified = _checked(remote, bundle, path, told)
+        if bundle.target.get("finalize"):
+            told("building the model")
+            verified = _summary(_finished(remote, path)[1])
+        else:
+            told("verifying")
+            verified = remote.run("verify", path, unfinished=_print).splitlines()
         print("\n".join(verified))
         if not arguments.no_bench:
             told("measuring")
@@ -89,16 +97,42 @@ def verify(arguments: argparse.Namespace) -> int:
     """Verifies a bundle on the device and prints what it says there."""
     with _there(arguments) as (_, remote, path, told):
         told("verifying")
-        print(remote.run("verify", path, *_threads(arguments)), end="", flush=True)
+        _print(remote.run("verify", path, *_threads(arguments), unfinished=_print))
     return 0
 
 
 def finalize(arguments: argparse.Namespace) -> int:
-    """Builds a bundle's model on the device and prints what is said there."""
-    with _there(arguments) as (_, remote, path, told):
+    """Builds a bundle's model on the device, prints what was found, and brings it into the report of the run."""
+    with _there(arguments) as (bundle, remote, path, told):
         told("building the model")
-        print(remote.run("finalize", path), end="", flush=True)
+        words = [*_threads(arguments), *(["--rebuild"] if arguments.rebuild else [])]
+        said, record = _finished(remote, path, *words, as_json=arguments.json)
+        _print(said if arguments.json else "".join(f"{line}\n" for line in _summary(record)))
+        if page := add_to_run(bundle, section_of_record(remote, record)):
+            print(f"report: {page}", file=sys.stderr)
     return 0
+
+
+def _finished(remote: Remote, path: PurePosixPath, *words: str, as_json: bool = False) -> tuple[str, dict[str, Any]]:
+    """Runs `finalize` on the device; returns its record, as text and read. What it refuses is printed as well."""
+
+    def unfinished(said: str) -> None:
+        if said.startswith("{") and not as_json:
+            said = "".join(f"{line}\n" for line in _summary(json.loads(said)))
+        _print(said)
+
+    said = remote.run("finalize", path, "--json", *words, unfinished=unfinished)
+    return said, json.loads(said)
+
+
+def _summary(record: dict[str, Any]) -> list[str]:
+    from edgecompile.runtime.summary import summarize_record
+
+    return list(summarize_record(record))
+
+
+def _print(text: str) -> None:
+    print(text, end="", flush=True)
 
 
 def measure(arguments: argparse.Namespace) -> int:
@@ -121,13 +155,6 @@ def _there(arguments: argparse.Namespace) -> Iterator[tuple[Bundle, Remote, Pure
         yield bundle, remote, remote.put(bundle), told
 
 
-def _checked(remote: Remote, bundle: Bundle, path: PurePosixPath, told: Listener) -> list[str]:
-    """Returns what the device says of the bundle: that it was finished there, or that it runs as where it was built."""
-    verb = "finalize" if bundle.target.get("finalize") else "verify"
-    told({"finalize": "building the model", "verify": "verifying"}[verb])
-    return remote.run(verb, path).splitlines()
-
-
 def _threads(arguments: argparse.Namespace) -> list[str]:
     return ["--threads", str(arguments.threads)] if arguments.threads else []
 
@@ -142,5 +169,5 @@ def _tell(
     print("\n".join(lines), flush=True)
     for verdict in verdicts:
         print(f"{'met' if verdict.met else 'NOT met'}: {verdict}", file=sys.stderr)
-    if page := add_to_run(bundle, section_of(remote, figures, verdicts, verified)):
+    if page := add_to_run(bundle, section_of_bench(remote, figures, verdicts, verified)):
         print(f"report: {page}", file=sys.stderr)

@@ -120,9 +120,13 @@ class Connection:
         """
         return json.loads(self.output(do, **request).splitlines()[-1])
 
-    def output(self, do: str, **request: Any) -> str:
-        """Calls a function of `there.py` and returns all it wrote to stdout. Raises as `call`."""
-        return self._talk(do, request, lambda call: call.stdout.read(), beating=True)
+    def output(self, do: str, *, unfinished: Listener = lambda text: None, **request: Any) -> str:
+        """Calls a function of `there.py` and returns all it wrote to stdout. Raises as `call`.
+
+        Args:
+            unfinished: told what was written to stdout before the call failed.
+        """
+        return self._talk(do, request, lambda call: call.stdout.read(), unfinished=unfinished, beating=True)
 
     def send(self, path: Path, to: str, sha256: str, told: Callable[[int], None] = lambda sent: None) -> int:
         """Copies a file to the device; returns how many bytes had to be sent. Raises as `call`.
@@ -175,6 +179,7 @@ class Connection:
         request: dict[str, Any],
         talk: Callable[[subprocess.Popen[str]], str],
         *,
+        unfinished: Listener = lambda text: None,
         beating: bool = False,
     ) -> str:
         """Runs one call; `talk` has its pipes and returns what came out."""
@@ -208,6 +213,7 @@ class Connection:
                 with suppress(OSError):
                     pipe.close()
         if code:
+            unfinished(answer)
             raise self._failed(do, request, code, lines)
         return answer
 

@@ -75,6 +75,15 @@ def measured_of(figures: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def measured_by(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what `finalize` measured as the facts that `edgecompile.evaluate.latency.measure` states."""
+    figures = dict(record["figures"])
+    start = figures.pop("start_ms")
+    total = figures["latency_ms"]["total"]
+    figures |= {"import_ms": None, "open_ms": start["open"], "first_ms": start["first_prediction"]}
+    return {**figures, "jitter_ms": round(total["p95"] - total["p50"], 3)}
+
+
 def verdicts_of(limits: Iterable[tuple[str, float]], figures: Mapping[str, Any]) -> list[Verdict]:
     """Judges those gates that are about measured figures on what `bench` found on the device."""
     measured = {name: limit for name, limit in limits if name in GATES and GATES[name].measured}
@@ -82,24 +91,66 @@ def verdicts_of(limits: Iterable[tuple[str, float]], figures: Mapping[str, Any])
 
 
 def section_of(
-    remote: Remote, figures: Mapping[str, Any], verdicts: Iterable[Verdict], verified: Sequence[str] = ()
+    remote: Remote,
+    measured: Mapping[str, Any],
+    gates: Iterable[Mapping[str, Any]],
+    *,
+    sha256: str,
+    backend: str,
+    verified: Sequence[str] = (),
+    power_mode: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Returns the section `device` of a report: what device it was, how it was set, and what was found there.
 
     Args:
-        figures: what `bench` returned.
-        verdicts: gates that were judged on them.
-        verified: what `verify` said there, a line each.
+        measured: what `measured_of` or `measured_by` returned.
+        gates: that were judged on it, as `Verdict.for_report` states them.
+        sha256: of the bundle.
+        backend: and its version.
+        verified: what was compared there with where the bundle was built, a line each.
+        power_mode: command to what it said.
     """
     return {
         "address": str(remote.connection.address),
         **{name: remote.facts[name] for name in ("host", "arch", "system", "python")},
-        "board": figures["machine"].get("board"),
-        "backend": figures["backend"],
-        "power_mode": dict(figures["power_mode"]),
-        "temperature_c": figures["temperature_c"],
-        "sha256": figures["sha256"],
-        "gates": [verdict.for_report() for verdict in verdicts],
+        "board": measured["machine"].get("board"),
+        "backend": backend,
+        "power_mode": dict(power_mode or {}),
+        "temperature_c": measured["temperature_c"],
+        "sha256": sha256,
+        "gates": [dict(gate) for gate in gates],
         "verified": list(verified),
-        "measured": measured_of(figures),
+        "measured": dict(measured),
     }
+
+
+def section_of_bench(
+    remote: Remote, figures: Mapping[str, Any], verdicts: Iterable[Verdict], verified: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Returns the section of what `bench` found on the device; see `section_of`."""
+    return section_of(
+        remote,
+        measured_of(figures),
+        [verdict.for_report() for verdict in verdicts],
+        sha256=figures["sha256"],
+        backend=figures["backend"],
+        verified=verified,
+        power_mode=figures["power_mode"],
+    )
+
+
+def section_of_record(remote: Remote, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the section of what `finalize` found on the device; see `section_of`."""
+    return section_of(
+        remote,
+        measured_by(record),
+        record["gates"],
+        sha256=record["sha256"],
+        backend=" ".join(record["runtime"]),
+        verified=verified_by(record),
+    )
+
+
+def verified_by(record: Mapping[str, Any]) -> list[str]:
+    """Returns what `finalize` compared, a line each."""
+    return [f"{one['name']}: {'ok' if one['met'] else 'DIFFERS'}, {one['detail']}" for one in record["checks"]]

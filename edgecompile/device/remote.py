@@ -103,15 +103,24 @@ class Remote:
         self.connection.call("unpack", archive=f"{folder}.tar", folder=str(folder))
         return folder
 
-    def run(self, verb: str, bundle: PurePosixPath, *words: str) -> str:
+    def run(self, verb: str, bundle: PurePosixPath, *words: str, unfinished: Listener = lambda text: None) -> str:
         """Runs a verb of the runtime on a bundle there and returns what it prints.
+
+        Args:
+            words: further arguments.
+            unfinished: told what it printed before it failed.
 
         Raises:
             EdgecompileError: of the kind that the verb ended with.
         """
         command = [*self.command, verb, str(bundle), *words]
         return self.connection.output(
-            "run", command=command, folder=str(self.root), settings=self.settings, alone=verb in ALONE
+            "run",
+            command=command,
+            folder=str(self.root),
+            settings=self.settings,
+            alone=verb in ALONE,
+            unfinished=unfinished,
         )
 
     def publish(self, bundle: PurePosixPath) -> PurePosixPath:

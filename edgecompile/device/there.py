@@ -183,7 +183,7 @@ def importable(python, modules, path):
     if not program:
         raise Refused(MISSING_TOOL, f"the device has no '{python}'")
     for module in modules:
-        settings = {**os.environ, "PYTHONPATH": path}
+        settings = _environment({"PYTHONPATH": path})
         ended = subprocess.run([program, "-c", f"import {module}"], env=settings, capture_output=True, text=True)
         if ended.returncode:
             raise Refused(MISSING_TOOL, f"'{python}' there cannot import {module}: {_last(ended.stderr)}")
@@ -195,8 +195,16 @@ def run(command, folder, settings, alone):
     with open(os.path.join(folder, ".measuring"), "w") if alone else contextlib.nullcontext() as lock:
         if alone:
             _take_turn(lock)
-        code = _watched(command, cwd=folder, env={**os.environ, **settings})
+        code = _watched(command, cwd=folder, env=_environment(settings))
     _leave(code if code >= 0 else 128 - code)
+
+
+def _environment(settings):
+    """Returns the environment of a program; a PYTHONPATH that is set here, as by a vendor's image, is kept behind."""
+    merged = {**os.environ, **settings}
+    if "PYTHONPATH" in settings and os.environ.get("PYTHONPATH"):
+        merged["PYTHONPATH"] = f"{settings['PYTHONPATH']}{os.pathsep}{os.environ['PYTHONPATH']}"
+    return merged
 
 
 def _take_turn(lock):
@@ -222,7 +230,8 @@ def publish(bundle, link, launcher, command, settings):
     os.symlink(os.path.relpath(bundle, os.path.dirname(link)), new)
     os.replace(new, link)
     quoted = " ".join("'" + word.replace("'", "'\\''") + "'" for word in command)
-    exported = "".join(f"export {name}='{value}'\n" for name, value in settings.items())
+    path = settings.get("PYTHONPATH")
+    exported = f"export PYTHONPATH='{path}'${{PYTHONPATH:+:$PYTHONPATH}}\n" if path else ""
     new = f"{launcher}.{os.getpid()}.part"
     with open(new, "w") as script:
         script.write(f'#!/bin/sh\n{exported}exec {quoted} "$@"\n')

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgecompile.device.address import parse
 from edgecompile.device.connection import Listener
-from edgecompile.device.measure import bench, measured_of, section_of, verdicts_of
+from edgecompile.device.measure import bench, measured_of, section_of_bench, verdicts_of
 from edgecompile.device.remote import Place, opened, reached
 from edgecompile.errors import EdgecompileError
 from edgecompile.evaluate.latency import PICTURES
@@ -71,5 +71,5 @@ def tried(bundle: Path, recipe: Recipe, place: Place, pictures: Sequence[Path], 
             with suppress(EdgecompileError):  # where the connection is gone, it cannot be removed
                 remote.remove(path.parent)
         limits = [(name, limit) for name, limit in recipe.gates if limit is not None]
-        section = section_of(remote, figures, verdicts_of(limits, figures), verified)
+        section = section_of_bench(remote, figures, verdicts_of(limits, figures), verified)
     return Trial(measured_of(figures), section)

@@ -32,8 +32,11 @@ FEWEST = 100
 START = """
 import json, sys, time
 began = time.perf_counter()
-import edgecompile.runtime as rt
-model = rt.load(sys.argv[1], threads=int(sys.argv[3]))
+from pathlib import Path
+from edgecompile.runtime import Archive
+from edgecompile.runtime.detector import open_bundle
+with Archive(Path(sys.argv[1])) as archive:
+    model = open_bundle(archive, threads=int(sys.argv[3]), engine=Path(sys.argv[4]) if sys.argv[4] else None)
 opened = time.perf_counter()
 model.predict(sys.argv[2])
 first = time.perf_counter()
@@ -62,14 +65,14 @@ def bench(archive: Archive, pictures: Sequence[Path], *, threads: int | None, ro
     """
     threads = threads or min(target_of(archive)["threads"], available_cores())
     with tempfile.TemporaryDirectory(prefix="edgecompile-") as folder:
-        paths = [str(path) for path in pictures] or [_golden_picture(archive, Path(folder))]
+        paths = [str(path) for path in pictures] or [golden_picture(archive, Path(folder))]
         detector = open_bundle(archive, threads=threads)
         for number in range(WARM_UP):
             detector.predict(paths[number % len(paths)])
-        start = _fresh_process(archive.path, paths[0], threads)
+        start = fresh_process(archive.path, paths[0], threads)
         rounds = rounds or -(-FEWEST // len(paths))
         samples: dict[str, list[float]] = {part: [] for part in PARTS}
-        meter, no_meter = find_meter()
+        meter, no_meter = find_meter(gpu=getattr(detector.backend, "gpu", False))
         warm = machine.temperature()
         with meter or nullcontext():
             for path in paths * rounds:
@@ -81,7 +84,7 @@ def bench(archive: Archive, pictures: Sequence[Path], *, threads: int | None, ro
                 samples["predict"].append(sum(detector.timings[part] for part in PREDICT))
     watts = meter.watts if meter else None
     predict_fps = 1e3 / float(np.mean(samples["predict"]))
-    latency = {part: _percentiles(values) for part, values in samples.items()}
+    latency = {part: percentiles(values) for part, values in samples.items()}
     return {
         "bundle": archive.path.name,
         "sha256": archive.digest,
@@ -122,11 +125,12 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _percentiles(values: Sequence[float]) -> dict[str, float]:
+def percentiles(values: Sequence[float] | np.ndarray) -> dict[str, float]:
+    """Returns the median and the 95th and 99th percentile."""
     return {f"p{rank}": round(float(np.percentile(values, rank)), 3) for rank in (50, 95, 99)}
 
 
-def _golden_picture(archive: Archive, folder: Path) -> str:
+def golden_picture(archive: Archive, folder: Path) -> str:
     """Writes the golden picture of a bundle to a file and returns its path."""
     name = (archive.manifest.get("golden") or {}).get("input", "")
     content = archive.read(name)
@@ -136,15 +140,18 @@ def _golden_picture(archive: Archive, folder: Path) -> str:
     return str(path)
 
 
-def _fresh_process(bundle: Path, picture: str, threads: int) -> dict[str, Any]:
+def fresh_process(bundle: Path, picture: str, threads: int, engine: Path | None = None) -> dict[str, Any]:
     """Loads the bundle and predicts in a process of its own; returns what that took.
+
+    Args:
+        engine: folder of the built model, where it is not the one that `load` would take.
 
     Raises:
         BundleError: the process failed.
     """
     package = str(Path(__file__).resolve().parents[2])
     paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-c", START, str(bundle), picture, str(threads)]
+    command = [sys.executable, "-c", START, str(bundle), picture, str(threads), str(engine or "")]
     ended = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})
     if ended.returncode:
         last = ended.stderr.strip().splitlines()[-1:] or ["no message"]

@@ -77,8 +77,8 @@ class Server:
         self.process.wait()
 
 
-def start(folder: Path, *, path: str | None = None) -> Server:
-    """Starts a server; `path` is what its sessions find as PATH."""
+def start(folder: Path, *, path: str | None = None, pythonpath: str = "") -> Server:
+    """Starts a server; `path` and `pythonpath` are what its sessions find as PATH and PYTHONPATH."""
     (folder / "home").mkdir(parents=True, exist_ok=True)
     for name in ("host", "user", "stranger"):
         if not (folder / name).exists():
@@ -90,6 +90,7 @@ def start(folder: Path, *, path: str | None = None) -> Server:
     (folder / "empty").write_text("")
     port = free_port()
     settings = f"HOME={folder / 'home'} PATH={path or os.environ['PATH']}"
+    settings += f" PYTHONPATH={pythonpath}" if pythonpath else ""
     (folder / "sshd_config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder / 'host'}\nPidFile none\n"
         f"AuthorizedKeysFile {folder / 'authorized'}\nUsePAM no\nStrictModes no\nPasswordAuthentication no\n"
