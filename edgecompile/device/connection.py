@@ -41,7 +41,7 @@ OPTIONS = {
     "ServerAliveInterval": "5",
     "ServerAliveCountMax": "3",
     "ControlMaster": "auto",
-    "ControlPersist": "60",  # ends by itself even where this process is killed
+    "ControlPersist": "10",  # ends by itself even where this process is killed
     "ClearAllForwardings": "yes",
     "ForwardAgent": "no",
     "ForwardX11": "no",

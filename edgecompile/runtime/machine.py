@@ -13,9 +13,18 @@ from typing import Any
 ARCHES = {"amd64": "x86_64", "arm64": "aarch64"}
 """Names of some systems for the architectures that Linux calls otherwise."""
 
-POWER_MODE = ("nvpmodel -q", "vcgencmd get_throttled", "npu-smi info", "powerprofilesctl get")
-"""Commands that say in which power mode a board runs: NVIDIA Jetson, Raspberry Pi (whether it was slowed by heat or low
-voltage), Huawei Atlas, and x86 desktops. The list stands here and not in a bundle: what a bundle says is never run."""
+POWER_MODE = (
+    "nvpmodel -q",
+    "jetson_clocks --show",
+    "vcgencmd measure_clock arm",
+    "vcgencmd get_throttled",
+    "nvidia-smi --query-gpu=clocks.sm,clocks.mem,power.limit --format=csv",
+    "npu-smi info",
+    "powerprofilesctl get",
+)
+"""Commands that say in which power mode a machine runs: NVIDIA Jetson, Raspberry Pi (0x0: never slowed by heat or low
+voltage), graphics cards, Huawei Atlas, desktops. The list stands here, for what a bundle or a recipe says is never run.
+"""
 
 
 def architecture() -> str:

@@ -83,5 +83,5 @@ def bundle(make_bundle: Callable[..., Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def large_bundle(make_bundle: Callable[..., Path]) -> Path:
-    """A bundle of 3 MB."""
-    return make_bundle("large", ballast=3_000_000)
+    """A bundle of 6 MB: more than lies on the way while it is sent, which is 2 MB."""
+    return make_bundle("large", ballast=6_000_000)

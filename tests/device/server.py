@@ -56,7 +56,7 @@ class Server:
 
     def left(self) -> list[str]:
         """Returns the command lines of what still runs on the device, after a moment to end."""
-        for _ in range(100):
+        for _ in range(250):
             found = [" ".join(one.info["cmdline"] or ()) for one in psutil.process_iter(["cmdline"])]
             found = [line for line in found if str(self.home) in line and "sshd" not in line.split()[0]]
             found += [str(one) for one in psutil.Process(self.process.pid).children(recursive=True)]
