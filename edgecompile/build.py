@@ -83,6 +83,10 @@ def run_build(recipe: Recipe, *, run_dir: Path, jobs: int | None = None, quiet: 
     sources = Sources(store.root / "stat")
     materials, plan = prepare(recipe)
     here = steps_here(recipe, plan)
+    if recipe.device.host:
+        from edgecompile.device.trial import require_device
+
+        require_device(recipe)
     with shown(here, quiet=quiet) as progress:
         entries = execute(here, store, jobs=jobs, progress=progress)
     built = judged(recipe, plan, materials, entries, sources)

@@ -143,7 +143,8 @@ def environment(folder, runtime, requirements, wheels, offline, system):
         _say(f"installing {', '.join(requirements)}")
         source = ["--no-index", "--find-links", wheels, "--no-cache-dir"] if offline else []
         pip = [os.path.join(part, "bin", "python"), "-m", "pip", "--disable-pip-version-check", "--no-input"]
-        _make([*pip, "install", "--quiet", *source, runtime, *requirements], _no_packages)
+        # Modules are compiled when they are first imported: most of them never are.
+        _make([*pip, "install", "--quiet", "--no-compile", *source, runtime, *requirements], _no_packages)
         if not prepared(folder)["python"]:  # else it was made meanwhile by another call
             remove([folder])
             os.rename(part, folder)

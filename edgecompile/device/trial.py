@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from edgecompile.device.address import parse
-from edgecompile.device.connection import Listener
+from edgecompile.device.connection import Connection, Listener
 from edgecompile.device.measure import bench, measured_of, section_of_bench, verdicts_of
-from edgecompile.device.remote import Place, opened, reached
-from edgecompile.errors import EdgecompileError
+from edgecompile.device.remote import Place, opened, reached, wheels_of
+from edgecompile.errors import EdgecompileError, RecipeError
 from edgecompile.evaluate.latency import PICTURES
 from edgecompile.recipe.schema import Recipe
 
@@ -42,6 +42,27 @@ def place_of(recipe: Recipe) -> Place | None:
     address = parse(device.host, str(recipe.origins.of("device", "host")))
     wheels = recipe.origins.of("device", "wheels").folder / Path(device.wheels).expanduser() if device.wheels else None
     return Place(replace(address, path=device.path or address.path), wheels, device.python)
+
+
+def require_device(recipe: Recipe) -> None:
+    """Makes sure, before any step runs, that the device of a recipe is there and is of its target's architecture.
+
+    Raises:
+        RecipeError: it is of another architecture, or there are no wheels where the recipe says.
+        MissingToolError: there is no ssh here, or no Python there.
+        StepError: it cannot be reached.
+    """
+    place = place_of(recipe)
+    if place is None:
+        return
+    if place.wheels:
+        wheels_of(place.wheels)
+    with Connection(place.address) as connection:
+        found = connection.facts["arch"]
+    if found != recipe.target.arch:
+        where = str(recipe.origins.of("device", "host"))
+        message = f"{place.address} is {found}, the target {recipe.target.device} is {recipe.target.arch}"
+        raise RecipeError(message, where=where, fix="choose the target of that device, or another device")
 
 
 def tried(bundle: Path, recipe: Recipe, place: Place, pictures: Sequence[Path], told: Listener) -> Trial:

@@ -118,7 +118,7 @@ def test_an_environment_from_wheels_without_network(device, bundle, wheels, tmp_
     home = tmp_path / "wheels-only"
     config = device.home / ".config/pip/pip.conf"
     config.parent.mkdir(parents=True, exist_ok=True)
-    config.write_text("[global]\nindex-url = http://127.0.0.1:9/simple\n")
+    config.write_text("[global]\nindex-url = http://127.0.0.1:9/simple\nretries = 0\n")
     words = ["deploy", bundle, f"{device.address}{home}", "--wheels", wheels]
     try:
         ended = edgecompile(*words, options=device.options())

@@ -92,7 +92,6 @@ def test_a_gate_that_the_device_does_not_meet(device, built):
     assert "gate latency_p95_ms" in complaints[0]
     assert sorted(path.name for path in folder.iterdir()) == ["report.html", "report.json"]
     assert json.loads((folder / "report.json").read_text())["device"]["gates"][0]["met"] is False
-    assert not [path for path in device.bundles() if path.name == "part.bundle.zip"]
 
 
 def test_a_device_that_cannot_be_reached_leaves_no_bundle(device, built, tmp_path):
@@ -104,6 +103,13 @@ def test_a_device_that_cannot_be_reached_leaves_no_bundle(device, built, tmp_pat
         assert not folder.exists() or not list(Path(folder).iterdir())
     proxy.close()
     assert not device.left()
+
+
+def test_a_device_of_another_architecture_is_told_before_any_step_runs(device, built, tmp_path):
+    ended, _ = built("there/part.yaml", tmp_path.name, "target=arm64-cpu_onnxruntime")
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert "is x86_64, the target arm64 CPU with dot product is aarch64" in ended.stderr
 
 
 def test_a_plan_says_where_it_will_be_measured(device, tmp_path):
