@@ -25,6 +25,7 @@ VERBS = {
     "build": "compose, plan, run, publish; the bundle's path is the last line of stdout",
     "plan": "the staged graph: each step, its stage, hit or miss and why; runs nothing",
     "report": "tell the points of a sweep apart: table, Pareto front, failures, what to ship",
+    "finalize": "on the device: build the model there, verify it, judge what needs the device",
     "predict": "run a bundle on pictures",
     "verify": "check a bundle: digests, golden vectors, the runtime it needs",
     "bench": "measure a bundle on this machine",
@@ -110,7 +111,7 @@ def _run(words: list[str]) -> int:
     verb, rest = _verb(words)
     if verb in ("build", "plan"):
         return _compile(verb, rest)
-    if verb in ("predict", "verify", "bench", "inspect"):
+    if verb in ("finalize", "predict", "verify", "bench", "inspect"):
         from edgecompile.runtime import commands
 
         return commands.main(verb, rest)

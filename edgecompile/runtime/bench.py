@@ -27,8 +27,11 @@ FEWEST = 100
 START = """
 import json, sys, time
 began = time.perf_counter()
-import edgecompile.runtime as rt
-model = rt.load(sys.argv[1], threads=int(sys.argv[3]))
+from pathlib import Path
+from edgecompile.runtime import Archive
+from edgecompile.runtime.detector import open_bundle
+with Archive(Path(sys.argv[1])) as archive:
+    model = open_bundle(archive, threads=int(sys.argv[3]), engine=Path(sys.argv[4]) if sys.argv[4] else None)
 opened = time.perf_counter()
 model.predict(sys.argv[2])
 first = time.perf_counter()
@@ -66,7 +69,7 @@ def bench(
     """
     threads = threads or min(target_of(archive)["threads"], available_cores())
     with tempfile.TemporaryDirectory(prefix="edgecompile-") as folder:
-        paths = [str(path) for path in pictures] or [_golden_picture(archive, Path(folder))]
+        paths = [str(path) for path in pictures] or [golden_picture(archive, Path(folder))]
         detector = open_bundle(archive, threads=threads)
         height, width = chosen_size(detector.layout, imgsz) if imgsz else detector.layout.frame.size
         if batch > detector.layout.input.batches[1]:
@@ -74,7 +77,7 @@ def bench(
         stacks = [[paths[(first + slot) % len(paths)] for slot in range(batch)] for first in range(len(paths))]
         for number in range(WARM_UP):
             detector.predict_batch(stacks[number % len(stacks)], imgsz=(height, width))
-        start = _fresh_process(archive.path, paths[0], threads)
+        start = fresh_process(archive.path, paths[0], threads)
         rounds = rounds or -(-FEWEST // len(paths))
         samples: dict[str, list[float]] = {part: [] for part in PARTS}
         for stack in stacks * rounds:
@@ -83,7 +86,7 @@ def bench(
             samples["total"].append(1e3 * (time.perf_counter() - began))
             for part, value in detector.timings.items():
                 samples[part].append(value)
-    latency = {part: _percentiles(values) for part, values in samples.items()}
+    latency = {part: percentiles(values) for part, values in samples.items()}
     return {
         "bundle": archive.path.name,
         "sha256": archive.digest,
@@ -118,11 +121,12 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _percentiles(values: Sequence[float]) -> dict[str, float]:
+def percentiles(values: Sequence[float] | np.ndarray) -> dict[str, float]:
+    """Returns the median and the 95th and 99th percentile."""
     return {f"p{rank}": round(float(np.percentile(values, rank)), 3) for rank in (50, 95, 99)}
 
 
-def _golden_picture(archive: Archive, folder: Path) -> str:
+def golden_picture(archive: Archive, folder: Path) -> str:
     """Writes the golden picture of a bundle to a file and returns its path."""
     name = (archive.manifest.get("golden") or {}).get("input", "")
     content = archive.read(name)
@@ -132,15 +136,18 @@ def _golden_picture(archive: Archive, folder: Path) -> str:
     return str(path)
 
 
-def _fresh_process(bundle: Path, picture: str, threads: int) -> dict[str, Any]:
+def fresh_process(bundle: Path, picture: str, threads: int, engine: Path | None = None) -> dict[str, Any]:
     """Loads the bundle and predicts in a process of its own; returns what that took.
+
+    Args:
+        engine: folder of the built model, where it is not the one that `load` would take.
 
     Raises:
         BundleError: the process failed.
     """
     package = str(Path(__file__).resolve().parents[2])
     paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-c", START, str(bundle), picture, str(threads)]
+    command = [sys.executable, "-c", START, str(bundle), picture, str(threads), str(engine or "")]
     ended = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})
     if ended.returncode:
         last = ended.stderr.strip().splitlines()[-1:] or ["no message"]

@@ -1,4 +1,4 @@
-"""The verbs of the device: predict, verify, bench, inspect. They need numpy, OpenCV and the backend of the bundle."""
+"""The verbs of the device: finalize, predict, verify, bench, inspect. They need numpy, OpenCV and one backend."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from edgecompile.errors import BundleError, MissingToolError, RecipeError
 
-VERBS = ("predict", "verify", "bench", "inspect")
+VERBS = ("finalize", "predict", "verify", "bench", "inspect")
 
 
 def main(verb: str, argv: Sequence[str]) -> int:
@@ -23,7 +23,8 @@ def main(verb: str, argv: Sequence[str]) -> int:
     """
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # a damaged picture is our line to report, not OpenCV's
     arguments = _parser(verb).parse_args(list(argv))
-    return {"predict": predict, "verify": verify, "bench": bench, "inspect": inspect}[verb](arguments)
+    run = {"finalize": finalize, "predict": predict, "verify": verify, "bench": bench, "inspect": inspect}
+    return run[verb](arguments)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -35,6 +36,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser(verb: str) -> argparse.ArgumentParser:
     about = {
+        "finalize": "finish a bundle on its device: build the model there, verify it, judge what needs the device",
         "predict": "find the objects on pictures",
         "verify": "check a bundle: digests, the runtime it needs, and that it runs here as where it was built",
         "bench": "measure a bundle on this machine",
@@ -61,12 +63,28 @@ def _parser(verb: str) -> argparse.ArgumentParser:
         parser.add_argument("--imgsz", type=_size, metavar="SIZE", help=size)
     if verb == "bench":
         parser.add_argument("--batch", type=_count, help="pictures of one run (default: 1)", default=1)
-    if verb in ("predict", "verify", "bench"):
+    if verb == "finalize":
+        parser.add_argument("--rebuild", action="store_true", help="build again what was built here before")
+    if verb in ("finalize", "predict", "verify", "bench"):
         parser.add_argument("--threads", type=_count, help="threads (default: the target's)")
-    if verb in ("bench", "inspect"):
+    if verb in ("finalize", "bench", "inspect"):
         parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+def finalize(arguments: argparse.Namespace) -> int:
+    """Builds, verifies and judges a bundle's model on its device, and says what was found, good or bad."""
+    from edgecompile.runtime.archive import Archive
+    from edgecompile.runtime.finalize import finalize as finish
+    from edgecompile.runtime.summary import summarize_record
+
+    def tell(record: dict[str, Any]) -> None:
+        print(json.dumps(record, indent=2) if arguments.json else "\n".join(summarize_record(record)), flush=True)
+
+    with Archive(arguments.bundle) as archive:
+        finish(archive, threads=arguments.threads, rebuild=arguments.rebuild, tell=tell)
+    return 0
 
 
 def predict(arguments: argparse.Namespace) -> int:

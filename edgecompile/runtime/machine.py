@@ -17,6 +17,16 @@ def architecture() -> str:
     return ARCHES.get(name, name)
 
 
+def system(root: Path = Path("/")) -> str:
+    """Returns the operating system and its version as its image names them, such as "ubuntu 22.04"."""
+    fields = {}
+    for line in (_text(root / "etc/os-release") or "").splitlines():
+        name, _, value = line.partition("=")
+        fields[name.strip()] = value.strip().strip("\"'")
+    named = f"{fields.get('ID', '')} {fields.get('VERSION_ID', '')}".strip()
+    return named or platform.system().lower()
+
+
 def describe(root: Path = Path("/")) -> dict[str, Any]:
     """Returns processor, cores, memory, clock policy and system as plain JSON; None for what the machine hides.
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edgecompile.evaluate import machine, power
-from edgecompile.evaluate.power import EnergyMeter, find_meter
+from edgecompile.runtime import machine, power
+from edgecompile.runtime.power import EnergyMeter, find_meter
 
 
 def rapl(sysfs: Path, zone: str, microjoules: int) -> Path:
