@@ -70,9 +70,12 @@ def manifest_of(
         "figures": {key: figures[key] for key in FIGURES},
         "gates": [verdict.for_manifest() for verdict in verdicts],
         "golden": {
-            "input": "golden/input.png",
-            "outputs": [f"golden/{path}" for path in sorted(golden.files, key=_by_number) if path.endswith(".npy")],
-            "detections": "golden/detections.json",
+            **_vectors(golden.files, ""),
+            "limits": {
+                point: _vectors(golden.files, f"{point}/")
+                for point in ("min", "max")
+                if f"{point}/input.png" in golden.files
+            },
             "tolerance": {key: golden.facts[key] for key in ("max_abs", "min_cosine")},
         },
         "steps": [
@@ -85,6 +88,16 @@ def manifest_of(
             for step in plan
             if not step.measured
         ],
+    }
+
+
+def _vectors(files: Iterable[str], folder: str) -> dict[str, Any]:
+    """Returns the names in the bundle of the golden vectors of one shape, which lie in `folder` ("" or "min/")."""
+    arrays = [path for path in files if path.startswith(f"{folder}output_") and path.endswith(".npy")]
+    return {
+        "input": f"golden/{folder}input.png",
+        "outputs": [f"golden/{path}" for path in sorted(arrays, key=_by_number)],
+        "detections": f"golden/{folder}detections.json",
     }
 
 

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from edgecompile.runtime import open_artifact
+from edgecompile.runtime import Detector, open_artifact
+from edgecompile.runtime.golden import DIFFERENT, batch_at, filled, limits
 from edgecompile.runtime.letterbox import Letterbox
 from edgecompile.runtime.pictures import read_picture
 from edgecompile.runtime.spec import Frame, read_spec
@@ -51,7 +53,8 @@ def golden(
     options: dict[str, Any],
     threads: int,
 ) -> dict[str, Any]:
-    """Writes the golden vectors: `input.png`, `output_<i>.npy` (raw, float32) and `detections.json`.
+    """Writes the golden vectors: `input.png`, `output_<i>.npy` (raw, float32) and `detections.json`; where the shape of
+    the input may change, those are of its usual shape, and `min/` and `max/` hold the same of the others.
 
     The picture is the one on which the evaluation found most. It is scaled to the model's size and stored without its
     border: a device puts the border back without scaling, in whole numbers that no version of OpenCV changes, and one
@@ -67,20 +70,37 @@ def golden(
     layout = read_spec(spec)
     detector = open_artifact(artifact, spec, backend, options, threads)
     chosen = pictures[fullest(evaluation / "detections.json", layout.nms.conf)]
-    picture = scaled(read_picture(chosen), layout.frame)
+    image = read_picture(chosen)
+    found = write_vectors(out, detector, image, layout.frame, "opt")
+    for point in limits(detector.spec):
+        (out / point).mkdir()
+        size = layout.input.size_at(point) or layout.frame.size
+        write_vectors(out / point, detector, image, replace(layout.frame, size=size), point)
+    return {**TOLERANCES[precision], "picture": chosen.name, "detections": found}
+
+
+def write_vectors(out: Path, detector: Detector, image: np.ndarray, frame: Frame, point: str) -> int:
+    """Writes the golden vectors of one point of the profile ("opt" where there is none); returns how many detections.
+
+    Every second picture of a batch is mirrored, so that slots that are mistaken for others show; what repeats is stored
+    once, see `runtime.golden.DIFFERENT`.
+    """
+    picture = scaled(image, frame)
     cv2.imwrite(str(out / "input.png"), picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    tensor, geometry = detector.preprocess(picture)
+    batch = batch_at(detector.spec, point)
+    tensor, geometries = detector.stack(filled(picture, batch), imgsz=frame.size)
     outputs = detector.infer(tensor)
     for number, output in enumerate(outputs):
-        np.save(out / f"output_{number}.npy", np.ascontiguousarray(output, np.float32))
-    found = detector.postprocess(outputs, geometry)
+        kept = output[:DIFFERENT] if output.ndim and len(output) == batch else output
+        np.save(out / f"output_{number}.npy", np.ascontiguousarray(kept, np.float32))
+    found = detector.postprocess(outputs, geometries[0])
     detections = {
         "boxes": [[round(value, 3) for value in box] for box in found.boxes.tolist()],
         "scores": [round(score, 6) for score in found.scores.tolist()],
         "classes": found.classes.tolist(),
     }
     (out / "detections.json").write_text(json.dumps(detections, separators=(",", ":")), encoding="utf-8")
-    return {**TOLERANCES[precision], "picture": chosen.name, "detections": len(found)}
+    return len(found)
 
 
 def fullest(detections: Path, conf: float) -> int:

@@ -35,6 +35,7 @@ class OpenVino(Target):
     backend: ClassVar[str] = "openvino"
     runtime: ClassVar[tuple[str, str]] = ("openvino", ">=2024.6,<2027")
     fp16_in_graph: ClassVar[bool] = False
+    dynamic: ClassVar[frozenset[str]] = frozenset({"batch", "imgsz"})
 
     def options(self) -> dict[str, Any]:
         chosen = {"INFERENCE_PRECISION_HINT": self.inference_precision}
