@@ -22,6 +22,8 @@ ENVIRONMENT = "ONEDNN_"
 the instruction set that the target has. oneDNN reads them once, when the first model of a process is compiled."""
 DEVICE = "DEVICE_NAME"
 """Option that names OpenVINO's device: CPU, GPU, GPU.1, NPU, or AUTO:GPU,CPU, the first of these that is here."""
+EACH = "DEVICE_PROPERTIES"
+"""Property of AUTO that holds the properties of each device."""
 
 
 class Backend:
@@ -50,11 +52,10 @@ class Backend:
         settings = {key: value for key, value in options.items() if not key.startswith(ENVIRONMENT)}
         asked = str(settings.pop(DEVICE, "CPU"))
         settings = {"PERFORMANCE_HINT": "LATENCY", **settings}
-        if asked == "CPU":
-            settings = {"INFERENCE_NUM_THREADS": threads, **settings}
         try:
             core = openvino.Core()
             self.device = _device_here(core, asked)
+            settings = _with_threads(settings, self.device, threads)
             self._compiled, self.from_cache = _open(openvino, core, artifact, self.device, settings)
             self._request = self._compiled.create_infer_request()
         except (RuntimeError, ValueError, TypeError) as error:
@@ -105,7 +106,7 @@ def _device_here(core: Any, asked: str) -> str:
     Raises:
         BundleError: it is not here.
     """
-    if asked in ("CPU", "AUTO"):
+    if asked == "CPU":
         return asked
     here = list(core.available_devices)
     kind, _, listed = asked.partition(":")
@@ -118,6 +119,20 @@ def _device_here(core: Any, asked: str) -> str:
             fix="install the driver of the device, or build the recipe for the device that is here",
         )
     return f"{kind}:{','.join(found)}" if listed else asked
+
+
+def _with_threads(settings: dict[str, Any], device: str, threads: int) -> dict[str, Any]:
+    """Returns the settings with the number of threads, which only a CPU takes; those of devices that are not here are
+    left out."""
+    if device == "CPU":
+        return {"INFERENCE_NUM_THREADS": threads, **settings}
+    if not device.startswith("AUTO:"):
+        return settings
+    of_each = settings.get(EACH, {})
+    found = {name: dict(of_each.get(name, {})) for name in device.partition(":")[2].split(",")}
+    if "CPU" in found:
+        found["CPU"] = {"INFERENCE_NUM_THREADS": threads, **found["CPU"]}
+    return {**settings, EACH: found}
 
 
 def _open(
