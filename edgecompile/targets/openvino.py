@@ -24,8 +24,8 @@ activation that is fused into an INT8 convolution is computed apart, at 7 of 10 
 
 DEVICES = r"(CPU|(GPU|NPU)(\.\d+)?)"
 DEVICE_NAME = rf"^({DEVICES}|AUTO:{DEVICES}(,{DEVICES})*)$"
-QUANTIZED_FOR = {"CPU": "ANY", "AUTO": "ANY", "GPU": "GPU", "NPU": "NPU"}
-"""OpenVINO's device -> the device by whose operators NNCF decides what is quantized."""
+QUANTIZED_FOR = {"GPU": "GPU", "NPU": "NPU"}
+"""OpenVINO's device -> the device by whose operators NNCF decides what is quantized, where it is not any device."""
 REFERENCE_PRECISION = "f32"
 """What a CPU computes floating point in, where it stands in for another device or is one of several."""
 
@@ -56,7 +56,7 @@ class OpenVino(Target):
     fp16_in_graph: ClassVar[bool] = False
 
     def options(self) -> dict[str, Any]:
-        chosen: dict[str, Any] = {"DEVICE_NAME": self.device_name, "PERFORMANCE_HINT": self.hint.upper()}
+        chosen: dict[str, Any] = {"DEVICE": self.device_name, "PERFORMANCE_HINT": self.hint.upper()}
         if self._family == "AUTO":
             chosen["DEVICE_PROPERTIES"] = {
                 name: {"INFERENCE_PRECISION_HINT": REFERENCE_PRECISION if name == "CPU" else self.inference_precision}
@@ -70,7 +70,7 @@ class OpenVino(Target):
     def stand_in(self) -> tuple[str, str, dict[str, Any]] | None:
         if self._family == "CPU":
             return None
-        options = {"DEVICE_NAME": "CPU", "INFERENCE_PRECISION_HINT": REFERENCE_PRECISION, **self._cpu_kernels()}
+        options = {"DEVICE": "CPU", "INFERENCE_PRECISION_HINT": REFERENCE_PRECISION, **self._cpu_kernels()}
         return self.backend, self.runtime[0], options
 
     @property
@@ -84,6 +84,7 @@ class OpenVino(Target):
         return {"ONEDNN_MAX_CPU_ISA": WITHOUT_AMX} if self.arch == "x86_64" and not uses_amx else {}
 
     def quantize(self, graph: Graph, model: Model, settings: Int8Static) -> Model:
+        suits = QUANTIZED_FOR.get(self._family)
         graph.add(
             Step(
                 name="quantization",
@@ -95,7 +96,7 @@ class OpenVino(Target):
                     "per_channel": settings.per_channel,
                     "symmetric": settings.symmetric,
                     "exclude": settings.excluded(),
-                    "device": QUANTIZED_FOR[self._family],
+                    **({"device": suits} if suits else {}),
                 },
                 inputs={"model": model.artifact, "spec": model.spec, "pictures": graph.materials.calibration},
                 tools=("nncf", "openvino", "numpy", "opencv-python-headless"),

@@ -116,7 +116,7 @@ def test_a_device_that_is_not_here_is_an_error_that_names_those_that_are(onnx_fi
         if any(one in here for one in ("NPU", "GPU.7")):
             pytest.skip("this machine has such a device")
         with pytest.raises(BundleError, match=f"which is not here: available is {here[0]}") as caught:
-            opened("openvino", onnx_file, DEVICE_NAME=asked)
+            opened("openvino", onnx_file, DEVICE=asked)
         assert "\n" not in str(caught.value)
 
 
@@ -124,7 +124,7 @@ def test_openvino_takes_the_first_device_that_is_here(onnx_file: Path) -> None:
     pytest.importorskip("openvino")
     precisions = {"CPU": {"INFERENCE_PRECISION_HINT": "f32"}, "GPU.7": {"INFERENCE_PRECISION_HINT": "f16"}}
     options = {"PERFORMANCE_HINT": "THROUGHPUT", "ENABLE_STARTUP_FALLBACK": False, "DEVICE_PROPERTIES": precisions}
-    backend = opened("openvino", onnx_file, DEVICE_NAME="AUTO:GPU.7,CPU", **options)
+    backend = opened("openvino", onnx_file, DEVICE="AUTO:GPU.7,CPU", **options)
     assert backend.device == "AUTO:CPU"
     assert backend._compiled.get_property("EXECUTION_DEVICES") == ["CPU"]
     of_cpu = backend._compiled.get_property("DEVICE_PROPERTIES")["CPU"]

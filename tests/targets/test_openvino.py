@@ -36,7 +36,7 @@ def test_written_targets_are_valid_and_say_where_they_come_from(path):
     assert not target.warnings("int8")
     assert all(not target.warnings(precision) for precision in target.precisions if target.stand_in())
     assert target.board.source or not target.stand_in()
-    assert target.options()["DEVICE_NAME"] == target.device_name
+    assert target.options()["DEVICE"] == target.device_name
 
 
 def test_amx_is_used_only_where_the_target_lists_it():
@@ -47,10 +47,10 @@ def test_amx_is_used_only_where_the_target_lists_it():
 
 
 def test_device_hint_and_precision_are_recorded():
-    plain = {"DEVICE_NAME": "CPU", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    plain = {"DEVICE": "CPU", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     assert a_cpu(arch="aarch64").options() == plain
     assert a_cpu(device_name="NPU", hint="throughput", inference_precision="f16").options() == {
-        "DEVICE_NAME": "NPU",
+        "DEVICE": "NPU",
         "PERFORMANCE_HINT": "THROUGHPUT",
         "INFERENCE_PRECISION_HINT": "f16",
     }
@@ -75,14 +75,14 @@ def test_a_cpu_stands_in_for_what_the_building_machine_may_lack(device_name):
     backend, distribution, options = a_cpu(device_name=device_name, inference_precision="f16").stand_in()
     assert (backend, distribution) == ("openvino", "openvino")
     assert options == {
-        "DEVICE_NAME": "CPU",
+        "DEVICE": "CPU",
         "INFERENCE_PRECISION_HINT": "f32",
         "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_FP16",
     }
 
 
 @pytest.mark.parametrize(
-    ("device_name", "wanted"), [("CPU", "ANY"), ("AUTO:GPU,CPU", "ANY"), ("GPU.1", "GPU"), ("NPU", "NPU")]
+    ("device_name", "wanted"), [("CPU", None), ("AUTO:GPU,CPU", None), ("GPU.1", "GPU"), ("NPU", "NPU")]
 )
 def test_nncf_quantizes_for_the_device(device_name, wanted):
     graph = graph_for(a_cpu(device_name=device_name))
@@ -92,7 +92,7 @@ def test_nncf_quantizes_for_the_device(device_name, wanted):
     )
     graph.steps.update(simplify=None, onnx_export=None)
     graph.target.quantize(graph, FLOAT, settings)
-    assert graph.steps["quantization"].params["device"] == wanted
+    assert graph.steps["quantization"].params.get("device") == wanted
 
 
 def test_the_artifact_is_a_folder_that_says_how_to_feed_it():

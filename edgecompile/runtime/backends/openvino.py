@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,7 +21,7 @@ CONVERTER = "openvino.tools.ovc"
 ENVIRONMENT = "ONEDNN_"
 """Options that begin so are environment variables of oneDNN, OpenVINO's CPU kernels: `ONEDNN_MAX_CPU_ISA` holds it to
 the instruction set that the target has. oneDNN reads them once, when the first model of a process is compiled."""
-DEVICE = "DEVICE_NAME"
+DEVICE = "DEVICE"
 """Option that names OpenVINO's device: CPU, GPU, GPU.1, NPU, or AUTO:GPU,CPU, the first of these that is here."""
 EACH = "DEVICE_PROPERTIES"
 """Property of AUTO that holds the properties of each device."""
@@ -28,7 +29,7 @@ EACH = "DEVICE_PROPERTIES"
 
 class Backend:
     """One compiled model. Options are OpenVINO's own properties, such as `INFERENCE_PRECISION_HINT`, its device
-    (`DEVICE_NAME`) and oneDNN's environment variables; a variable that is set already stays.
+    (`DEVICE`) and oneDNN's environment variables; a variable that is set already stays.
 
     Of an artifact that lies in a bundle, the compiled model is kept on the device (`edgecompile.runtime.device_cache`).
 
@@ -45,13 +46,12 @@ class Backend:
         except ImportError as error:
             raise missing("openvino", "openvino", error) from error
 
-        self.version: str = openvino.__version__.split("-")[0]
+        self.version: str = openvino.get_version().split("-")[0]
         for key, value in options.items():
             if key.startswith(ENVIRONMENT):
                 os.environ.setdefault(key, str(value))
         settings = {key: value for key, value in options.items() if not key.startswith(ENVIRONMENT)}
         asked = str(settings.pop(DEVICE, "CPU"))
-        settings = {"PERFORMANCE_HINT": "LATENCY", **settings}
         try:
             core = openvino.Core()
             self.device = _device_here(core, asked)
@@ -122,10 +122,10 @@ def _device_here(core: Any, asked: str) -> str:
 
 
 def _with_threads(settings: dict[str, Any], device: str, threads: int) -> dict[str, Any]:
-    """Returns the settings with the number of threads, which only a CPU takes; those of devices that are not here are
-    left out."""
+    """Returns the settings with those of a CPU: the number of threads, and one picture at a time where they say
+    nothing else. The properties of devices that are not here are left out."""
     if device == "CPU":
-        return {"INFERENCE_NUM_THREADS": threads, **settings}
+        return {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, **settings}
     if not device.startswith("AUTO:"):
         return settings
     of_each = settings.get(EACH, {})
@@ -148,8 +148,9 @@ def _open(
     model = _read_model(openvino, core, artifact)
     compiled = core.compile_model(model, device, settings)
     if facts:
-        exported = compiled.export_model()
-        device_cache.keep(facts, exported.getvalue() if isinstance(exported, io.BytesIO) else bytes(exported))
+        with suppress(RuntimeError, TypeError):  # a device that cannot after all
+            exported = compiled.export_model()
+            device_cache.keep(facts, exported.getvalue() if isinstance(exported, io.BytesIO) else bytes(exported))
     return compiled, False
 
 
@@ -166,7 +167,7 @@ def _facts(
     variables = {name: value for name, value in os.environ.items() if name.startswith(ENVIRONMENT)}
     return {
         "bundle": digest,
-        "openvino": openvino.__version__,
+        "openvino": openvino.get_version(),
         "device": [device, str(core.get_property(device, "FULL_DEVICE_NAME"))],
         "settings": settings,
         "environment": variables,
