@@ -1,10 +1,11 @@
-"""OpenVINO on the CPU."""
+"""OpenVINO on the CPU, or on the device that the option `DEVICE` names."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,8 @@ CONVERTER = "openvino.tools.ovc"
 ENVIRONMENT = "ONEDNN_"
 """Options that begin so are environment variables of oneDNN, OpenVINO's CPU kernels: `ONEDNN_MAX_CPU_ISA` holds it to
 the instruction set that the target has. oneDNN reads them once, when the first model of a process is compiled."""
+DEVICE = "DEVICE"
+"""Option that names the device: "CPU" where there is none."""
 
 
 class Backend:
@@ -32,16 +35,18 @@ class Backend:
         except ImportError as error:
             raise missing("openvino", "openvino", error) from error
 
-        self.version: str = openvino.__version__.split("-")[0]
+        self.version: str = openvino.get_version().split("-")[0]
         for key, value in options.items():
             if key.startswith(ENVIRONMENT):
                 os.environ.setdefault(key, str(value))
         settings = {key: value for key, value in options.items() if not key.startswith(ENVIRONMENT)}
-        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, **settings}
+        device = settings.pop(DEVICE, "CPU")
+        if device == "CPU":
+            settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, **settings}
         try:
             core = openvino.Core()
             model = _read_model(openvino, core, artifact)
-            self._compiled = core.compile_model(model, "CPU", settings)
+            self._compiled = core.compile_model(model, device, settings)
             self._request = self._compiled.create_infer_request()
         except (RuntimeError, ValueError, TypeError) as error:
             raise BundleError(f"openvino {self.version} cannot open the model: {last_line(error)}") from error
@@ -68,12 +73,14 @@ def import_openvino() -> ModuleType:
     if "openvino" in sys.modules or CONVERTER in sys.modules:
         import openvino
 
-        return openvino
+        return openvino if hasattr(openvino, "Core") else import_module("openvino.runtime")
     sys.modules[CONVERTER] = None  # type: ignore[assignment]
     try:
         import openvino
     finally:
         del sys.modules[CONVERTER]
+    if not hasattr(openvino, "Core"):  # before 2023.1 all that is needed stood in a module of its own
+        return import_module("openvino.runtime")
 
     def convert_when_asked(name: str) -> Any:
         if name != "convert_model":
