@@ -18,7 +18,7 @@ FLOAT32, FLOAT16, INT8 = 0, 0x01306B47, 0x000D4B38
 
 CONVOLUTIONS = ("Convolution", "ConvolutionDepthWise")
 OUTPUTS, BIAS, WEIGHTS, GROUP, SCALES = "0", "5", "6", "7", "8"
-"""Parameters of a convolution: output channels, whether it has a bias, how many weights, groups, kind of INT8 scales."""
+"""Parameters of a convolution: output channels, whether it has a bias, weights, groups, kind of INT8 scales."""
 
 
 @dataclass(frozen=True)
