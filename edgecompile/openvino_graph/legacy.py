@@ -69,7 +69,7 @@ def compile_legacy(out: Path, *, model: Path, spec: Path) -> dict[str, Any]:
 
 
 def lower(graph: Any) -> dict[str, int]:
-    """Replaces operations, in place, by those that OpenVINO 2022.3 and the stick know; returns how many of each kind."""
+    """Replaces operations, in place, by those that OpenVINO 2022.3 and the stick know; returns how many of each."""
     counts: dict[str, int] = {}
     for one in graph.get_ordered_ops():
         kind = one.get_type_name()

@@ -1,7 +1,7 @@
 """Intel Neural Compute Stick 2 (Movidius Myriad X), on the USB port of a Raspberry Pi or any computer. Legacy.
 
-OpenVINO 2022.3 is the last that has its plugin, MYRIAD. The stick computes in FP16 and takes static shapes. It cannot be
-here, and neither can its plugin, which is in no package: OpenVINO's CPU plugin stands in for both.
+OpenVINO 2022.3 is the last that has its plugin, MYRIAD. The stick computes in FP16 and takes static shapes. It cannot
+be here, and neither can its plugin, which is in no package: OpenVINO's CPU plugin stands in for both.
 """
 
 from __future__ import annotations

@@ -118,8 +118,8 @@ class OnnxRuntime(Target):
             )
         if precision == "int8" and self.arch == "aarch64" and DOT_PRODUCT not in self.isa:
             found.append(
-                f"INT8 on {self.device} is a quarter of the size, but gains less speed than on a CPU with the dot product "
-                f"(isa: {list(self.isa)}): compare with float by `edgecompile bench` there"
+                f"INT8 on {self.device} is a quarter of the size; its speed is to be compared with float by "
+                f"`edgecompile bench` there, for it has no dot product (asimddp; isa: {list(self.isa)})"
             )
         if precision == "fp16":
             found.append(f"FP16 halves the file but is slower than float on {self.device}: its CPU computes in float")
