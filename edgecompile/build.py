@@ -13,23 +13,26 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecompile.bundle.assemble import PACKAGE, TOOLS, lock_of, manifest_of, packaging_step, with_packaging
+from edgecompile.bundle.assemble import PACKAGE, manifest_of, packaging_step, with_packaging
 from edgecompile.bundle.canonical import canonical_json
+from edgecompile.bundle.lock import lock_from
 from edgecompile.bundle.writer import copy_bundle
 from edgecompile.errors import StepError
 from edgecompile.evaluate import figures as merge
 from edgecompile.evaluate.gates import Verdict, judge, raise_unmet
-from edgecompile.execute import machine, tools
+from edgecompile.execute import machine
 from edgecompile.execute.progress import shown
 from edgecompile.execute.runner import execute
 from edgecompile.execute.sources import Sources
 from edgecompile.execute.store import Store
+from edgecompile.locked import drafted, lock_document, require_locked, require_same_outputs, tool_versions
 from edgecompile.plan.resolve import resolve
 from edgecompile.recipe.dataset import find_materials
 from edgecompile.report.document import report_of
 from edgecompile.report.html import render_html
 
 if TYPE_CHECKING:
+    from edgecompile.bundle.lock import Lock, Locked
     from edgecompile.execute.entry import Entry
     from edgecompile.plan.graph import Materials, Plan
     from edgecompile.recipe.schema import Recipe
@@ -65,21 +68,31 @@ def prepare(recipe: Recipe) -> tuple[Materials, Plan]:
     return materials, resolve(recipe, materials)
 
 
-def run_build(recipe: Recipe, *, run_dir: Path, jobs: int | None = None, quiet: bool = False) -> Path:
+def run_build(
+    recipe: Recipe, *, run_dir: Path, jobs: int | None = None, quiet: bool = False, lock: Locked | None = None
+) -> Path:
     """Builds the bundle of `recipe` and returns its path inside `run_dir`.
 
     The report of the run is written whether or not the gates are met, a bundle only if they are.
 
+    Args:
+        lock: what the recipe must resolve to, and its steps put out, as far as it says.
+
     Raises:
+        PlanError: the recipe resolves to something else than `lock`; nothing has run.
         EdgecompileError: a subclass for each way in which a build can end without a bundle.
     """
     began = time.time()
     store = Store.default()
     sources = Sources(store.root / "stat")
     materials, plan = prepare(recipe)
+    if lock:
+        require_locked(lock, drafted(recipe, plan, materials, sources), recipe.origins)
     with shown(plan, quiet=quiet) as progress:
         entries = execute(plan, store, jobs=jobs, progress=progress)
     built = judged(recipe, plan, materials, entries, sources)
+    if lock:
+        require_same_outputs(lock, lock_from(built.lock))
     try:
         raise_unmet(built.verdicts)
     except Exception:
@@ -96,12 +109,11 @@ def judged(recipe: Recipe, plan: Plan, materials: Materials, entries: dict[str, 
     measured = merge.measured(facts.get("measure"))
     figures = merge.lasting(facts["reference.evaluate"], facts["evaluate"], facts.get("distance"))
     verdicts = judge(recipe.gates, {**measured, **figures})
-    versions = {tool: tools.version_of(tool) for tool in {*TOOLS, *(tool for step in plan for tool in step.tools)}}
-    lock = lock_of(recipe, plan, materials, entries, read=sources.of, tools=versions, isa_class=machine.isa_class())
+    lock = lock_document(recipe, plan, materials, entries, sources)
     spec = json.loads(entries[plan.result.spec.step].path(plan.result.spec.path).read_bytes())
     manifest = manifest_of(
         recipe, plan, entries, figures, verdicts,
-        spec=spec, weights=lock["weights"], tools=versions, isa_class=machine.isa_class(),
+        spec=spec, weights=lock["weights"], tools=tool_versions(plan), isa_class=machine.isa_class(),
     )  # fmt: skip
     return Built(recipe, plan, entries, manifest, lock, verdicts, measured)
 
@@ -157,6 +169,16 @@ def summarize(report: Mapping[str, Any], run_dir: Path) -> None:
     from edgecompile.report.terminal import print_summary
 
     print_summary(report, run_dir / "report.html", stream=sys.stderr)
+
+
+def resolved(recipe: Recipe) -> Lock:
+    """Returns the lock of `recipe`: what it resolves to here and now. Runs no step.
+
+    Raises:
+        EdgecompileError: a subclass for each way in which a recipe can be without a plan, or a tool missing.
+    """
+    materials, plan = prepare(recipe)
+    return drafted(recipe, plan, materials, Sources(Store.default().root / "stat"))
 
 
 def show_plan(recipe: Recipe, *, as_json: bool = False, mermaid: bool = False) -> None:

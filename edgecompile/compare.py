@@ -20,6 +20,7 @@ SECTIONS = {
     "tools": "tools",
     "isa": "instruction set of the machine that built",
     "steps": "steps",
+    "outputs": "what the steps put out",
     "graph": "what the steps did to the graph",
     "figures": "figures, on the validation pictures",
 }

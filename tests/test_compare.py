@@ -83,7 +83,7 @@ def test_the_first_step_with_another_output(made, lock):
     name = plain[1]["name"]
     found = differing(made, lock)
     assert f"step {name}, params.more: absent → True" in found
-    assert any(line.startswith(f"step {name}, output: ") for line in found)
+    assert any(line.startswith(f"step {name}: ") for line in found)
     assert first_apart(locked(made.lock).lock, locked(lock).lock) == name
 
 

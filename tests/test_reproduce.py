@@ -72,8 +72,11 @@ def test_a_changed_calibration_picture_is_named(made, tmp_path):
     assert finished.returncode == 5
     assert "differs: calibration picture train_0000.jpg: not what the lock says" in finished.stdout
     assert "first step with another output: calibration\n" in finished.stdout
+    assert re.search(r"\n  boxes: (not )?within tolerance, difference \S+ \(limit \S+\), cosine ", finished.stdout)
+    assert re.search(r"\n  scores: (not )?within tolerance, ", finished.stdout)
     assert re.search(r"mAP50-95 0\.\d+ → 0\.\d+ \([+-]0\.\d+, (not )?within 0\.005\)", finished.stdout)
-    assert "not reproduced: calibration picture train_0000.jpg differs from the lock" in finished.stderr
+    told = r"not reproduced: calibration picture train_0000\.jpg differs from the lock; (not )?within tolerance\n"
+    assert re.search(told, finished.stderr)
     other = Path(finished.stdout.splitlines()[-1].removeprefix("bundle: "))
     shown = edgecompile("diff", made.bundle, tmp_path / other, cwd=tmp_path, cache=made.cache).stdout
     assert re.search(r"\n  calibration picture train_0000.jpg: \w{12} → \w{12}\n", shown)
@@ -93,7 +96,9 @@ def test_another_instruction_set_is_named_before_anything_runs(made, tmp_path):
     finished = edgecompile(*words, cwd=tmp_path, cache=made.cache, EDGECOMPILE_ISA_CLASS="x86_64+none")
     assert finished.returncode == 5
     assert finished.stdout.startswith("differs: instruction set: x86_64")
-    assert "not reproduced: instruction set differs from the lock" in finished.stderr
+    assert "not reproduced: instruction set differs from the lock; within tolerance" in finished.stderr
+    assert "\n  boxes: within tolerance, difference 0 (limit" in finished.stdout
+    assert "\n  within tolerance of the bundle\n" in finished.stdout
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """recipe.lock.yaml, schema 1: everything a build resolved, so that the same build can be made again and compared.
 
+That of a bundle also says what each step put out. One that `edgecompile lock` writes, before anything has run, leaves
+those digests null, and so is the same whatever the store holds: what it does not state is not compared.
+
 Weights, pictures and labels stand in it by base name and digest, never by path: whoever builds again finds them by
 digest. It holds no time, no host, no measured figure and not the Python version, because none of these changes the
 bytes of a bundle, and all of them differ between two machines that must agree on it.
@@ -28,7 +31,7 @@ STRING = "tag:yaml.org,2002:str"
 HEADER = """\
 # Written by edgecompile; not meant to be edited. It says what one bundle was made from: the recipe with every default
 # filled in, the digests (sha256) of the weights, pictures and labels, the versions of the tools, and what each step
-# put out. `recipe` is what a person chose; all that stands below it follows from it.
+# put out, where it has run. `recipe` is what a person chose; all that stands below it follows from it.
 """
 
 
@@ -47,7 +50,7 @@ class LockedData(Document):
 
 
 class LockedStep(Document):
-    """One step: what it ran, on what, and the digests of what it put out (null where measured)."""
+    """One step: what it ran, on what, and the digests of what it put out (null where measured, or not run yet)."""
 
     name: str
     stage: str
@@ -78,6 +81,7 @@ class Lock(Document):
     schema_version: Literal[1] = Field(alias="schema")
     recipe: dict[str, Any]
     weights: NamedDigest
+    external_data: list[NamedDigest] = Field(default=[], description="files beside an ONNX model that hold its weights")
     data: LockedData
     tools: dict[str, str] = Field(description="distribution to version, edgecompile itself included")
     isa_class: str

@@ -59,10 +59,12 @@ class Origins:
     Attributes:
         layers: the files, each after those that it overrules.
         overrides: what stands on the command line, such as "model.imgsz=320", without the signs before the key.
+        recipe: the file of the recipe that was chosen; None where nothing was composed from files.
     """
 
     layers: tuple[Layer, ...] = ()
     overrides: tuple[str, ...] = ()
+    recipe: Path | None = None
 
     def __eq__(self, other: object) -> bool:
         """Equal to any other: where a recipe was written does not make it another recipe."""
