@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecompile.bundle.assemble import PACKAGE, manifest_of, packaging_step, with_packaging
 from edgecompile.bundle.canonical import canonical_json
-from edgecompile.bundle.lock import lock_from
+from edgecompile.bundle.lock import MEMBER, lock_from
 from edgecompile.bundle.writer import copy_bundle
 from edgecompile.errors import StepError
 from edgecompile.evaluate import figures as merge
@@ -136,7 +136,10 @@ def publish(built: Built, store: Store, run_dir: Path) -> dict[str, Any]:
 
 
 def write_run(built: Built, run_dir: Path, began: float, *, bundle: Mapping[str, Any] | None) -> None:
-    """Writes what differs from run to run beside the bundle: the full report, the lock, and where and when it ran."""
+    """Writes what differs from run to run beside the bundle: the full report, with where and when it ran.
+
+    Where there is no bundle to hold it, the lock too: so that what failed its gates can be compared and built again.
+    """
     run: dict[str, Any] = {
         "started": datetime.fromtimestamp(began, timezone.utc).isoformat(timespec="seconds"),
         "wall_s": round(time.time() - began, 3),
@@ -159,6 +162,8 @@ def write_run(built: Built, run_dir: Path, began: float, *, bundle: Mapping[str,
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "report.json").write_bytes(canonical_json(report))
         (run_dir / "report.html").write_text(page, encoding="utf-8")
+        if not bundle:  # a bundle holds it
+            (run_dir / MEMBER).write_bytes(lock_from(built.lock).to_bytes())
     except OSError as error:
         raise StepError(f"the report cannot be written to {run_dir}: {error.strerror}") from error
     summarize(report, run_dir)

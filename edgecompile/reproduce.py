@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from edgecompile import __version__
 from edgecompile.build import Built, judged, publish, write_run
@@ -83,14 +82,14 @@ class Rebuilt:
     @property
     def near(self) -> bool | None:
         """Whether outputs and mAP50-95 are within tolerance of the bundle that was given; None for a lock alone."""
-        if not self.was.manifest:
+        if not self.was.figures:
             return None
         return abs(self.drop) <= TOLERANCE and all(check.met for check in self.checks)
 
     @property
     def drop(self) -> float:
         """By how much mAP50-95 differs from that of the bundle that was given."""
-        return self.map50_95 - self.was.manifest["figures"]["map50_95"] if self.was.manifest else 0.0
+        return self.map50_95 - self.was.figures["map50_95"] if self.was.figures else 0.0
 
 
 def main(argv: Sequence[str]) -> int:
@@ -186,7 +185,7 @@ def reproduce(
         verdicts=built.verdicts,
         bundle=out / bundle["name"] if bundle else None,
     )
-    return rebuilt if rebuilt.same or not was.manifest else replace(rebuilt, checks=compared_outputs(was, built))
+    return rebuilt if rebuilt.same or not was.digest else replace(rebuilt, checks=compared_outputs(was, built))
 
 
 def compared_outputs(was: Locked, built: Built) -> tuple[Check, ...]:
@@ -338,14 +337,14 @@ def _told(rebuilt: Rebuilt) -> Iterator[str]:
         yield f"  first step with another output: {first}"
     elif states_outputs(rebuilt.was.lock):
         yield "  every step's output is the lock's"
-    if not rebuilt.was.manifest:
+    if not rebuilt.was.figures:
         yield f"  mAP50-95 {rebuilt.map50_95:.4f}; whether that is near cannot be told: a lock holds no figures"
         return
     for check in rebuilt.checks:
         yield f"  {check.name}: {'within' if check.met else 'not within'} tolerance, {check.detail}"
-    was: dict[str, Any] = rebuilt.was.manifest["figures"]
     near = "within" if abs(rebuilt.drop) <= TOLERANCE else "not within"
-    yield f"  mAP50-95 {was['map50_95']:.4f} → {rebuilt.map50_95:.4f} ({rebuilt.drop:+.4f}, {near} {TOLERANCE:g})"
+    was, now = rebuilt.was.figures["map50_95"], rebuilt.map50_95
+    yield f"  mAP50-95 {was:.4f} → {now:.4f} ({rebuilt.drop:+.4f}, {near} {TOLERANCE:g})"
     yield f"  {'within' if rebuilt.near else 'not within'} tolerance of the bundle"
 
 

@@ -1,4 +1,4 @@
-"""What differs between two locks, and between the figures of two manifests. Pure: reads nothing, runs nothing."""
+"""What differs between two locks. Pure: reads nothing, runs nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Difference:
     """One thing that is not the same.
 
     Attributes:
-        section: "recipe", "weights", "data", "tools", "isa", "steps", "outputs", "graph" or "figures".
+        section: "recipe", "weights", "data", "tools", "isa", "steps" or "outputs"; the verb `diff` has more.
         what: a key, a file, a tool, a step or a figure.
         a, b: what it is on either side; None where it is not there.
     """
@@ -88,11 +88,6 @@ def _apart(one: LockedStep, other: LockedStep | None) -> bool:
     if other is None:
         return not one.measured
     return bool(one.output and other.output and one.output != other.output)
-
-
-def figures(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
-    """Returns the figures of two manifests that differ: mAP in all and by class, size, distance to the float model."""
-    return mappings("figures", flat(a["figures"]), flat(b["figures"]))
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:
