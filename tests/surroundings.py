@@ -17,9 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 RECIPES = ("x86-cpu_onnxruntime_fp32", "x86-cpu_onnxruntime_int8", "x86-cpu_openvino_int8")
 """Float ONNX Runtime, INT8 ONNX Runtime, INT8 OpenVINO."""
-CHECKPOINT = (
-    "model=sample", "data=sample", "data.calibration.images=32", "data.validation.images=8", "evaluate.latency_images=10",
-)  # fmt: skip
+FEWER = ("data.calibration.images=32", "data.validation.images=8", "evaluate.latency_images=10")
+CHECKPOINT = ("model=sample", "data=sample", *FEWER)
 
 
 @dataclass(frozen=True)
