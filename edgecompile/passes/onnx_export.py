@@ -13,7 +13,7 @@ import warnings
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -42,7 +42,7 @@ class OnnxExport(Pass):
     begins: ClassVar[bool] = True
 
     opset: int = Field(default=18, ge=13, le=20)
-    batch: int | Literal["dynamic"] = 1
+    batch: Annotated[int, Field(ge=1)] | Literal["dynamic"] = 1
     dynamic: bool = False
     end2end: bool | Literal["auto"] = "auto"
 

@@ -118,6 +118,18 @@ def line_of(file: Path, keys: Sequence[str]) -> int:
     return line
 
 
+def lists_of(file: Path) -> Iterator[tuple[Keys, int]]:
+    """Yields the key path and the line (from 1) of each list that a file sets, those within lists left out."""
+    yield from _lists(_tree(file), ())
+
+
+def _lists(node: yaml.Node | None, keys: Keys) -> Iterator[tuple[Keys, int]]:
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        if isinstance(value, yaml.SequenceNode):
+            yield (*keys, key.value), key.start_mark.line + 1
+        yield from _lists(value, (*keys, key.value))
+
+
 def line_of_text(file: Path, text: str) -> int:
     """Returns the line (from 1) of the first value in the defaults list of `file` that is or ends in `text`, or 0."""
     defaults = next((v for k, v in getattr(_tree(file), "value", ()) if k.value == "defaults"), None)
