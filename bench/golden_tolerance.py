@@ -1,9 +1,10 @@
 """How far the outputs of one artifact lie apart between ways of computing it: what the golden tolerances are made of.
 
     python bench/golden_tolerance.py BUNDLE... --pictures FOLDER
+    python bench/golden_tolerance.py BUNDLE... --pictures FOLDER --also ort-1.19   # pip install --target ort-1.19 ...
 
 Runs each bundle's artifact as it says, then with other threads, at each level of ONNX Runtime's optimization, with
-OpenVINO held to older instruction sets (ONEDNN_MAX_CPU_ISA), each in a process of its own. Below stand the negative
+OpenVINO held to older instruction sets (ONEDNN_MAX_CPU_ISA), with other versions, each in a process of its own. Below stand the negative
 controls: faults of a device, which the tolerance must refuse. Prints the largest difference, as a share of the largest
 number, and the largest 1 - cosine, over all pictures, of boxes and of scores.
 """
@@ -39,6 +40,7 @@ def main() -> int:
     parser.add_argument("bundles", nargs="+", type=Path)
     parser.add_argument("--pictures", type=Path, required=True, help="folder of pictures")
     parser.add_argument("--count", type=int, default=12, help="how many of them (default 12)")
+    parser.add_argument("--also", type=Path, action="append", default=[], help="folder of another version's packages")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     pictures = sorted(path for path in options.pictures.rglob("*") if path.suffix in (".jpg", ".png"))[: options.count]
@@ -58,7 +60,8 @@ def tell(bundle: Path, pictures: list[Path], options: argparse.Namespace) -> Non
     limits = TOLERANCES[manifest["precision"]]
     print(f"{manifest['name']}, {len(pictures)} pictures; tolerance {limits}")
     as_it_says = computed(bundle, options, {})
-    for name, variant in (*variants(manifest), *controls()):
+    others = [(f"packages of {one.name}", {"environment": {"PYTHONPATH": str(one)}}) for one in options.also]
+    for name, variant in (*variants(manifest), *others, *controls()):
         found = computed(bundle, options, variant)
         if found is None:
             print(f"  {name:34} does not run here")
