@@ -4,9 +4,9 @@
     python bench/golden_tolerance.py BUNDLE... --pictures FOLDER --also ort-1.19   # pip install --target ort-1.19 ...
 
 Runs each bundle's artifact as it says, then with other threads, at each level of ONNX Runtime's optimization, with
-OpenVINO held to older instruction sets (ONEDNN_MAX_CPU_ISA), with other versions, each in a process of its own. Below stand the negative
-controls: faults of a device, which the tolerance must refuse. Prints the largest difference, as a share of the largest
-number, and the largest 1 - cosine, over all pictures, of boxes and of scores.
+OpenVINO held to older instruction sets (ONEDNN_MAX_CPU_ISA), with other versions, each in a process of its own. Below
+stand the negative controls: faults of a device, which the tolerance must refuse. Prints the largest difference, as a
+share of the largest number, and the largest 1 - cosine, over all pictures, of boxes and of scores.
 """
 
 from __future__ import annotations

@@ -161,7 +161,7 @@ def reproduce(
     began = time.time()
     recipe = recipe_of(was)
     with tempfile.TemporaryDirectory(prefix="edgecompile-inputs-") as place:
-        inputs = _Inputs(was.lock, finder, Path(place))
+        inputs = Inputs(was.lock, finder, Path(place))
         materials = inputs.materials(recipe)
         plan = resolve(recipe, materials)
         sources = Sources(store.root / "stat")
@@ -218,7 +218,7 @@ def recipe_of(was: Locked) -> Recipe:
 
 
 @dataclass
-class _Inputs:
+class Inputs:
     """The files of a lock, found again. What has to bear another name than it has here is linked under its own.
 
     Attributes:
