@@ -108,7 +108,7 @@ def judged(recipe: Recipe, plan: Plan, materials: Materials, entries: dict[str, 
     facts = {name: entry.facts for name, entry in entries.items()}
     measured = merge.measured(facts.get("measure"))
     figures = merge.lasting(facts["reference.evaluate"], facts["evaluate"], facts.get("distance"))
-    verdicts = judge(recipe.gates, {**measured, **figures})
+    verdicts = judge(recipe.gates, {**measured, **figures}, on_device=recipe.target.stand_in() is not None)
     lock = lock_document(recipe, plan, materials, entries, sources)
     spec = json.loads(entries[plan.result.spec.step].path(plan.result.spec.path).read_bytes())
     manifest = manifest_of(
