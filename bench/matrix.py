@@ -38,6 +38,7 @@ def main() -> int:
     parser.add_argument("--python", action="append", help="an interpreter; may be given more than once")
     parser.add_argument("--onnx", action="store_true", help="begin with the exported sample instead of its checkpoint")
     parser.add_argument("--full", action="store_true", help="every combination instead of all pairs")
+    parser.add_argument("--rows", type=int, help="only the first of them, which turn most knobs")
     parser.add_argument("--work", type=Path, help="folder to work in (default: a temporary one)")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     options = parser.parse_args()
@@ -46,6 +47,7 @@ def main() -> int:
     pythons = options.python or [sys.executable]
     knobs = (("0", "4711"), ("UTC", "Asia/Kathmandu"), locales, FOLDERS, (0o022, 0o077), (0, 1), tuple(pythons))
     rows = list(itertools.product(*knobs)) if options.full else pairwise(knobs)
+    rows = rows[: options.rows]
     overrides = (*CHECKPOINT, *from_onnx(work)) if options.onnx else CHECKPOINT
     found = []
     for number, row in enumerate(rows, 1):
@@ -105,10 +107,10 @@ def made_locales(folder: Path) -> tuple[dict[str, str], tuple[str, ...]]:
 
 def from_onnx(work: Path) -> tuple[str, ...]:
     """Exports the sample with this interpreter, and returns the overrides by which builds begin with its ONNX file."""
-    from exported import exported
+    from exported import SIZE, exported
 
     model = shutil.copyfile(exported().model, work / "model.onnx")
-    return (*FROM_ONNX, f"model.weights={model}")
+    return (*FROM_ONNX, f"model.weights={model}", f"model.imgsz={list(SIZE)}")
 
 
 if __name__ == "__main__":
