@@ -140,6 +140,7 @@ def lock_of(
 
     Args:
         materials: what the recipe named, found on disk.
+        entries: step name to its entry in the store; a step that has not run may be missing.
         read: gives for a source its `files`: base name and sha256 of each, in order (`edgecompile.execute.sources`). A
             label file that does not exist has no sha256: its picture shows no object.
         tools: distribution to version, of all that the steps used.
@@ -152,11 +153,13 @@ def lock_of(
         {**picture, "label": label}
         for picture, label in zip(named(materials.validation), named(materials.labels), strict=True)
     ]
+    weights, *external_data = named(materials.weights)
     result = plan.result
     return {
         "schema": locks.SCHEMA,
         "recipe": portable(recipe),
-        "weights": named(materials.weights)[0],
+        "weights": weights,
+        "external_data": external_data,
         "data": {
             "names": list(materials.names),
             "calibration": named(materials.calibration) if materials.calibration else None,
@@ -199,7 +202,7 @@ def reference(value: Input) -> str:
 
 def _locked_step(step: Step, entries: Mapping[str, Any]) -> dict[str, Any]:
     """Returns one step of the lock. What was measured is named without key and digests: it differs every time."""
-    entry = None if step.measured else entries[step.name]
+    entry = None if step.measured else entries.get(step.name)
     files = entry.files if entry else {}
     return {
         "name": step.name,

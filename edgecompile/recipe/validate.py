@@ -101,8 +101,12 @@ class _Reading:
 
     def target(self) -> Target | None:
         data = self.raw.get("target")
+        if data is not None and not isinstance(data, dict):
+            self.report(f"found {show(data)}, expected a mapping of {', '.join(keys_of(Target))}", "target")
+            return None
         if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
-            self.report("names no target", "target", fix="choose one: target=NAME; see `edgecompile list targets`")
+            keys = ("target", "kind") if data and "kind" in data else ("target",)
+            self.report("names no target", *keys, fix="choose one: target=NAME; see `edgecompile list targets`")
             return None
         if data["kind"] not in kinds.target_kinds():
             fix = nearest(data["kind"], kinds.target_kinds())
