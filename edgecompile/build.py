@@ -127,6 +127,8 @@ def judged(recipe: Recipe, plan: Plan, materials: Materials, entries: dict[str, 
     """Merges what the steps found into the documents of the bundle, and judges the gates."""
     facts = {name: entry.facts for name, entry in entries.items()}
     measured = merge.measured(facts["measure"]) if "measure" in facts else {}
+    if "measure" in entries:
+        measured["alone"] = entries["measure"].record.get("alone")
     figures = merge.lasting(facts["reference.evaluate"], facts["evaluate"], facts.get("distance"))
     later = recipe.target.stand_in() is not None or recipe.device.host is not None
     verdicts = judge(recipe.gates, {**measured, **figures}, on_device=later)

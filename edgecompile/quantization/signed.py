@@ -14,7 +14,8 @@ OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def placement(settings: Any) -> Placement:
-    """Returns the Q/DQ profile of TensorRT for the settings of an `Int8Static`. Its parser refuses zero points that are not 0 and biases in INT32."""
+    """Returns the Q/DQ profile of TensorRT for the settings of an `Int8Static`. Its parser refuses zero points that are
+    not 0 and biases in INT32."""
     return {
         "activations": "int8",
         "symmetric": True,

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from edgecompile.errors import Problem, RecipeError
-from edgecompile.recipe import folders, searchpath
+from edgecompile.recipe import folders, objectives, searchpath
 from edgecompile.recipe.arguments import parse
 from edgecompile.recipe.dataset import missing_files
 from edgecompile.recipe.hydra_errors import explained
@@ -58,6 +58,7 @@ def set_up(own_folders: Sequence[Path] = ()) -> None:
     folders.own_folders[:] = list(own_folders)
     searchpath.register()
     OmegaConf.register_new_resolver("edgecompile.folder", folder_name, replace=True)
+    objectives.register()
 
 
 def folder_name(text: Any) -> str:

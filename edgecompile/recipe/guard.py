@@ -26,7 +26,13 @@ MOST_INTERPOLATIONS = 8
 MOST_PROBLEMS = 50
 
 CODE_KEYS = frozenset({"_target_", "_partial_", "_args_", "_recursive_", "_convert_", "()"})
-HYDRA_KEYS = ("hydra.mode", "hydra.sweeper.params")
+HYDRA_KEYS = (
+    "hydra.mode",
+    "hydra.sweeper.params",
+    "hydra.sweeper.list_params",
+    "hydra.sweeper.grid_params",
+    "hydra.sweeper.n_trials",
+)
 HYDRA_GROUPS = ("hydra/launcher", "hydra/sweeper")
 
 _OCTAL = re.compile(r"[-+]?0[0-9_]+")
@@ -220,7 +226,7 @@ class _RecipeRules(_Rules):
             yield line, path, f"YAML does not read the key '{name}' as text", f'write "{name}" if it is meant'
         elif path.startswith("hydra."):
             if _allowed(path.rpartition(".")[0]) and not _allowed(path):
-                fix = f"a recipe may set {' and '.join(HYDRA_KEYS)}; give the rest on the command line"
+                fix = f"a recipe may set {', '.join(HYDRA_KEYS)}; give the rest on the command line"
                 yield line, path, "is not for a recipe to set", fix
         elif path.startswith("defaults."):
             yield from self._default(line, name)

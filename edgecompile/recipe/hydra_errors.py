@@ -11,10 +11,11 @@ import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from edgecompile.errors import EdgecompileError, Problem, RecipeError, nearest
+from edgecompile.errors import EdgecompileError, MissingToolError, Problem, RecipeError, nearest
 from edgecompile.recipe import folders, searchpath
 from edgecompile.recipe.locate import COMMAND_LINE, line_of, line_of_text, lists_of
-from edgecompile.recipe.places import conf_folder, shown
+from edgecompile.recipe.places import conf_folder, recipes_folder, shown
+from edgecompile.recipe.plugins import choices, missing_plugin, no_slurm
 
 CAREFREE = (ValueError, TypeError, AttributeError, AssertionError, KeyError)
 """What Hydra raises where it did not expect what it was given."""
@@ -28,7 +29,7 @@ DELETE = re.compile(r"Could not delete (?:from config\. )?'(?P<key>[^'=]+)")
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Raises RecipeError, with one line, for whatever Hydra raises inside."""
+    """Raises RecipeError, with one line, for whatever Hydra raises inside; MissingToolError for a plugin to install."""
     try:
         yield
     except EdgecompileError:
@@ -37,12 +38,31 @@ def explained() -> Iterator[None]:
         first = next((file for file in searchpath.loaded if not _shipped(file)), Path("recipe"))
         where = f"{shown(first)}:{line_of(first, ['defaults']) or 1}:defaults"
         raise RecipeError("the recipe extends itself", where=where, fix="rename it, or extend another") from error
+    except RuntimeError as error:
+        if '"srun"' not in str(error):
+            raise
+        raise no_slurm() from error
     except OSError as error:
         if not isinstance(error, HydraException):
             raise
-        raise RecipeError(problem_of(error)) from error
+        raise _plugin(error) or RecipeError(problem_of(error)) from error
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, *CAREFREE) as error:
-        raise RecipeError(problem_of(error)) from error
+        if ours := _ours(error):
+            raise ours from None
+        raise _plugin(error) or RecipeError(problem_of(error)) from error
+
+
+def _ours(error: BaseException | None) -> EdgecompileError | None:
+    """Returns what a resolver of ours raised, which OmegaConf and Hydra wrap; None where there is no such error."""
+    while error is not None and not isinstance(error, EdgecompileError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _plugin(error: BaseException) -> MissingToolError | None:
+    """Returns the error for a launcher or sweeper that an extra brings; None where something else is wrong."""
+    choice = getattr(error, "missing_cfg_file", None) or ""
+    return missing_plugin(choice, _chosen_in(*choice.rpartition("/")[::2]))
 
 
 def problem_of(error: BaseException) -> Problem:
@@ -69,7 +89,7 @@ def problem_of(error: BaseException) -> Problem:
         file = file_of(contained.group("config"))
         return Problem(_first(contained.group("rest")), shown(file) if file else contained.group("config"))
     full_key = getattr(cause, "full_key", None)
-    own = next((file for file in reversed(searchpath.loaded) if not _shipped(file)), None)
+    own = next((file for file in reversed(searchpath.loaded) if _own(file)), None)
     return Problem(_first(text) or type(error).__name__, str(full_key or (shown(own) if own else COMMAND_LINE)))
 
 
@@ -88,6 +108,7 @@ def _missing(error: MissingConfigException) -> Problem:
     """Returns the problem of a choice that is not there, where it was made, and the nearest that is."""
     group, _, choice = (error.missing_cfg_file or "").rpartition("/")
     known = folders.recipe_names() if group == searchpath.GROUP else [name for name, _ in folders.options(group)]
+    known += choices(group)
     what = group if group in ("recipe", "target", "pass") else f"choice of '{group}'"
     return Problem(f"unknown {what} '{choice}'", _chosen_in(group, choice), nearest(choice, known))
 
@@ -110,6 +131,11 @@ def file_of(config_path: str) -> Path | None:
 def _shipped(file: Path) -> bool:
     """Returns whether a file is one of the shipped config groups, which nobody here can have got wrong."""
     return file.is_relative_to(conf_folder())
+
+
+def _own(file: Path) -> bool:
+    """Returns whether a file was not shipped."""
+    return not (_shipped(file) or file.is_relative_to(recipes_folder()))
 
 
 def _key(override: str) -> str:

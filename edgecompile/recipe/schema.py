@@ -119,6 +119,12 @@ class Gates(Section):
     fps_per_watt: Positive | None = Field(default=None, description="smallest FPS per watt, where power is measured")
 
 
+Objective = Literal[
+    "map50_95", "map50", "map_drop", "latency_p95_ms", "fps", "peak_memory_mb", "size_mb", "fps_per_watt"
+]
+"""A figure that a search weighs: one that gates judge."""
+
+
 class Evaluate(Section):
     """How the artifact is validated. The defaults are those of Ultralytics' `val`, so that figures compare."""
 
@@ -171,6 +177,13 @@ class Recipe(Section):
     gates: Gates = Gates()
     evaluate: Evaluate = Evaluate()
     device: Device = Device()
+    # How points are chosen is no input of a build, so it stands in no lock and changes no bundle.
+    objectives: tuple[Objective, ...] = Field(
+        default=(),
+        exclude=True,
+        description="figures that a search weighs against each other (hydra/sweeper=optuna); which way each is better "
+        "is known; no part of what is built",
+    )
 
     _origins: Origins = PrivateAttr(default_factory=Origins)
 
