@@ -107,7 +107,9 @@ def trace(loader: ConfigLoader, overrides: Sequence[str]) -> tuple[Origins, list
         for shadowed in files[1:]:
             notes.append(f"'{one.config_path}' is {shown(files[0])}; {shown(shadowed)}, of the same name, is not used")
     typed = tuple(override.lstrip("+~") for override in overrides if not override.startswith("hydra"))
-    return Origins(tuple(layers), typed), list(dict.fromkeys(notes))
+    chosen = f"{searchpath.GROUP}/{defaults.overrides.known_choices.get(searchpath.GROUP)}"
+    recipe = next((layer.file for layer in layers if layer.choice == chosen), None)
+    return Origins(tuple(layers), typed, recipe), list(dict.fromkeys(notes))
 
 
 def plain(config: DictConfig, origins: Origins) -> dict[str, Any]:

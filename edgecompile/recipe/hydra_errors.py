@@ -13,12 +13,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from edgecompile.errors import EdgecompileError, MissingToolError, Problem, RecipeError, nearest
 from edgecompile.recipe import folders, searchpath
-from edgecompile.recipe.locate import COMMAND_LINE, line_of, line_of_text
+from edgecompile.recipe.locate import COMMAND_LINE, line_of, line_of_text, lists_of
 from edgecompile.recipe.places import conf_folder, recipes_folder, shown
 from edgecompile.recipe.plugins import choices, missing_plugin, no_slurm
 
 CAREFREE = (ValueError, TypeError, AttributeError, AssertionError, KeyError)
 """What Hydra raises where it did not expect what it was given."""
+MAPPINGS = ("model", "data", "target", "passes", "gates", "evaluate")
+"""Sections of a recipe; so are the parts of `data` and each of `passes`."""
 SEVERAL = re.compile(r"Ambiguous value for argument '(?P<key>[^=']+)=(?P<value>.*)'")
 SWEEP = re.compile(r"Sweep parameters '(?P<key>[^=']+)=.*' requires --multirun")
 CONTAINED = re.compile(r"In '?(?P<config>[^':]+)'?: (?P<rest>.*)", re.DOTALL)
@@ -80,6 +82,8 @@ def problem_of(error: BaseException) -> Problem:
     deleted = DELETE.search(text)
     if deleted:
         return Problem("nothing to delete", f"{COMMAND_LINE}:~{_key(deleted.group('key'))}", _first(text))
+    if "with ListConfig" in text and (listed := _list_for_mapping()):
+        return listed
     contained = CONTAINED.match(text)
     if contained:
         file = file_of(contained.group("config"))
@@ -87,6 +91,17 @@ def problem_of(error: BaseException) -> Problem:
     full_key = getattr(cause, "full_key", None)
     own = next((file for file in reversed(searchpath.loaded) if _own(file)), None)
     return Problem(_first(text) or type(error).__name__, str(full_key or (shown(own) if own else COMMAND_LINE)))
+
+
+def _list_for_mapping() -> Problem | None:
+    """Returns the problem of a list that stands where the recipe has a mapping, which OmegaConf does not place."""
+    for file in reversed(searchpath.loaded):
+        for keys, line in () if _shipped(file) else lists_of(file):
+            if (len(keys) == 1 and keys[0] in MAPPINGS) or (len(keys) == 2 and keys[0] in ("data", "passes")):
+                return Problem(
+                    "found a list, expected a mapping (key: value)", f"{shown(file)}:{line}:{'.'.join(keys)}"
+                )
+    return None
 
 
 def _missing(error: MissingConfigException) -> Problem:

@@ -15,12 +15,18 @@ from edgecompile.recipe import kinds
 from edgecompile.recipe.explain import keys_of, problems_of, show
 from edgecompile.recipe.locate import Origins
 from edgecompile.recipe.rules import broken_rules
-from edgecompile.recipe.schema import Data, Evaluate, Gates, ModelSettings, Objective, Recipe
+from edgecompile.recipe.schema import Data, Device, Evaluate, Gates, ModelSettings, Objective, Recipe
 from edgecompile.targets import Target
 
 Section = TypeVar("Section", bound=BaseModel)
 
-SECTIONS: dict[str, type[BaseModel]] = {"model": ModelSettings, "data": Data, "gates": Gates, "evaluate": Evaluate}
+SECTIONS: dict[str, type[BaseModel]] = {
+    "model": ModelSettings,
+    "data": Data,
+    "gates": Gates,
+    "evaluate": Evaluate,
+    "device": Device,
+}
 MISSING = "???"
 """What Hydra leaves where a value must be given and was not."""
 
@@ -96,8 +102,12 @@ class _Reading:
 
     def target(self) -> Target | None:
         data = self.raw.get("target")
+        if data is not None and not isinstance(data, dict):
+            self.report(f"found {show(data)}, expected a mapping of {', '.join(keys_of(Target))}", "target")
+            return None
         if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
-            self.report("names no target", "target", fix="choose one: target=NAME; see `edgecompile list targets`")
+            keys = ("target", "kind") if data and "kind" in data else ("target",)
+            self.report("names no target", *keys, fix="choose one: target=NAME; see `edgecompile list targets`")
             return None
         if data["kind"] not in kinds.target_kinds():
             fix = nearest(data["kind"], kinds.target_kinds())
