@@ -53,6 +53,7 @@ class OpenVino(Target):
     backend: ClassVar[str] = "openvino"
     runtime: ClassVar[tuple[str, str]] = ("openvino", ">=2024.6,<2027")
     fp16_in_graph: ClassVar[bool] = False
+    dynamic: ClassVar[frozenset[str]] = frozenset({"batch", "imgsz"})
 
     def options(self) -> dict[str, Any]:
         chosen: dict[str, Any] = {"DEVICE": self.device_name, "PERFORMANCE_HINT": self.hint.upper()}

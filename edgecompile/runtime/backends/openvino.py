@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -185,12 +186,14 @@ def import_openvino() -> ModuleType:
     if "openvino" in sys.modules or CONVERTER in sys.modules:
         import openvino
 
-        return openvino
+        return openvino if hasattr(openvino, "Core") else import_module("openvino.runtime")
     sys.modules[CONVERTER] = None  # type: ignore[assignment]
     try:
         import openvino
     finally:
         del sys.modules[CONVERTER]
+    if not hasattr(openvino, "Core"):  # before 2023.1 all that is needed stood in a module of its own
+        return import_module("openvino.runtime")
 
     def convert_when_asked(name: str) -> Any:
         if name != "convert_model":
