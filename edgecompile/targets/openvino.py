@@ -53,7 +53,6 @@ class OpenVino(Target):
     backend: ClassVar[str] = "openvino"
     runtime: ClassVar[tuple[str, str]] = ("openvino", ">=2024.6,<2027")
     fp16_in_graph: ClassVar[bool] = False
-    dynamic: ClassVar[frozenset[str]] = frozenset({"batch", "imgsz"})
 
     def options(self) -> dict[str, Any]:
         chosen: dict[str, Any] = {"DEVICE": self.device_name, "PERFORMANCE_HINT": self.hint.upper()}
@@ -72,6 +71,10 @@ class OpenVino(Target):
             return None
         options = {"DEVICE": "CPU", "INFERENCE_PRECISION_HINT": REFERENCE_PRECISION, **self._cpu_kernels()}
         return self.backend, self.runtime[0], options
+
+    @property
+    def dynamic(self) -> frozenset[str]:  # type: ignore[override]  # an NPU compiles for one shape
+        return frozenset() if "NPU" in self.device_name else frozenset({"batch", "imgsz"})
 
     @property
     def _family(self) -> str:

@@ -80,6 +80,12 @@ def test_a_cpu_stands_in_for_what_the_building_machine_may_lack(device_name):
     }
 
 
+def test_an_npu_takes_static_shapes_only():
+    assert a_cpu().dynamic == a_cpu(device_name="AUTO:GPU,CPU").dynamic == {"batch", "imgsz"}
+    assert not a_cpu(device_name="NPU").dynamic
+    assert not a_cpu(device_name="AUTO:NPU,CPU").dynamic
+
+
 def test_the_artifact_is_a_folder_that_says_how_to_feed_it():
     steps, model = compiled(a_cpu())
     assert model == Model(Output("compile"), Output("compile", "spec.json"), "openvino", "fp32")
