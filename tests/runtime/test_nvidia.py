@@ -1,8 +1,8 @@
 """The backends of TensorRT and TensorRT-RTX against substitutes: there is no GPU here, and no driver.
 
 The driver is a substitute of Python functions on plain memory, the engine one that runs ONNX Runtime. They take what
-the real ones take, arguments of ctypes and addresses, so that what is shown is how they are called; that the real ones do
-what is asked of them is not shown here.
+the real ones take, arguments of ctypes and addresses: what is shown is how they are called, not that the real ones do
+what is asked of them.
 """
 
 from __future__ import annotations
