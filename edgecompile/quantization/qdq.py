@@ -17,6 +17,7 @@ class Extras(TypedDict, total=False):
     """What only some runtimes want; see `Placement`."""
 
     inputs_only: bool
+    learned_only: bool
     ends_in_float: bool
 
 
@@ -33,6 +34,8 @@ class Placement(Extras):
     operators: operators to quantize.
     inputs_only: whether pairs stand before operators only, so that what follows a convolution is fused with it in
         float. Absent: no, the output of each operator has a pair as well.
+    learned_only: whether operators are quantized only where they hold learned weights, so that attention, a product of
+        two activations, stays in float. Absent: no.
     ends_in_float: whether "auto" leaves the first and the last learned layers in float too. Absent: no. A signed,
         symmetric scale has 127 steps for the 255 of a picture, and the last layers put out what is decoded.
     """
@@ -89,6 +92,9 @@ def quantize(out: Path, *, model: Path, ranges: Path, placement: Placement, excl
         return [node.name for node in (*structure.decode(), *ends)]
 
     left_out = excluded(exclude, (node.name for node in structure.nodes), unfit)
+    if placement.get("learned_only"):
+        candidates = (node for node in structure.nodes if node.op_type in placement["operators"])
+        left_out = sorted({*left_out, *(node.name for node in candidates if not structure.is_learned(node))})
     measured = {name: tuple(limits) for name, limits in json.loads(ranges.read_text(encoding="utf-8")).items()}
     measured[graph.graph.input[0].name] = INPUT_RANGE
     for name in structure.constants - set(structure.initializers) - set(measured):
