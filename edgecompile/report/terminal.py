@@ -93,6 +93,8 @@ def _measured(report: Mapping[str, Any]) -> Iterator[Line]:
     device = report.get("device")
     where = f"{device['address']}, {device['board'] or device['host']}: " if device else ""
     yield "", "", f"measured on {where}{figures.machine_line(measured)}"
+    if alone := figures.alone_line(measured):
+        yield "", "", alone
 
 
 def _made(report: Mapping[str, Any]) -> Iterator[Line]:
