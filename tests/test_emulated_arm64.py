@@ -1,4 +1,4 @@
-"""Bundles for the Raspberry Pi run on arm64 under emulation, and give the golden outputs. Optional, for it takes minutes:
+"""Bundles for the Raspberry Pi run on arm64 under emulation, and give the golden outputs. Optional: it takes minutes.
 
 tools/arm64_emulator.sh DIR && EDGECOMPILE_ARM64=DIR python -m pytest tests/test_emulated_arm64.py
 """
