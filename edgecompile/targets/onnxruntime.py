@@ -41,6 +41,7 @@ class OnnxRuntime(Target):
 
     backend: ClassVar[str] = "onnxruntime"
     runtime: ClassVar[tuple[str, str]] = ("onnxruntime", ">=1.19,<2")
+    dynamic: ClassVar[frozenset[str]] = frozenset({"batch", "imgsz"})
     dynamic_int8: ClassVar[bool] = True
 
     @property

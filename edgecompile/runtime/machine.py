@@ -1,0 +1,116 @@
+"""What machine a measurement was taken on: a latency without it means nothing. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ARCHES = {"amd64": "x86_64", "arm64": "aarch64"}
+"""Names of some systems for the architectures that Linux calls otherwise."""
+
+POWER_MODE = (
+    "nvpmodel -q",
+    "jetson_clocks --show",
+    "vcgencmd measure_clock arm",
+    "vcgencmd get_throttled",
+    "nvidia-smi --query-gpu=clocks.sm,clocks.mem,power.limit --format=csv",
+    "npu-smi info",
+    "powerprofilesctl get",
+)
+"""Commands that say in which power mode a machine runs: NVIDIA Jetson, Raspberry Pi (0x0: never slowed by heat or low
+voltage), graphics cards, Huawei Atlas, desktops. The list stands here, for what a bundle or a recipe says is never run.
+"""
+
+
+def architecture() -> str:
+    """Returns the processor's architecture under the name that targets use, such as "x86_64" or "aarch64"."""
+    name = platform.machine().lower()
+    return ARCHES.get(name, name)
+
+
+def system(root: Path = Path("/")) -> str:
+    """Returns the operating system and its version as its image names them, such as "ubuntu 22.04"."""
+    fields = {}
+    for line in (_text(root / "etc/os-release") or "").splitlines():
+        name, _, value = line.partition("=")
+        fields[name.strip()] = value.strip().strip("\"'")
+    named = f"{fields.get('ID', '')} {fields.get('VERSION_ID', '')}".strip()
+    return named or platform.system().lower()
+
+
+def describe(root: Path = Path("/")) -> dict[str, Any]:
+    """Returns processor, board, cores, memory, clock policy and system as plain JSON; None for what the machine hides.
+
+    Args:
+        root: where /proc and /sys stand (another folder in tests).
+    """
+    memory = _field(root / "proc/meminfo", "MemTotal")
+    clock = root / "sys/devices/system/cpu/cpu0/cpufreq"
+    highest = _text(clock / "scaling_max_freq")
+    now = None if highest else _field(root / "proc/cpuinfo", "cpu MHz")  # all that a virtual machine shows
+    return {
+        "arch": architecture(),
+        "cpu": _processor(root),
+        "board": _board(root),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_mb": round(int(memory.split()[0]) * 1024 / 1e6) if memory else None,
+        "governor": _text(clock / "scaling_governor"),
+        "max_mhz": round(int(highest) / 1000) if highest else None,
+        "mhz": round(float(now)) if now else None,
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }
+
+
+def power_mode(commands: Sequence[str] = POWER_MODE) -> dict[str, str]:
+    """Returns what those of the commands say that this machine has: clocks and limits that a latency depends on."""
+    found = {}
+    for command in commands:
+        words = command.split()
+        if not shutil.which(words[0]):
+            continue
+        try:
+            ended = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        if ended.returncode == 0 and ended.stdout.strip():
+            found[command] = ended.stdout.strip()
+    return found
+
+
+def temperature(root: Path = Path("/")) -> float | None:
+    """Returns the temperature of the hottest zone in degrees Celsius, or None where the machine shows none."""
+    readings = [_text(zone) for zone in sorted(root.glob("sys/class/thermal/thermal_zone*/temp"))]
+    return max((int(text) / 1000 for text in readings if text), default=None)
+
+
+def _processor(root: Path) -> str | None:
+    """Returns the processor's name: the kernel's on x86, the board's from the device tree on ARM."""
+    return _field(root / "proc/cpuinfo", "model name") or _board(root) or platform.processor() or None
+
+
+def _board(root: Path) -> str | None:
+    """Returns the board's name: of the device tree on ARM, of the firmware on x86."""
+    tree = _text(root / "proc/device-tree/model")
+    return (tree.rstrip("\0") if tree else None) or _text(root / "sys/class/dmi/id/product_name") or None
+
+
+def _field(path: Path, key: str) -> str | None:
+    """Returns the first value of `key` in a file of `key: value` lines."""
+    for line in (_text(path) or "").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == key:
+            return value.strip()
+    return None
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None
