@@ -44,8 +44,14 @@ def test_a_target_of_fixed_shapes_says_so():
 
 @pytest.mark.parametrize(
     "dynamic",
-    [{"batch": [4, 1, 8]}, {"batch": [0, 1, 2]}, {"imgsz": [32, 96, [64, 96]]}, {"imgsz": [1, 2, 3]}],
-)  # fmt: skip
+    [
+        {"batch": [4, 1, 8]},
+        {"batch": [1, 2]},
+        {"batch": [0, 1, 2]},
+        {"imgsz": [32, 96, [64, 96]]},
+        {"imgsz": [1, 2, 3]},
+    ],
+)
 def test_wrong_profiles_are_refused(dynamic):
     with pytest.raises(ValueError, match="dynamic"):
         settings(dynamic=dynamic)

@@ -23,18 +23,24 @@ from edgecompile.runtime.spec import Frame, read_spec
 TOLERANCES = {
     "fp32": {"max_abs": 1e-3, "min_cosine": 0.99999},
     "fp16": {"max_abs": 0.05, "min_cosine": 0.999},
-    "int8": {"max_abs": 0.3, "min_cosine": 0.99},
+    "int8": {"max_abs": 0.15, "min_cosine": 0.997},
 }
 """How far the outputs of another machine may lie from the golden ones, boxes and scores apart: `max_abs`, the largest
 difference as a share of the largest golden number, and `min_cosine`. The same machine repeats them bit by bit.
 
-Chosen from measurements of YOLO11n (12 pictures, 320 pixels; OpenVINO 2026.4 held to AVX2, AVX512 and VNNI by
+Float was chosen from measurements of YOLO11n (12 pictures, 320 pixels; OpenVINO 2026.4 held to AVX2, AVX512 and VNNI by
 ONEDNN_MAX_CPU_ISA, ONNX Runtime 1.32 at each level of optimization, 1 and 2 threads), difference and 1 - cosine:
     float, worst of all pairs            0.000003  1e-12    OpenVINO against ONNX Runtime included
     float in silent bfloat16             0.029     9e-5     must not pass as float
-    INT8, with against without VNNI      0.146     0.002
-    INT8 or float, red and blue swapped  0.95      0.83     must never pass; so a stretched picture or pixels
-                                                            not scaled (0.85, 0.51) and dead scores (1.0, 1.0)
+INT8 from those of YOLO11n on blood cells (8 pictures, 320 pixels) and of the embedded sample (12 pictures), on a Zen 3
+(AVX2) by `bench/golden_tolerance.py`; the worse of the two models, boxes or scores:
+    1 and 2 threads; ONNX Runtime 1.19 to 1.32, OpenVINO 2024.6 to 2026.4        0        0
+    OpenVINO held to SSE4.1 or AVX, against AVX2                                 0.046    7e-4
+    ONNX Runtime that fuses no Q/DQ pairs, and so computes in float              0.130    2.4e-3
+    the picture moved by a pixel, the least of the faults tried                  0.246    8.4e-3    must not pass
+    half as bright; red and blue swapped; stretched                              0.479    2.9e-2    must never pass
+    8-bit weights whose sums overflow (no VNNI, `session.x64quantprecision` off) 1.0      0.69      must never pass
+With the 7 bits of a target without VNNI nothing overflows, and that option changes no number.
 """
 
 KEPT_SHARE = 0.75

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -34,7 +34,7 @@ class OnnxImport(Pass):
     begins: ClassVar[bool] = True
 
     decode: Literal["auto", "yolo", "end2end"] = "auto"
-    stride: int | Literal["auto"] = Field(default="auto")
+    stride: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
 
     def lower(self, graph: Graph, model: Model | None) -> Model:
         height, width = sides(graph.recipe.model.imgsz)

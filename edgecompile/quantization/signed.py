@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
 from edgecompile.quantization.qdq import Placement
-
-if TYPE_CHECKING:
-    from edgecompile.passes.int8_static import Int8Static
 
 OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """What is computed in INT8. Pairs stand before these alone: TensorRT itself moves them through what only moves numbers
 (MaxPool, Concat, Resize), and fuses what follows a convolution, a SiLU or an addition, with it in FP16."""
 
 
-def placement(settings: Int8Static) -> Placement:
-    """Returns the Q/DQ profile of TensorRT. Its parser refuses zero points that are not 0 and biases in INT32."""
+def placement(settings: Any) -> Placement:
+    """Returns the Q/DQ profile of TensorRT for the settings of an `Int8Static`. Its parser refuses zero points that are
+    not 0 and biases in INT32."""
     return {
         "activations": "int8",
         "symmetric": True,
@@ -32,8 +30,8 @@ def placement(settings: Int8Static) -> Placement:
     }
 
 
-def quantize_signed(graph: Graph, model: Model, settings: Int8Static) -> Model:
-    """Adds calibration, quantization and the conversion of the rest to FP16."""
+def quantize_signed(graph: Graph, model: Model, settings: Any) -> Model:
+    """Adds calibration, quantization and the conversion of the rest to FP16. `settings` is an `Int8Static`."""
     graph.add(
         Step(
             name="calibration",

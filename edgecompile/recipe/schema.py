@@ -119,6 +119,12 @@ class Gates(Section):
     fps_per_watt: Positive | None = Field(default=None, description="smallest FPS per watt, where power is measured")
 
 
+Objective = Literal[
+    "map50_95", "map50", "map_drop", "latency_p95_ms", "fps", "peak_memory_mb", "size_mb", "fps_per_watt"
+]
+"""A figure that a search weighs: one that gates judge."""
+
+
 class Evaluate(Section):
     """How the artifact is validated. The defaults are those of Ultralytics' `val`, so that figures compare."""
 
@@ -126,6 +132,28 @@ class Evaluate(Section):
     iou: Share = Field(default=0.7, description="overlap above which non-maximum suppression drops a box")
     max_det: int = Field(default=300, ge=1, le=10_000, description="most detections a picture")
     latency_images: int = Field(default=100, ge=10, le=10_000, description="timed predictions")
+
+
+class Device(Section):
+    """The device on which latency, memory and power are measured and their gates judged. No part of what is built."""
+
+    host: str | None = Field(
+        default=None,
+        pattern=r"^ssh://([A-Za-z0-9_][\w.-]*@)?(\[[0-9A-Fa-f:.%\w]+\]|\w[\w.-]*)(:\d{1,5})?(/\S*)?$",
+        description="ssh://[user@]host[:port][/path], or ssh://alias of ~/.ssh/config; null to measure on this machine",
+    )
+    path: str | None = Field(
+        default=None, min_length=1, description="folder there that takes everything; null for ~/edgecompile"
+    )
+    wheels: str | None = Field(
+        default=None,
+        min_length=1,
+        description="folder here with wheels to install there from, without network; a relative path is relative to "
+        "the file that names it; null for the index that pip knows there",
+    )
+    python: str | None = Field(
+        default=None, min_length=1, description="a Python there that has the backend already; null to make one"
+    )
 
 
 class Recipe(Section):
@@ -148,6 +176,14 @@ class Recipe(Section):
     )
     gates: Gates = Gates()
     evaluate: Evaluate = Evaluate()
+    device: Device = Device()
+    # How points are chosen is no input of a build, so it stands in no lock and changes no bundle.
+    objectives: tuple[Objective, ...] = Field(
+        default=(),
+        exclude=True,
+        description="figures that a search weighs against each other (hydra/sweeper=optuna); which way each is better "
+        "is known; no part of what is built",
+    )
 
     _origins: Origins = PrivateAttr(default_factory=Origins)
 

@@ -1,4 +1,4 @@
-"""Measures what a bundle costs on this machine: time of each part, frames a second, memory, start."""
+"""Measures what a bundle costs on this machine: time of each part, frames a second, memory, power, start."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgecompile.errors import BundleError, RecipeError
+from edgecompile.runtime import machine
 from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.detector import available_cores, chosen_size, open_bundle, target_of
 from edgecompile.runtime.pictures import decode_picture
+from edgecompile.runtime.power import find_meter
 
-PARTS = ("read", "preprocess", "inference", "postprocess", "total")
+PARTS = ("read", "preprocess", "inference", "postprocess", "predict", "total")
+PREDICT = ("preprocess", "inference", "postprocess")
+"""Parts of a prediction of a picture that is in memory: what the gates of a recipe are about."""
 WARM_UP = 10
 FEWEST = 100
 """Predictions that are timed at least, where the number of rounds is not given."""
@@ -62,10 +67,12 @@ def bench(
         batch: pictures of one run.
 
     Returns:
-        latency_ms: part of a run to p50, p95, p99 (read is from file to pixels; total is all of it); fps, pictures a
-        second; jitter_ms, p95 - p50 of total; start_ms: open (import and compile), first_prediction, total, of a fresh
-        process; peak_memory_mb, of that process, 10^6 bytes; pictures, batch, imgsz, predictions (runs), threads,
-        backend, bundle.
+        latency_ms: part of a run to p50, p95, p99 (read is from file to pixels; predict from there to boxes; total is
+        all of it); fps, pictures a second of total; predict_fps, of predict; jitter_ms, p95 - p50 of total; start_ms:
+        open (import and compile), first_prediction, total, of a fresh process; peak_memory_mb, of that process, 10^6
+        bytes; power_watt, fps_per_watt (of predict) and power_meter, None where this machine has no meter, with the
+        reason in no_meter; temperature_c, before and after; machine; power_mode; pictures, batch, imgsz, predictions
+        (runs), threads, backend, bundle.
     """
     threads = threads or min(target_of(archive)["threads"], available_cores())
     with tempfile.TemporaryDirectory(prefix="edgecompile-") as folder:
@@ -80,12 +87,18 @@ def bench(
         start = fresh_process(archive.path, paths[0], threads)
         rounds = rounds or -(-FEWEST // len(paths))
         samples: dict[str, list[float]] = {part: [] for part in PARTS}
-        for stack in stacks * rounds:
-            began = time.perf_counter()
-            detector.predict_batch(stack, imgsz=(height, width))
-            samples["total"].append(1e3 * (time.perf_counter() - began))
-            for part, value in detector.timings.items():
-                samples[part].append(value)
+        meter, no_meter = find_meter(gpu=getattr(detector.backend, "gpu", False))
+        warm = machine.temperature()
+        with meter or nullcontext():
+            for stack in stacks * rounds:
+                began = time.perf_counter()
+                detector.predict_batch(stack, imgsz=(height, width))
+                samples["total"].append(1e3 * (time.perf_counter() - began))
+                for part, value in detector.timings.items():
+                    samples[part].append(value)
+                samples["predict"].append(sum(detector.timings[part] for part in PREDICT))
+    watts = meter.watts if meter else None
+    predict_fps = 1e3 * batch / float(np.mean(samples["predict"]))
     latency = {part: percentiles(values) for part, values in samples.items()}
     return {
         "bundle": archive.path.name,
@@ -98,9 +111,17 @@ def bench(
         "batch": batch,
         "imgsz": [height, width],
         "fps": round(1e3 * batch / float(np.mean(samples["total"])), 2),
+        "predict_fps": round(predict_fps, 2),
         "jitter_ms": round(latency["total"]["p95"] - latency["total"]["p50"], 3),
         "start_ms": {name: round(value, 1) for name, value in start["start_ms"].items()},
         "peak_memory_mb": round(start["peak_memory"] / 1e6, 1),
+        "power_watt": round(watts, 2) if watts else None,
+        "fps_per_watt": round(predict_fps / watts, 3) if watts else None,
+        "power_meter": meter.name if meter and watts else None,
+        "no_meter": None if watts else no_meter or "the power meter gave no reading",
+        "temperature_c": [warm, machine.temperature()],
+        "machine": machine.describe(),
+        "power_mode": machine.power_mode(),
     }
 
 

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -67,6 +67,8 @@ def _parser(verb: str) -> argparse.ArgumentParser:
         parser.add_argument("--rebuild", action="store_true", help="build again what was built here before")
     if verb in ("finalize", "predict", "verify", "bench"):
         parser.add_argument("--threads", type=_count, help="threads (default: the target's)")
+    if verb in ("finalize", "verify", "bench"):
+        parser.add_argument("--on", metavar="ssh://...", help="there instead; see `edgecompile deploy --help`")
     if verb in ("finalize", "bench", "inspect"):
         parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -156,16 +158,28 @@ def bench(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(figures, indent=2))
         return 0
-    counts = f"{figures['threads']} threads, {figures['predictions']} predictions of {_shown(figures)}"
-    print(f"{figures['bundle']}, {figures['backend']}, {counts}")
-    print(f"{'ms':<12}  {'p50':>8}  {'p95':>8}  {'p99':>8}")
-    for part, ranks in figures["latency_ms"].items():
-        print(f"{part:<12}  {ranks['p50']:8.2f}  {ranks['p95']:8.2f}  {ranks['p99']:8.2f}")
-    start = figures["start_ms"]
-    print(f"frames a second {figures['fps']:.1f}, jitter {figures['jitter_ms']:.2f} ms (p95 - p50)")
-    print(f"start to first boxes {start['total']:.0f} ms (open {start['open']:.0f} ms)")
-    print(f"peak memory {figures['peak_memory_mb']:.0f} MB")
+    print("\n".join(bench_lines(figures)))
     return 0
+
+
+def bench_lines(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the lines that tell a person what `bench` found."""
+    counts = f"{figures['threads']} threads, {figures['predictions']} predictions of {_shown(figures)}"
+    yield f"{figures['bundle']}, {figures['backend']}, {counts}"
+    yield f"{'ms':<12}  {'p50':>8}  {'p95':>8}  {'p99':>8}"
+    for part, ranks in figures["latency_ms"].items():
+        yield f"{part:<12}  {ranks['p50']:8.2f}  {ranks['p95']:8.2f}  {ranks['p99']:8.2f}"
+    start = figures["start_ms"]
+    yield f"frames a second {figures['fps']:.1f}, jitter {figures['jitter_ms']:.2f} ms (p95 - p50)"
+    yield f"start to first boxes {start['total']:.0f} ms (open {start['open']:.0f} ms)"
+    yield f"peak memory {figures['peak_memory_mb']:.0f} MB"
+    if figures["power_watt"]:
+        efficiency = f"{figures['fps_per_watt']:.2f} FPS/W"
+        yield f"power {figures['power_watt']:.1f} W, {efficiency} ({figures['power_meter']})"
+    else:
+        yield f"power unknown: {figures['no_meter']}"
+    for command, said in figures["power_mode"].items():
+        yield f"{command}: {' '.join(said.split())}"
 
 
 def inspect(arguments: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from edgecompile.runtime.finished import engine_of, find_place
 from edgecompile.runtime.letterbox import Geometry, Preprocessor, as_bgr
 from edgecompile.runtime.pictures import find_pictures, read_picture
 from edgecompile.runtime.spec import Spec, read_spec
+from edgecompile.runtime.stream import InFlight, InTurn, Lane, Stream, timings
 
 MULTIPLE = 32
 """What height and width chosen at run time are multiples of, pixels."""
@@ -152,16 +153,25 @@ class Detector:
                 stack.clear()
         return results + (self._predict_stack(stack, **settings) if stack else [])
 
-    def stream(self, images: str | Path | Iterable[str | Path | np.ndarray], **settings: Any) -> Iterator[Detections]:
-        """Yields the detections of each picture in turn; one picture is in memory at a time.
+    def stream(self, images: str | Path | Iterable[str | Path | np.ndarray], **settings: Any) -> Stream:
+        """Returns an iterator over the detections of each picture, in order and equal to those of `predict`.
+
+        Where the backend can run several inferences at a time, a few pictures are read ahead, prepared and inferred
+        while those before them are decoded; there are never more in memory than that. What a picture raises is raised
+        in its place, and `next` goes on behind it. Closing the iterator early (`close`, `with`) leaves nothing running.
 
         Args:
             images: a folder, a pattern or a file, or anything that gives pictures one by one, such as the frames of a
-                camera.
+                camera. A picture in memory may be overwritten once the next one is asked for.
             settings: those of `predict`.
         """
-        for image in find_pictures([images]) if isinstance(images, (str, Path)) else images:
-            yield self.predict(image, **settings)
+        pictures = find_pictures([images]) if isinstance(images, (str, Path)) else images
+        requests = getattr(self.backend, "requests", list)()
+        batch = max(self._spec.input.batch, 1)
+        lanes: list[Lane] = [
+            InFlight(self, request, Preprocessor(self._spec, batch), _picture, settings) for request in requests
+        ]
+        return Stream(pictures, lanes or [InTurn(self, settings)])
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
         """Runs the model on an input tensor and returns copies of its raw outputs, in the order of the model's."""
@@ -253,9 +263,7 @@ class Detector:
             results = [
                 self.postprocess(outputs, geometry, slot=slot, **settings) for slot, geometry in enumerate(geometries)
             ]
-            marks = (started, read, prepared, inferred, clock())
-            parts = ("read", "preprocess", "inference", "postprocess")
-            self.timings = {part: 1e3 * (marks[at + 1] - marks[at]) for at, part in enumerate(parts)}
+            self.timings = timings(started, read, prepared, inferred, clock())
         return results
 
     def _preprocessor(self, pictures: int, imgsz: int | Sequence[int] | None) -> Preprocessor:
