@@ -31,22 +31,26 @@ from edgecompile.recipe.compose import CONFIG, given_overrides, recipe_of, set_u
 from edgecompile.recipe.hydra_errors import explained
 from edgecompile.recipe.places import conf_folder
 from edgecompile.recipe.schema import Recipe
+from edgecompile.recipe.sweep import Sweep, all_at_once
 
 STATUS = "status.json"
 Work = Callable[[Recipe, Path, Options], "Path | None"]
 After = Callable[[Path], None]
+Whole = Callable[[Sweep, Options], int]
 
 set_up()  # also in the processes of a parallel sweep, which import this module to run a job
 
 
-def main(verb: str, words: Sequence[str], work: Work, *, writes: bool, after: After | None = None) -> int:
+def main(
+    verb: str, words: Sequence[str], work: Work, *, writes: bool, after: After | None = None, whole: Whole | None = None
+) -> int:
     """Runs the command line of `build` or `plan`; see `run`."""
     with explained():
         line = parse(verb, words, folders.recipe_names)
-    return run(line, work, writes=writes, after=after)
+    return run(line, work, writes=writes, after=after, whole=whole)
 
 
-def run(line: Line, work: Work, *, writes: bool, after: After | None = None) -> int:
+def run(line: Line, work: Work, *, writes: bool, after: After | None = None, whole: Whole | None = None) -> int:
     """Runs the command line's jobs, each as `work(recipe, run_dir, options)`, and returns the worst exit code.
 
     Args:
@@ -54,6 +58,7 @@ def run(line: Line, work: Work, *, writes: bool, after: After | None = None) -> 
         work: what to do with a recipe; a function of a module, since a parallel sweep pickles it.
         writes: whether jobs leave a run directory. Without it, Hydra's are made elsewhere and removed.
         after: what to do with the folder of a sweep when all its jobs have ended, well or not.
+        whole: what to do with a sweep instead of running its jobs: called with all its points, returns an exit code.
 
     Raises:
         EdgecompileError: where a single job fails, or no job begins.
@@ -62,16 +67,21 @@ def run(line: Line, work: Work, *, writes: bool, after: After | None = None) -> 
     _quieten()
     Summary.exit_code = Summary.folder = None
     job = Job(work, line.options)
+    codes: list[int] = []
     with tempfile.TemporaryDirectory(prefix="edgecompile-") as scratch, explained():
         words = line.for_hydra()
         if not writes:
             words += [f"hydra.run.dir='{scratch}'", f"hydra.sweep.dir='{scratch}'"]
-        _hydra_main(job, words)
+        if whole is None:
+            _hydra_main(job, words)
+        else:
+            with all_at_once(lambda sweep: codes.append(whole(sweep, line.options))):
+                _hydra_main(job, words)
     if job.failure is not None:
         raise job.failure
     if after and Summary.folder:
         after(Summary.folder)
-    return Summary.exit_code or 0
+    return max(codes, default=Summary.exit_code or 0)
 
 
 def ask_hydra(words: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from edgecompile import cli
 from edgecompile.errors import GateError, PlanError
 from edgecompile.recipe.arguments import Options
 from edgecompile.recipe.schema import Recipe
+from edgecompile.recipe.sweep import Sweep
 
 
 def build(recipe: Recipe, run_dir: Path, options: Options) -> Path:
@@ -34,6 +36,17 @@ def plan(recipe: Recipe, run_dir: Path, options: Options) -> None:
     print(recipe.name, recipe.model.imgsz, options.json)
 
 
+def plan_sweep(sweep: Sweep, options: Options) -> int:
+    """Stands in for the plan of a sweep."""
+    points = list(sweep)
+    for point in points:
+        if point.recipe:
+            plan(point.recipe, Path(), options)
+        for problem in point.problems:
+            print(f"point {point.number}: {problem}", file=sys.stderr)
+    return 2 if any(point.problems for point in points) else 0
+
+
 TELL_SWEEP = cli.tell_sweep
 
 
@@ -43,6 +56,7 @@ def told(monkeypatch) -> list[Path]:
     folders: list[Path] = []
     monkeypatch.setattr(cli, "build", build)
     monkeypatch.setattr(cli, "plan", plan)
+    monkeypatch.setattr(cli, "plan_sweep", plan_sweep)
     monkeypatch.setattr(cli, "tell_sweep", folders.append)
     return folders
 
@@ -155,7 +169,7 @@ def test_a_sweep_with_a_job_that_cannot_be_composed_runs_nothing(run):
 def test_a_sweep_with_a_wrong_value_runs_the_others(run):
     ran = run("plan", "-m", "model.imgsz=33,256")
     assert (ran.code, ran.out) == (2, "quickstart 256 False\n")
-    assert ran.lines[0] == "edgecompile: job 0: command line:model.imgsz: found 33, expected a multiple of 32"
+    assert ran.lines[0] == "point 0: command line:model.imgsz: found 33, expected a multiple of 32"
 
 
 def test_glob(run):
