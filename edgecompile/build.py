@@ -95,7 +95,7 @@ def judged(recipe: Recipe, plan: Plan, materials: Materials, entries: dict[str, 
     facts = {name: entry.facts for name, entry in entries.items()}
     measured = merge.measured(facts.get("measure"))
     figures = merge.lasting(facts["reference.evaluate"], facts["evaluate"], facts.get("distance"))
-    verdicts = judge(recipe.gates, {**measured, **figures})
+    verdicts = judge(recipe.gates, {**measured, **figures}, on_device=recipe.target.stand_in() is not None)
     versions = {tool: tools.version_of(tool) for tool in {*TOOLS, *(tool for step in plan for tool in step.tools)}}
     lock = lock_of(recipe, plan, materials, entries, read=sources.of, tools=versions, isa_class=machine.isa_class())
     spec = json.loads(entries[plan.result.spec.step].path(plan.result.spec.path).read_bytes())

@@ -150,7 +150,7 @@ def reproduce(
         with shown(plan, quiet=quiet) as progress:
             entries = execute(plan, store, jobs=jobs, progress=progress)
         built = judged(recipe, plan, materials, entries, Sources(store.root / "stat"))
-        met = all(one.met for one in built.verdicts)
+        met = all(one.met is not False for one in built.verdicts)
         bundle = publish(built, store, out) if met else None
         write_run(built, out, began, bundle=bundle)
     ran = sum(entry.fresh for entry in entries.values())

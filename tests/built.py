@@ -39,6 +39,9 @@ TARGET = SimpleNamespace(
     options=lambda: {"INFERENCE_PRECISION_HINT": "f32"},
     threads=2,
     status="built here",
+    finalize=False,
+    constraints=dict,
+    stand_in=lambda: None,
 )
 
 

@@ -106,7 +106,9 @@ def target_facts(target: Any) -> dict[str, Any]:
         "options": target.options(),
         "threads": target.threads,
         "status": target.status,
-        "finalize": bool(getattr(target, "finalize", False)),
+        "finalize": target.finalize,
+        "constraints": target.constraints(),
+        "stand_in": (target.stand_in() or (None,))[0],
     }
 
 

@@ -58,7 +58,13 @@ class TargetFacts(Document):
     options: dict[str, Any] = Field(description="what the backend is opened with")
     threads: int = Field(ge=1)
     status: str = Field(description="how far the target was proven: built here, built on device, emulated, untested")
-    finalize: bool = Field(default=False, description="whether something must be finished on the device")
+    finalize: bool = Field(default=False, description="whether the model must first be built on the device")
+    constraints: dict[str, str | list[str]] = Field(
+        default={}, description="facts of the device to a version range or to allowed values, checked by finalize"
+    )
+    stand_in: str | None = Field(
+        default=None, description="backend that gave figures and golden vectors where the device's own could not run"
+    )
 
 
 class Weights(Document):
@@ -111,7 +117,7 @@ class Gate(Document):
     gate: str
     limit: float
     figure: float | None = Field(description="null where measured: the figure stands in the run directory's report")
-    met: bool
+    met: bool | None = Field(description="null where it is yet to be judged on the device")
     measured: bool = Field(description="whether the figure is a measurement of one machine")
 
 

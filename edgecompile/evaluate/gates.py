@@ -23,7 +23,7 @@ class Verdict:
         gate: its name in the recipe.
         limit: its number there.
         figure: what it was compared with; None where that cannot be told.
-        met: whether it holds. A figure that cannot be told meets no gate.
+        met: whether it holds. A figure that cannot be told meets no gate. None where it is judged on the device.
         measured: whether the figure is a measurement of this machine, and so stays out of the bundle.
         text: one line for a person.
     """
@@ -31,7 +31,7 @@ class Verdict:
     gate: str
     limit: float
     figure: float | None
-    met: bool
+    met: bool | None
     measured: bool
     text: str
 
@@ -93,23 +93,36 @@ GATES = {
 
 
 def judge(
-    gates: Mapping[str, float | None] | Iterable[tuple[str, float | None]], figures: Mapping[str, Any]
+    gates: Mapping[str, float | None] | Iterable[tuple[str, float | None]],
+    figures: Mapping[str, Any],
+    *,
+    on_device: bool = False,
 ) -> list[Verdict]:
     """Judges every gate that has a limit, in the order of `GATES`.
 
     Args:
         gates: name to limit or None; a mapping or pairs (iterating a pydantic model gives pairs).
         figures: `figures.lasting(...)` and `figures.measured(...)` merged.
+        on_device: whether gates on what is measured are left to the device, where the model is finished.
     """
-    limits = dict(gates)
-    return [_verdict(name, limits[name], figures) for name in GATES if limits.get(name) is not None]
+    limits = {name: limit for name, limit in dict(gates).items() if limit is not None}
+    later = {name for name in limits if on_device and GATES[name].measured}
+    return [
+        _left_to_device(name, limits[name]) if name in later else _verdict(name, limits[name], figures)
+        for name in GATES
+        if name in limits
+    ]
 
 
 def raise_unmet(verdicts: Iterable[Verdict]) -> None:
-    """Raises GateError with one line for each gate that is not met; returns where all are."""
-    unmet = [Problem(str(verdict)) for verdict in verdicts if not verdict.met]
+    """Raises GateError with one line for each gate that is not met; returns where none is."""
+    unmet = [Problem(str(verdict)) for verdict in verdicts if verdict.met is False]
     if unmet:
         raise GateError(unmet)
+
+
+def _left_to_device(name: str, limit: float) -> Verdict:
+    return Verdict(name, limit, None, None, True, f"judged on the device; limit {limit:g}{GATES[name].unit}")
 
 
 def _verdict(name: str, limit: float, figures: Mapping[str, Any]) -> Verdict:

@@ -18,16 +18,18 @@ def add_validation(graph: Graph, artifact: Model, reference: Model) -> dict[str,
     """Adds the steps that judge the artifact against the float model on the same pictures.
 
     Accuracy is evaluated with one thread, so that every machine of one instruction set sums in one order; latency with
-    the threads of the target.
+    the threads of the target. Where the device's own backend cannot run here, the target's stand-in judges accuracy,
+    and latency is left to the device.
 
     Returns:
-        the folder of each step's output by the step's name: `reference.evaluate`, `evaluate`, `distance`, `golden` and
-        `measure`.
+        the folder of each step's output by the step's name: `reference.evaluate`, `evaluate`, `distance`, `golden` and,
+        without a stand-in, `measure`.
     """
     target = graph.target
-    backend, distribution = target.backend, target.runtime[0]
+    stand_in = target.stand_in()
+    backend, distribution, options = stand_in or (target.backend, target.runtime[0], target.options())
     baseline = _evaluate(graph, "reference.evaluate", reference, *REFERENCE_BACKEND, {}, "the float model")
-    evaluated = _evaluate(graph, "evaluate", artifact, backend, distribution, target.options(), "the artifact")
+    evaluated = _evaluate(graph, "evaluate", artifact, backend, distribution, options, "the artifact")
     distance = Step(
         name="distance",
         function="edgecompile.evaluate.distance:compare",
@@ -42,7 +44,7 @@ def add_validation(graph: Graph, artifact: Model, reference: Model) -> dict[str,
         name="golden",
         function="edgecompile.evaluate.golden:golden",
         stage=Stage.VALIDATION,
-        params={"backend": backend, "options": target.options(), "threads": 1, "precision": artifact.precision},
+        params={"backend": backend, "options": options, "threads": 1, "precision": artifact.precision},
         inputs={
             "artifact": artifact.artifact,
             "spec": artifact.spec,
@@ -70,9 +72,10 @@ def add_validation(graph: Graph, artifact: Model, reference: Model) -> dict[str,
         measured=True,
         about="latency, memory and power on this machine",
     )
-    for step in (distance, golden, measure):
+    here = (distance, golden) if stand_in else (distance, golden, measure)  # a stand-in's latency says nothing
+    for step in here:
         graph.add(step)
-    return {step.name: Output(step.name) for step in (baseline, evaluated, distance, golden, measure)}
+    return {step.name: Output(step.name) for step in (baseline, evaluated, *here)}
 
 
 def _evaluate(

@@ -76,6 +76,7 @@ def _found(report: Mapping[str, Any] | None) -> dict[str, Any]:
     }
 
 
+MET = {True: "met", False: "unmet", None: "on-device"}
 FOUND = (
     "device", "precision", "imgsz", "judged_on", "map50_95", "map50", "map_drop", "latency_p50_ms", "latency_p95_ms",
     "peak_memory_mb", "machine", "size_bytes", "gates",
@@ -230,5 +231,5 @@ def row_of(point: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the row of a point in results.csv: plain values, lists joined."""
     gates = point["gates"]
     words = {"varies": " ".join(point["varies"]), "overrides": " ".join(point["overrides"])}
-    met = None if gates is None else " ".join(f"{one['gate']}:{'met' if one['met'] else 'unmet'}" for one in gates)
+    met = None if gates is None else " ".join(f"{one['gate']}:{MET[one['met']]}" for one in gates)
     return {column: {**point, **words, "gates": met}[column] for column in COLUMNS}

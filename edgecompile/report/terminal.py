@@ -37,14 +37,16 @@ def print_summary(report: Mapping[str, Any], page: Path | None = None, *, stream
     from rich.table import Table
     from rich.text import Text
 
+    marks = {True: Text("✓", "green"), False: Text("✕", "bold red"), None: Text("…", "yellow")}
     lines = Table.grid(padding=(0, 2))
     for what, figure, remark in (*_accuracy(report), *_measured(report), *_made(report)):
         lines.add_row(Text(what, "dim"), Text(figure, "bold"), Text(remark))
     gates = Table.grid(padding=(0, 2))
     for verdict in report["gates"]:
         name = verdict["gate"]
-        mark = Text("✓", "green") if verdict["met"] else Text("✕", "bold red")
-        figure = Text(figures.gate_figure(name, verdict["figure"]), "" if verdict["met"] else "bold red")
+        mark = marks[verdict["met"]]
+        shown = "on the device" if verdict["met"] is None else figures.gate_figure(name, verdict["figure"])
+        figure = Text(shown, "bold red" if verdict["met"] is False else "")
         gates.add_row(mark, Text(f"gate {name}"), figure, Text(figures.gate_limit(name, verdict["limit"]), "dim"))
     title = Text.assemble((report["name"], "bold"), f", {report['precision']} for {report['target']['device']}")
     blocks: list[RenderableType] = [title, lines]

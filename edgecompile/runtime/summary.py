@@ -8,6 +8,7 @@ from typing import Any
 from edgecompile.errors import BundleError
 
 SHOWN_TOOLS = 12
+MET = {True: "met", False: "NOT met", None: "to be judged"}
 
 
 def summarize(manifest: Mapping[str, Any], digest: str, size: int) -> list[str]:
@@ -41,6 +42,7 @@ def _heading(manifest: Mapping[str, Any], digest: str, size: int) -> list[str]:
         f"{'classes':<12} {len(model['names'])}: {names}",
         f"{'device':<12} {target['device']} ({target['arch']}; {target['status']})",
         f"{'runtime':<12} {distribution}{versions}, {target['threads']} threads",
+        *([f"{'finalize':<12} the model is built on the device: edgecompile finalize"] if target["finalize"] else []),
     ]
 
 
@@ -62,8 +64,9 @@ def _gates(gates: list[Mapping[str, Any]]) -> list[str]:
         return [f"{'gates':<12} none"]
     lines = []
     for gate in gates:
-        figure = "measured on the machine that built" if gate["measured"] else _number(gate["figure"])
-        lines.append(f"{'gate':<12} {gate['gate']} {gate['limit']:g}: {'met' if gate['met'] else 'NOT met'} ({figure})")
+        place = "on the device" if gate["met"] is None else "measured on the machine that built"
+        figure = place if gate["measured"] else _number(gate["figure"])
+        lines.append(f"{'gate':<12} {gate['gate']} {gate['limit']:g}: {MET[gate['met']]} ({figure})")
     return lines
 
 

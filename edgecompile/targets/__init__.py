@@ -17,6 +17,28 @@ from edgecompile.plan.graph import Graph, Model
 ENTRY_POINTS = "edgecompile.targets"
 
 
+class Board(BaseModel):
+    """What people otherwise look up of a device. Nothing here changes what is built; `source` says where it was read.
+
+    Fields:
+        soc: processor or accelerator, with its architecture ("Ampere, SM 8.7").
+        images: operating system image to the version of the runtime that it brings, such as {"JetPack 6.2": "10.3"}.
+        power_mode: command that prints the power mode or the clocks, recorded with each measurement there.
+        power: where power is read: "INA3221 <path>", "RAPL <path>", a command, or "none".
+        temperature: the same of the temperature.
+        source: where all this was read.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    soc: str = ""
+    images: dict[str, str] = {}
+    power_mode: str = ""
+    power: str = ""
+    temperature: str = ""
+    source: str = ""
+
+
 class Target(BaseModel, ABC):
     """Base of every target.
 
@@ -29,6 +51,7 @@ class Target(BaseModel, ABC):
         precisions: those the device runs.
         status: how far this was proven: "built here", "built on device", "emulated" or "untested".
         source: where the device figures come from.
+        board: what people otherwise look up.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
@@ -42,6 +65,7 @@ class Target(BaseModel, ABC):
     precisions: tuple[Literal["fp32", "fp16", "int8"], ...]
     status: Literal["built here", "built on device", "emulated", "untested"] = "untested"
     source: str = ""
+    board: Board = Board()
 
     backend: ClassVar[str]
     """File of `edgecompile/runtime/backends/` that runs the artifact."""
@@ -49,12 +73,25 @@ class Target(BaseModel, ABC):
     """Distribution that the device needs, and its version range, such as ("onnxruntime", ">=1.19,<2")."""
     fp16_in_graph: ClassVar[bool] = True
     """Whether FP16 is written into the ONNX graph; otherwise the target's own format stores the weights in FP16."""
+    finalize: ClassVar[bool] = False
+    """Whether the model is built on the device, by `edgecompile finalize`: the bundle then carries what it is built
+    from, and nobody may predict with it before it was built and verified there."""
     dynamic_int8: ClassVar[bool] = False
     """Whether the runtime computes matrix products of float activations, quantized as it runs, and int8 weights."""
 
     def options(self) -> dict[str, Any]:
         """Returns plain-JSON options that the backend is opened with on the device."""
         return {}
+
+    def constraints(self) -> dict[str, str | list[str]]:
+        """Returns what must be true of the device, checked by `edgecompile finalize`: a fact that the backend's
+        `device()` states to a version range (">=10.3,<11") or to a list of allowed values."""
+        return {}
+
+    def stand_in(self) -> tuple[str, str, dict[str, Any]] | None:
+        """Returns backend, its distribution and its options that run the artifact where the device cannot be: they give
+        its accuracy and its golden vectors. None where the device's own backend runs on the machine that builds."""
+        return None
 
     @abstractmethod
     def quantize(self, graph: Graph, model: Model, settings: Any) -> Model:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
@@ -43,10 +43,6 @@ class OnnxRuntime(Target):
     @property
     def _has_vnni(self) -> bool:
         return bool(VNNI & set(self.isa))
-
-    def options(self) -> dict[str, Any]:
-        # Where weights take all 8 bits, a CPU without VNNI would overflow; this changes nothing on one with it.
-        return {"session.x64quantprecision": "1"} if self.arch == "x86_64" else {}
 
     @property
     def _weight_bits(self) -> int:

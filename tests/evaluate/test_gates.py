@@ -138,3 +138,14 @@ def test_lasting_figures_hold_no_measurement():
 
 def test_a_class_that_the_artifact_lost_stands_among_the_falls():
     assert falls(lasting(REFERENCE, DEAD))[0] == ("WBC", 0.67, 0.0)
+
+
+def test_what_only_the_device_can_measure_is_left_to_it_and_accuracy_is_not():
+    limits = {"map_drop": 0.01, "latency_p95_ms": 10, "fps": 30, "size_mb": 8}
+    verdicts = {verdict.gate: verdict for verdict in judge(limits, figures(facts=None), on_device=True)}
+    assert [verdicts[name].met for name in limits] == [True, None, None, True]
+    raise_unmet(verdicts.values())
+    with pytest.raises(GateError, match="map_drop"):
+        raise_unmet(judge(limits, figures(DEAD, facts=None), on_device=True))
+    with pytest.raises(GateError, match="latency_p95_ms"):
+        raise_unmet(judge(limits, figures(facts=None)))

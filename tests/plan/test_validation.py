@@ -13,13 +13,14 @@ from edgecompile.plan.step import Output, Source, Stage, Step
 from edgecompile.plan.validation import add_validation
 
 
-def planned(artifact_step: str = "compile", backend: str = "openvino"):
+def planned(artifact_step: str = "compile", backend: str = "openvino", stand_in: tuple | None = None):
     target = SimpleNamespace(
         backend=backend,
         runtime=(backend, ">=1"),
         threads=4,
         arch="x86_64",
         options=lambda: {} if backend == "onnxruntime" else {"INFERENCE_PRECISION_HINT": "f32"},
+        stand_in=lambda: stand_in,
     )
     settings = SimpleNamespace(conf=0.001, iou=0.7, max_det=300, latency_images=100)
     pictures = Source("validation pictures", ("/data/1.jpg",), many=True)
@@ -43,6 +44,15 @@ def test_both_models_are_evaluated_in_the_same_way():
     assert [reference.params[name] for name in shared] == [artifact.params[name] for name in shared]
     assert (reference.params["backend"], artifact.params["backend"]) == ("onnxruntime", "openvino")
     assert reference.params["threads"] == 1
+
+
+def test_a_stand_in_judges_accuracy_and_leaves_latency_to_the_device():
+    graph, outputs = planned(backend="tensorrt", stand_in=("onnxruntime", "onnxruntime", {"log_severity_level": 2}))
+    assert set(outputs) == {"reference.evaluate", "evaluate", "distance", "golden"}
+    for name in ("evaluate", "golden"):
+        assert graph.steps[name].params["backend"] == "onnxruntime"
+        assert graph.steps[name].params["options"] == {"log_severity_level": 2}
+        assert "onnxruntime" in graph.steps[name].tools
 
 
 def test_a_float_artifact_for_the_same_runtime_is_evaluated_once():

@@ -59,8 +59,3 @@ def test_the_artifact_takes_bytes():
     assert compiled == Model(Output("compile", "model.onnx"), Output("compile", "spec.json"))
     assert a_cpu().dynamic_int8
     assert a_cpu().fp16_in_graph
-
-
-def test_a_cpu_without_vnni_computes_what_one_with_it_does():
-    assert a_cpu().options() == {"session.x64quantprecision": "1"}
-    assert a_cpu(arch="aarch64").options() == {}

@@ -48,6 +48,40 @@ class Backend(Protocol):
         """Runs the model on `tensor` and returns its outputs, which may be overwritten by the next call."""
 
 
+class Builder(Protocol):
+    """What a backend offers besides whose model is built on the device (a target with `finalize`).
+
+    Its `__init__` then opens the folder that `build` filled, not the artifact of the bundle.
+    """
+
+    @staticmethod
+    def device(options: Mapping[str, Any]) -> dict[str, str]:
+        """Returns the facts that a built model is tied to: version of the runtime ("runtime"), processor, driver.
+
+        Raises:
+            MissingToolError: the runtime or its tools are not installed.
+            BundleError: there is no such device here.
+        """
+
+    @staticmethod
+    def build(
+        artifact: Mapping[str, bytes], spec: Mapping[str, Any], options: Mapping[str, Any], out: Path, kept: Path
+    ) -> None:
+        """Builds the model with the device's own tools.
+
+        Args:
+            artifact: the contents of the bundle's `artifact/` by name.
+            spec: the document of `spec.json`.
+            options: native settings of the library, plain JSON.
+            out: an empty folder to fill: all that `__init__` needs.
+            kept: a folder that outlives failed and outdated builds, for what makes the next one quicker (a timing
+                cache).
+
+        Raises:
+            BundleError: the tools cannot build the model; with the last line of what they said.
+        """
+
+
 def find_backend(kind: str) -> type[Backend]:
     """Returns the backend class of the file `kind`, or of the entry point of that name.
 
