@@ -20,7 +20,7 @@ from edgecompile.errors import StepError
 from edgecompile.evaluate import figures as merge
 from edgecompile.evaluate.gates import Verdict, judge, raise_unmet
 from edgecompile.execute import machine, tools
-from edgecompile.execute.progress import shown
+from edgecompile.execute.progress import noted, shown
 from edgecompile.execute.runner import execute
 from edgecompile.execute.sources import Sources
 from edgecompile.execute.store import Store
@@ -65,10 +65,17 @@ def prepare(recipe: Recipe) -> tuple[Materials, Plan]:
     return materials, resolve(recipe, materials)
 
 
-def run_build(recipe: Recipe, *, run_dir: Path, jobs: int | None = None, quiet: bool = False) -> Path:
+def run_build(
+    recipe: Recipe, *, run_dir: Path, jobs: int | None = None, quiet: bool = False, point: bool = False
+) -> Path:
     """Builds the bundle of `recipe` and returns its path inside `run_dir`.
 
     The report of the run is written whether or not the gates are met, a bundle only if they are.
+
+    Args:
+        jobs: most steps at a time.
+        quiet: whether to show no progress.
+        point: whether it is one of a sweep, which tells progress from notes and figures at its end: nothing is shown.
 
     Raises:
         EdgecompileError: a subclass for each way in which a build can end without a bundle.
@@ -77,16 +84,16 @@ def run_build(recipe: Recipe, *, run_dir: Path, jobs: int | None = None, quiet: 
     store = Store.default()
     sources = Sources(store.root / "stat")
     materials, plan = prepare(recipe)
-    with shown(plan, quiet=quiet) as progress:
+    with noted(plan, run_dir) if point else shown(plan, quiet=quiet) as progress:
         entries = execute(plan, store, jobs=jobs, progress=progress)
     built = judged(recipe, plan, materials, entries, sources)
     try:
         raise_unmet(built.verdicts)
     except Exception:
-        write_run(built, run_dir, began, bundle=None)
+        write_run(built, run_dir, began, bundle=None, told=not point)
         raise
     bundle = publish(built, store, run_dir)
-    write_run(built, run_dir, began, bundle=bundle)
+    write_run(built, run_dir, began, bundle=bundle, told=not point)
     return run_dir / bundle["name"]
 
 
@@ -123,8 +130,13 @@ def publish(built: Built, store: Store, run_dir: Path) -> dict[str, Any]:
     return {"name": name, "sha256": packed.facts["sha256"], "size_bytes": packed.facts["size_bytes"]}
 
 
-def write_run(built: Built, run_dir: Path, began: float, *, bundle: Mapping[str, Any] | None) -> None:
-    """Writes what differs from run to run beside the bundle: the full report, the lock, and where and when it ran."""
+def write_run(
+    built: Built, run_dir: Path, began: float, *, bundle: Mapping[str, Any] | None, told: bool = True
+) -> None:
+    """Writes what differs from run to run beside the bundle: the full report, the lock, and where and when it ran.
+
+    Where `told`, the figures are printed too.
+    """
     run: dict[str, Any] = {
         "started": datetime.fromtimestamp(began, timezone.utc).isoformat(timespec="seconds"),
         "wall_s": round(time.time() - began, 3),
@@ -149,7 +161,8 @@ def write_run(built: Built, run_dir: Path, began: float, *, bundle: Mapping[str,
         (run_dir / "report.html").write_text(page, encoding="utf-8")
     except OSError as error:
         raise StepError(f"the report cannot be written to {run_dir}: {error.strerror}") from error
-    summarize(report, run_dir)
+    if told:
+        summarize(report, run_dir)
 
 
 def summarize(report: Mapping[str, Any], run_dir: Path) -> None:

@@ -181,7 +181,7 @@ def build(recipe: Recipe, run_dir: Path, options: Options) -> Path:
     """Builds one recipe and prints the bundle's path."""
     from edgecompile.build import run_build
 
-    bundle = run_build(recipe, run_dir=run_dir, jobs=options.jobs, quiet=options.quiet)
+    bundle = run_build(recipe, run_dir=run_dir, jobs=options.jobs, quiet=options.quiet, point=options.point)
     print(bundle, flush=True)
     return bundle
 

@@ -39,13 +39,17 @@ SHORT["-cp"] = "--config-path"
 
 @dataclass(frozen=True)
 class Options:
-    """Our own flags. Plain data: it travels to the processes of a parallel sweep."""
+    """Our own flags. Plain data: it travels to the processes of a parallel sweep.
+
+    `point` is no flag: it says that the job is one of a sweep.
+    """
 
     debug: bool = False
     quiet: bool = False
     json: bool = False
     mermaid: bool = False
     jobs: int | None = None
+    point: bool = False
 
 
 @dataclass

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
@@ -87,12 +89,31 @@ class _Sweeper:
                 where="command line:hydra/sweeper",
                 fix="plan lists those of Hydra's own: choice(), range(), glob()",
             )
-        params = [f"{key}={value}" for key, value in (chosen.params or {}).items()]
-        overrides = OverridesParser.create(config_loader=self.loader).parse_overrides([*params, *arguments])
-        (jobs,) = BasicSweeper.split_arguments(overrides, None)
+        jobs = expanded(self.loader, self.config, arguments)
         launcher = _choice(self.config, "hydra/launcher")
         unused = {f"nothing runs here, so the launcher '{launcher}' has no say": None} if launcher != "basic" else {}
         self.work(Sweep(self.loader, self.config, jobs, unused))
+
+
+def expanded(loader: ConfigLoaderImpl, config: DictConfig, arguments: Sequence[str]) -> list[list[str]]:
+    """Returns the overrides of each job into which Hydra's basic sweeper expands a command line.
+
+    Raises:
+        HydraException: an override is none, or `interval()`, which has no list of points.
+    """
+    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides([*params, *arguments])
+    (jobs,) = BasicSweeper.split_arguments(overrides, None)
+    return jobs
+
+
+def count(config: DictConfig) -> int | None:
+    """Returns how many points a sweep has; None where that is known only when it is over."""
+    if config.hydra.sweeper._target_ == BASIC:
+        with suppress(HydraException):
+            arguments = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+            return len(expanded(GlobalHydra.instance().config_loader(), config, arguments))
+    return OmegaConf.select(config, "hydra.sweeper.n_trials")
 
 
 @dataclass

@@ -80,6 +80,12 @@ def gate_limit(name: str, limit: float) -> str:
     return f"{side}{limit:g}{gate.unit if gate else ''}"
 
 
+def sharing_line(sharing: dict[str, Any]) -> str:
+    """Returns what the points of a sweep shared, in one line."""
+    ran, reused = _count(sharing["run"], "step"), sharing["reused"]
+    return f"{ran} run, {reused} reused: {seconds(sharing['saved_s'])} saved by sharing"
+
+
 def machine_line(measured: dict[str, Any]) -> str:
     """Returns the machine of a measurement in one line: processor, cores, threads, clock policy, system."""
     machine = measured.get("machine") or {}

@@ -19,6 +19,8 @@ POINTS_WORTH = 0.1
 """How much faster an artifact must be for each point (0.01) of mAP50-95 it gives away, as a share; the page says so."""
 NOISE = 1.05
 """A gain in speed below this factor is within what two measurements of one artifact differ by."""
+ALONE = "latency was measured with nobody else measuring on this machine (a lock that holds for all of it)"
+"""What the runner sees to: a measurement takes every core, by locks that all processes of a machine share."""
 COLUMNS = (
     "point", "name", "device", "precision", "varies", "overrides", "state", "reason", "map50_95", "map_drop", "map50",
     "latency_p50_ms", "latency_p95_ms", "size_bytes", "peak_memory_mb", "gates", "front", "bundle", "machine",
@@ -47,6 +49,7 @@ def point_of(folder: str, status: Mapping[str, Any] | None, report: Mapping[str,
         "exit_code": code,
         "problems": problems,
         "reason": "; ".join(problems) or None,
+        "steps": status.get("steps"),
         "bundle": f"{folder}/{bundle.replace(chr(92), '/').rpartition('/')[2]}" if bundle else None,
     }
     return {**point, **_found(report)}
@@ -106,9 +109,22 @@ def sweep_of(name: str, points: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         "name": name,
         "shared": sorted(shared),
         "states": {state: sum(point["state"] == state for point in points) for state in _states(points)},
+        "sharing": _sharing(points),
+        "measuring": ALONE if any(point["machine"] for point in points) else None,
         "devices": devices,
         "points": points,
     }
+
+
+def _sharing(points: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Returns the steps that ran and that were reused, and how long those took when they were made; None where no point
+    noted its steps."""
+    noted = [point["steps"] for point in points if point["steps"]]
+    return (
+        {key: round(sum(one.get(key, 0) for one in noted), 3) for key in ("run", "reused", "saved_s")}
+        if noted
+        else None
+    )
 
 
 def _states(points: Sequence[Mapping[str, Any]]) -> list[str]:

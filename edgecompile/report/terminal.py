@@ -168,6 +168,10 @@ def print_sweep(sweep: Mapping[str, Any], page: Path | None = None, *, stream: T
     for device in sweep["devices"]:
         blocks.append(Text(f"{device['device']}: {device['verdict']}", "bold"))
         blocks += [Text(f"  {line}") for line in device["because"]]
+    if sweep["measuring"]:
+        blocks.append(Text(sweep["measuring"]))
+    if sweep["sharing"]:
+        blocks.append(Text(figures.sharing_line(sweep["sharing"])))
     if page:
         blocks.append(Text(f"report: {page}"))
     write(blocks, stream)
