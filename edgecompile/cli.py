@@ -26,10 +26,12 @@ VERBS = {
     "build": "compose, plan, run, publish; the bundle's path is the last line of stdout",
     "plan": "the staged graph: each step, its stage, hit or miss and why; runs nothing",
     "report": "tell the points of a sweep apart: table, Pareto front, failures, what to ship",
+    "finalize": "on the device: build the model there, verify it, judge what needs the device",
     "predict": "run a bundle on pictures",
     "verify": "check a bundle: digests, golden vectors, the runtime it needs",
     "bench": "measure a bundle on this machine",
     "inspect": "say what a bundle holds",
+    "deploy": "copy a bundle and the runtime to a device by ssh, verify and measure it there",
     "reproduce": "build a bundle again from its lock, and say whether the same came out",
     "diff": "say what differs between two bundles, locks or run directories",
     "doctor": "say which packages a recipe needs and which are missing",
@@ -84,6 +86,8 @@ FLAGS = {
     "plan": "  --json                 the plan as JSON\n  --mermaid              the graph as a Mermaid drawing",
 }
 COMPILER = ("hydra", "omegaconf", "antlr4", "pydantic", "yaml", "rich", "filelock", "rfc8785", "psutil", "jinja2")
+BEYOND_RUNTIME = (*COMPILER, "edgecompile")
+"""Packages that a device lacks; of this one it has the runtime only."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -111,10 +115,14 @@ def _run(words: list[str]) -> int:
     verb, rest = _verb(words)
     if verb in ("build", "plan"):
         return _compile(verb, rest)
-    if verb in ("predict", "verify", "bench", "inspect"):
+    if verb in ("finalize", "predict", "verify", "bench", "inspect"):
+        if any(word == "--on" or word.startswith("--on=") for word in rest):
+            return _on_device(verb, rest)
         from edgecompile.runtime import commands
 
         return commands.main(verb, rest)
+    if verb == "deploy":
+        return _on_device(verb, rest)
     if verb in MODULES:
         with _compiler():
             return import_module(MODULES[verb]).main([word for word in rest if word != "--debug"])
@@ -207,13 +215,23 @@ def plan(recipe: Recipe, run_dir: Path, options: Options) -> None:
     show_plan(recipe, as_json=options.json, mermaid=options.mermaid)
 
 
+def _on_device(verb: str, words: list[str]) -> int:
+    """Runs a verb on a device that is reached by ssh."""
+    if verb in ("predict", "inspect"):
+        raise RecipeError(f"{verb} takes no --on", where="command line", fix="use deploy, verify, bench or finalize")
+    with _compiler():
+        from edgecompile.device import commands
+
+        return commands.main(verb, words)
+
+
 @contextmanager
 def _compiler() -> Iterator[None]:
     """Names the extra to install where a package of the compiler is missing: a device has none of them."""
     try:
         yield
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in COMPILER:
+        if (error.name or "").partition(".")[0] not in BEYOND_RUNTIME:
             raise
         raise MissingToolError(f"'{error.name}' is not installed", fix="pip install 'edgecompile[compiler]'") from error
 

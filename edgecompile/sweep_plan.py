@@ -8,6 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from edgecompile.build import steps_here
 from edgecompile.errors import EdgecompileError, Problem, RecipeError
 from edgecompile.execute.sources import Sources
 from edgecompile.execute.store import Store
@@ -110,7 +111,7 @@ class _Planner:
             return Planned(point.number, point.overrides, None, (), point.problems, 2)
         if point.alike not in self._plans:
             try:
-                plan = resolve(point.recipe, self._found(point))
+                plan = steps_here(point.recipe, resolve(point.recipe, self._found(point)))
                 self._plans[point.alike] = self.shared.add(plan), plan.notes
             except EdgecompileError as error:
                 self._plans[point.alike] = error

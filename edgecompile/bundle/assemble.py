@@ -103,6 +103,7 @@ def target_facts(target: Any) -> dict[str, Any]:
         "isa": list(target.isa),
         "backend": target.backend,
         "runtime": [distribution, versions],
+        "system_runtime": target.system_runtime,
         "options": target.options(),
         "threads": target.threads,
         "status": target.status,
@@ -164,6 +165,7 @@ def portable(recipe: Any) -> dict[str, Any]:
     """Returns the recipe as plain data that says the same on every machine.
 
     Files are reduced to their base names, for folders differ and whoever builds again finds the files by digest. The
+    device on which the bundle was measured is left out: it says where figures come from that no bundle holds. The
     order of the passes is written out, for the order of a mapping's keys is lost in a lock.
     """
 
@@ -173,6 +175,7 @@ def portable(recipe: Any) -> dict[str, Any]:
     plain = recipe.model_dump(mode="json", by_alias=True)
     plain["model"]["weights"] = base(plain["model"]["weights"])
     plain["data"]["path"] = base(plain["data"]["path"])
+    plain.pop("device", None)
     return {**plain, "order": list(recipe.ordered_names())}
 
 

@@ -55,6 +55,7 @@ class TargetFacts(Document):
     isa: list[str] = Field(description="instruction-set features the device is expected to have")
     backend: str = Field(description="file of edgecompile/runtime/backends that runs the artifact")
     runtime: tuple[str, str] = Field(description="distribution the device needs, and its version range")
+    system_runtime: bool = Field(default=False, description="whether the device's system brings that distribution")
     options: dict[str, Any] = Field(description="what the backend is opened with")
     threads: int = Field(ge=1)
     status: str = Field(description="how far the target was proven: built here, built on device, emulated, untested")

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from edgecompile.errors import StepError
-from edgecompile.evaluate import machine
-from edgecompile.evaluate.power import Meter, find_meter
+from edgecompile.runtime import machine
+from edgecompile.runtime.power import Meter, find_meter
 
 PICTURES = 16
 """How many of the pictures are predicted, in turns."""

@@ -44,10 +44,36 @@ def embed_pictures(model: onnx.ModelProto) -> str:
         )
     for position, node in enumerate(made):
         model.graph.node.insert(position, node)
+    _take_pictures(entry)
+    return change
+
+
+def embed_casts(model: onnx.ModelProto) -> str:
+    """As `embed_pictures`, for runtimes that know bytes as an input only: they become float before anything is done."""
+    structure = Structure(model)
+    entry = model.graph.input[0]
+    name = entry.name
+    made = [
+        helper.make_node("Cast", [name], [f"{name}_float"], name=f"{name}/Cast", to=onnx.TensorProto.FLOAT),
+        helper.make_node(
+            "Transpose", [f"{name}_float"], [f"{name}_planes"], name=f"{name}/Transpose", perm=[0, 3, 1, 2]
+        ),
+        helper.make_node("Gather", [f"{name}_planes", f"{name}_order"], [f"{name}_rgb"], name=f"{name}/Gather", axis=1),
+        helper.make_node("Mul", [f"{name}_rgb", f"{name}_unit"], [f"{name}_scaled"], name=f"{name}/Mul"),
+    ]
+    model.graph.initializer.extend(_constants(name))
+    _redirect(structure.consumers.get(name, []), name, f"{name}_scaled")
+    for position, node in enumerate(made):
+        model.graph.node.insert(position, node)
+    _take_pictures(entry)
+    return "takes uint8 NHWC BGR: cast, colour order and scaling stand before the first operator"
+
+
+def _take_pictures(entry: onnx.ValueInfoProto) -> None:
+    """Changes an input of (n, c, h, w) to uint8 (n, h, w, c)."""
     count, channels, height, width = (_side(dimension) for dimension in entry.type.tensor_type.shape.dim)
     shape = [count, height, width, channels]
-    entry.CopyFrom(helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, shape))
-    return change
+    entry.CopyFrom(helper.make_tensor_value_info(entry.name, onnx.TensorProto.UINT8, shape))
 
 
 def _side(dimension: Any) -> int | str:
@@ -111,13 +137,17 @@ def _reads(structure: Structure, name: str) -> int:
 
 def _arithmetic(model: onnx.ModelProto, name: str, planes: str) -> list[Any]:
     """Returns nodes that reverse the channels, convert to float and scale."""
-    constants = {f"{name}_order": np.array([2, 1, 0], np.int64), f"{name}_unit": np.array(BYTE, np.float32)}
-    model.graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in constants.items())
+    model.graph.initializer.extend(_constants(name))
     return [
         helper.make_node("Gather", [planes, f"{name}_order"], [f"{name}_rgb"], name=f"{name}/Gather", axis=1),
         helper.make_node("Cast", [f"{name}_rgb"], [f"{name}_float"], name=f"{name}/Cast", to=onnx.TensorProto.FLOAT),
         helper.make_node("Mul", [f"{name}_float", f"{name}_unit"], [f"{name}_scaled"], name=f"{name}/Mul"),
     ]
+
+
+def _constants(name: str) -> list[onnx.TensorProto]:
+    constants = {f"{name}_order": np.array([2, 1, 0], np.int64), f"{name}_unit": np.array(BYTE, np.float32)}
+    return [numpy_helper.from_array(value, key) for key, value in constants.items()]
 
 
 def _redirect(readers: list[Any], old: str, new: str) -> None:

@@ -89,6 +89,17 @@ class Structure:
             frontier.extend(self.inputs(node))
         return [node for node in self.nodes if node.output[0] in found]
 
+    def ends(self) -> list[onnx.NodeProto]:
+        """Returns the first and the last learned layers: those that read the picture, and those that the decode part
+        reads."""
+        entries = {entry.name for entry in self.graph.input}
+        read = {name for node in self.decode() for name in node.input} | {entry.name for entry in self.graph.output}
+        return [
+            node
+            for node in self.nodes
+            if self.is_learned(node) and (entries & set(node.input) or read & set(node.output))
+        ]
+
     def is_quantized(self) -> bool:
         """Whether the graph computes with integers already."""
         return any(node.op_type in QUANTIZED for node in self.nodes)

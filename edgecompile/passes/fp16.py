@@ -35,10 +35,11 @@ class Fp16(Pass):
                 name="fp16",
                 function="edgecompile.passes.fp16:convert",
                 stage=Stage.QUANTIZATION,
+                version=2,
                 params={"keep": list(self.keep)},
                 inputs={"model": model.artifact},
                 tools=("onnxruntime", "onnx", "numpy"),
-                about="weights and operators in FP16, inputs and outputs in float",
+                about="weights and operators in FP16; inputs, outputs and the decoding of boxes in float",
             )
         )
         return model.with_(artifact=Output("fp16", "model.onnx"), precision="fp16")
@@ -50,11 +51,9 @@ def convert(out: Path, *, model: Path, keep: list[str]) -> dict[str, Any]:
     Raises:
         StepError: when an operator type of `keep` is not in the graph.
     """
-    import numpy as np
-    from onnxruntime.transformers import float16
-
     from edgecompile.errors import Problem, StepError, nearest
-    from edgecompile.onnx_graph.canonical import load, operator_counts, save, sort_nodes
+    from edgecompile.onnx_graph.canonical import load, operator_counts, save
+    from edgecompile.onnx_graph.half import decode_names, halve
 
     graph = load(model)
     counts = operator_counts(graph)
@@ -62,10 +61,9 @@ def convert(out: Path, *, model: Path, keep: list[str]) -> dict[str, Any]:
         Problem(f"keep: no operator '{one}'", fix=nearest(one, counts)) for one in keep if one not in counts
     ]:
         raise StepError(problems)
-    with np.errstate(all="ignore"):  # numbers below the smallest of FP16 become that, which is what is wanted
-        halved = float16.convert_float_to_float16(
-            graph, keep_io_types=True, op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, *keep]
-        )
-    save(sort_nodes(halved), out / "model.onnx")
+    decode = decode_names(graph)
+    halved = halve(graph, operators=keep, nodes=decode)
+    save(halved, out / "model.onnx")
     casts = operator_counts(halved).get("Cast", 0) - counts.get("Cast", 0)
-    return {"changes": [f"weights in FP16, {casts} casts inserted"], "operators": operator_counts(halved)}
+    changes = [f"weights in FP16, {casts} casts inserted", f"{len(decode)} nodes that decode boxes left in float"]
+    return {"changes": changes, "operators": operator_counts(halved)}

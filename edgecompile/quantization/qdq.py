@@ -13,7 +13,14 @@ INPUT_RANGE = (0.0, 1.0)
 """Range of a scaled picture. It is known, not measured: with it, one step of the input scale is one step of a byte."""
 
 
-class Placement(TypedDict):
+class Extras(TypedDict, total=False):
+    """What only some runtimes want; see `Placement`."""
+
+    inputs_only: bool
+    ends_in_float: bool
+
+
+class Placement(Extras):
     """What a runtime wants of a quantized graph; plain JSON, a parameter of the step.
 
     activations: "uint8" or "int8".
@@ -24,6 +31,10 @@ class Placement(TypedDict):
     pair_on_weights: whether weights stay float before a Q/DQ pair, as training-aware tools write them.
     dedicated_pairs: whether every reader of a tensor has a Q/DQ pair of its own.
     operators: operators to quantize.
+    inputs_only: whether pairs stand before operators only, so that what follows a convolution is fused with it in
+        float. Absent: no, the output of each operator has a pair as well.
+    ends_in_float: whether "auto" leaves the first and the last learned layers in float too. Absent: no. A signed,
+        symmetric scale has 127 steps for the 255 of a picture, and the last layers put out what is decoded.
     """
 
     activations: str
@@ -72,10 +83,16 @@ def quantize(out: Path, *, model: Path, ranges: Path, placement: Placement, excl
     structure = Structure(graph)
     if structure.is_quantized():
         raise StepError("the model is quantized already")
-    left_out = excluded(exclude, (node.name for node in structure.nodes), lambda: [n.name for n in structure.decode()])
+
+    def unfit() -> list[str]:
+        ends = structure.ends() if placement.get("ends_in_float") else []
+        return [node.name for node in (*structure.decode(), *ends)]
+
+    left_out = excluded(exclude, (node.name for node in structure.nodes), unfit)
     measured = {name: tuple(limits) for name, limits in json.loads(ranges.read_text(encoding="utf-8")).items()}
     measured[graph.graph.input[0].name] = INPUT_RANGE
 
+    float_outputs = placement["operators"] if placement.get("inputs_only") else []
     quantizer = QDQQuantizer(
         graph,
         per_channel=placement["per_channel"],
@@ -94,6 +111,7 @@ def quantize(out: Path, *, model: Path, ranges: Path, placement: Placement, excl
             "QuantizeBias": placement["quantize_bias"],
             "AddQDQPairToWeight": placement["pair_on_weights"],
             "DedicatedQDQPair": placement["dedicated_pairs"],
+            "OpTypesToExcludeOutputQuantization": float_outputs,
         },
     )
     quantizer.quantize_model()

@@ -88,6 +88,28 @@ class Evaluate(Section):
     latency_images: int = Field(default=100, ge=10, le=10_000, description="timed predictions")
 
 
+class Device(Section):
+    """The device on which latency, memory and power are measured and their gates judged. No part of what is built."""
+
+    host: str | None = Field(
+        default=None,
+        pattern=r"^ssh://([A-Za-z0-9_][\w.-]*@)?(\[[0-9A-Fa-f:.%\w]+\]|\w[\w.-]*)(:\d{1,5})?(/\S*)?$",
+        description="ssh://[user@]host[:port][/path], or ssh://alias of ~/.ssh/config; null to measure on this machine",
+    )
+    path: str | None = Field(
+        default=None, min_length=1, description="folder there that takes everything; null for ~/edgecompile"
+    )
+    wheels: str | None = Field(
+        default=None,
+        min_length=1,
+        description="folder here with wheels to install there from, without network; a relative path is relative to "
+        "the file that names it; null for the index that pip knows there",
+    )
+    python: str | None = Field(
+        default=None, min_length=1, description="a Python there that has the backend already; null to make one"
+    )
+
+
 class Recipe(Section):
     """One compilation: a model, its data, a target, an ordered set of named passes, and the gates."""
 
@@ -108,6 +130,7 @@ class Recipe(Section):
     )
     gates: Gates = Gates()
     evaluate: Evaluate = Evaluate()
+    device: Device = Device()
 
     _origins: Origins = PrivateAttr(default_factory=Origins)
 

@@ -16,12 +16,18 @@ from edgecompile.recipe import kinds
 from edgecompile.recipe.explain import keys_of, problems_of, show
 from edgecompile.recipe.locate import Origins
 from edgecompile.recipe.rules import broken_rules
-from edgecompile.recipe.schema import Data, Evaluate, Gates, ModelSettings, Recipe
+from edgecompile.recipe.schema import Data, Device, Evaluate, Gates, ModelSettings, Recipe
 from edgecompile.targets import Target
 
 Section = TypeVar("Section", bound=BaseModel)
 
-SECTIONS: dict[str, type[BaseModel]] = {"model": ModelSettings, "data": Data, "gates": Gates, "evaluate": Evaluate}
+SECTIONS: dict[str, type[BaseModel]] = {
+    "model": ModelSettings,
+    "data": Data,
+    "gates": Gates,
+    "evaluate": Evaluate,
+    "device": Device,
+}
 MISSING = "???"
 """What Hydra leaves where a value must be given and was not."""
 

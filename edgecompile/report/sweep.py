@@ -73,6 +73,7 @@ def _found(report: Mapping[str, Any] | None) -> dict[str, Any]:
         "latency_p95_ms": total.get("p95"),
         "peak_memory_mb": measured.get("peak_memory_mb"),
         "machine": figures.machine_line(measured) if total else None,
+        "alone": bool(total) and not report.get("device"),
         "size_bytes": found["size_bytes"],
         "gates": [{"gate": one["gate"], "met": one["met"]} for one in report["gates"]],
         "classes": report["falls"],
@@ -82,7 +83,7 @@ def _found(report: Mapping[str, Any] | None) -> dict[str, Any]:
 MET = {True: "met", False: "unmet", None: "on-device"}
 FOUND = (
     "device", "precision", "imgsz", "judged_on", "map50_95", "map50", "map_drop", "latency_p50_ms", "latency_p95_ms",
-    "peak_memory_mb", "machine", "size_bytes", "gates",
+    "peak_memory_mb", "machine", "alone", "size_bytes", "gates",
 )  # fmt: skip
 
 
@@ -110,7 +111,7 @@ def sweep_of(name: str, points: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         "shared": sorted(shared),
         "states": {state: sum(point["state"] == state for point in points) for state in _states(points)},
         "sharing": _sharing(points),
-        "measuring": ALONE if any(point["machine"] for point in points) else None,
+        "measuring": ALONE if any(point["alone"] for point in points) else None,
         "devices": devices,
         "points": points,
     }

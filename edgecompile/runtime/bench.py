@@ -1,4 +1,4 @@
-"""Measures what a bundle costs on this machine: time of each part, frames a second, memory, start."""
+"""Measures what a bundle costs on this machine: time of each part, frames a second, memory, power, start."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgecompile.errors import BundleError
+from edgecompile.runtime import machine
 from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.detector import available_cores, open_bundle, target_of
 from edgecompile.runtime.pictures import decode_picture
+from edgecompile.runtime.power import find_meter
 
-PARTS = ("read", "preprocess", "inference", "postprocess", "total")
+PARTS = ("read", "preprocess", "inference", "postprocess", "predict", "total")
+PREDICT = ("preprocess", "inference", "postprocess")
+"""Parts of a prediction of a picture that is in memory: what the gates of a recipe are about."""
 WARM_UP = 10
 FEWEST = 100
 """Predictions that are timed at least, where the number of rounds is not given."""
@@ -27,8 +32,11 @@ FEWEST = 100
 START = """
 import json, sys, time
 began = time.perf_counter()
-import edgecompile.runtime as rt
-model = rt.load(sys.argv[1], threads=int(sys.argv[3]))
+from pathlib import Path
+from edgecompile.runtime import Archive
+from edgecompile.runtime.detector import open_bundle
+with Archive(Path(sys.argv[1])) as archive:
+    model = open_bundle(archive, threads=int(sys.argv[3]), engine=Path(sys.argv[4]) if sys.argv[4] else None)
 opened = time.perf_counter()
 model.predict(sys.argv[2])
 first = time.perf_counter()
@@ -49,26 +57,34 @@ def bench(archive: Archive, pictures: Sequence[Path], *, threads: int | None, ro
         rounds: how often each picture is predicted; as often as makes `FEWEST` predictions where None.
 
     Returns:
-        latency_ms: part to p50, p95, p99 (read is from file to pixels; total is all of it); fps; jitter_ms, p95 - p50
-        of total; start_ms: open (import and compile), first_prediction, total, of a fresh process; peak_memory_mb, of
-        that process, 10^6 bytes; pictures, predictions, threads, backend, bundle.
+        latency_ms: part to p50, p95, p99 (read is from file to pixels; predict from there to boxes; total is all of
+        it); fps, of total; predict_fps, of predict; jitter_ms, p95 - p50 of total; start_ms: open (import and compile),
+        first_prediction, total, of a fresh process; peak_memory_mb, of that process, 10^6 bytes; power_watt,
+        fps_per_watt (of predict) and power_meter, None where this machine has no meter, with the reason in no_meter;
+        temperature_c, before and after; machine; power_mode; pictures, predictions, threads, backend, bundle.
     """
     threads = threads or min(target_of(archive)["threads"], available_cores())
     with tempfile.TemporaryDirectory(prefix="edgecompile-") as folder:
-        paths = [str(path) for path in pictures] or [_golden_picture(archive, Path(folder))]
+        paths = [str(path) for path in pictures] or [golden_picture(archive, Path(folder))]
         detector = open_bundle(archive, threads=threads)
         for number in range(WARM_UP):
             detector.predict(paths[number % len(paths)])
-        start = _fresh_process(archive.path, paths[0], threads)
+        start = fresh_process(archive.path, paths[0], threads)
         rounds = rounds or -(-FEWEST // len(paths))
         samples: dict[str, list[float]] = {part: [] for part in PARTS}
-        for path in paths * rounds:
-            began = time.perf_counter()
-            detector.predict(path)
-            samples["total"].append(1e3 * (time.perf_counter() - began))
-            for part, value in detector.timings.items():
-                samples[part].append(value)
-    latency = {part: _percentiles(values) for part, values in samples.items()}
+        meter, no_meter = find_meter(gpu=getattr(detector.backend, "gpu", False))
+        warm = machine.temperature()
+        with meter or nullcontext():
+            for path in paths * rounds:
+                began = time.perf_counter()
+                detector.predict(path)
+                samples["total"].append(1e3 * (time.perf_counter() - began))
+                for part, value in detector.timings.items():
+                    samples[part].append(value)
+                samples["predict"].append(sum(detector.timings[part] for part in PREDICT))
+    watts = meter.watts if meter else None
+    predict_fps = 1e3 / float(np.mean(samples["predict"]))
+    latency = {part: percentiles(values) for part, values in samples.items()}
     return {
         "bundle": archive.path.name,
         "sha256": archive.digest,
@@ -78,9 +94,17 @@ def bench(archive: Archive, pictures: Sequence[Path], *, threads: int | None, ro
         "predictions": len(samples["total"]),
         "latency_ms": latency,
         "fps": round(1e3 / float(np.mean(samples["total"])), 2),
+        "predict_fps": round(predict_fps, 2),
         "jitter_ms": round(latency["total"]["p95"] - latency["total"]["p50"], 3),
         "start_ms": {name: round(value, 1) for name, value in start["start_ms"].items()},
         "peak_memory_mb": round(start["peak_memory"] / 1e6, 1),
+        "power_watt": round(watts, 2) if watts else None,
+        "fps_per_watt": round(predict_fps / watts, 3) if watts else None,
+        "power_meter": meter.name if meter and watts else None,
+        "no_meter": None if watts else no_meter or "the power meter gave no reading",
+        "temperature_c": [warm, machine.temperature()],
+        "machine": machine.describe(),
+        "power_mode": machine.power_mode(),
     }
 
 
@@ -101,11 +125,12 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _percentiles(values: Sequence[float]) -> dict[str, float]:
+def percentiles(values: Sequence[float] | np.ndarray) -> dict[str, float]:
+    """Returns the median and the 95th and 99th percentile."""
     return {f"p{rank}": round(float(np.percentile(values, rank)), 3) for rank in (50, 95, 99)}
 
 
-def _golden_picture(archive: Archive, folder: Path) -> str:
+def golden_picture(archive: Archive, folder: Path) -> str:
     """Writes the golden picture of a bundle to a file and returns its path."""
     name = (archive.manifest.get("golden") or {}).get("input", "")
     content = archive.read(name)
@@ -115,15 +140,18 @@ def _golden_picture(archive: Archive, folder: Path) -> str:
     return str(path)
 
 
-def _fresh_process(bundle: Path, picture: str, threads: int) -> dict[str, Any]:
+def fresh_process(bundle: Path, picture: str, threads: int, engine: Path | None = None) -> dict[str, Any]:
     """Loads the bundle and predicts in a process of its own; returns what that took.
+
+    Args:
+        engine: folder of the built model, where it is not the one that `load` would take.
 
     Raises:
         BundleError: the process failed.
     """
     package = str(Path(__file__).resolve().parents[2])
     paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-c", START, str(bundle), picture, str(threads)]
+    command = [sys.executable, "-c", START, str(bundle), picture, str(threads), str(engine or "")]
     ended = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})
     if ended.returncode:
         last = ended.stderr.strip().splitlines()[-1:] or ["no message"]

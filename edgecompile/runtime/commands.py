@@ -1,4 +1,4 @@
-"""The verbs of the device: predict, verify, bench, inspect. They need numpy, OpenCV and the backend of the bundle."""
+"""The verbs of the device: finalize, predict, verify, bench, inspect. They need numpy, OpenCV and one backend."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from edgecompile.errors import BundleError, MissingToolError, RecipeError
 
-VERBS = ("predict", "verify", "bench", "inspect")
+VERBS = ("finalize", "predict", "verify", "bench", "inspect")
 
 
 def main(verb: str, argv: Sequence[str]) -> int:
@@ -23,7 +23,8 @@ def main(verb: str, argv: Sequence[str]) -> int:
     """
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # a damaged picture is our line to report, not OpenCV's
     arguments = _parser(verb).parse_args(list(argv))
-    return {"predict": predict, "verify": verify, "bench": bench, "inspect": inspect}[verb](arguments)
+    run = {"finalize": finalize, "predict": predict, "verify": verify, "bench": bench, "inspect": inspect}
+    return run[verb](arguments)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -35,6 +36,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser(verb: str) -> argparse.ArgumentParser:
     about = {
+        "finalize": "finish a bundle on its device: build the model there, verify it, judge what needs the device",
         "predict": "find the objects on pictures",
         "verify": "check a bundle: digests, the runtime it needs, and that it runs here as where it was built",
         "bench": "measure a bundle on this machine",
@@ -56,12 +58,30 @@ def _parser(verb: str) -> argparse.ArgumentParser:
         images = "pictures to predict, or folders of them (default: the golden one)"
         parser.add_argument("--images", metavar="DIR", nargs="+", default=[], help=images)
         parser.add_argument("--rounds", type=_count, help="how often each picture is predicted")
-    if verb in ("predict", "verify", "bench"):
+    if verb == "finalize":
+        parser.add_argument("--rebuild", action="store_true", help="build again what was built here before")
+    if verb in ("finalize", "predict", "verify", "bench"):
         parser.add_argument("--threads", type=_count, help="threads (default: the target's)")
-    if verb in ("bench", "inspect"):
+    if verb in ("finalize", "verify", "bench"):
+        parser.add_argument("--on", metavar="ssh://...", help="there instead; see `edgecompile deploy --help`")
+    if verb in ("finalize", "bench", "inspect"):
         parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+def finalize(arguments: argparse.Namespace) -> int:
+    """Builds, verifies and judges a bundle's model on its device, and says what was found, good or bad."""
+    from edgecompile.runtime.archive import Archive
+    from edgecompile.runtime.finalize import finalize as finish
+    from edgecompile.runtime.summary import summarize_record
+
+    def tell(record: dict[str, Any]) -> None:
+        print(json.dumps(record, indent=2) if arguments.json else "\n".join(summarize_record(record)), flush=True)
+
+    with Archive(arguments.bundle) as archive:
+        finish(archive, threads=arguments.threads, rebuild=arguments.rebuild, tell=tell)
+    return 0
 
 
 def predict(arguments: argparse.Namespace) -> int:
@@ -126,16 +146,28 @@ def bench(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(figures, indent=2))
         return 0
-    counts = f"{figures['threads']} threads, {figures['predictions']} predictions"
-    print(f"{figures['bundle']}, {figures['backend']}, {counts}")
-    print(f"{'ms':<12}  {'p50':>8}  {'p95':>8}  {'p99':>8}")
-    for part, ranks in figures["latency_ms"].items():
-        print(f"{part:<12}  {ranks['p50']:8.2f}  {ranks['p95']:8.2f}  {ranks['p99']:8.2f}")
-    start = figures["start_ms"]
-    print(f"frames a second {figures['fps']:.1f}, jitter {figures['jitter_ms']:.2f} ms (p95 - p50)")
-    print(f"start to first boxes {start['total']:.0f} ms (open {start['open']:.0f} ms)")
-    print(f"peak memory {figures['peak_memory_mb']:.0f} MB")
+    print("\n".join(bench_lines(figures)))
     return 0
+
+
+def bench_lines(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the lines that tell a person what `bench` found."""
+    counts = f"{figures['threads']} threads, {figures['predictions']} predictions"
+    yield f"{figures['bundle']}, {figures['backend']}, {counts}"
+    yield f"{'ms':<12}  {'p50':>8}  {'p95':>8}  {'p99':>8}"
+    for part, ranks in figures["latency_ms"].items():
+        yield f"{part:<12}  {ranks['p50']:8.2f}  {ranks['p95']:8.2f}  {ranks['p99']:8.2f}"
+    start = figures["start_ms"]
+    yield f"frames a second {figures['fps']:.1f}, jitter {figures['jitter_ms']:.2f} ms (p95 - p50)"
+    yield f"start to first boxes {start['total']:.0f} ms (open {start['open']:.0f} ms)"
+    yield f"peak memory {figures['peak_memory_mb']:.0f} MB"
+    if figures["power_watt"]:
+        efficiency = f"{figures['fps_per_watt']:.2f} FPS/W"
+        yield f"power {figures['power_watt']:.1f} W, {efficiency} ({figures['power_meter']})"
+    else:
+        yield f"power unknown: {figures['no_meter']}"
+    for command, said in figures["power_mode"].items():
+        yield f"{command}: {' '.join(said.split())}"
 
 
 def inspect(arguments: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ from edgecompile.runtime import postprocess
 from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.backends import Backend, find_backend
 from edgecompile.runtime.detections import Detections
+from edgecompile.runtime.finished import engine_of, find_place
 from edgecompile.runtime.letterbox import Geometry, Preprocessor, as_bgr
 from edgecompile.runtime.pictures import find_pictures, read_picture
 from edgecompile.runtime.spec import Spec, read_spec
@@ -34,19 +35,28 @@ def load(bundle: str | Path, *, threads: int | None = None) -> Detector:
     Raises:
         RecipeError: there is no such file.
         BundleError: it is damaged, altered, or cannot be opened here.
+            A model that is built on its device must have been: `edgecompile finalize`.
         MissingToolError: its backend is not installed.
     """
     with Archive(Path(bundle)) as archive:
         return open_bundle(archive, threads=threads)
 
 
-def open_bundle(archive: Archive, *, threads: int | None = None) -> Detector:
-    """Returns the detector of a bundle that is open already; as `load`."""
+def open_bundle(archive: Archive, *, threads: int | None = None, engine: Path | None = None) -> Detector:
+    """Returns the detector of a bundle that is open already; as `load`.
+
+    Args:
+        engine: folder of a built model that is yet to be judged, instead of the one that was.
+    """
     target = target_of(archive)
     threads = threads or min(target["threads"], available_cores())
     try:
         spec = read_spec(archive.read_json("spec.json"))
-        opened = find_backend(target["backend"])(archive.folder("artifact/"), spec.document, threads, target["options"])
+        backend, options = find_backend(target["backend"]), target["options"]
+        artifact: Path | Mapping[str, bytes] = archive.folder("artifact/")
+        if target.get("finalize"):
+            artifact = engine or engine_of(find_place(archive, backend, options))
+        opened = backend(artifact, spec.document, threads, options)
     except BundleError as error:
         problem = error.problems[0]
         raise BundleError(problem.message, where=problem.where or str(archive.path), fix=problem.fix) from error
@@ -234,14 +244,12 @@ def target_of(archive: Archive) -> dict[str, Any]:
     """Returns the manifest's facts on the target, after a look at those that opening needs.
 
     Raises:
-        BundleError: they are missing, or the model is yet to be built on the device.
+        BundleError: they are missing.
     """
     target = archive.manifest.get("target")
     kinds = {"backend": str, "options": dict, "threads": int}
     if not isinstance(target, dict) or any(type(target.get(key)) is not kind for key, kind in kinds.items()):
         raise BundleError("the manifest does not say how to open the model", where=str(archive.path))
-    if target.get("finalize"):
-        raise BundleError("the model of this bundle must first be built on its device", where=str(archive.path))
     return target
 
 

@@ -28,6 +28,32 @@ def summarize(manifest: Mapping[str, Any], digest: str, size: int) -> list[str]:
         raise BundleError(f"the manifest lacks or misstates {error}") from None
 
 
+def summarize_record(record: Mapping[str, Any]) -> list[str]:
+    """Returns the lines that `edgecompile finalize` prints of what it found."""
+    distribution, version = record["runtime"]
+    if record["folder"] is None:
+        lines = [f"{'finalize':<12} not needed: the model runs as it is, with {distribution} {version}"]
+    else:
+        how = "built here, now" if record["built"] else "built here before"
+        lines = [f"{'finalize':<12} {how}, with {distribution} {version}"]
+        lines.append(f"{'this device':<12} {', '.join(f'{name} {fact}' for name, fact in record['facts'].items())}")
+    for check in record["checks"]:
+        lines.append(f"{check['name']:<12} {'ok' if check['met'] else 'DIFFERS'}: {check['detail']}")
+    if figures := record["figures"]:
+        ranks = figures["latency_ms"]["total"]
+        watt = f", {figures['power_watt']:.2f} W ({figures['power_meter']})" if figures["power_watt"] else ""
+        lines.append(
+            f"{'figures':<12} {ranks['p50']:.2f} ms (p95 {ranks['p95']:.2f}), {figures['fps']:.1f} FPS, "
+            f"peak memory {figures['peak_memory_mb']:.0f} MB{watt}"
+        )
+    for gate in record["gates"]:
+        name, _, text = gate["text"].partition(": ")
+        lines.append(f"{'gate':<12} {name.partition(' ')[2]} {'met' if gate['met'] else 'NOT met'}: {text}")
+    if record["folder"] is not None and record["accepted"]:
+        lines.append(f"{'engine':<12} {record['folder']}")
+    return [*lines, f"{'sha256':<12} {record['sha256']}"]
+
+
 def _heading(manifest: Mapping[str, Any], digest: str, size: int) -> list[str]:
     target, model = manifest["target"], manifest["model"]
     distribution, versions = target["runtime"]
@@ -42,7 +68,11 @@ def _heading(manifest: Mapping[str, Any], digest: str, size: int) -> list[str]:
         f"{'classes':<12} {len(model['names'])}: {names}",
         f"{'device':<12} {target['device']} ({target['arch']}; {target['status']})",
         f"{'runtime':<12} {distribution}{versions}, {target['threads']} threads",
-        *([f"{'finalize':<12} the model is built on the device: edgecompile finalize"] if target["finalize"] else []),
+        *(
+            [f"{'finalize':<12} the model is built on the device: edgecompile finalize"]
+            if target.get("finalize")
+            else []
+        ),
     ]
 
 

@@ -12,8 +12,8 @@ from edgecompile.evaluate import latency
 from edgecompile.evaluate.figures import measured
 from edgecompile.evaluate.gates import judge
 from edgecompile.evaluate.latency import GATED, PARTS, measure, probe
-from edgecompile.evaluate.machine import architecture
-from edgecompile.evaluate.power import EnergyMeter
+from edgecompile.runtime.machine import architecture
+from edgecompile.runtime.power import EnergyMeter
 
 
 @pytest.fixture(scope="module")

@@ -194,7 +194,7 @@ def test_a_bundle_that_says_nonsense_is_refused(tiny_members: dict[str, bytes], 
 
     assert "how to open" in complaint({**tiny_manifest(), "target": {}})
     assert "how to open" in complaint(tiny_manifest(threads="all"))
-    assert "first be built" in complaint(tiny_manifest(finalize=True))
+    assert "cannot build a model" in complaint(tiny_manifest(finalize=True))
     assert "'warp_drive'" in complaint(tiny_manifest("warp_drive"))
     assert "backend" in complaint(tiny_manifest("../../errors"))
     assert "did you mean 'onnxruntime'" in complaint(tiny_manifest("onnxruntim"))

@@ -1,0 +1,87 @@
+"""The last step for TensorRT: a strongly typed ONNX that takes pictures, and the line that builds it by hand."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+SCRIPT = "build.sh"
+
+
+def compile_typed(out: Path, *, model: Path, spec: Path, build: dict[str, Any] | None) -> dict[str, Any]:
+    """Writes `model.onnx` that takes uint8 (n, h, w, 3) BGR, its final `spec.json` and, with `build`, `build.sh`.
+
+    Args:
+        build: options of the backend by which `edgecompile finalize` builds the engine; the script says the same to
+            trtexec. None for no script.
+
+    Raises:
+        StepError: when the outputs change.
+    """
+    import numpy as np
+
+    from edgecompile.onnx_graph.agreement import differences, fixed_input, require_agreement
+    from edgecompile.onnx_graph.canonical import load, operator_counts, save, sort_nodes
+    from edgecompile.onnx_graph.embed import BYTE, embed_casts
+    from edgecompile.onnx_graph.spec import embed_preprocessing, read_spec, write_spec
+
+    read = read_spec(spec)
+    original, graph = load(model), load(model)
+    change = embed_casts(graph)
+    sort_nodes(graph)
+    before, after = original.SerializeToString(), graph.SerializeToString()
+    proof: dict[str, float] = {}
+    for shape in _shapes(read):
+        picture = np.round(fixed_input(shape, shape[2:]) * 255)
+        pixels = np.ascontiguousarray(picture[:, ::-1].transpose(0, 2, 3, 1)).astype(np.uint8)
+        outputs = _run(before, (picture * np.float32(BYTE)).astype(np.float32)), _run(after, pixels)
+        gaps = differences(*outputs, read["output"]["decode"])
+        found = require_agreement(gaps, shape[2:], "building in the preprocessing")
+        proof = {part: max(gap, proof.get(part, 0.0)) for part, gap in found.items()}
+
+    save(graph, out / "model.onnx")
+    final = embed_preprocessing(read)
+    write_spec(final, out / "spec.json")
+    if build is not None:
+        (out / SCRIPT).write_text(build_script(final, build), encoding="utf-8")
+    return {"changes": [change], "max_abs_diff": proof, "operators": operator_counts(graph)}
+
+
+def _shapes(spec: dict[str, Any]) -> list[list[int]]:
+    """Returns the input shapes (n, 3, h, w) to prove at: those of the profile, or the one there is."""
+    profile = spec["input"].get("profile")
+    return list(profile.values()) if profile else [[max(spec["input"]["shape"][0], 1), 3, *spec["letterbox"]["size"]]]
+
+
+def _run(model: bytes, tensor: Any) -> Any:
+    """Returns the first output; without the fusions of ONNX Runtime, which know no scales in FP16."""
+    from edgecompile.onnx_graph.agreement import single_thread_session
+
+    session = single_thread_session(model, optimize="ORT_DISABLE_ALL")
+    return session.run(None, {session.get_inputs()[0].name: tensor})[0]
+
+
+def build_script(spec: dict[str, Any], build: dict[str, Any]) -> str:
+    """Returns a shell script that builds `model.engine` as `edgecompile finalize` does.
+
+    Args:
+        spec: the final spec; `input.profile`, where it stands, holds the smallest, usual and largest input shapes.
+        build: `workspace_mb` and `dla` of the target.
+    """
+    words = ["trtexec", "--onnx=model.onnx", "--saveEngine=model.engine", "--timingCacheFile=timing.cache"]
+    words.append(f"--memPoolSize=workspace:{build['workspace_mb']}")
+    if build.get("dla") is None:
+        words.append("--stronglyTyped")
+    else:
+        words += [f"--useDLACore={build['dla']}", "--allowGPUFallback", "--fp16"]
+    for name, shape in (spec["input"].get("profile") or {}).items():
+        words.append(f"--{name}Shapes={spec['input']['name']}:{'x'.join(str(side) for side in shape)}")
+    lines = (
+        "#!/bin/sh",
+        "# What `edgecompile finalize` does on the device, by hand. Run it beside model.onnx; it proves nothing of the",
+        "# outputs: that is what finalize is for. TensorRT 11 types every network so: leave --stronglyTyped out there.",
+        "set -eu",
+        " ".join(shlex.quote(word) for word in words),
+    )
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,83 @@
+"""TensorRT on NVIDIA Jetson: the engine is built on the device, from a strongly typed ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from edgecompile.errors import BundleError, MissingToolError
+from edgecompile.runtime.backends import choose_file
+from edgecompile.runtime.nvidia import builder, session
+from edgecompile.runtime.nvidia.cuda import Cuda
+
+ENGINE, TIMINGS = "model.engine", "timing.cache"
+MIB = 1 << 20
+
+
+class Backend:
+    """One engine on the GPU.
+
+    Options:
+        workspace_mb: memory that TensorRT may use while it builds and runs, in MiB.
+        dla: number of the deep learning accelerator that takes what it can; None for the GPU alone.
+    """
+
+    gpu = True
+
+    def __init__(
+        self, artifact: Path | Mapping[str, bytes], spec: Mapping[str, Any], threads: int, options: Mapping[str, Any]
+    ) -> None:
+        trt = import_library()
+        self.version: str = trt.__version__
+        if not isinstance(artifact, Path):
+            raise BundleError("a TensorRT engine is opened where `edgecompile finalize` put it")
+        engine = (artifact / ENGINE).read_bytes()
+        self._session = session.Session(trt, Cuda(), engine, dla=options.get("dla"))
+        self.outputs = tuple(frozenset([name]) for name in self._session.outputs)
+
+    def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
+        return self._session.infer(tensor)
+
+    @staticmethod
+    def device(options: Mapping[str, Any]) -> dict[str, str]:
+        return {"runtime": str(import_library().__version__), **Cuda().facts()}
+
+    @staticmethod
+    def build(
+        artifact: Mapping[str, bytes], spec: Mapping[str, Any], options: Mapping[str, Any], out: Path, kept: Path
+    ) -> None:
+        trt = import_library()
+        Cuda()  # the context that TensorRT then shares
+        dla = options.get("dla")
+        timings = kept / TIMINGS
+        with builder.Network(trt, artifact[choose_file(artifact, ".onnx")], spec, typed=dla is None) as network:
+            network.config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, int(options["workspace_mb"]) * MIB)
+            network.take_timings(timings.read_bytes() if timings.exists() else b"")
+            if dla is not None:
+                network.prefer_dla(int(dla))
+            try:
+                engine = network.build()
+            finally:
+                timings.write_bytes(network.timings())
+        (out / ENGINE).write_bytes(engine)
+
+
+def import_library() -> ModuleType:
+    """Imports TensorRT.
+
+    Raises:
+        MissingToolError: it is not installed, or not for this Python.
+    """
+    try:
+        import tensorrt
+    except ImportError as error:
+        fix = (
+            "on a Jetson: sudo apt install python3-libnvinfer, and a virtual environment of the system's Python made "
+            "with --system-site-packages"
+        )
+        raise MissingToolError(f"tensorrt cannot be imported ({error})", fix=fix) from error
+    return tensorrt

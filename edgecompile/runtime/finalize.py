@@ -1,0 +1,196 @@
+"""Finishes a bundle on its device: checks that this is the device, builds the model with the device's own tools, proves
+by the golden vectors that it computes what it should, and judges the gates that need the device.
+
+Only a model that passed all of it is kept, see `finished`; `load` takes no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edgecompile.errors import BundleError, Problem
+from edgecompile.runtime import finished
+from edgecompile.runtime.archive import Archive
+from edgecompile.runtime.backends import find_backend
+from edgecompile.runtime.detector import Detector, available_cores, open_bundle, target_of
+from edgecompile.runtime.finished import Place
+from edgecompile.runtime.gates import MEASURED, Verdict, compared, raise_unmet
+from edgecompile.runtime.golden import Check, check_golden
+from edgecompile.runtime.measure import measure
+from edgecompile.runtime.requirement import satisfies
+
+Record = dict[str, Any]
+
+
+def finalize(
+    archive: Archive,
+    *,
+    threads: int | None = None,
+    rebuild: bool = False,
+    tell: Callable[[Record], None] = lambda record: None,
+) -> Record:
+    """Builds, verifies and judges the model of a bundle on this device, and keeps it next to the bundle.
+
+    A model that was built here before for the same bundle, runtime and device is verified again and used. The model of
+    a bundle that needs no building is verified and judged.
+
+    Args:
+        threads: that the backend may use; the target's, but no more than there are cores, where None.
+        rebuild: whether a model that was built here before is built again.
+        tell: called with what was found, good or bad, before it is decided whether that is enough.
+
+    Returns:
+        bundle (file name), sha256, name, device (that the bundle is for), runtime (distribution and version), facts (of
+        this device), fingerprint, key and folder (where the model lies; None where none was built), built (whether just
+        now), checks (constraints and golden vectors: name, met, detail), figures (see `measure`), gates (see
+        `Verdict.for_report`), engine (its files), accepted.
+
+    Raises:
+        BundleError: this is not the device, its tools cannot build the model, or what they built computes something
+            else.
+        GateError: a figure does not meet its gate.
+        MissingToolError: the runtime or its tools are not installed.
+        StepError: the model cannot be written, or is being built by another process.
+    """
+    target = target_of(archive)
+    threads = threads or min(target["threads"], available_cores())
+    backend = find_backend(target["backend"])
+    if not target.get("finalize"):
+        return _verify(archive, threads, tell)
+    place = finished.find_place(archive, backend, target["options"])
+    constraints = check_constraints(archive, place.facts)
+    known = None if rebuild else _known(place)
+    if known is not None:
+        return _verify_again(archive, place, known, threads, tell)
+    with finished.building(place) as (part, cache):
+        spec, artifact = archive.read_json("spec.json"), archive.folder("artifact/")
+        backend.build(artifact, spec, target["options"], part, cache)
+        if not any(part.iterdir()):
+            raise BundleError("the device's tools built nothing", where=str(archive.path))
+        record = {**_about(archive, place), **_judged(archive, threads, part), "built": True}
+        record["checks"] = [*(asdict(check) for check in constraints), *record["checks"]]
+        tell(record)
+        raise_refused(record, archive.path)
+        kept = finished.keep(place, part, {key: value for key, value in record.items() if key != "built"})
+    return {**kept, "built": True}
+
+
+def check_constraints(archive: Archive, facts: Mapping[str, str]) -> list[Check]:
+    """Compares what the manifest demands of the device with the device.
+
+    Returns:
+        one check for each fact that is demanded; all are met.
+
+    Raises:
+        BundleError: one line for each that is not, with the command that builds for another device.
+    """
+    target = archive.manifest["target"]
+    demanded: dict[str, Any] = {"arch": [target.get("arch")], "runtime": (target.get("runtime") or ["", ""])[1]}
+    checks = []
+    for name, wanted in [*demanded.items(), *(target.get("constraints") or {}).items()]:
+        found = facts.get(name)
+        shown = wanted if isinstance(wanted, str) else " or ".join(map(str, wanted))
+        try:
+            met = found is not None and (satisfies(found, wanted) if isinstance(wanted, str) else found in wanted)
+        except (ValueError, TypeError):
+            raise BundleError(f"the manifest demands an unknown '{name}': {shown}", where=str(archive.path)) from None
+        checks.append(Check(name, met, f"{found or 'unknown'} (the bundle is for {shown})"))
+    fix = f"build a bundle for this device: edgecompile build recipe={archive.manifest.get('name')} target=NAME"
+    unmet = [
+        Problem(f"is not for this device: {one.name} is {one.detail}", str(archive.path), fix)
+        for one in checks
+        if not one.met
+    ]
+    if unmet:
+        raise BundleError(unmet)
+    return checks
+
+
+def raise_refused(record: Record, bundle: Path) -> None:
+    """Raises for a check that differs, else for a gate that is unmet; returns where there is neither."""
+    failed = [check["name"] for check in record["checks"] if not check["met"]]
+    if failed:
+        raise BundleError(f"does not run here as it did where it was made: {', '.join(failed)}", where=str(bundle))
+    raise_unmet(
+        Verdict(gate["gate"], gate["limit"], gate["figure"], gate["met"], True, gate["text"].partition(": ")[2])
+        for gate in record["gates"]
+    )
+
+
+def judge(gates: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]) -> list[Verdict]:
+    """Judges the manifest's gates on what is measured, whether or not they were judged on the machine that built."""
+    return [
+        compared(gate["gate"], MEASURED[gate["gate"]], float(gate["limit"]), figures)
+        for gate in gates
+        if gate.get("gate") in MEASURED
+    ]
+
+
+def _known(place: Place) -> Record | None:
+    """Returns the record of the model that was built here and is whole; None where one is to be built."""
+    record = finished.read_record(place.folder / finished.RECORD)
+    fits = record is not None and record.get("facts") == place.facts and record.get("sha256") == place.digest
+    return record if fits and not finished.find_damage(place.folder, record) else None
+
+
+def _verify_again(
+    archive: Archive, place: Place, known: Record, threads: int, tell: Callable[[Record], None]
+) -> Record:
+    """Compares a model that was built before with the golden vectors again; one that differs is withdrawn."""
+    try:
+        checks = check_golden(archive, open_bundle(archive, threads=threads))
+    except BundleError:
+        finished.withdraw(place)
+        raise
+    golden = {check.name for check in checks}
+    before = [check for check in known["checks"] if check["name"] not in golden]
+    record = {**known, "checks": [*before, *(asdict(check) for check in checks)], "built": False}
+    record["accepted"] = all(check.met for check in checks)
+    tell(record)
+    if not record["accepted"]:
+        finished.withdraw(place)
+    raise_refused(record, archive.path)
+    return record
+
+
+def _verify(archive: Archive, threads: int, tell: Callable[[Record], None]) -> Record:
+    """Verifies and judges the model of a bundle that runs as it is."""
+    record = {**_about(archive, None), **_judged(archive, threads, None), "built": False}
+    tell(record)
+    raise_refused(record, archive.path)
+    return record
+
+
+def _judged(archive: Archive, threads: int, engine: Path | None) -> Record:
+    """Runs the golden vectors and, where they agree, the measurement that gates read."""
+    detector: Detector = open_bundle(archive, threads=threads, engine=engine)
+    checks = check_golden(archive, detector)
+    agrees = all(check.met for check in checks)
+    figures = measure(archive, detector, threads=threads, engine=engine) if agrees else {}
+    verdicts = judge(archive.manifest.get("gates") or [], figures) if agrees else []
+    return {
+        "runtime": [target_of(archive)["runtime"][0], detector.backend.version],
+        "checks": [asdict(check) for check in checks],
+        "figures": figures,
+        "gates": [verdict.for_report() for verdict in verdicts],
+        "accepted": agrees and all(verdict.met for verdict in verdicts),
+    }
+
+
+def _about(archive: Archive, place: Place | None) -> Record:
+    """Returns what the record says of the bundle and of this device."""
+    return {
+        "schema": finished.SCHEMA,
+        "bundle": archive.path.name,
+        "sha256": archive.digest,
+        "name": archive.manifest.get("name"),
+        "device": archive.manifest["target"].get("device"),
+        "facts": place.facts if place else {},
+        "fingerprint": place.fingerprint if place else None,
+        "key": place.key if place else None,
+        "folder": str(place.folder) if place else None,
+        "engine": None,
+    }

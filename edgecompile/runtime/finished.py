@@ -1,0 +1,254 @@
+"""The model that `edgecompile finalize` built on this device: where it lies, and whether it may be used.
+
+It stands next to the bundle, in `<bundle>.device/<key>/`; the key names the bundle's digest, the version of the runtime
+and the fingerprint of the device:
+
+    finalized.json    what was built, on what, how it was checked and judged; written last: what it names is whole
+    engine-<digest>/  the files of the built model, immutable
+    cache/            what makes the next build quicker (a timing cache); outlives failed builds
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgecompile.errors import BundleError, StepError
+from edgecompile.runtime import machine
+from edgecompile.runtime.archive import Archive
+
+SCHEMA = 1
+RECORD = "finalized.json"
+SUFFIX = ".device"
+PART = ".part"
+SHOWN = 16
+"""Digits of a digest that stand in a folder's name; whole digests stand in the record and are compared."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the built model of one bundle, for one runtime on one device, lies or would lie.
+
+    Attributes:
+        bundle: path of the bundle.
+        digest: sha256 of the bundle.
+        facts: of the device; "runtime" is the version of the runtime there.
+    """
+
+    bundle: Path
+    digest: str
+    facts: dict[str, str]
+
+    @property
+    def home(self) -> Path:
+        """The folder of all models that were built of this bundle, and of former bundles of its name."""
+        return self.bundle.with_name(self.bundle.name + SUFFIX)
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(json.dumps(self.facts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def key(self) -> str:
+        runtime = re.sub(r"[^A-Za-z0-9.]+", "_", self.facts["runtime"])
+        return f"{self.digest[:SHOWN]}-{runtime}-{self.fingerprint[:SHOWN]}"
+
+    @property
+    def folder(self) -> Path:
+        return self.home / self.key
+
+    @property
+    def command(self) -> str:
+        """What a person runs to have the model built."""
+        return f"run: edgecompile finalize {self.bundle}"
+
+
+def device_facts(backend: Any, options: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the facts that a built model is tied to: architecture, system, and what the backend says of the device.
+
+    Args:
+        backend: a backend class with the `Builder` protocol.
+
+    Raises:
+        MissingToolError: the runtime is not installed.
+        BundleError: there is no such device here, or the backend builds nothing.
+    """
+    if not hasattr(backend, "device") or not hasattr(backend, "build"):
+        raise BundleError(f"the backend '{backend.__module__.rpartition('.')[2]}' cannot build a model on a device")
+    own = {str(name): str(value) for name, value in backend.device(options).items()}
+    return {"arch": machine.architecture(), "os": machine.system(), **own}
+
+
+def find_place(archive: Archive, backend: Any, options: Mapping[str, Any]) -> Place:
+    """Returns where the model of a bundle that was built on this device lies. Raises as `device_facts`."""
+    return Place(archive.path.resolve(), archive.digest, device_facts(backend, options))  # `deploy` links to a bundle
+
+
+def engine_of(place: Place) -> Path:
+    """Returns the folder of the built model, after comparing its files with their digests.
+
+    Raises:
+        BundleError: it was not built here, was built for another device or driver, or is damaged; with the command that
+            builds it.
+    """
+    record = read_record(place.folder / RECORD)
+    if record is None:
+        raise BundleError(_why_none(place), where=str(place.bundle), fix=place.command)
+    if record.get("facts") != place.facts or record.get("sha256") != place.digest:
+        raise BundleError("the built model belongs to something else", where=str(place.folder), fix=place.command)
+    damage = find_damage(place.folder, record)
+    if damage:
+        raise BundleError(
+            f"the model that was built here is damaged: {damage}", where=str(place.folder), fix=place.command
+        )
+    return place.folder / record["engine"]["folder"]
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """Returns the record of a built model; None where there is none that can be read: it is then to be built."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        known = record["schema"] == SCHEMA and isinstance(record["facts"], dict) and record["accepted"] is True
+        name, files = record["engine"]["folder"], record["engine"]["files"]
+        whole = isinstance(files, dict) and all({"sha256", "size"} <= set(one) for one in files.values())
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return record if known and whole and re.fullmatch(r"engine-[0-9a-f]+", name) else None
+
+
+def find_damage(folder: Path, record: Mapping[str, Any]) -> str:
+    """Returns what is wrong with the files of a built model, or ""."""
+    engine, files = folder / record["engine"]["folder"], record["engine"]["files"]
+    present = file_digests(engine) if engine.is_dir() else {}
+    for name in sorted(files.keys() | present.keys()):
+        if files.get(name) != present.get(name):
+            return f"'{name}' is not the file that {RECORD} names"
+    return ""
+
+
+def file_digests(folder: Path) -> dict[str, dict[str, Any]]:
+    """Returns name to {"sha256", "size"} of every file below a folder."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            content = path.read_bytes()
+            digest = hashlib.sha256(content).hexdigest()
+            found[path.relative_to(folder).as_posix()] = {"sha256": digest, "size": len(content)}
+    return found
+
+
+@contextmanager
+def building(place: Place) -> Iterator[tuple[Path, Path]]:
+    """Gives an empty folder to build into and the folder of the cache; nobody else builds there at the same time.
+
+    The first is removed at the end, whatever happens: `keep` takes from it what is good. Leftovers of a build that was
+    killed are removed at the beginning.
+
+    Raises:
+        StepError: the folders cannot be made, or another process builds there.
+    """
+    cache, part = place.folder / "cache", place.folder / f"engine-{os.getpid()}{PART}"
+    with _writing(place):
+        cache.mkdir(parents=True, exist_ok=True)
+        lock = (place.folder / "lock").open("w")
+    with lock:
+        _take(lock, place)
+        for left in place.folder.glob(f"*{PART}"):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+        with _writing(place):
+            part.mkdir()
+        try:
+            yield part, cache
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def keep(place: Place, part: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Puts a built model and its record where `engine_of` finds it, whole or not at all; removes the one before it.
+
+    Returns:
+        the record as it was written.
+
+    Raises:
+        StepError: the disk refuses.
+    """
+    files = file_digests(part)
+    digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    engine = place.folder / f"engine-{digest[:SHOWN]}"
+    written = {**record, "engine": {"folder": engine.name, "files": files}}
+    with _writing(place):
+        for name in files:
+            _flush(part / name)
+        if engine.is_dir():  # one of equal content that no record names, or a damaged one
+            shutil.rmtree(engine)
+        os.replace(part, engine)
+        replace_file(place.folder / RECORD, json.dumps(written, indent=1, sort_keys=True) + "\n")
+    for other in place.folder.glob("engine-*"):
+        if other != engine:
+            shutil.rmtree(other, ignore_errors=True)
+    return written
+
+
+def withdraw(place: Place) -> None:
+    """Takes away the record of a built model, and so the model."""
+    with _writing(place):
+        (place.folder / RECORD).unlink(missing_ok=True)
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{PART}")
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _why_none(place: Place) -> str:
+    """Returns why there is no built model to use: there is none at all, or only for something else."""
+    for path in sorted(place.home.glob(f"{place.digest[:SHOWN]}-*/{RECORD}")):
+        record = read_record(path)
+        if record is not None and record.get("sha256") == place.digest:
+            return f"its model was built for {differences(record['facts'], place.facts)}"
+    return "its model must first be built and verified on this device"
+
+
+def differences(built: Mapping[str, str], here: Mapping[str, str]) -> str:
+    """Returns the facts in which two devices differ: "runtime 10.3.0, here is 10.7.0"."""
+    names = [name for name in sorted(built.keys() | here.keys()) if built.get(name) != here.get(name)]
+    return "; ".join(f"{name} {built.get(name, 'unknown')}, here is {here.get(name, 'unknown')}" for name in names)
+
+
+def _take(lock: Any, place: Place) -> None:
+    import fcntl
+
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise StepError("another `edgecompile finalize` of this bundle is at work", where=str(place.folder)) from None
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+@contextmanager
+def _writing(place: Place) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        fix = "copy the bundle to where it may be written, with room for the model"
+        raise StepError(f"cannot be written: {error.strerror or error}", where=str(place.home), fix=fix) from error

@@ -1,0 +1,100 @@
+"""Gates on what is measured: time, frames a second, memory and power. Pure, and standard library only: they are judged
+on the machine that builds (`edgecompile.evaluate.gates`) or on the device (`edgecompile.runtime.finalize`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgecompile.errors import GateError, Problem
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One gate, judged.
+
+    Attributes:
+        gate: its name in the recipe.
+        limit: its number there.
+        figure: what it was compared with; None where that cannot be told.
+        met: whether it holds. A figure that cannot be told meets no gate. None where it is judged on the device.
+        measured: whether the figure is a measurement of this machine, and so stays out of the bundle.
+        text: one line for a person.
+    """
+
+    gate: str
+    limit: float
+    figure: float | None
+    met: bool | None
+    measured: bool
+    text: str
+
+    def __str__(self) -> str:
+        return f"gate {self.gate}: {self.text}"
+
+    def for_manifest(self) -> dict[str, Any]:
+        """Returns the verdict as the bundle states it: without a figure that another machine would not repeat."""
+        figure = None if self.measured else self.figure
+        return {"gate": self.gate, "limit": self.limit, "figure": figure, "met": self.met, "measured": self.measured}
+
+    def for_report(self) -> dict[str, Any]:
+        """Returns the whole verdict as plain JSON values."""
+        return {**self.for_manifest(), "figure": self.figure, "text": str(self)}
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a gate reads and how it compares.
+
+    Attributes:
+        read: takes the figure out of all figures; None where it is not there.
+        floor: whether the limit is the least that will do, not the most.
+        measured: see `Verdict`.
+        unit: of the limit, after a space.
+        digits: after the point, where the figure is shown.
+    """
+
+    read: Callable[[Mapping[str, Any]], float | None]
+    floor: bool = False
+    measured: bool = False
+    unit: str = ""
+    digits: int = 1
+
+    def show(self, value: float) -> str:
+        return f"{value:.{self.digits}f}{self.unit}"
+
+
+def named(name: str) -> Callable[[Mapping[str, Any]], float | None]:
+    """Returns what reads the figure `name`."""
+    return lambda figures: figures.get(name)
+
+
+MEASURED = {
+    "latency_p95_ms": Gate(named("latency_p95_ms"), measured=True, unit=" ms", digits=2),
+    "fps": Gate(named("fps"), floor=True, measured=True, unit=" FPS"),
+    "peak_memory_mb": Gate(named("peak_memory_mb"), measured=True, unit=" MB"),
+    "fps_per_watt": Gate(named("fps_per_watt"), floor=True, measured=True, unit=" FPS/W", digits=2),
+}
+"""Gates on measurements by their names in a recipe. A megabyte is 10^6 bytes."""
+
+
+def compared(name: str, gate: Gate, limit: float, figures: Mapping[str, Any]) -> Verdict:
+    """Judges one gate by its figure alone. `figures["unmeasured"]` says of a figure that is missing why."""
+    figure = gate.read(figures)
+    if figure is None:
+        why = figures.get("unmeasured", {}).get(name)
+        text = f"cannot be measured here{f' ({why})' if why else ''}; limit {limit:g}{gate.unit}"
+        return Verdict(name, limit, None, False, gate.measured, text)
+    met = figure >= limit if gate.floor else figure <= limit
+    side = ("at least" if gate.floor else "at most") if met else ("below" if gate.floor else "above")
+    return Verdict(
+        name, limit, figure, met, gate.measured, f"{gate.show(figure)}, {side} the limit {limit:g}{gate.unit}"
+    )
+
+
+def raise_unmet(verdicts: Iterable[Verdict]) -> None:
+    """Raises GateError with one line for each gate that is not met; returns where none is."""
+    unmet = [Problem(str(verdict)) for verdict in verdicts if verdict.met is False]
+    if unmet:
+        raise GateError(unmet)

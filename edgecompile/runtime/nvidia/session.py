@@ -1,0 +1,110 @@
+"""Runs an engine of TensorRT or TensorRT-RTX: one context, one stream, buffers that grow with the shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from edgecompile.errors import BundleError
+from edgecompile.runtime.nvidia.cuda import Cuda, DeviceMemory, HostArray
+
+Shape = tuple[int, ...]
+
+
+class Session:
+    """An engine, ready to run. Not for several threads at once.
+
+    Attributes:
+        outputs: names of the outputs, in the order of the engine's.
+    """
+
+    def __init__(
+        self, trt: ModuleType, cuda: Cuda, engine: bytes, *, kernels: bytes | None = None, dla: int | None = None
+    ) -> None:
+        """Opens an engine.
+
+        Args:
+            kernels: kernels that TensorRT-RTX finished before on this device; empty to begin with none; None where the
+                library has no such thing.
+            dla: number of the deep learning accelerator that the engine was built for.
+
+        Raises:
+            BundleError: the engine is not one for this library and this GPU.
+        """
+        self._cuda = cuda
+        cuda.enter()
+        self._logger = trt.Logger(trt.Logger.ERROR)
+        self._runtime = trt.Runtime(self._logger)
+        if dla is not None:
+            self._runtime.DLA_core = dla
+        self._engine = self._runtime.deserialize_cuda_engine(engine)
+        if self._engine is None:
+            raise BundleError(f"the engine is not one for {trt.__name__} {trt.__version__} on this GPU")
+        self._kernels: Any = None
+        self._context = self._open_context(kernels)
+        if self._context is None:
+            raise BundleError("the engine cannot be run here: not enough memory on the GPU?")
+        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        self.outputs = tuple(name for name in names if name not in inputs)
+        if len(inputs) != 1:
+            raise BundleError(f"the engine has {len(inputs)} inputs, expected one")
+        self._input = inputs[0]
+        self._types = {name: np.dtype(trt.nptype(self._engine.get_tensor_dtype(name))) for name in names}
+        self._memory: dict[str, DeviceMemory] = {}
+        self._results: list[HostArray] = []
+        self._shape: Shape | None = None
+
+    def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
+        """Runs the model on a tensor and returns its outputs, which the next call overwrites."""
+        self._cuda.enter()
+        tensor = np.ascontiguousarray(tensor, self._types[self._input])
+        if tensor.shape != self._shape:
+            self._prepare(tensor.shape)
+        self._cuda.upload(self._memory[self._input], tensor)
+        if not self._context.execute_async_v3(self._cuda.stream):
+            raise BundleError("the GPU could not run the model")
+        for name, result in zip(self.outputs, self._results, strict=True):
+            self._cuda.download(result.array, self._memory[name])
+        self._cuda.wait()
+        return [result.array for result in self._results]
+
+    def kernels(self) -> bytes:
+        """Returns the kernels that were finished so far, for the next session on this device."""
+        return bytes(self._kernels.serialize()) if self._kernels is not None else b""
+
+    def _open_context(self, kernels: bytes | None) -> Any:
+        if kernels is None:
+            return self._engine.create_execution_context()
+        config = self._engine.create_runtime_config()
+        self._kernels = config.create_runtime_cache()
+        if kernels:
+            self._kernels.deserialize(kernels)  # those of another driver are left out, and made again
+        config.set_runtime_cache(self._kernels)
+        return self._engine.create_execution_context(config)
+
+    def _prepare(self, shape: Shape) -> None:
+        """Sets the input's shape, and makes buffers of the sizes that follow from it."""
+        self._shape = None
+        if not self._context.set_input_shape(self._input, shape):
+            raise BundleError(f"the engine does not take an input of {list(shape)}")
+        shapes: dict[str, Shape] = {self._input: shape}
+        shapes |= {name: tuple(self._context.get_tensor_shape(name)) for name in self.outputs}
+        for name, sides in shapes.items():
+            if any(side < 0 for side in sides):
+                raise BundleError(f"the engine does not say the shape of '{name}'")
+            self._memory[name] = self._cuda.allocate(int(np.prod(sides)) * self._types[name].itemsize)
+            if not self._context.set_tensor_address(name, self._memory[name].address):
+                raise BundleError(f"the engine takes no memory for '{name}'")
+        self._results = [self._cuda.allocate_array(shapes[name], self._types[name]) for name in self.outputs]
+        self._shape = shape
+
+
+def shapes_of(spec: Mapping[str, Any]) -> list[Shape]:
+    """Returns the input shapes that a spec names: those of its profile, or the one it has."""
+    entry = spec["input"]
+    shapes = list((entry.get("profile") or {"opt": entry["shape"]}).values())
+    return list(dict.fromkeys(tuple(int(side) for side in shape) for shape in shapes))

@@ -1,0 +1,117 @@
+"""TensorRT on NVIDIA Jetson: the bundle carries a strongly typed ONNX, `edgecompile finalize` builds the engine."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from edgecompile.plan.graph import Graph, Model
+from edgecompile.plan.step import Output, Stage, Step
+from edgecompile.targets import Target
+
+if TYPE_CHECKING:
+    from edgecompile.passes.int8_static import Int8Static
+
+STAND_IN: tuple[str, str, dict[str, Any]] = ("onnxruntime", "onnxruntime", {"session.disable_quant_qdq": "1"})
+"""ONNX Runtime computes the graph that ships as it is written: its fusions of Q/DQ pairs know no scales in FP16."""
+PROVER = ("tensorrt_rtx_bindings", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs")
+"""Module, and distributions, of the TensorRT that builds on a machine without a GPU: TensorRT-RTX."""
+PROVEN_FOR = 86
+"""Compute capability, times ten, that the ONNX is built for to prove it. TensorRT-RTX has none for Orin's own, 8.7; 8.6
+is of the same architecture (Ampere)."""
+
+
+class TensorRt(Target):
+    """A Jetson that runs TensorRT.
+
+    Fields:
+        sm: compute capability of its GPU, checked there.
+        workspace_mb: memory that TensorRT may use while it builds and runs, in MiB.
+        dla: number of the deep learning accelerator that takes what it can, the GPU the rest; null for the GPU alone.
+        driver: range of the versions of Jetson Linux, which holds the driver, that the bundle is for.
+    """
+
+    kind: Literal["tensorrt"] = "tensorrt"
+    arch: Literal["x86_64", "aarch64"] = "aarch64"
+    precisions: tuple[Literal["fp32", "fp16", "int8"], ...] = ("fp32", "fp16", "int8")
+    sm: str = Field(default="8.7", pattern=r"^\d+\.\d$")
+    workspace_mb: int = Field(default=1024, ge=16, le=65536)
+    dla: Literal[0, 1] | None = None
+    driver: str = ">=36.3"
+
+    backend: ClassVar[str] = "tensorrt"
+    runtime: ClassVar[tuple[str, str]] = ("tensorrt", ">=10.3,<12")
+    finalize: ClassVar[bool] = True
+    dynamic: ClassVar[frozenset[str]] = frozenset({"batch", "imgsz"})
+
+    def options(self) -> dict[str, Any]:
+        return {"workspace_mb": self.workspace_mb, "dla": self.dla}
+
+    def constraints(self) -> dict[str, str | list[str]]:
+        return {"sm": [self.sm], "driver": self.driver}
+
+    def stand_in(self) -> tuple[str, str, dict[str, Any]] | None:
+        return STAND_IN
+
+    def quantize(self, graph: Graph, model: Model, settings: Int8Static) -> Model:
+        from edgecompile.quantization.signed import quantize_signed
+
+        return quantize_signed(graph, model, settings)
+
+    def compile(self, graph: Graph, model: Model) -> Model:
+        graph.add(
+            Step(
+                name="compile",
+                function="edgecompile.onnx_graph.typed:compile_typed",
+                stage=Stage.COMPILATION,
+                params={"build": self.options()},
+                inputs={"model": model.artifact, "spec": model.spec},
+                tools=("onnxruntime", "onnx", "numpy"),
+                isa=True,
+                about="strongly typed ONNX that takes uint8 NHWC BGR pictures, and the line for trtexec",
+            )
+        )
+        if find_spec(PROVER[0]):
+            graph.add(
+                Step(
+                    name="prove",
+                    function="edgecompile.targets.tensorrt:prove",
+                    stage=Stage.VALIDATION,
+                    params={"sm": PROVEN_FOR},
+                    inputs={"artifact": Output("compile")},
+                    tools=PROVER[1:],
+                    memory_mb=1500,
+                    about="TensorRT-RTX parses the ONNX and builds an engine of it, without a GPU",
+                )
+            )
+        else:
+            graph.note(
+                "the ONNX is not proven with TensorRT's parser here, before the device: "
+                "pip install 'edgecompile[tensorrt-rtx]'"
+            )
+        return model.with_(artifact=Output("compile"), spec=Output("compile", "spec.json"))
+
+    def warnings(self, precision: str) -> list[str]:
+        found = []
+        if precision == "fp32":
+            found.append(f"float is the slowest on {self.device}: 'fp16' halves time and size")
+        if self.dla is not None and precision != "fp16":
+            found.append("a DLA takes FP16 from this graph; what is in INT8 or float falls back to the GPU")
+        if self.dla is not None:
+            found.append("TensorRT runs on a DLA up to 10.7, and again from 11.4.1 on: JetPack 7.0 to 7.2.1 have none")
+        return found
+
+
+def prove(out: Path, *, artifact: Path, sm: int) -> dict[str, Any]:
+    """Builds an engine and throws it away: it says whether TensorRT's parser and builder take the ONNX.
+
+    Raises:
+        StepError: they do not; with what they say.
+    """
+    from edgecompile.targets.tensorrt_rtx import built
+
+    engine = built(artifact, [sm])
+    return {"engine_bytes": len(engine), "sm": sm}

@@ -1,0 +1,123 @@
+"""TensorRT-RTX on PCs with an NVIDIA RTX GPU. Engines are built ahead of time, on a machine that needs no GPU."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from edgecompile.plan.graph import Graph, Model
+from edgecompile.plan.step import Output, Stage, Step
+from edgecompile.targets import Target
+from edgecompile.targets.tensorrt import PROVER, STAND_IN
+
+if TYPE_CHECKING:
+    from edgecompile.passes.int8_static import Int8Static
+
+TURING = 75
+
+
+class TensorRtRtx(Target):
+    """A PC that runs TensorRT-RTX.
+
+    Fields:
+        sm: compute capabilities to build for, times ten: 75 (RTX 20, Turing), 86 (RTX 30, Ampere), 89 (RTX 40, Ada),
+            120 (RTX 50, Blackwell). One engine serves all but Turing, which has its own: one for all would be slow.
+        driver: range of the versions of the driver that the bundle is for. CUDA 13 wants 580.
+    """
+
+    kind: Literal["tensorrt_rtx"] = "tensorrt_rtx"
+    precisions: tuple[Literal["fp32", "fp16", "int8"], ...] = ("fp16", "int8")
+    sm: tuple[Literal[75, 80, 86, 89, 120, 121], ...] = Field(default=(75, 86, 89, 120), min_length=1)
+    driver: str = ">=580"
+
+    backend: ClassVar[str] = "tensorrt_rtx"
+    runtime: ClassVar[tuple[str, str]] = ("tensorrt-rtx", ">=1.7,<1.8")
+    finalize: ClassVar[bool] = True
+    dynamic: ClassVar[frozenset[str]] = frozenset({"batch", "imgsz"})
+
+    def constraints(self) -> dict[str, str | list[str]]:
+        return {"sm": [f"{sm // 10}.{sm % 10}" for sm in self.sm], "driver": self.driver}
+
+    def stand_in(self) -> tuple[str, str, dict[str, Any]] | None:
+        return STAND_IN
+
+    def quantize(self, graph: Graph, model: Model, settings: Int8Static) -> Model:
+        from edgecompile.quantization.signed import quantize_signed
+
+        return quantize_signed(graph, model, settings)
+
+    def compile(self, graph: Graph, model: Model) -> Model:
+        graph.add(
+            Step(
+                name="compile",
+                function="edgecompile.onnx_graph.typed:compile_typed",
+                stage=Stage.COMPILATION,
+                params={"build": None},
+                inputs={"model": model.artifact, "spec": model.spec},
+                tools=("onnxruntime", "onnx", "numpy"),
+                isa=True,
+                about="strongly typed ONNX that takes uint8 NHWC BGR pictures",
+            )
+        )
+        names = ", ".join(str(sm) for sm in self.sm)
+        graph.add(
+            Step(
+                name="engines",
+                function="edgecompile.targets.tensorrt_rtx:engines",
+                stage=Stage.COMPILATION,
+                params={"groups": groups(self.sm)},
+                inputs={"artifact": Output("compile")},
+                tools=PROVER[1:],
+                memory_mb=1500,
+                about=f"TensorRT-RTX engines for SM {names}",
+            )
+        )
+        return model.with_(artifact=Output("engines"), spec=Output("compile", "spec.json"))
+
+    def warnings(self, precision: str) -> list[str]:
+        if precision == "int8" and TURING in self.sm:
+            return ["TensorRT-RTX documents no INT8 speed-up on SM 75 (RTX 20): FP16 is the choice there"]
+        return []
+
+
+def groups(sms: tuple[int, ...]) -> list[list[int]]:
+    """Returns the compute capabilities that share an engine: Turing has one of its own."""
+    return [group for group in ([sm for sm in sms if sm == TURING], sorted({*sms} - {TURING})) if group]
+
+
+def engines(out: Path, *, artifact: Path, groups: list[list[int]]) -> dict[str, Any]:
+    """Writes `model.onnx` and one `sm<...>.engine` for each group of compute capabilities.
+
+    Raises:
+        StepError: TensorRT-RTX does not take the ONNX; with what it says.
+    """
+    from edgecompile.runtime.backends.tensorrt_rtx import engine_name
+
+    sizes = {}
+    for group in groups:
+        engine = built(artifact, group)
+        (out / engine_name(group)).write_bytes(engine)
+        sizes[engine_name(group)] = len(engine)
+    shutil.copyfile(artifact / "model.onnx", out / "model.onnx")
+    return {"engines": sizes}
+
+
+def built(artifact: Path, sms: list[int]) -> bytes:
+    """Returns the engine of the ONNX in a folder, for some compute capabilities.
+
+    Raises:
+        StepError: TensorRT-RTX does not take it; with what it says.
+    """
+    import json
+
+    from edgecompile.errors import BundleError, StepError
+    from edgecompile.runtime.backends.tensorrt_rtx import build_ahead
+
+    spec = json.loads((artifact / "spec.json").read_text(encoding="utf-8"))
+    try:
+        return build_ahead((artifact / "model.onnx").read_bytes(), spec, sms)
+    except BundleError as error:
+        raise StepError(error.problems) from error
