@@ -13,23 +13,26 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecompile.bundle.assemble import PACKAGE, TOOLS, lock_of, manifest_of, packaging_step, with_packaging
+from edgecompile.bundle.assemble import PACKAGE, manifest_of, packaging_step, with_packaging
 from edgecompile.bundle.canonical import canonical_json
+from edgecompile.bundle.lock import MEMBER, lock_from
 from edgecompile.bundle.writer import copy_bundle
 from edgecompile.errors import StepError
 from edgecompile.evaluate import figures as merge
 from edgecompile.evaluate.gates import Verdict, judge, raise_unmet
-from edgecompile.execute import machine, tools
+from edgecompile.execute import machine
 from edgecompile.execute.progress import noted, shown
 from edgecompile.execute.runner import execute
 from edgecompile.execute.sources import Sources
 from edgecompile.execute.store import Store
+from edgecompile.locked import drafted, lock_document, require_locked, require_same_outputs, tool_versions
 from edgecompile.plan.resolve import resolve
 from edgecompile.recipe.dataset import find_materials
 from edgecompile.report.document import report_of
 from edgecompile.report.html import render_html
 
 if TYPE_CHECKING:
+    from edgecompile.bundle.lock import Lock, Locked
     from edgecompile.execute.entry import Entry
     from edgecompile.plan.graph import Materials, Plan
     from edgecompile.recipe.schema import Recipe
@@ -71,7 +74,13 @@ def prepare(recipe: Recipe) -> tuple[Materials, Plan]:
 
 
 def run_build(
-    recipe: Recipe, *, run_dir: Path, jobs: int | None = None, quiet: bool = False, point: bool = False
+    recipe: Recipe,
+    *,
+    run_dir: Path,
+    jobs: int | None = None,
+    quiet: bool = False,
+    lock: Locked | None = None,
+    point: bool = False,
 ) -> Path:
     """Builds the bundle of `recipe` and returns its path inside `run_dir`.
 
@@ -80,15 +89,19 @@ def run_build(
     Args:
         jobs: most steps at a time.
         quiet: whether to show no progress.
+        lock: what the recipe must resolve to, and its steps put out, as far as it says.
         point: whether it is one of a sweep, which tells progress from notes and figures at its end: nothing is shown.
 
     Raises:
+        PlanError: the recipe resolves to something else than `lock`; nothing has run.
         EdgecompileError: a subclass for each way in which a build can end without a bundle.
     """
     began = time.time()
     store = Store.default()
     sources = Sources(store.root / "stat")
     materials, plan = prepare(recipe)
+    if lock:
+        require_locked(lock, drafted(recipe, plan, materials, sources), recipe.origins)
     here = steps_here(recipe, plan)
     if recipe.device.host:
         from edgecompile.device.trial import require_device
@@ -97,6 +110,8 @@ def run_build(
     with noted(here, run_dir) if point else shown(here, quiet=quiet) as progress:
         entries = execute(here, store, jobs=jobs, progress=progress)
     built = judged(recipe, plan, materials, entries, sources)
+    if lock:
+        require_same_outputs(lock, lock_from(built.lock))
     if recipe.device.host:
         built = judged_on_device(built, materials, store, quiet=quiet)
     try:
@@ -121,15 +136,16 @@ def judged(recipe: Recipe, plan: Plan, materials: Materials, entries: dict[str, 
     """Merges what the steps found into the documents of the bundle, and judges the gates."""
     facts = {name: entry.facts for name, entry in entries.items()}
     measured = merge.measured(facts["measure"]) if "measure" in facts else {}
+    if "measure" in entries:
+        measured["alone"] = entries["measure"].record.get("alone")
     figures = merge.lasting(facts["reference.evaluate"], facts["evaluate"], facts.get("distance"))
     later = recipe.target.stand_in() is not None or recipe.device.host is not None
     verdicts = judge(recipe.gates, {**measured, **figures}, on_device=later)
-    versions = {tool: tools.version_of(tool) for tool in {*TOOLS, *(tool for step in plan for tool in step.tools)}}
-    lock = lock_of(recipe, plan, materials, entries, read=sources.of, tools=versions, isa_class=machine.isa_class())
+    lock = lock_document(recipe, plan, materials, entries, sources)
     spec = json.loads(entries[plan.result.spec.step].path(plan.result.spec.path).read_bytes())
     manifest = manifest_of(
         recipe, plan, entries, figures, verdicts,
-        spec=spec, weights=lock["weights"], tools=versions, isa_class=machine.isa_class(),
+        spec=spec, weights=lock["weights"], tools=tool_versions(plan), isa_class=machine.isa_class(),
     )  # fmt: skip
     return Built(recipe, plan, entries, manifest, lock, verdicts, verdicts, measured)
 
@@ -188,8 +204,9 @@ def publish(built: Built, store: Store, run_dir: Path) -> dict[str, Any]:
 def write_run(
     built: Built, run_dir: Path, began: float, *, bundle: Mapping[str, Any] | None, told: bool = True
 ) -> None:
-    """Writes what differs from run to run beside the bundle: the full report, the lock, and where and when it ran.
+    """Writes what differs from run to run beside the bundle: the full report, with where and when it ran.
 
+    Where there is no bundle to hold it, the lock too: so that what failed its gates can be compared and built again.
     Where `told`, the figures are printed too.
     """
     run: dict[str, Any] = {
@@ -214,6 +231,8 @@ def write_run(
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "report.json").write_bytes(canonical_json(report))
         (run_dir / "report.html").write_text(page, encoding="utf-8")
+        if not bundle:  # a bundle holds it
+            (run_dir / MEMBER).write_bytes(lock_from(built.lock).to_bytes())
     except OSError as error:
         raise StepError(f"the report cannot be written to {run_dir}: {error.strerror}") from error
     if told:
@@ -225,6 +244,16 @@ def summarize(report: Mapping[str, Any], run_dir: Path) -> None:
     from edgecompile.report.terminal import print_summary
 
     print_summary(report, run_dir / "report.html", stream=sys.stderr)
+
+
+def resolved(recipe: Recipe) -> Lock:
+    """Returns the lock of `recipe`: what it resolves to here and now. Runs no step.
+
+    Raises:
+        EdgecompileError: a subclass for each way in which a recipe can be without a plan, or a tool missing.
+    """
+    materials, plan = prepare(recipe)
+    return drafted(recipe, plan, materials, Sources(Store.default().root / "stat"))
 
 
 def show_plan(recipe: Recipe, *, as_json: bool = False, mermaid: bool = False) -> None:

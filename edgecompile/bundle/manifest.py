@@ -129,13 +129,19 @@ class Tolerance(Document):
     min_cosine: float = Field(description="smallest cosine similarity")
 
 
-class Golden(Document):
+class Vectors(Document):
     """A picture scaled to fit the network, the artifact's outputs on it, and the detections they decode to."""
 
     input: MemberName
     outputs: list[MemberName]
     detections: MemberName
+
+
+class Golden(Vectors):
+    """The golden vectors of the usual shape, and of the smallest and the largest where the shape may change."""
+
     tolerance: Tolerance
+    limits: dict[Literal["min", "max"], Vectors] = Field(default={}, description="empty where the shape is fixed")
 
 
 class StepDigest(Document):

@@ -38,6 +38,7 @@ def recipe_schema() -> Schema:
     properties |= {name: whole[name] for name in ("schema", "name", "description")}
     properties |= {name: _defined(model, name, definitions) for name, model in SECTIONS.items()}
     properties |= {"target": _target(definitions), "passes": _passes(definitions), "order": whole["order"]}
+    properties["objectives"] = whole["objectives"]
     properties["hydra"] = _hydra()
     return {
         "$schema": DIALECT,
@@ -77,13 +78,16 @@ def _defaults() -> Schema:
 
 
 def _target(definitions: Schema) -> Schema:
-    """Returns the schema of `target`: the keys of every kind, and only those of one where the kind is written."""
+    """Returns the schema of `target`: the keys of every kind, and only those of one where the kind is written. A key
+    of several kinds takes what any of them takes."""
     kinds = target_kinds()
     refs = {kind: _defined(target_class(kind), f"target_{kind}", definitions) for kind in kinds}
-    merged: Schema = {}
+    forms: dict[str, list[Schema]] = {}
     for kind in kinds:
         for key, value in definitions[f"target_{kind}"]["properties"].items():
-            merged.setdefault(key, value)
+            if value not in forms.setdefault(key, []):
+                forms[key].append(value)
+    merged = {key: found[0] if len(found) == 1 else {"anyOf": found} for key, found in forms.items()}
     return {
         "type": "object",
         "description": "The device and its runtime. Choose one in the defaults: override /target: NAME.",
@@ -115,12 +119,17 @@ def _passes(definitions: Schema) -> Schema:
 def _hydra() -> Schema:
     return {
         "type": "object",
-        "description": f"Of Hydra's settings a recipe may set {' and '.join(HYDRA_KEYS)}.",
+        "description": f"Of Hydra's settings a recipe may set {', '.join(HYDRA_KEYS)}.",
         "properties": {
             "mode": {"enum": ["RUN", "MULTIRUN"]},
             "sweeper": {
                 "type": "object",
-                "properties": {"params": {"type": "object", "description": "swept keys: model.imgsz: 320,640"}},
+                "properties": {
+                    "params": {"type": "object", "description": "swept keys: model.imgsz: 320,640"},
+                    "list_params": {"type": "object", "description": "lists gone through side by side (sweeper: list)"},
+                    "grid_params": {"type": "object", "description": "lists of which each is combined (sweeper: list)"},
+                    "n_trials": {"type": "integer", "minimum": 1, "description": "points of a search"},
+                },
                 "additionalProperties": False,
             },
         },

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -16,7 +16,7 @@ from edgecompile.recipe import kinds
 from edgecompile.recipe.explain import keys_of, problems_of, show
 from edgecompile.recipe.locate import Origins
 from edgecompile.recipe.rules import broken_rules
-from edgecompile.recipe.schema import Data, Device, Evaluate, Gates, ModelSettings, Recipe
+from edgecompile.recipe.schema import Data, Device, Evaluate, Gates, ModelSettings, Objective, Recipe
 from edgecompile.targets import Target
 
 Section = TypeVar("Section", bound=BaseModel)
@@ -32,7 +32,7 @@ MISSING = "???"
 """What Hydra leaves where a value must be given and was not."""
 
 
-PARTS = (*SECTIONS, "target", "passes", "order")
+PARTS = (*SECTIONS, "target", "passes", "order", "objectives")
 """What a recipe consists of; the rest of its keys are its head: name, description, schema."""
 
 
@@ -76,7 +76,12 @@ def recipe_from(raw: dict[str, Any], origins: Origins | None = None) -> Recipe:
 def read_part(name: str, raw: Any, origins: Origins) -> Part:
     """Returns one of `PARTS`, whose content as plain JSON values is `raw` (None where it is not given)."""
     reading = _Reading({name: raw}, origins)
-    read = {"target": reading.target, "passes": reading.passes, "order": reading.order}
+    read = {
+        "target": reading.target,
+        "passes": reading.passes,
+        "order": reading.order,
+        "objectives": reading.objectives,
+    }
     value = read[name]() if name in read else reading.section(name, SECTIONS[name])
     return Part(reading.raw.get(name), value, tuple(reading.problems))
 
@@ -140,8 +145,12 @@ class _Reading:
 
     def target(self) -> Target | None:
         data = self.raw.get("target")
+        if data is not None and not isinstance(data, dict):
+            self.report(f"found {show(data)}, expected a mapping of {', '.join(keys_of(Target))}", "target")
+            return None
         if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
-            self.report("names no target", "target", fix="choose one: target=NAME; see `edgecompile list targets`")
+            keys = ("target", "kind") if data and "kind" in data else ("target",)
+            self.report("names no target", *keys, fix="choose one: target=NAME; see `edgecompile list targets`")
             return None
         if data["kind"] not in kinds.target_kinds():
             fix = nearest(data["kind"], kinds.target_kinds())
@@ -182,6 +191,22 @@ class _Reading:
             self.report(f"found {show(data)}, expected a list of the names of passes", "order")
             return None
         return tuple(data) if data is not None else None
+
+    def objectives(self) -> tuple[str, ...]:
+        """Returns the figures that a search weighs; none where they cannot be read, which is reported."""
+        data = self.raw.get("objectives") or []
+        known = get_args(Objective)
+        if not (isinstance(data, list) and all(isinstance(one, str) for one in data)):
+            self.report(
+                f"found {show(data)}, expected a list of figures", "objectives", fix=f"valid: {', '.join(known)}"
+            )
+            return ()
+        for index, name in enumerate(data):
+            if name not in known:
+                self.report(f"unknown objective '{name}'", "objectives", fix=nearest(name, known))
+            elif name in data[:index]:
+                self.report(f"'{name}' stands twice", "objectives", fix="name each figure once")
+        return tuple(name for name in dict.fromkeys(data) if name in known)
 
     def whole(self, parts: dict[str, Any]) -> Recipe | None:
         """Returns the recipe of this head and its parts; reports what is wrong with the head."""

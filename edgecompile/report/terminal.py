@@ -93,6 +93,8 @@ def _measured(report: Mapping[str, Any]) -> Iterator[Line]:
     device = report.get("device")
     where = f"{device['address']}, {device['board'] or device['host']}: " if device else ""
     yield "", "", f"measured on {where}{figures.machine_line(measured)}"
+    if alone := figures.alone_line(measured):
+        yield "", "", alone
 
 
 def _made(report: Mapping[str, Any]) -> Iterator[Line]:
@@ -170,8 +172,6 @@ def print_sweep(sweep: Mapping[str, Any], page: Path | None = None, *, stream: T
     for device in sweep["devices"]:
         blocks.append(Text(f"{device['device']}: {device['verdict']}", "bold"))
         blocks += [Text(f"  {line}") for line in device["because"]]
-    if sweep["measuring"]:
-        blocks.append(Text(sweep["measuring"]))
     if sweep["sharing"]:
         blocks.append(Text(figures.sharing_line(sweep["sharing"])))
     if page:

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from edgecompile.errors import BundleError
+from edgecompile.errors import BundleError, RecipeError
 from edgecompile.runtime import machine
 from edgecompile.runtime.archive import Archive
-from edgecompile.runtime.detector import available_cores, open_bundle, target_of
+from edgecompile.runtime.detector import available_cores, chosen_size, open_bundle, target_of
 from edgecompile.runtime.pictures import decode_picture
 from edgecompile.runtime.power import find_meter
 
@@ -49,41 +49,56 @@ print(json.dumps({"start_ms": {name: 1e3 * value for name, value in marks.items(
 """What a fresh process runs to tell the time from the first import to the first boxes, and its peak memory."""
 
 
-def bench(archive: Archive, pictures: Sequence[Path], *, threads: int | None, rounds: int | None) -> dict[str, Any]:
-    """Predicts pictures from their files, one after another, and returns figures.
+def bench(
+    archive: Archive,
+    pictures: Sequence[Path],
+    *,
+    threads: int | None,
+    rounds: int | None,
+    imgsz: tuple[int, int] | None = None,
+    batch: int = 1,
+) -> dict[str, Any]:
+    """Predicts pictures from their files, one run after another, and returns figures.
 
     Args:
         pictures: the golden picture of the bundle where there are none.
-        rounds: how often each picture is predicted; as often as makes `FEWEST` predictions where None.
+        rounds: how often each picture begins a run; as often as makes `FEWEST` runs where None.
+        imgsz: height and width that pictures are scaled to; the bundle's where None.
+        batch: pictures of one run.
 
     Returns:
-        latency_ms: part to p50, p95, p99 (read is from file to pixels; predict from there to boxes; total is all of
-        it); fps, of total; predict_fps, of predict; jitter_ms, p95 - p50 of total; start_ms: open (import and compile),
-        first_prediction, total, of a fresh process; peak_memory_mb, of that process, 10^6 bytes; power_watt,
-        fps_per_watt (of predict) and power_meter, None where this machine has no meter, with the reason in no_meter;
-        temperature_c, before and after; machine; power_mode; pictures, predictions, threads, backend, bundle.
+        latency_ms: part of a run to p50, p95, p99 (read is from file to pixels; predict from there to boxes; total is
+        all of it); fps, pictures a second of total; predict_fps, of predict; jitter_ms, p95 - p50 of total; start_ms:
+        open (import and compile), first_prediction, total, of a fresh process; peak_memory_mb, of that process, 10^6
+        bytes; power_watt, fps_per_watt (of predict) and power_meter, None where this machine has no meter, with the
+        reason in no_meter; temperature_c, before and after; machine; power_mode; pictures, batch, imgsz, predictions
+        (runs), threads, backend, bundle.
     """
     threads = threads or min(target_of(archive)["threads"], available_cores())
     with tempfile.TemporaryDirectory(prefix="edgecompile-") as folder:
         paths = [str(path) for path in pictures] or [golden_picture(archive, Path(folder))]
         detector = open_bundle(archive, threads=threads)
+        height, width = chosen_size(detector.layout, imgsz) if imgsz else detector.layout.frame.size
+        if batch > detector.layout.input.batches[1]:
+            raise RecipeError(f"batch is {batch}, and the bundle takes {detector.layout.input.batches[1]} at most")
+        stacks = [[paths[(first + slot) % len(paths)] for slot in range(batch)] for first in range(len(paths))]
         for number in range(WARM_UP):
-            detector.predict(paths[number % len(paths)])
+            detector.predict_batch(stacks[number % len(stacks)], imgsz=(height, width))
         start = fresh_process(archive.path, paths[0], threads)
         rounds = rounds or -(-FEWEST // len(paths))
         samples: dict[str, list[float]] = {part: [] for part in PARTS}
         meter, no_meter = find_meter(gpu=getattr(detector.backend, "gpu", False))
         warm = machine.temperature()
         with meter or nullcontext():
-            for path in paths * rounds:
+            for stack in stacks * rounds:
                 began = time.perf_counter()
-                detector.predict(path)
+                detector.predict_batch(stack, imgsz=(height, width))
                 samples["total"].append(1e3 * (time.perf_counter() - began))
                 for part, value in detector.timings.items():
                     samples[part].append(value)
                 samples["predict"].append(sum(detector.timings[part] for part in PREDICT))
     watts = meter.watts if meter else None
-    predict_fps = 1e3 / float(np.mean(samples["predict"]))
+    predict_fps = 1e3 * batch / float(np.mean(samples["predict"]))
     latency = {part: percentiles(values) for part, values in samples.items()}
     return {
         "bundle": archive.path.name,
@@ -93,7 +108,9 @@ def bench(archive: Archive, pictures: Sequence[Path], *, threads: int | None, ro
         "pictures": len(paths),
         "predictions": len(samples["total"]),
         "latency_ms": latency,
-        "fps": round(1e3 / float(np.mean(samples["total"])), 2),
+        "batch": batch,
+        "imgsz": [height, width],
+        "fps": round(1e3 * batch / float(np.mean(samples["total"])), 2),
         "predict_fps": round(predict_fps, 2),
         "jitter_ms": round(latency["total"]["p95"] - latency["total"]["p50"], 3),
         "start_ms": {name: round(value, 1) for name, value in start["start_ms"].items()},

@@ -51,7 +51,8 @@ def describe(root: Path = Path("/")) -> dict[str, Any]:
     """
     memory = _field(root / "proc/meminfo", "MemTotal")
     clock = root / "sys/devices/system/cpu/cpu0/cpufreq"
-    mhz = _text(clock / "scaling_max_freq")
+    highest = _text(clock / "scaling_max_freq")
+    now = None if highest else _field(root / "proc/cpuinfo", "cpu MHz")  # all that a virtual machine shows
     return {
         "arch": architecture(),
         "cpu": _processor(root),
@@ -59,7 +60,8 @@ def describe(root: Path = Path("/")) -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_mb": round(int(memory.split()[0]) * 1024 / 1e6) if memory else None,
         "governor": _text(clock / "scaling_governor"),
-        "max_mhz": round(int(mhz) / 1000) if mhz else None,
+        "max_mhz": round(int(highest) / 1000) if highest else None,
+        "mhz": round(float(now)) if now else None,
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
     }

@@ -79,6 +79,9 @@ class Target(BaseModel, ABC):
     finalize: ClassVar[bool] = False
     """Whether the model is built on the device, by `edgecompile finalize`: the bundle then carries what it is built
     from, and nobody may predict with it before it was built and verified there."""
+    dynamic: ClassVar[frozenset[str]] = frozenset()
+    """Axes that may change from run to run, as `model.dynamic` of a recipe asks: "batch", "imgsz". Others stay
+    fixed, and `plan` says so."""
     dynamic_int8: ClassVar[bool] = False
     """Whether the runtime computes matrix products of float activations, quantized as it runs, and int8 weights."""
 

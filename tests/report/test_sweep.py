@@ -85,6 +85,23 @@ def test_each_device_has_its_own_verdict():
     assert [one["device"] for one in sweep_of("s", points)["devices"]] == ["here", "there"]
 
 
+def test_front_against_size_is_one_of_its_own():
+    reports = [report_of("fp32", 0.75, 10.0), report_of("fp16", 0.75, 12.0), report_of("int8", 0.74, 5.0)]
+    for report_, size in zip(reports, (10_000_000, 5_000_000, 3_000_000), strict=True):
+        report_["figures"]["size_bytes"] = size
+    device = device_of(*reports)
+    assert (device["front"], device["size_front"]) == (["0_x", "2_x"], ["1_x", "2_x"])
+
+
+def test_a_measurement_that_was_not_alone_is_told():
+    reports = [report_of("fp32", 0.75, 10.0), report_of("int8", 0.75, 5.0)]
+    for alone in (True, None):
+        reports[1]["measured"]["alone"] = alone
+        assert not any("another user" in line for line in device_of(*reports)["because"])
+    reports[1]["measured"]["alone"] = False
+    assert "steps of another user's builds may have run" in device_of(*reports)["because"][-1]
+
+
 def test_front_holds_what_nothing_beats_in_both():
     pairs = [(5.0, 0.70), (6.0, 0.70), (7.0, 0.74), (8.0, 0.73), (None, 0.9), (7.0, 0.74)]
     points = [{"latency_p50_ms": latency, "map50_95": score} for latency, score in pairs]
@@ -126,7 +143,7 @@ def test_what_is_no_sweep_is_said(tmp_path: Path, capsys):
             main([str(folder)])
 
 
-def test_what_sharing_saved_and_how_latency_was_measured_are_told(tmp_path: Path):
+def test_what_sharing_saved_is_told(tmp_path: Path):
     folder = mixed(tmp_path / "sweep")
     assert read(folder)["sharing"] is None  # of an older version: nobody noted it
     for name, steps in (
@@ -143,13 +160,6 @@ def test_what_sharing_saved_and_how_latency_was_measured_are_told(tmp_path: Path
     assert sweep["points"][-1]["overrides"] == ["recipe=x", "a=b"]
     out = io.StringIO()
     page = report(folder, stream=out).read_text()
-    for text in ("14 steps run, 9 reused: 63.0 s saved by sharing", "nobody else measuring on this machine"):
-        assert text in page
-        assert text in out.getvalue()
-
-
-def test_a_device_elsewhere_is_not_said_to_have_been_alone(tmp_path: Path):
-    found = report_of("fp32", 0.75, 10.0)
-    assert read(lay_out(tmp_path / "here", {"0_x": (status_of(0), found)}))["measuring"]
-    there = lay_out(tmp_path / "there", {"0_x": (status_of(0), {**found, "device": {"host": "pi"}})})
-    assert not read(there)["measuring"]
+    text = "14 steps run, 9 reused: 63.0 s saved by sharing"
+    assert text in page
+    assert text in out.getvalue()
