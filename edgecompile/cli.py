@@ -88,7 +88,8 @@ FLAGS = {
     "build": f"{MULTIRUN}  --jobs N               at most N steps side by side\n"
     "  --locked               fail where anything differs from the lock beside the recipe; see `lock`",
     "lock": "  --out FILE             where to write (default: RECIPE.lock.yaml beside the recipe)",
-    "plan": f"{MULTIRUN}  --json                 the plan as JSON\n  --mermaid              the graph as a Mermaid drawing",
+    "plan": f"{MULTIRUN}  --json                 the plan as JSON\n"
+    "  --mermaid              the graph as a Mermaid drawing",
 }
 COMPILER = ("hydra", "omegaconf", "antlr4", "pydantic", "yaml", "rich", "filelock", "rfc8785", "psutil", "jinja2")
 BEYOND_RUNTIME = (*COMPILER, "edgecompile")
