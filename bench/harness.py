@@ -90,7 +90,7 @@ def run(command: Sequence[str | Path], *, cwd: Path | None = None, **environment
 
 def edgecompile(verb: str, *words: str | Path, work: Path, cache: Path | None = None, **environment: str) -> Run:
     """Runs the command line of edgecompile with its cache inside the working folder."""
-    variables = {"EDGECOMPILE_CACHE": str(cache or work / "cache"), "PYTHONPATH": _package_path(), **environment}
+    variables = {"EDGECOMPILE_CACHE": str(cache or work / "cache"), "PYTHONPATH": package_path(), **environment}
     return run([sys.executable, "-m", "edgecompile", verb, *words], cwd=work, **variables)
 
 
@@ -160,8 +160,8 @@ class Candidate:
     rounds: list[float] = field(default_factory=list)
 
     @classmethod
-    def start(cls, name: str, kind: str, path: Path, threads: int, *more: str | Path) -> Candidate:
-        """Starts a process that is bound to as many cores as it may have threads."""
+    def start(cls, name: str, kind: str, path: Path, threads: int, *more: str | Path, **environment: str) -> Candidate:
+        """Starts a process that is bound to as many cores as it may have threads, with variables added."""
         messages = tempfile.NamedTemporaryFile("w+", suffix=".log")  # noqa: SIM115
         command = [sys.executable, HERE / "candidate.py", kind, path, "--threads", str(threads), *more]
         process = subprocess.Popen(
@@ -170,7 +170,7 @@ class Candidate:
             stdout=subprocess.PIPE,
             stderr=messages,
             text=True,
-            env={**os.environ, "PYTHONPATH": _package_path()},
+            env={**os.environ, "PYTHONPATH": package_path(), **environment},
         )
         candidate = cls(name, process, {})
         candidate.started = candidate._answer(messages)
@@ -239,7 +239,7 @@ def conclude(options: argparse.Namespace, figures: dict, met: Sequence[bool]) ->
     return 0 if all(met) else 1
 
 
-def _package_path() -> str:
+def package_path() -> str:
     return os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")]))
 
 

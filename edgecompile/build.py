@@ -8,28 +8,31 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecompile.bundle.assemble import PACKAGE, TOOLS, lock_of, manifest_of, packaging_step, with_packaging
+from edgecompile.bundle.assemble import PACKAGE, manifest_of, packaging_step, with_packaging
 from edgecompile.bundle.canonical import canonical_json
+from edgecompile.bundle.lock import MEMBER, lock_from
 from edgecompile.bundle.writer import copy_bundle
 from edgecompile.errors import StepError
 from edgecompile.evaluate import figures as merge
 from edgecompile.evaluate.gates import Verdict, judge, raise_unmet
-from edgecompile.execute import machine, tools
+from edgecompile.execute import machine
 from edgecompile.execute.progress import shown
 from edgecompile.execute.runner import execute
 from edgecompile.execute.sources import Sources
 from edgecompile.execute.store import Store
+from edgecompile.locked import drafted, lock_document, require_locked, require_same_outputs, tool_versions
 from edgecompile.plan.resolve import resolve
 from edgecompile.recipe.dataset import find_materials
 from edgecompile.report.document import report_of
 from edgecompile.report.html import render_html
 
 if TYPE_CHECKING:
+    from edgecompile.bundle.lock import Lock, Locked
     from edgecompile.execute.entry import Entry
     from edgecompile.plan.graph import Materials, Plan
     from edgecompile.recipe.schema import Recipe
@@ -42,7 +45,10 @@ class Built:
     Attributes:
         manifest, lock: the documents of the bundle; they depend on nothing but the inputs.
         verdicts: the gates, judged.
-        measured: facts of the step that measured latency and memory on this machine.
+        stated: the gates as the bundle states them: where its model is built on a device, what is measured is left to
+            each device, also where the recipe names one.
+        measured: facts of the step that measured latency and memory on this machine, or what the device found.
+        device: section of the report on the device that the recipe names; None where it names none.
     """
 
     recipe: Recipe
@@ -51,7 +57,9 @@ class Built:
     manifest: dict[str, Any]
     lock: dict[str, Any]
     verdicts: list[Verdict]
+    stated: list[Verdict]
     measured: Mapping[str, Any]
+    device: Mapping[str, Any] | None = None
 
 
 def prepare(recipe: Recipe) -> tuple[Materials, Plan]:
@@ -65,21 +73,38 @@ def prepare(recipe: Recipe) -> tuple[Materials, Plan]:
     return materials, resolve(recipe, materials)
 
 
-def run_build(recipe: Recipe, *, run_dir: Path, jobs: int | None = None, quiet: bool = False) -> Path:
+def run_build(
+    recipe: Recipe, *, run_dir: Path, jobs: int | None = None, quiet: bool = False, lock: Locked | None = None
+) -> Path:
     """Builds the bundle of `recipe` and returns its path inside `run_dir`.
 
     The report of the run is written whether or not the gates are met, a bundle only if they are.
 
+    Args:
+        lock: what the recipe must resolve to, and its steps put out, as far as it says.
+
     Raises:
+        PlanError: the recipe resolves to something else than `lock`; nothing has run.
         EdgecompileError: a subclass for each way in which a build can end without a bundle.
     """
     began = time.time()
     store = Store.default()
     sources = Sources(store.root / "stat")
     materials, plan = prepare(recipe)
-    with shown(plan, quiet=quiet) as progress:
-        entries = execute(plan, store, jobs=jobs, progress=progress)
+    if lock:
+        require_locked(lock, drafted(recipe, plan, materials, sources), recipe.origins)
+    here = steps_here(recipe, plan)
+    if recipe.device.host:
+        from edgecompile.device.trial import require_device
+
+        require_device(recipe)
+    with shown(here, quiet=quiet) as progress:
+        entries = execute(here, store, jobs=jobs, progress=progress)
     built = judged(recipe, plan, materials, entries, sources)
+    if lock:
+        require_same_outputs(lock, lock_from(built.lock))
+    if recipe.device.host:
+        built = judged_on_device(built, materials, store, quiet=quiet)
     try:
         raise_unmet(built.verdicts)
     except Exception:
@@ -90,24 +115,71 @@ def run_build(recipe: Recipe, *, run_dir: Path, jobs: int | None = None, quiet: 
     return run_dir / bundle["name"]
 
 
+def steps_here(recipe: Recipe, plan: Plan) -> Plan:
+    """Returns the plan without the steps that measure this machine, where the recipe names a device to measure."""
+    if not recipe.device.host:
+        return plan
+    note = f"latency, memory and power are measured on {recipe.device.host}, after all other steps"
+    return replace(plan, steps=tuple(step for step in plan if not step.measured), notes=(*plan.notes, note))
+
+
 def judged(recipe: Recipe, plan: Plan, materials: Materials, entries: dict[str, Entry], sources: Sources) -> Built:
     """Merges what the steps found into the documents of the bundle, and judges the gates."""
     facts = {name: entry.facts for name, entry in entries.items()}
-    measured = merge.measured(facts.get("measure"))
+    measured = merge.measured(facts["measure"]) if "measure" in facts else {}
+    if "measure" in entries:
+        measured["alone"] = entries["measure"].record.get("alone")
     figures = merge.lasting(facts["reference.evaluate"], facts["evaluate"], facts.get("distance"))
-    verdicts = judge(recipe.gates, {**measured, **figures}, on_device=recipe.target.stand_in() is not None)
-    versions = {tool: tools.version_of(tool) for tool in {*TOOLS, *(tool for step in plan for tool in step.tools)}}
-    lock = lock_of(recipe, plan, materials, entries, read=sources.of, tools=versions, isa_class=machine.isa_class())
+    later = recipe.target.stand_in() is not None or recipe.device.host is not None
+    verdicts = judge(recipe.gates, {**measured, **figures}, on_device=later)
+    lock = lock_document(recipe, plan, materials, entries, sources)
     spec = json.loads(entries[plan.result.spec.step].path(plan.result.spec.path).read_bytes())
     manifest = manifest_of(
         recipe, plan, entries, figures, verdicts,
-        spec=spec, weights=lock["weights"], tools=versions, isa_class=machine.isa_class(),
+        spec=spec, weights=lock["weights"], tools=tool_versions(plan), isa_class=machine.isa_class(),
     )  # fmt: skip
-    return Built(recipe, plan, entries, manifest, lock, verdicts, measured)
+    return Built(recipe, plan, entries, manifest, lock, verdicts, verdicts, measured)
+
+
+def judged_on_device(built: Built, materials: Materials, store: Store, *, quiet: bool = False) -> Built:
+    """Tries a provisional bundle on the device that the recipe names, and judges the gates on what is found there.
+
+    Raises:
+        BundleError: the artifact does not run there as here.
+        EdgecompileError: the device cannot be reached, or lacks something.
+    """
+    from edgecompile.device import progress, trial
+
+    recipe, place = built.recipe, trial.place_of(built.recipe)
+    assert place is not None
+    bundle, _ = packed(provisional(built), store)
+    pictures = [Path(path) for path in materials.validation.paths]
+    with progress.shown(quiet=quiet) as told:
+        found = trial.tried(bundle, recipe, place, pictures, told)
+    measured = merge.measured(found.measured)
+    verdicts = judge(recipe.gates, {**measured, **built.manifest["figures"]})
+    stated = built.stated if recipe.target.stand_in() else verdicts
+    manifest = {**built.manifest, "gates": [verdict.for_manifest() for verdict in stated]}
+    return replace(built, manifest=manifest, verdicts=verdicts, stated=stated, measured=measured, device=found.section)
+
+
+def provisional(built: Built) -> Built:
+    """Returns the build as it goes to the device: without the gates that are judged on what is found there."""
+    stated = [verdict for verdict in built.stated if not verdict.measured]
+    manifest = {**built.manifest, "gates": [verdict.for_manifest() for verdict in stated]}
+    return replace(built, manifest=manifest, stated=stated)
+
+
+def packed(built: Built, store: Store) -> tuple[Path, Mapping[str, Any]]:
+    """Packs the bundle, as a step like any other, and returns its path in the store and the facts of the step."""
+    report = report_of(built.manifest, built.lock["recipe"], built.plan, built.entries, built.stated)
+    step = packaging_step(built.plan, manifest=built.manifest, lock=built.lock, report=report)
+    entry = execute(with_packaging(steps_here(built.recipe, built.plan), step), store)[PACKAGE]
+    return entry.path(entry.facts["bundle"]), entry.facts
 
 
 def publish(built: Built, store: Store, run_dir: Path) -> dict[str, Any]:
-    """Packs the bundle, as a step like any other, and puts a copy into `run_dir`.
+    """Packs the bundle and puts a copy into `run_dir`.
 
     Returns:
         name (of the file there), sha256, size_bytes.
@@ -115,16 +187,16 @@ def publish(built: Built, store: Store, run_dir: Path) -> dict[str, Any]:
     Raises:
         StepError: the store or the run directory cannot be written.
     """
-    report = report_of(built.manifest, built.lock["recipe"], built.plan, built.entries, built.verdicts)
-    step = packaging_step(built.plan, manifest=built.manifest, lock=built.lock, report=report)
-    packed = execute(with_packaging(built.plan, step), store)[PACKAGE]
-    name = packed.facts["bundle"]
-    copy_bundle(packed.path(name), run_dir / name)
-    return {"name": name, "sha256": packed.facts["sha256"], "size_bytes": packed.facts["size_bytes"]}
+    bundle, facts = packed(built, store)
+    copy_bundle(bundle, run_dir / bundle.name)
+    return {"name": bundle.name, "sha256": facts["sha256"], "size_bytes": facts["size_bytes"]}
 
 
 def write_run(built: Built, run_dir: Path, began: float, *, bundle: Mapping[str, Any] | None) -> None:
-    """Writes what differs from run to run beside the bundle: the full report, the lock, and where and when it ran."""
+    """Writes what differs from run to run beside the bundle: the full report, with where and when it ran.
+
+    Where there is no bundle to hold it, the lock too: so that what failed its gates can be compared and built again.
+    """
     run: dict[str, Any] = {
         "started": datetime.fromtimestamp(began, timezone.utc).isoformat(timespec="seconds"),
         "wall_s": round(time.time() - began, 3),
@@ -135,7 +207,7 @@ def write_run(built: Built, run_dir: Path, began: float, *, bundle: Mapping[str,
         run["bundle"] = dict(bundle)
     report = report_of(
         built.manifest, built.lock["recipe"], built.plan, built.entries, built.verdicts,
-        measured=built.measured, run=run,
+        measured=built.measured, run=run, device=built.device,
     )  # fmt: skip
     golden = built.entries["golden"]
     page = render_html(
@@ -147,6 +219,8 @@ def write_run(built: Built, run_dir: Path, began: float, *, bundle: Mapping[str,
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "report.json").write_bytes(canonical_json(report))
         (run_dir / "report.html").write_text(page, encoding="utf-8")
+        if not bundle:  # a bundle holds it
+            (run_dir / MEMBER).write_bytes(lock_from(built.lock).to_bytes())
     except OSError as error:
         raise StepError(f"the report cannot be written to {run_dir}: {error.strerror}") from error
     summarize(report, run_dir)
@@ -159,6 +233,16 @@ def summarize(report: Mapping[str, Any], run_dir: Path) -> None:
     print_summary(report, run_dir / "report.html", stream=sys.stderr)
 
 
+def resolved(recipe: Recipe) -> Lock:
+    """Returns the lock of `recipe`: what it resolves to here and now. Runs no step.
+
+    Raises:
+        EdgecompileError: a subclass for each way in which a recipe can be without a plan, or a tool missing.
+    """
+    materials, plan = prepare(recipe)
+    return drafted(recipe, plan, materials, Sources(Store.default().root / "stat"))
+
+
 def show_plan(recipe: Recipe, *, as_json: bool = False, mermaid: bool = False) -> None:
     """Prints the plan of `recipe` to stdout: each step, its stage, hit or miss and why. Runs no step.
 
@@ -167,6 +251,7 @@ def show_plan(recipe: Recipe, *, as_json: bool = False, mermaid: bool = False) -
     """
     store = Store.default()
     _, plan = prepare(recipe)
+    plan = steps_here(recipe, plan)
     if mermaid:
         from edgecompile.report.mermaid import mermaid_of
 

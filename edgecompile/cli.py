@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 VERBS = {
     "build": "compose, plan, run, publish; the bundle's path is the last line of stdout",
     "plan": "the staged graph: each step, its stage, hit or miss and why; runs nothing",
+    "lock": "write what a recipe resolves to beside it, for `build --locked` and `reproduce`; runs nothing",
     "report": "tell the points of a sweep apart: table, Pareto front, failures, what to ship",
     "finalize": "on the device: build the model there, verify it, judge what needs the device",
     "predict": "run a bundle on pictures",
     "verify": "check a bundle: digests, golden vectors, the runtime it needs",
     "bench": "measure a bundle on this machine",
     "inspect": "say what a bundle holds",
+    "deploy": "copy a bundle and the runtime to a device by ssh, verify and measure it there",
     "reproduce": "build a bundle again from its lock, and say whether the same came out",
     "diff": "say what differs between two bundles, locks or run directories",
     "doctor": "say which packages a recipe needs and which are missing",
@@ -80,10 +82,14 @@ Hydra's flags stand anywhere on the line:
   --hydra-help           all of Hydra's"""
 
 FLAGS = {
-    "build": "  --jobs N               at most N steps side by side",
+    "build": "  --jobs N               at most N steps side by side\n"
+    "  --locked               fail where anything differs from the lock beside the recipe; see `lock`",
+    "lock": "  --out FILE             where to write (default: RECIPE.lock.yaml beside the recipe)",
     "plan": "  --json                 the plan as JSON\n  --mermaid              the graph as a Mermaid drawing",
 }
 COMPILER = ("hydra", "omegaconf", "antlr4", "pydantic", "yaml", "rich", "filelock", "rfc8785", "psutil", "jinja2")
+BEYOND_RUNTIME = (*COMPILER, "edgecompile")
+"""Packages that a device lacks; of this one it has the runtime only."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -109,12 +115,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     verb, rest = _verb(words)
-    if verb in ("build", "plan"):
+    if verb in FLAGS:
         return _compile(verb, rest)
     if verb in ("finalize", "predict", "verify", "bench", "inspect"):
+        if any(word == "--on" or word.startswith("--on=") for word in rest):
+            return _on_device(verb, rest)
         from edgecompile.runtime import commands
 
         return commands.main(verb, rest)
+    if verb == "deploy":
+        return _on_device(verb, rest)
     if verb in MODULES:
         with _compiler():
             return import_module(MODULES[verb]).main([word for word in rest if word != "--debug"])
@@ -166,7 +176,7 @@ def _without_verb(words: list[str]) -> int:
 
 
 def _compile(verb: str, words: list[str]) -> int:
-    """Runs `build` or `plan`, which are Hydra applications."""
+    """Runs `build`, `plan` or `lock`, which are Hydra applications."""
     if "--help" in words or "-h" in words:
         print(COMPILE_HELP.format(verb=verb, about=VERBS[verb].capitalize(), flags=FLAGS[verb]))
         return 0
@@ -174,16 +184,30 @@ def _compile(verb: str, words: list[str]) -> int:
         from edgecompile.recipe import application
     if verb == "plan":
         return application.main(verb, words, plan, writes=False)
+    if verb == "lock":
+        return application.main(verb, words, lock, writes=False)
     return application.main(verb, words, build, writes=True, after=tell_sweep)
 
 
 def build(recipe: Recipe, run_dir: Path, options: Options) -> Path:
     """Builds one recipe and prints the bundle's path."""
     from edgecompile.build import run_build
+    from edgecompile.locked import lock_beside
 
-    bundle = run_build(recipe, run_dir=run_dir, jobs=options.jobs, quiet=options.quiet)
+    held = lock_beside(recipe) if options.locked else None
+    bundle = run_build(recipe, run_dir=run_dir, jobs=options.jobs, quiet=options.quiet, lock=held)
     print(bundle, flush=True)
     return bundle
+
+
+def lock(recipe: Recipe, run_dir: Path, options: Options) -> None:
+    """Writes the lock of one recipe and prints its path."""
+    from edgecompile.build import resolved
+    from edgecompile.locked import lock_path, write_lock
+
+    path = Path(options.out) if options.out else lock_path(recipe)
+    write_lock(resolved(recipe), path)
+    print(path, flush=True)
 
 
 def tell_sweep(folder: Path) -> None:
@@ -200,13 +224,23 @@ def plan(recipe: Recipe, run_dir: Path, options: Options) -> None:
     show_plan(recipe, as_json=options.json, mermaid=options.mermaid)
 
 
+def _on_device(verb: str, words: list[str]) -> int:
+    """Runs a verb on a device that is reached by ssh."""
+    if verb in ("predict", "inspect"):
+        raise RecipeError(f"{verb} takes no --on", where="command line", fix="use deploy, verify, bench or finalize")
+    with _compiler():
+        from edgecompile.device import commands
+
+        return commands.main(verb, words)
+
+
 @contextmanager
 def _compiler() -> Iterator[None]:
     """Names the extra to install where a package of the compiler is missing: a device has none of them."""
     try:
         yield
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in COMPILER:
+        if (error.name or "").partition(".")[0] not in BEYOND_RUNTIME:
             raise
         raise MissingToolError(f"'{error.name}' is not installed", fix="pip install 'edgecompile[compiler]'") from error
 

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgecompile.bundle.diff import Difference, differences, figures, first_apart, mappings
+from edgecompile.bundle.diff import Difference, differences, first_apart, flat, mappings
 from edgecompile.bundle.lock import Locked, open_locked
 from edgecompile.recipe.commands import Parser
+from edgecompile.runtime.archive import Archive
 
 SECTIONS = {
     "recipe": "recipe",
@@ -20,11 +21,17 @@ SECTIONS = {
     "tools": "tools",
     "isa": "instruction set of the machine that built",
     "steps": "steps",
-    "graph": "what the steps did to the graph",
+    "outputs": "what the steps put out",
+    "did": "what the steps did to the graph",
+    "graph": "graph: operators, learned layers and weights by precision",
     "figures": "figures, on the validation pictures",
+    "measured": "measured, each on the machine that built",
 }
+WHOLE = ("graph", "figures", "measured")
 MOST_LINES = 12
-"""Differences of one section that are told, figures excepted; --json has all."""
+"""Differences of one section that are told, those of `WHOLE` excepted; --json has all."""
+NOT_MEASURED = ("machine", "unmeasured", "power_meter", "predictions")
+"""What a measurement notes beside its figures."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -53,12 +60,37 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def compare(a: Locked, b: Locked) -> list[Difference]:
-    """Returns all that differs, figures included where both are bundles."""
+    """Returns all that differs, as far as both sides know it: a lock holds no graph, and no figure."""
     found = differences(a.lock, b.lock)
-    if a.manifest and b.manifest:
-        found += mappings("graph", a.did, b.did)
-        found += figures(a.manifest, b.manifest)
+    if a.figures and b.figures:
+        found += mappings("did", a.did, b.did)
+    if a.digest and b.digest:
+        found += mappings("graph", graph_of(a), graph_of(b))
+    if a.figures and b.figures:
+        found += mappings("figures", flat(a.figures), flat(b.figures))
+    if a.measured and b.measured:
+        found += mappings("measured", _numbers(a.measured), _numbers(b.measured))
     return found
+
+
+def graph_of(bundle: Locked) -> dict[str, Any]:
+    """Returns what the graph of a bundle's artifact consists of, in counts: operators, and precisions of its learned
+    layers and weights. Empty for an artifact of a form that is not read here."""
+    with Archive(bundle.path) as archive:
+        for name in archive.names:
+            if name.startswith("artifact/") and name.endswith(".onnx"):
+                from edgecompile.onnx_graph.summary import summary as of_onnx
+
+                return of_onnx(archive.read(name))
+            if name.startswith("artifact/") and name.endswith(".xml"):
+                from edgecompile.openvino_graph.summary import summary as of_openvino
+
+                return of_openvino(archive.read(name))
+    return {}
+
+
+def _numbers(measured: Mapping[str, Any]) -> dict[str, Any]:
+    return flat({key: value for key, value in measured.items() if key not in NOT_MEASURED})
 
 
 def document(a: Locked, b: Locked, found: Sequence[Difference]) -> dict[str, Any]:
@@ -77,14 +109,19 @@ def told(a: Locked, b: Locked, found: Sequence[Difference]) -> Iterator[str]:
     for sign, one in (("A", a), ("B", b)):
         yield f"{sign}: {one.path}" + (f" (sha256 {one.digest[:12]})" if one.digest else "")
     for section, title in SECTIONS.items():
-        most = len(found) if section == "figures" else MOST_LINES
+        most = len(found) if section in WHOLE else MOST_LINES
         yield from _section(title, [one for one in found if one.section == section], most)
-    if not (a.manifest and b.manifest):
-        yield "figures are not compared: a lock holds none"
+    for what, lacking in (("graph", [one for one in (a, b) if not one.digest]), ("figures", _without_figures(a, b))):
+        if lacking:
+            yield f"{what} not compared: {lacking[0].path} holds none"
     if first := first_apart(a.lock, b.lock):
         yield f"first step with another output: {first}"
     if not found:
         yield "nothing differs" if _same_digest(a, b) else "nothing differs in lock and figures, only in other members"
+
+
+def _without_figures(*sides: Locked) -> list[Locked]:
+    return [one for one in sides if not one.figures]
 
 
 def _same_digest(a: Locked, b: Locked) -> bool:
@@ -104,4 +141,4 @@ def _section(title: str, found: Sequence[Difference], most: int) -> Iterator[str
 def _change(one: Difference) -> str:
     """Returns by how much a figure changed, where it is a number."""
     numbers = all(isinstance(value, int | float) for value in (one.a, one.b))
-    return f" ({one.b - one.a:+.4g})" if one.section == "figures" and numbers else ""
+    return f" ({one.b - one.a:+.4g})" if one.section in WHOLE and numbers else ""

@@ -5,35 +5,38 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from edgecompile import __version__
-from edgecompile.build import judged, publish, write_run
+from edgecompile.build import Built, judged, publish, write_run
 from edgecompile.bundle.assemble import portable
-from edgecompile.bundle.diff import Difference, differences, first_apart, flat, mappings
+from edgecompile.bundle.diff import Difference, differences, first_apart, flat, mappings, states_outputs
 from edgecompile.bundle.lock import Lock, Locked, NamedDigest, lock_from, open_locked
 from edgecompile.errors import Problem, RecipeError, StepError
 from edgecompile.evaluate.gates import Verdict, raise_unmet
-from edgecompile.execute import machine, tools
 from edgecompile.execute.progress import shown
 from edgecompile.execute.runner import execute
 from edgecompile.execute.sources import Sources
 from edgecompile.execute.store import Store
+from edgecompile.locked import drafted
 from edgecompile.plan.graph import Materials
 from edgecompile.plan.resolve import resolve
 from edgecompile.plan.step import Source
 from edgecompile.recipe.commands import Parser
-from edgecompile.recipe.dataset import external_data, remarks
+from edgecompile.recipe.dataset import remarks
 from edgecompile.recipe.labels import label_path
 from edgecompile.recipe.schema import Recipe
 from edgecompile.recipe.search import Finder
 from edgecompile.recipe.validate import recipe_from
+from edgecompile.runtime import open_artifact
+from edgecompile.runtime.archive import Archive
+from edgecompile.runtime.golden import Check, check_golden
 
 TOLERANCE = 0.005
 """Difference of mAP50-95 up to which another result counts as near the one of the lock."""
@@ -50,7 +53,9 @@ class Rebuilt:
         lock, map50_95: what this build resolved and found.
         digest: of the bundle; None where a gate that is measured here was not met, and none was made.
         ran, reused: number of steps.
-        unmet: the gates, judged here.
+        verdicts: the gates, judged here.
+        checks: the outputs of the artifact built here, compared with the golden ones of the bundle that was given,
+            where another came out.
     """
 
     was: Locked
@@ -61,6 +66,7 @@ class Rebuilt:
     reused: int
     verdicts: list[Verdict]
     bundle: Path | None
+    checks: tuple[Check, ...] = ()
 
     @property
     def apart(self) -> list[Difference]:
@@ -68,10 +74,22 @@ class Rebuilt:
 
     @property
     def same(self) -> bool:
-        """Whether the bundle has the digest it had; of a lock alone, or without a bundle, whether the lock is equal."""
+        """Whether the bundle has the digest it had; of a lock alone, or without one, whether all it states is so."""
         if self.was.digest and self.digest:
             return self.was.digest == self.digest
-        return self.was.lock.to_bytes() == self.lock.to_bytes()
+        return not self.apart
+
+    @property
+    def near(self) -> bool | None:
+        """Whether outputs and mAP50-95 are within tolerance of the bundle that was given; None for a lock alone."""
+        if not self.was.figures:
+            return None
+        return abs(self.drop) <= TOLERANCE and all(check.met for check in self.checks)
+
+    @property
+    def drop(self) -> float:
+        """By how much mAP50-95 differs from that of the bundle that was given."""
+        return self.map50_95 - self.was.figures["map50_95"] if self.was.figures else 0.0
 
 
 def main(argv: Sequence[str]) -> int:
@@ -92,7 +110,8 @@ def main(argv: Sequence[str]) -> int:
     for line in verdict(rebuilt):
         print(line, flush=True)
     if not rebuilt.same:
-        raise StepError(f"not reproduced: {_cause(rebuilt)}", where=str(was.path))
+        near = {True: "; within tolerance", False: "; not within tolerance", None: ""}[rebuilt.near]
+        raise StepError(f"not reproduced: {_cause(rebuilt)}{near}", where=str(was.path))
     raise_unmet(rebuilt.verdicts)
     return 0
 
@@ -142,19 +161,21 @@ def reproduce(
     began = time.time()
     recipe = recipe_of(was)
     with tempfile.TemporaryDirectory(prefix="edgecompile-inputs-") as place:
-        inputs = _Inputs(was.lock, finder, Path(place))
+        inputs = Inputs(was.lock, finder, Path(place))
         materials = inputs.materials(recipe)
-        for line in [*inputs.changed, *_beforehand(was.lock)]:
-            print(f"differs: {line}", flush=True)
         plan = resolve(recipe, materials)
+        sources = Sources(store.root / "stat")
+        found = differences(was.lock, drafted(recipe, plan, materials, sources))
+        for line in [*inputs.changed, *(one for one in found if one.section not in ("weights", "data"))]:
+            print(f"differs: {line}", flush=True)
         with shown(plan, quiet=quiet) as progress:
             entries = execute(plan, store, jobs=jobs, progress=progress)
-        built = judged(recipe, plan, materials, entries, Sources(store.root / "stat"))
+        built = judged(recipe, plan, materials, entries, sources)
         met = all(one.met is not False for one in built.verdicts)
         bundle = publish(built, store, out) if met else None
         write_run(built, out, began, bundle=bundle)
     ran = sum(entry.fresh for entry in entries.values())
-    return Rebuilt(
+    rebuilt = Rebuilt(
         was=was,
         lock=lock_from(json.loads(json.dumps(built.lock))),
         map50_95=built.manifest["figures"]["map50_95"],
@@ -164,6 +185,17 @@ def reproduce(
         verdicts=built.verdicts,
         bundle=out / bundle["name"] if bundle else None,
     )
+    return rebuilt if rebuilt.same or not was.digest else replace(rebuilt, checks=compared_outputs(was, built))
+
+
+def compared_outputs(was: Locked, built: Built) -> tuple[Check, ...]:
+    """Runs the artifact that was built here on the golden picture of a bundle, and compares with its golden outputs."""
+    golden, entries = built.plan["golden"], built.entries
+    artifact, spec = (entries[one.step].path(one.path) for one in (golden.inputs["artifact"], golden.inputs["spec"]))
+    ran = {key: golden.params[key] for key in ("backend", "options", "threads")}
+    with Archive(was.path) as archive:
+        checks = check_golden(archive, open_artifact(artifact, spec, **ran))
+    return tuple(check for check in checks if check.name != "detections")  # those were decoded from the golden outputs
 
 
 def recipe_of(was: Locked) -> Recipe:
@@ -185,15 +217,8 @@ def recipe_of(was: Locked) -> Recipe:
     return recipe
 
 
-def _beforehand(lock: Lock) -> list[str]:
-    """Returns the tools and the instruction set that are not those of the lock."""
-    here = {name: tools.version_of(name) for name in lock.tools} | {"edgecompile": __version__}
-    isa = {"instruction set": lock.isa_class}, {"instruction set": machine.isa_class()}
-    return [str(one) for one in [*mappings("tools", lock.tools, here), *mappings("isa", *isa)]]
-
-
 @dataclass
-class _Inputs:
+class Inputs:
     """The files of a lock, found again. What has to bear another name than it has here is linked under its own.
 
     Attributes:
@@ -212,7 +237,7 @@ class _Inputs:
         RecipeError: one problem for each role of which files are nowhere.
         """
         data = self.lock.data
-        weights = self.file("weights", self.lock.weights)
+        weights = self.weights()
         calibration = self.files("calibration picture", data.calibration or ())
         validation = self.files("validation picture", data.validation)
         labels = [
@@ -221,15 +246,32 @@ class _Inputs:
         ]
         if self.missing:
             raise RecipeError(list(map(self._nowhere, self.missing.items())))
-        beside = external_data(Path(weights))
         return Materials(
-            weights=Source("weights", (weights, *beside), many=bool(beside)),
+            weights=Source("weights", weights, many=len(weights) > 1),
             calibration=Source("calibration pictures", tuple(calibration), many=True) if data.calibration else None,
             validation=Source("validation pictures", tuple(validation), many=True),
             labels=Source("labels", tuple(labels), many=True),
             names=tuple(data.names),
             notes=tuple(remarks(recipe, len(calibration))) if calibration else (),
         )
+
+    def weights(self) -> tuple[str, ...]:
+        """Returns the weights, then their external data, beside them under its own name.
+
+        A model is not read whose external data is a link, so that what lies elsewhere is copied.
+        """
+        first, *beside = paths = [
+            self.file(role, one)
+            for role, one in (
+                ("weights", self.lock.weights),
+                *(("external data", one) for one in self.lock.external_data),
+            )
+        ]
+        if "" in paths or all(os.path.dirname(one) == os.path.dirname(first) for one in beside):
+            return tuple(paths)
+        folder = self.place / "weights"
+        folder.mkdir()
+        return tuple(shutil.copyfile(one, folder / os.path.basename(one)).as_posix() for one in paths)
 
     def files(self, role: str, wanted: Iterable[NamedDigest]) -> list[str]:
         return [self.file(role, one) for one in wanted]
@@ -265,10 +307,7 @@ def verdict(rebuilt: Rebuilt) -> Iterator[str]:
     """Yields the lines that say what came out."""
     steps = f"{rebuilt.ran} steps ran, {rebuilt.reused} reused"
     if rebuilt.same:
-        what = (
-            f"sha256 {rebuilt.digest}" if rebuilt.was.digest and rebuilt.digest else "every step's output is the lock's"
-        )
-        yield f"reproduced: {what} ({steps})"
+        yield f"reproduced: {_same(rebuilt)} ({steps})"
     else:
         yield f"not reproduced ({steps})"
         yield from _told(rebuilt)
@@ -278,27 +317,40 @@ def verdict(rebuilt: Rebuilt) -> Iterator[str]:
         yield f"bundle: {rebuilt.bundle}"
 
 
+def _same(rebuilt: Rebuilt) -> str:
+    """Returns what is the same."""
+    if rebuilt.was.digest and rebuilt.digest:
+        return f"sha256 {rebuilt.digest}"
+    if states_outputs(rebuilt.was.lock):
+        return "every step's output is the lock's"
+    return "all that the lock states; it states no outputs, which the recipe.lock.yaml of a bundle does"
+
+
 def _told(rebuilt: Rebuilt) -> Iterator[str]:
-    """Yields what differs: inputs, versions, instruction set, the first step, and how far the result is off."""
-    for section in ("recipe", "weights", "data", "tools", "isa"):
+    """Yields what differs: inputs, versions, instruction set, steps, and how far the result is off."""
+    for section in ("recipe", "weights", "data", "tools", "isa", "steps"):
         found = [one for one in rebuilt.apart if one.section == section]
         yield from (f"  {one}" for one in found[:MOST_LINES])
         if len(found) > MOST_LINES:
             yield f"  and {len(found) - MOST_LINES} more of {section}"
-    first = first_apart(rebuilt.was.lock, rebuilt.lock)
-    yield f"  first step with another output: {first}" if first else "  every step's output is the lock's"
-    if not rebuilt.was.manifest:
+    if first := first_apart(rebuilt.was.lock, rebuilt.lock):
+        yield f"  first step with another output: {first}"
+    elif states_outputs(rebuilt.was.lock):
+        yield "  every step's output is the lock's"
+    if not rebuilt.was.figures:
         yield f"  mAP50-95 {rebuilt.map50_95:.4f}; whether that is near cannot be told: a lock holds no figures"
         return
-    was: dict[str, Any] = rebuilt.was.manifest["figures"]
-    off = rebuilt.map50_95 - was["map50_95"]
-    near = "within" if abs(off) <= TOLERANCE else "not within"
-    yield f"  mAP50-95 {was['map50_95']:.4f} → {rebuilt.map50_95:.4f} ({off:+.4f}, {near} {TOLERANCE:g})"
+    for check in rebuilt.checks:
+        yield f"  {check.name}: {'within' if check.met else 'not within'} tolerance, {check.detail}"
+    near = "within" if abs(rebuilt.drop) <= TOLERANCE else "not within"
+    was, now = rebuilt.was.figures["map50_95"], rebuilt.map50_95
+    yield f"  mAP50-95 {was:.4f} → {now:.4f} ({rebuilt.drop:+.4f}, {near} {TOLERANCE:g})"
+    yield f"  {'within' if rebuilt.near else 'not within'} tolerance of the bundle"
 
 
 def _cause(rebuilt: Rebuilt) -> str:
     """Returns in one line why another bundle came out."""
-    inputs = [one.what for one in rebuilt.apart if one.section != "steps"]
+    inputs = [one.what for one in rebuilt.apart if one.section != "outputs"]
     if not inputs:
         return "inputs, tools and instruction set are those of the lock, and yet the result is another"
     more = f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""

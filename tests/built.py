@@ -40,6 +40,7 @@ TARGET = SimpleNamespace(
     threads=2,
     status="built here",
     finalize=False,
+    system_runtime=False,
     constraints=dict,
     stand_in=lambda: None,
 )

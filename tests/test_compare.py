@@ -33,8 +33,8 @@ def differing(made: Any, lock: dict[str, Any], **changes: Any) -> list[str]:
     return [str(one) for one in compare(locked(made.lock), locked({**lock, **changes}))]
 
 
-def locked(lock: dict[str, Any], manifest: Any = None, digest: str | None = None) -> Locked:
-    return Locked(Path("some.lock.yaml"), lock_from(lock), manifest, digest)
+def locked(lock: dict[str, Any], manifest: Any = None) -> Locked:
+    return Locked(Path("some.lock.yaml"), lock_from(lock), figures=manifest["figures"] if manifest else None)
 
 
 def test_nothing_differs(made, lock):
@@ -83,7 +83,7 @@ def test_the_first_step_with_another_output(made, lock):
     name = plain[1]["name"]
     found = differing(made, lock)
     assert f"step {name}, params.more: absent → True" in found
-    assert any(line.startswith(f"step {name}, output: ") for line in found)
+    assert any(line.startswith(f"step {name}: ") for line in found)
     assert first_apart(locked(made.lock).lock, locked(lock).lock) == name
 
 
@@ -91,7 +91,7 @@ def test_figures_by_class(made, lock):
     manifest = copy.deepcopy(made.manifest)
     name = next(iter(manifest["figures"]["per_class"]))
     manifest["figures"]["per_class"][name]["map50_95"] -= 0.25
-    a, b = locked(made.lock, made.manifest, "a" * 64), locked(lock, manifest, "b" * 64)
+    a, b = locked(made.lock, made.manifest), locked(lock, manifest)
     lines = list(told(a, b, compare(a, b)))
     assert any(f"per_class.{name}.map50_95: " in line and line.endswith("(-0.25)") for line in lines)
 
@@ -104,6 +104,13 @@ def test_long_lists_are_cut_but_for_json(made, lock):
     assert len(document(a, b, found)["differences"]) == 50
 
 
+def test_outputs_that_a_lock_leaves_open_do_not_differ(made, lock):
+    for step in lock["steps"]:
+        step["key"] = step["output"] = None
+    assert differing(made, lock) == []
+    assert first_apart(locked(made.lock).lock, locked(lock).lock) is None
+
+
 def test_the_verb(made, lock, tmp_path, capsys):
     (tmp_path / "a.lock.yaml").write_bytes(lock_from(made.lock).to_bytes())
     lock["isa_class"] = "m68k"
@@ -113,7 +120,8 @@ def test_the_verb(made, lock, tmp_path, capsys):
     assert main(words) == 0
     shown = capsys.readouterr().out
     assert f"  instruction set: {made.lock['isa_class']} → m68k\n" in shown
-    assert "figures are not compared: a lock holds none\n" in shown
+    assert f"graph not compared: {tmp_path / 'a.lock.yaml'} holds none\n" in shown
+    assert f"figures not compared: {tmp_path / 'a.lock.yaml'} holds none\n" in shown
     assert main([*words, "--json"]) == 0
     assert [one["section"] for one in json.loads(capsys.readouterr().out)["differences"]] == ["isa"]
     assert main(["diff", str(tmp_path / "a.lock.yaml"), str(tmp_path / "none")]) == 2

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from exported import SIZE, exported
 
 from edgecompile.recipe.search import Finder
 
@@ -72,8 +73,11 @@ def test_a_changed_calibration_picture_is_named(made, tmp_path):
     assert finished.returncode == 5
     assert "differs: calibration picture train_0000.jpg: not what the lock says" in finished.stdout
     assert "first step with another output: calibration\n" in finished.stdout
+    assert re.search(r"\n  boxes: (not )?within tolerance, difference \S+ \(limit \S+\), cosine ", finished.stdout)
+    assert re.search(r"\n  scores: (not )?within tolerance, ", finished.stdout)
     assert re.search(r"mAP50-95 0\.\d+ → 0\.\d+ \([+-]0\.\d+, (not )?within 0\.005\)", finished.stdout)
-    assert "not reproduced: calibration picture train_0000.jpg differs from the lock" in finished.stderr
+    told = r"not reproduced: calibration picture train_0000\.jpg differs from the lock; (not )?within tolerance\n"
+    assert re.search(told, finished.stderr)
     other = Path(finished.stdout.splitlines()[-1].removeprefix("bundle: "))
     shown = edgecompile("diff", made.bundle, tmp_path / other, cwd=tmp_path, cache=made.cache).stdout
     assert re.search(r"\n  calibration picture train_0000.jpg: \w{12} → \w{12}\n", shown)
@@ -88,12 +92,20 @@ def test_a_lock_alone(made, tmp_path):
     assert finished.stdout.startswith("reproduced: every step's output is the lock's (")
 
 
-def test_another_instruction_set_is_named_before_anything_runs(made, tmp_path):
+def test_another_machine_is_named_before_anything_runs(made, tmp_path):
+    """Another instruction set, and another version of a tool: both made up, since neither can be had here."""
+    (tmp_path / "tools/onnxslim-9.9.9.dist-info").mkdir(parents=True)
+    (tmp_path / "tools/onnxslim-9.9.9.dist-info/METADATA").write_text("Name: onnxslim\nVersion: 9.9.9\n")
     words = ["reproduce", made.bundle, "--search", made.data, "--quiet"]
-    finished = edgecompile(*words, cwd=tmp_path, cache=made.cache, EDGECOMPILE_ISA_CLASS="x86_64+none")
+    another = {"EDGECOMPILE_ISA_CLASS": "x86_64+none", "PYTHONPATH": f"{tmp_path / 'tools'}{os.pathsep}{ROOT}"}
+    finished = edgecompile(*words, cwd=tmp_path, cache=made.cache, **another)
     assert finished.returncode == 5
-    assert finished.stdout.startswith("differs: instruction set: x86_64")
-    assert "not reproduced: instruction set differs from the lock" in finished.stderr
+    first, second, *_ = finished.stdout.splitlines()
+    assert re.fullmatch(r"differs: onnxslim: [\d.]+ → 9\.9\.9", first)
+    assert re.fullmatch(r"differs: instruction set: x86_64\S* → x86_64\+none", second)
+    assert "not reproduced: onnxslim and 1 more differ from the lock; within tolerance" in finished.stderr
+    assert "\n  boxes: within tolerance, difference 0 (limit" in finished.stdout
+    assert "\n  within tolerance of the bundle\n" in finished.stdout
 
 
 @pytest.mark.parametrize(
@@ -159,3 +171,99 @@ def test_files_are_found_by_digest_then_by_name(tmp_path, monkeypatch):
     assert finder.find("a.txt", absent) is None
     assert finder.namesake("a.txt") == tmp_path / "given/a.txt"
     assert finder.namesake("c.txt") is None
+
+
+def copy_of_the_program(folder: Path) -> Path:
+    """Copies the program with its config groups and recipes, to be changed as a later version might be."""
+    for name in ("edgecompile", "conf", "recipes"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def changed(file: Path, old: str, new: str) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_other_defaults_of_a_later_version_change_nothing(made, tmp_path):
+    """Nothing is read from config groups or recipes, and a default in code has no say where the lock states a value."""
+    later = copy_of_the_program(tmp_path / "later")
+    changed(later / "conf/target/x86-cpu_onnxruntime.yaml", "threads: 2", "threads: 1")
+    changed(later / "conf/pass/int8_static.yaml", "per_channel: true", "per_channel: false")
+    changed(later / "recipes/quickstart.yaml", "defaults:", "model: {imgsz: 128}\ndefaults:")
+    changed(later / "edgecompile/recipe/schema.py", "iou: Share = Field(default=0.7", "iou: Share = Field(default=0.5")
+    words = ["reproduce", made.bundle, "--search", made.data, "--quiet"]
+    finished = edgecompile(*words, cwd=tmp_path, cache=made.cache, PYTHONPATH=str(later))
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "(0 steps ran, 10 reused)" in finished.stdout
+
+
+def test_a_step_of_a_later_version_is_named_before_it_runs(made, tmp_path):
+    later = copy_of_the_program(tmp_path / "later")
+    changed(later / "edgecompile/plan/validation.py", "version=2", "version=3")
+    words = ["reproduce", made.bundle, "--search", made.data, "--quiet"]
+    finished = edgecompile(*words, cwd=tmp_path, cache=made.cache, PYTHONPATH=str(later))
+    assert finished.returncode == 5
+    assert finished.stdout.startswith("differs: step golden, version: 2 → 3\n")
+    assert "not reproduced: step golden, version differs from the lock; within tolerance" in finished.stderr
+
+
+def test_external_data_is_found_by_digest_and_named_where_it_differs(tmp_path):
+    """An ONNX model whose weights lie in a file beside it, which is read from no link: found apart from it, renamed."""
+    onnx = pytest.importorskip("onnx")
+    first, cache = tmp_path / "first", tmp_path / "cache"
+    first.mkdir()
+    model = onnx.load_model_from_string(exported().model.read_bytes())
+    onnx.save(model, first / "m.onnx", save_as_external_data=True, location="m.onnx.data", size_threshold=0)
+    (first / "my.yaml").write_text(
+        "defaults:\n  - /pass@passes: [onnx_import]\n  - override /target: x86-cpu_onnxruntime\n"
+        f"  - override /data: sample\nmodel: {{weights: m.onnx, imgsz: {SIZE}}}\n"
+        "data: {validation: {images: 8}}\nevaluate: {latency_images: 10}\n"
+    )
+    finished = edgecompile("build", "--quiet", "my.yaml", cwd=first, cache=cache)
+    assert finished.returncode == 0, finished.stderr
+    bundle = finished.stdout.splitlines()[-1]
+    other = tmp_path / "other"
+    (other / "a").mkdir(parents=True)
+    (other / "b").mkdir()
+    (first / "m.onnx").rename(other / "a/m.onnx")
+    (first / "m.onnx.data").rename(other / "b/renamed.data")
+    words = ["reproduce", bundle, "--search", other, "--quiet"]
+    finished = edgecompile(*words, "--out", "out", cwd=tmp_path, cache=cache)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    (other / "b/renamed.data").rename(other / "b/m.onnx.data")
+    with (other / "b/m.onnx.data").open("ab") as stream:
+        stream.write(b"\0")
+    finished = edgecompile(*words, "--out", "again", cwd=tmp_path, cache=cache)
+    assert finished.returncode == 5
+    assert finished.stdout.startswith("differs: external data m.onnx.data: not what the lock says (sha256 ")
+    (other / "b/m.onnx.data").unlink()
+    finished = edgecompile(*words, cwd=tmp_path, cache=cache)
+    assert finished.returncode == 2
+    assert finished.stderr.startswith("edgecompile: external data 'm.onnx.data' (sha256 ")
+
+
+def test_diff_tells_operators_and_precisions_and_what_failed_its_gates(made, tmp_path):
+    """INT8 against float; then a bundle against the run directory of a build that was refused one."""
+    words = ["build", "--quiet", f"data.path={made.data / 'data.yaml'}"]
+    finished = edgecompile(*words, "passes.int8_static=null", cwd=tmp_path, cache=made.cache)
+    assert finished.returncode == 0, finished.stderr
+    other = finished.stdout.splitlines()[-1]
+    shown = edgecompile("diff", made.bundle, other, cwd=tmp_path, cache=made.cache).stdout
+    for line in (
+        r"layers\.int8: 87 → absent",
+        r"layers\.fp32: \d+ → \d+ \(\+87\)",
+        r"operators\.QuantizeLinear: \d+ → absent",
+        r"weights\.int8: \d+ → absent",
+        r"per_class\.\w+\.map50_95: .*",
+        r"step quantization: edgecompile\.quantization\.qdq:quantize → absent",
+    ):
+        assert re.search(rf"\n  {line}\n", shown), line
+    refused = edgecompile(*words, "gates.map50_95=1", cwd=tmp_path / "..", cache=made.cache)
+    assert refused.returncode == 6
+    run = Path(re.search(r"report: (.*)/report\.html", refused.stderr).group(1))
+    shown = edgecompile("diff", made.bundle.parent, run, cwd=tmp_path, cache=made.cache).stdout
+    assert "\nrecipe:\n  gates.map50_95: absent → 1\n" in shown
+    assert f"graph not compared: {run / LOCK} holds none" in shown
+    assert "figures not compared" not in shown

@@ -70,9 +70,12 @@ def manifest_of(
         "figures": {key: figures[key] for key in FIGURES},
         "gates": [verdict.for_manifest() for verdict in verdicts],
         "golden": {
-            "input": "golden/input.png",
-            "outputs": [f"golden/{path}" for path in sorted(golden.files, key=_by_number) if path.endswith(".npy")],
-            "detections": "golden/detections.json",
+            **_vectors(golden.files, ""),
+            "limits": {
+                point: _vectors(golden.files, f"{point}/")
+                for point in ("min", "max")
+                if f"{point}/input.png" in golden.files
+            },
             "tolerance": {key: golden.facts[key] for key in ("max_abs", "min_cosine")},
         },
         "steps": [
@@ -85,6 +88,16 @@ def manifest_of(
             for step in plan
             if not step.measured
         ],
+    }
+
+
+def _vectors(files: Iterable[str], folder: str) -> dict[str, Any]:
+    """Returns the names in the bundle of the golden vectors of one shape, which lie in `folder` ("" or "min/")."""
+    arrays = [path for path in files if path.startswith(f"{folder}output_") and path.endswith(".npy")]
+    return {
+        "input": f"golden/{folder}input.png",
+        "outputs": [f"golden/{path}" for path in sorted(arrays, key=_by_number)],
+        "detections": f"golden/{folder}detections.json",
     }
 
 
@@ -103,6 +116,7 @@ def target_facts(target: Any) -> dict[str, Any]:
         "isa": list(target.isa),
         "backend": target.backend,
         "runtime": [distribution, versions],
+        "system_runtime": target.system_runtime,
         "options": target.options(),
         "threads": target.threads,
         "status": target.status,
@@ -126,6 +140,7 @@ def lock_of(
 
     Args:
         materials: what the recipe named, found on disk.
+        entries: step name to its entry in the store; a step that has not run may be missing.
         read: gives for a source its `files`: base name and sha256 of each, in order (`edgecompile.execute.sources`). A
             label file that does not exist has no sha256: its picture shows no object.
         tools: distribution to version, of all that the steps used.
@@ -138,11 +153,13 @@ def lock_of(
         {**picture, "label": label}
         for picture, label in zip(named(materials.validation), named(materials.labels), strict=True)
     ]
+    weights, *external_data = named(materials.weights)
     result = plan.result
     return {
         "schema": locks.SCHEMA,
         "recipe": portable(recipe),
-        "weights": named(materials.weights)[0],
+        "weights": weights,
+        "external_data": external_data,
         "data": {
             "names": list(materials.names),
             "calibration": named(materials.calibration) if materials.calibration else None,
@@ -164,6 +181,7 @@ def portable(recipe: Any) -> dict[str, Any]:
     """Returns the recipe as plain data that says the same on every machine.
 
     Files are reduced to their base names, for folders differ and whoever builds again finds the files by digest. The
+    device on which the bundle was measured is left out: it says where figures come from that no bundle holds. The
     order of the passes is written out, for the order of a mapping's keys is lost in a lock.
     """
 
@@ -173,6 +191,7 @@ def portable(recipe: Any) -> dict[str, Any]:
     plain = recipe.model_dump(mode="json", by_alias=True)
     plain["model"]["weights"] = base(plain["model"]["weights"])
     plain["data"]["path"] = base(plain["data"]["path"])
+    plain.pop("device", None)
     return {**plain, "order": list(recipe.ordered_names())}
 
 
@@ -183,7 +202,7 @@ def reference(value: Input) -> str:
 
 def _locked_step(step: Step, entries: Mapping[str, Any]) -> dict[str, Any]:
     """Returns one step of the lock. What was measured is named without key and digests: it differs every time."""
-    entry = None if step.measured else entries[step.name]
+    entry = None if step.measured else entries.get(step.name)
     files = entry.files if entry else {}
     return {
         "name": step.name,

@@ -1,4 +1,4 @@
-"""What differs between two locks, and between the figures of two manifests. Pure: reads nothing, runs nothing."""
+"""What differs between two locks. Pure: reads nothing, runs nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Difference:
     """One thing that is not the same.
 
     Attributes:
-        section: "recipe", "weights", "data", "tools", "isa", "steps", "graph" or "figures".
+        section: "recipe", "weights", "data", "tools", "isa", "steps" or "outputs"; the verb `diff` has more.
         what: a key, a file, a tool, a step or a figure.
         a, b: what it is on either side; None where it is not there.
     """
@@ -28,14 +28,18 @@ class Difference:
     b: Any
 
     def __str__(self) -> str:
-        return f"{self.what}: {_shown(self.a)} → {_shown(self.b)}"
+        return f"{self.what}: {shown_value(self.a)} → {shown_value(self.b)}"
 
 
 def differences(a: Lock, b: Lock) -> list[Difference]:
-    """Returns all that differs between two locks, in the order in which a build meets it."""
+    """Returns all that differs between two locks, in the order in which a build meets it.
+
+    What a step put out is compared where both locks state it.
+    """
     return [
         *mappings("recipe", flat(a.recipe), flat(b.recipe)),
         *files("weights", "weights", [a.weights], [b.weights]),
+        *files("weights", "external data", a.external_data, b.external_data),
         *_data(a, b),
         *mappings("tools", a.tools, b.tools),
         *mappings("isa", {"instruction set": a.isa_class}, {"instruction set": b.isa_class}),
@@ -68,15 +72,22 @@ def files(section: str, role: str, a: Iterable[NamedDigest], b: Iterable[NamedDi
 def first_apart(a: Lock, b: Lock) -> str | None:
     """Returns the name of the first step, in the order of `a`, whose output `b` does not repeat; None where all agree.
 
-    Steps that were measured have no say: they differ every time.
+    Steps that were measured have no say, for they differ every time; nor has one whose output either lock leaves open.
     """
-    others = {step.name: step.output for step in b.steps if not step.measured}
-    return next((one.name for one in a.steps if not one.measured and others.get(one.name) != one.output), None)
+    others = {step.name: step for step in b.steps}
+    return next((one.name for one in a.steps if _apart(one, others.get(one.name))), None)
 
 
-def figures(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
-    """Returns the figures of two manifests that differ: mAP in all and by class, size, distance to the float model."""
-    return mappings("figures", flat(a["figures"]), flat(b["figures"]))
+def states_outputs(lock: Lock) -> bool:
+    """Returns whether a lock says what the steps put out: it came out of a bundle, or of a run."""
+    return any(step.output for step in lock.steps)
+
+
+def _apart(one: LockedStep, other: LockedStep | None) -> bool:
+    """Returns whether two steps of one name are known to put out something else."""
+    if other is None:
+        return not one.measured
+    return bool(one.output and other.output and one.output != other.output)
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -116,8 +127,8 @@ def _steps(a: Lock, b: Lock) -> Iterator[Difference]:
             continue
         for found in mappings("steps", flat(_definition(one)), flat(_definition(other))):
             yield Difference("steps", f"step {name}, {found.what}", found.a, found.b)
-        if one.output != other.output:
-            yield Difference("steps", f"step {name}, output", one.output, other.output)
+        if _apart(one, other):
+            yield Difference("outputs", f"step {name}", one.output, other.output)
 
 
 def _definition(step: LockedStep) -> dict[str, Any]:
@@ -125,7 +136,7 @@ def _definition(step: LockedStep) -> dict[str, Any]:
     return step.model_dump(mode="json", include={"function", "version", "params", "inputs", "tools", "isa"})
 
 
-def _shown(value: Any) -> str:
+def shown_value(value: Any) -> str:
     """Returns a value in few words: digests by their first digits, long lists cut."""
     if value is None:
         return ABSENT

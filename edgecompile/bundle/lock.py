@@ -1,5 +1,8 @@
 """recipe.lock.yaml, schema 1: everything a build resolved, so that the same build can be made again and compared.
 
+That of a bundle also says what each step put out. One that `edgecompile lock` writes, before anything has run, leaves
+those digests null, and so is the same whatever the store holds: what it does not state is not compared.
+
 Weights, pictures and labels stand in it by base name and digest, never by path: whoever builds again finds them by
 digest. It holds no time, no host, no measured figure and not the Python version, because none of these changes the
 bytes of a bundle, and all of them differ between two machines that must agree on it.
@@ -7,8 +10,9 @@ bytes of a bundle, and all of them differ between two machines that must agree o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,11 +28,12 @@ LARGEST = 64 << 20
 """Bytes of a lock that is still read: about half a million pictures."""
 DEEPEST = 64
 MEMBER = "recipe.lock.yaml"
+REPORT = "report.json"
 STRING = "tag:yaml.org,2002:str"
 HEADER = """\
 # Written by edgecompile; not meant to be edited. It says what one bundle was made from: the recipe with every default
 # filled in, the digests (sha256) of the weights, pictures and labels, the versions of the tools, and what each step
-# put out. `recipe` is what a person chose; all that stands below it follows from it.
+# put out, where it has run. `recipe` is what a person chose; all that stands below it follows from it.
 """
 
 
@@ -47,7 +52,7 @@ class LockedData(Document):
 
 
 class LockedStep(Document):
-    """One step: what it ran, on what, and the digests of what it put out (null where measured)."""
+    """One step: what it ran, on what, and the digests of what it put out (null where measured, or not run yet)."""
 
     name: str
     stage: str
@@ -78,6 +83,7 @@ class Lock(Document):
     schema_version: Literal[1] = Field(alias="schema")
     recipe: dict[str, Any]
     weights: NamedDigest
+    external_data: list[NamedDigest] = Field(default=[], description="files beside an ONNX model that hold its weights")
     data: LockedData
     tools: dict[str, str] = Field(description="distribution to version, edgecompile itself included")
     isa_class: str
@@ -118,23 +124,28 @@ def write_yaml(document: dict[str, Any]) -> bytes:
 
 @dataclass(frozen=True)
 class Locked:
-    """A lock and, where it came out of a bundle, what that says of itself.
+    """A lock and, where it came out of a bundle or of a run directory, what that knows besides.
 
     Attributes:
-        path: the bundle, or the lock where it stands alone.
-        manifest, digest: of the bundle; None for a lock alone, which knows neither figures nor digest.
-        did: step to what it did to the graph, in the words of the bundle's report.
+        path: the bundle, or the lock where there is none.
+        digest: of the bundle; None where there is none.
+        figures: accuracy in all and by class, size, distance to the float model; None for a lock alone.
+        did: step to what it did to the graph, in the words of the report.
+        measured: of a run directory: latency, memory and power on the machine that built; None elsewhere.
     """
 
     path: Path
     lock: Lock
-    manifest: Mapping[str, Any] | None = None
     digest: str | None = None
+    figures: Mapping[str, Any] | None = None
     did: Mapping[str, str] = field(default_factory=dict)
+    measured: Mapping[str, Any] | None = None
 
 
 def open_locked(path: Path) -> Locked:
     """Returns the lock of a bundle, of a lock file, or of a run directory that holds one bundle or one lock.
+
+    The run directory of a build whose gates were not met holds no bundle, but the lock and the report.
 
     Raises:
         RecipeError: there is no such file, or it holds no lock that this version reads.
@@ -144,13 +155,23 @@ def open_locked(path: Path) -> Locked:
         found = sorted(path.glob("*.bundle.zip")) or sorted(path.glob("*.lock.yaml"))
         if len(found) != 1:
             raise RecipeError(f"holds {len(found) or 'no'} bundles or locks, expected one", where=str(path))
-        path = found[0]
+        opened, report = open_locked(found[0]), path / REPORT
+        return _with_report(opened, report.read_bytes(), str(report)) if report.is_file() else opened
     if path.suffix != ".zip":
         return Locked(path, read_lock(path))
     with Archive(path) as archive:
-        steps = archive.read_json("report.json")["steps"]
-        did = {step["name"]: "; ".join(step["did"]) for step in steps if step["did"]}
-        return Locked(path, read_lock(archive.read(MEMBER)), archive.manifest, archive.digest, did)
+        opened = Locked(path, read_lock(archive.read(MEMBER)), archive.digest)
+        return _with_report(opened, archive.read(REPORT), f"{path}:{REPORT}")
+
+
+def _with_report(opened: Locked, report: bytes, where: str) -> Locked:
+    """Returns `opened` with what the report of the same build knows."""
+    try:
+        said = json.loads(report)
+        did = {step["name"]: "; ".join(step["did"]) for step in said["steps"] if step["did"]}
+        return replace(opened, figures=dict(said["figures"]), did=did, measured=said["measured"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecipeError(f"not the report of a build: {error!r}", where=where) from error
 
 
 def read_lock(source: Path | str | bytes) -> Lock:

@@ -55,6 +55,7 @@ class TargetFacts(Document):
     isa: list[str] = Field(description="instruction-set features the device is expected to have")
     backend: str = Field(description="file of edgecompile/runtime/backends that runs the artifact")
     runtime: tuple[str, str] = Field(description="distribution the device needs, and its version range")
+    system_runtime: bool = Field(default=False, description="whether the device's system brings that distribution")
     options: dict[str, Any] = Field(description="what the backend is opened with")
     threads: int = Field(ge=1)
     status: str = Field(description="how far the target was proven: built here, built on device, emulated, untested")
@@ -128,13 +129,19 @@ class Tolerance(Document):
     min_cosine: float = Field(description="smallest cosine similarity")
 
 
-class Golden(Document):
+class Vectors(Document):
     """A picture scaled to fit the network, the artifact's outputs on it, and the detections they decode to."""
 
     input: MemberName
     outputs: list[MemberName]
     detections: MemberName
+
+
+class Golden(Vectors):
+    """The golden vectors of the usual shape, and of the smallest and the largest where the shape may change."""
+
     tolerance: Tolerance
+    limits: dict[Literal["min", "max"], Vectors] = Field(default={}, description="empty where the shape is fixed")
 
 
 class StepDigest(Document):

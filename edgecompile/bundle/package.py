@@ -81,8 +81,9 @@ def golden_members(golden: Path, manifest: dict[str, Any]) -> dict[str, Path]:
     Raises:
         StepError: when one of them is missing.
     """
-    named = manifest["golden"]
-    members = {name: golden / Path(name).name for name in (named["input"], *named["outputs"], named["detections"])}
+    vectors = [manifest["golden"], *manifest["golden"].get("limits", {}).values()]
+    names = [name for one in vectors for name in (one["input"], *one["outputs"], one["detections"])]
+    members = {name: golden / Path(name).relative_to("golden") for name in names}
     for name, path in members.items():
         if not path.is_file():
             raise StepError(f"the golden vectors lack '{name}'")

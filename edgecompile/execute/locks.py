@@ -8,6 +8,7 @@ nothing: what they publish is whole, and the first one published stays.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -96,6 +97,10 @@ class Lock:
             self._lock.acquire(blocking=False)
         except filelock.Timeout:
             return False
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            return False  # another machine removed the file between opening and locking: the next attempt makes one
         return True
 
     def acquire(self, *, cancelled: Callable[[], bool] | None = None, waiting: Waiting | None = None) -> Lock:

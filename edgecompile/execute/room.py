@@ -10,11 +10,21 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 from edgecompile.execute import machine
 from edgecompile.execute.locks import Cancelled, Holder, Lock, Wait, machine_lock
 from edgecompile.plan.step import Step
+
+
+@dataclass(frozen=True)
+class Cores:
+    """What a step runs on: the numbers of its cores, and whether it has the machine, as far as edgecompile goes, to
+    itself. Only a measured step asks for that; it goes without where a lock of another user cannot be opened."""
+
+    numbers: list[int]
+    alone: bool = False
 
 
 class Room:
@@ -57,8 +67,8 @@ class Room:
                 self._changed.notify_all()
 
     @contextmanager
-    def cores(self, step: Step, waiting: Callable[[str], None]) -> Iterator[list[int]]:
-        """Holds cores for a step and yields their numbers: all for a measured one, one for any other.
+    def cores(self, step: Step, waiting: Callable[[str], None]) -> Iterator[Cores]:
+        """Holds cores for a step and yields them: all for a measured one, one for any other.
 
         Args:
             step: holds a share already.
@@ -69,7 +79,7 @@ class Room:
         """
         wait = Wait(self._cancelled, lambda holder: waiting(_line(holder)))
         with ExitStack() as held:
-            yield self._all_cores(step, held, wait) if step.measured else [self._one_core(step, held, wait)]
+            yield self._all_cores(step, held, wait) if step.measured else Cores([self._one_core(step, held, wait)])
 
     def _fits(self, step: Step) -> bool:
         """Returns whether a step may start: always when nothing runs, for else it never could."""
@@ -78,14 +88,17 @@ class Room:
             return True
         return not step.measured and self._running < self._jobs and self._memory_mb + step.memory_mb <= self._budget_mb
 
-    def _all_cores(self, step: Step, held: ExitStack, wait: Wait) -> list[int]:
+    def _all_cores(self, step: Step, held: ExitStack, wait: Wait) -> Cores:
         """Takes the gate, which keeps others from starting anything, then every core as it becomes free."""
+        alone = True
         for lock in self._locks(step.name):
-            with suppress(OSError):  # a lock of another user that may not be opened: measure all the same
+            try:
                 while not lock.try_acquire():
                     wait.pause(lock)
                 held.callback(lock.release)
-        return self._numbers
+            except OSError:  # a lock of another user that may not be opened: measure all the same
+                alone = False
+        return Cores(self._numbers, alone)
 
     def _one_core(self, step: Step, held: ExitStack, wait: Wait) -> int:
         """Takes a core that nobody uses, while nobody measures."""

@@ -8,6 +8,7 @@
     locks/  sessions/  staging/  who does what, and what is being written by whom
     aside/                       what was found damaged
     logs/                        what failing steps printed
+    machines/<host>.txt          what was told there about a remote file system
 
 Equal outputs share one folder. Files are copied into no place: steps read them where they lie, under their own names,
 each with a single link (onnx refuses external data with more than one).
@@ -17,7 +18,7 @@ is killed, a full disk or a power cut leaves an entry whole or absent. An entry 
 files and their digests fit; otherwise it is set aside and its step runs again.
 
 A store may be shared by machines over a file system that offers flock across them, atomic rename, and times of change
-that grow. Without locks it is refused.
+that grow: docs/sweeps.md says what exactly. Without locks that work it is refused.
 """
 
 from __future__ import annotations
@@ -41,12 +42,24 @@ from edgecompile.errors import StepError
 from edgecompile.execute.canonical import Damaged, digest_of, seal, sync_folder, unseal, write_atomically
 from edgecompile.execute.entry import Entry, check, settle
 from edgecompile.execute.locks import Lock
+from edgecompile.execute.sharing import LOCATION, require_locks
 from edgecompile.execute.sources import SourceDigest
 from edgecompile.plan.step import FACTS
 
-LOCATION = "EDGECOMPILE_CACHE"
 SCHEMA = 1
-FOLDERS = ("entries", "outputs", "sources", "history", "stat", "locks", "sessions", "staging", "aside", "logs")
+FOLDERS = (
+    "entries",
+    "outputs",
+    "sources",
+    "history",
+    "stat",
+    "locks",
+    "sessions",
+    "staging",
+    "aside",
+    "logs",
+    "machines",
+)
 REMEMBERED = 32
 """Keys of one step function that the history holds."""
 
@@ -243,6 +256,7 @@ class Store:
                 tag = self.root / "CACHEDIR.TAG"  # https://bford.info/cachedir/: backups leave the folder out
                 if not tag.exists():
                     tag.write_text("Signature: 8a477f597d28d172789f06886806bc55\n# results of edgecompile's steps\n")
+                require_locks(self.root)
                 sweep(self.root)
                 self._session = _Session(self.root)
                 weakref.finalize(self, self._session.end)

@@ -115,6 +115,12 @@ def require_agreement(gaps: dict[str, float], size: Sequence[int], what: str) ->
     return {part: _round_up(gap) for part, gap in gaps.items()}
 
 
+def largest(*proofs: dict[str, float]) -> dict[str, float]:
+    """Returns the largest difference of each part over several comparisons."""
+    parts = dict.fromkeys(part for proof in proofs for part in proof)
+    return {part: max(proof[part] for proof in proofs if part in proof) for part in parts}
+
+
 def _round_up(value: float) -> float:
     """Rounds up to two significant digits, so that facts hold no noise of the last bits."""
     if value == 0:

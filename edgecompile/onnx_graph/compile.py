@@ -14,11 +14,11 @@ def compile_onnx(out: Path, *, model: Path, spec: Path) -> dict[str, Any]:
     """
     import numpy as np
 
-    from edgecompile.onnx_graph.agreement import differences, fixed_input, require_agreement, run
+    from edgecompile.onnx_graph.agreement import differences, fixed_input, largest, require_agreement, run
     from edgecompile.onnx_graph.canonical import load, operator_counts, save, sort_nodes
     from edgecompile.onnx_graph.embed import BYTE, embed_pictures
     from edgecompile.onnx_graph.expectation import rewrite_expectations
-    from edgecompile.onnx_graph.spec import embed_preprocessing, read_spec, write_spec
+    from edgecompile.onnx_graph.spec import embed_preprocessing, read_spec, shapes_of, write_spec
 
     read = read_spec(spec)
     original, graph = load(model), load(model)
@@ -27,12 +27,13 @@ def compile_onnx(out: Path, *, model: Path, spec: Path) -> dict[str, Any]:
     means = rewrite_expectations(graph)
     changes.append(f"{means} means of distance distributions written as sums of exponentials")
 
-    size = read["letterbox"]["size"]
-    picture = np.round(fixed_input(read["input"]["shape"], size) * 255)
-    pixels = np.ascontiguousarray(picture[:, ::-1].transpose(0, 2, 3, 1)).astype(np.uint8)
-    scaled = (picture * np.float32(BYTE)).astype(np.float32)
-    outputs = run(original.SerializeToString(), scaled), run(graph.SerializeToString(), pixels)
-    proof = require_agreement(differences(*outputs, read["output"]["decode"]), size, "compiling the graph")
+    before, after, proof = original.SerializeToString(), graph.SerializeToString(), {}
+    for shape in shapes_of(read):
+        picture = np.round(fixed_input(shape, shape[2:]) * 255)
+        pixels = np.ascontiguousarray(picture[:, ::-1].transpose(0, 2, 3, 1)).astype(np.uint8)
+        outputs = run(before, (picture * np.float32(BYTE)).astype(np.float32)), run(after, pixels)
+        gaps = differences(*outputs, read["output"]["decode"])
+        proof = largest(proof, require_agreement(gaps, shape[2:], "compiling the graph"))
 
     save(graph, out / "model.onnx")
     write_spec(embed_preprocessing(read), out / "spec.json")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from edgecompile.plan.shapes import POINTS, distinct
 
 SCHEMA = 1
 
@@ -20,6 +22,7 @@ def detection_spec(
     output_name: str,
     output_shape: Sequence[int],
     decode: str,
+    profile: Mapping[str, Sequence[int]] | None = None,
 ) -> dict[str, Any]:
     """Returns the spec of a model that takes float32 RGB pictures of shape (n, 3, h, w), scaled to 0..1.
 
@@ -31,7 +34,10 @@ def detection_spec(
         output_shape: shape of the output; -1 where it is dynamic.
         decode: "yolo" for (n, 4 + classes, anchors) centre boxes and class scores, which still need non-maximum
             suppression; "end2end" for (n, detections, 6) corners, score and class, which need a threshold only.
+        profile: smallest, usual and largest shape of the input ("min", "opt", "max"). It stands in the spec where these
+            differ: `input.profile`, in the layout of the input, as `input.shape` is.
     """
+    changes = profile is not None and list(profile["min"]) != list(profile["max"])
     return {
         "schema": SCHEMA,
         "task": "detect",
@@ -46,6 +52,7 @@ def detection_spec(
             "scale": 1 / 255,
             "mean": [0, 0, 0],
             "std": [1, 1, 1],
+            **({"profile": {point: list(map(int, profile[point])) for point in POINTS}} if changes else {}),
         },
         "letterbox": {
             "size": [int(value) for value in size],
@@ -64,15 +71,30 @@ def embed_preprocessing(spec: dict[str, Any]) -> dict[str, Any]:
 
     Such a model takes what a camera or `cv2.imread` gives: uint8 pictures of shape (n, h, w, 3), BGR, 0..255.
     """
-    count, channels, height, width = spec["input"]["shape"]
     embedded = {
-        "shape": [count, height, width, channels],
+        "shape": _interleaved(spec["input"]["shape"]),
         "dtype": "uint8",
         "layout": "NHWC",
         "color": "BGR",
         "scale": 1,
     }
+    if "profile" in spec["input"]:
+        embedded["profile"] = {point: _interleaved(shape) for point, shape in spec["input"]["profile"].items()}
     return {**spec, "input": {**spec["input"], **embedded}}
+
+
+def _interleaved(shape: Sequence[int]) -> list[int]:
+    count, channels, height, width = shape
+    return [count, height, width, channels]
+
+
+def shapes_of(spec: Mapping[str, Any]) -> list[list[int]]:
+    """Returns the input shapes at which a model must compute as before it was rewritten: those of its profile, or the
+    one it has; one picture of its size where it says no more. For specs whose layout is NCHW."""
+    if "profile" in spec["input"]:
+        return distinct(spec["input"]["profile"])
+    count, channels = spec["input"]["shape"][:2]
+    return [[max(count, 1), max(channels, 3), *spec["letterbox"]["size"]]]
 
 
 def write_spec(spec: dict[str, Any], path: Path) -> None:

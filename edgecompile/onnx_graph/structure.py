@@ -86,7 +86,8 @@ class Structure:
             if node is None or node.output[0] in found or self.is_learned(node):
                 continue
             found.add(node.output[0])
-            frontier.extend(self.inputs(node))
+            if node.op_type != "Shape":  # what reads only the size of a tensor does not compute with it
+                frontier.extend(self.inputs(node))
         return [node for node in self.nodes if node.output[0] in found]
 
     def ends(self) -> list[onnx.NodeProto]:

@@ -1,4 +1,4 @@
-"""The last step for OpenVINO: static shapes, preprocessing built in, forms that its CPU kernels run fastest."""
+"""The last step for OpenVINO: narrow shapes, preprocessing built in, forms that its CPU kernels run fastest."""
 
 from __future__ import annotations
 
@@ -21,36 +21,47 @@ def compile_ir(out: Path, *, model: Path, spec: Path, half: bool, separate_silu:
 
     openvino = import_openvino()
 
-    from edgecompile.onnx_graph.agreement import differences, require_agreement
-    from edgecompile.onnx_graph.spec import embed_preprocessing, read_spec, write_spec
+    from edgecompile.onnx_graph.agreement import differences, largest, require_agreement
+    from edgecompile.onnx_graph.spec import embed_preprocessing, read_spec, shapes_of, write_spec
     from edgecompile.openvino_graph.canonical import XML, save
 
     read = read_spec(spec)
-    size = read["letterbox"]["size"]
     files = {path.name for path in model.iterdir()} if model.is_dir() else set()
     graph = openvino.Core().read_model(model / XML) if XML in files else openvino.convert_model(model)
-    count = max(read["input"]["shape"][0], 1)
-    graph.reshape([count, 3, *size])
-    tensor, pixels = _fixed_inputs(count, size)
-    before = _float_output(graph, tensor)
+    shapes = shapes_of(read)
+    graph.reshape(_bounds(openvino, shapes))
+    inputs = [_fixed_inputs(count, size) for count, _, *size in shapes]
+    before = _float_outputs(graph, [tensor for tensor, _ in inputs])
     changes = []
     if separate_silu:
         changes.append(f"{separate_silus(graph)} SiLU activations kept apart from INT8 convolutions")
     graph = embed_pictures(graph)
     changes.append("takes uint8 NHWC BGR pictures: colour order, scaling and layout built in")
-    gaps = differences(before, _float_output(graph, pixels), read["output"]["decode"])
-    proof = require_agreement(gaps, size, "compiling the graph")
+    after = _float_outputs(graph, [pixels for _, pixels in inputs])
+    proof: dict[str, float] = {}
+    for shape, *outputs in zip(shapes, before, after, strict=True):
+        gaps = differences(*outputs, read["output"]["decode"])
+        proof = largest(proof, require_agreement(gaps, shape[2:], "compiling the graph"))
     save(graph, out, half=half)
 
     final = embed_preprocessing(read)
-    final["input"]["shape"] = [
-        count,
-        *size,
-        3,
-    ]  # OpenVINO plans memory and kernels for one size: dynamic ones are fixed
-    final["output"]["shape"] = [int(side) for side in graph.output(0).shape]
+    final["input"]["shape"] = _plain_shape(graph.input(0))
+    final["output"]["shape"] = _plain_shape(graph.output(0))
     write_spec(final, out / "spec.json")
     return {"changes": changes, "max_abs_diff": proof, "operations": _counts(graph)}
+
+
+def _bounds(openvino: Any, shapes: list[list[int]]) -> Any:
+    """Returns the partial shape that holds all `shapes`, each axis from its smallest to its largest.
+
+    OpenVINO plans memory and kernels for it: an axis that does not change is fixed.
+    """
+    axes = [(min(axis), max(axis)) for axis in zip(*shapes, strict=True)]
+    return openvino.PartialShape([openvino.Dimension(low, high) if low < high else low for low, high in axes])
+
+
+def _plain_shape(port: Any) -> list[int]:
+    return [-1 if side.is_dynamic else side.get_length() for side in port.get_partial_shape()]
 
 
 def _fixed_inputs(count: int, size: list[int]) -> tuple[Any, Any]:
@@ -64,8 +75,8 @@ def _fixed_inputs(count: int, size: list[int]) -> tuple[Any, Any]:
     return (values / np.float32(255)).astype(np.float32), pixels
 
 
-def _float_output(graph: Any, tensor: Any) -> Any:
-    """Returns the first output of a model without its FakeQuantize operations, on one thread.
+def _float_outputs(graph: Any, tensors: list[Any]) -> list[Any]:
+    """Returns the first output of a model without its FakeQuantize operations for each input, on one thread.
 
     With them, a difference in the last bit may round to the next of 256 levels, and move a coarse prediction by pixels:
     what is compared is what was rewritten, and not how rounding spreads.
@@ -81,7 +92,8 @@ def _float_output(graph: Any, tensor: Any) -> Any:
     folding.register_pass(ConstantFolding())  # int8 weights beside float activations take another path, which fails
     folding.run_passes(plain)
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-    return openvino.Core().compile_model(plain, "CPU", settings)(tensor)[0].copy()
+    compiled = openvino.Core().compile_model(plain, "CPU", settings)
+    return [compiled(tensor)[0].copy() for tensor in tensors]
 
 
 def embed_pictures(graph: Any) -> Any:

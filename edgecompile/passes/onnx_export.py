@@ -20,6 +20,7 @@ from pydantic import Field
 from edgecompile.errors import MissingToolError, StepError
 from edgecompile.passes import Pass
 from edgecompile.plan.graph import Graph, Model
+from edgecompile.plan.shapes import Profile, distinct, merged, one_shape, shown, sides
 from edgecompile.plan.step import Output, Stage, Step
 
 DETECTION_HEADS = ("Detect", "v10Detect")
@@ -31,8 +32,6 @@ class OnnxExport(Pass):
 
     Fields:
         opset: ONNX operator set. 18 is read by ONNX Runtime >= 1.19, OpenVINO >= 2022.3 and TensorRT >= 10.3.
-        batch: pictures per run, or "dynamic".
-        dynamic: whether height and width may change from run to run. Costs speed on every runtime.
         end2end: whether to export the NMS-free head that YOLOv10 and YOLO26 have. "auto" takes it where there is one;
             "false" takes the head that needs non-maximum suppression, which often keeps more accuracy in INT8.
     """
@@ -42,24 +41,22 @@ class OnnxExport(Pass):
     begins: ClassVar[bool] = True
 
     opset: int = Field(default=18, ge=13, le=20)
-    batch: int | Literal["dynamic"] = 1
-    dynamic: bool = False
     end2end: bool | Literal["auto"] = "auto"
 
     def lower(self, graph: Graph, model: Model | None) -> Model:
-        imgsz = graph.recipe.model.imgsz
-        height, width = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
+        height, width = sides(graph.recipe.model.imgsz)
+        profile = graph.profile()
         graph.add(
             Step(
                 name="onnx_export",
                 function="edgecompile.passes.onnx_export:export",
                 stage=Stage.EXPORT,
-                params={"imgsz": [height, width], **self.model_dump()},
+                params={"imgsz": [height, width], "profile": profile, **self.model_dump()},
                 inputs={"weights": graph.materials.weights},
                 tools=("torch", "ultralytics", "onnx", "onnxruntime", "numpy"),
                 isa=True,
                 memory_mb=1500,
-                about=f"torch to ONNX, opset {self.opset}, {height}x{width}",
+                about=f"torch to ONNX, opset {self.opset}, {shown(profile) or f'{height}x{width}'}",
             )
         )
         return Model(Output("onnx_export", "model.onnx"), Output("onnx_export", "spec.json"))
@@ -71,11 +68,15 @@ def export(
     weights: Path,
     imgsz: list[int],
     opset: int,
-    batch: int | str,
-    dynamic: bool,
     end2end: bool | str,
+    profile: Profile | None = None,
 ) -> dict[str, Any]:
-    """Writes `model.onnx` and `spec.json` of the checkpoint `weights`, proven equal to torch on a fixed input.
+    """Writes `model.onnx` and `spec.json` of the checkpoint `weights`, proven equal to torch on a fixed input of each
+    shape that the model takes.
+
+    Args:
+        imgsz: height and width, pixels; also those of the usual shape of the profile.
+        profile: shapes that the model takes; one picture of `imgsz` where None.
 
     Raises:
         StepError: when the file is no checkpoint, would run code when loaded, or holds something other than a
@@ -85,33 +86,43 @@ def export(
     import onnx
     import torch
 
-    from edgecompile.onnx_graph.agreement import differences, fixed_input, require_agreement, run
+    from edgecompile.onnx_graph.agreement import differences, fixed_input, largest, require_agreement, run
     from edgecompile.onnx_graph.canonical import operator_counts, save
     from edgecompile.onnx_graph.spec import detection_spec, write_spec
 
     model = load_checkpoint(weights)
     nms_free = select_head(model, end2end, weights.name)
     stride = int(max(model.stride))
-    if any(side % stride for side in imgsz):
-        raise StepError(f"picture size {imgsz} is not a multiple of the model's stride {stride}")
+    shapes = profile or one_shape(imgsz)
+    for size in (shape[2:] for shape in shapes.values()):
+        if any(side % stride for side in size):
+            raise StepError(f"picture size {size} is not a multiple of the model's stride {stride}")
+    shape = merged(shapes)
+    smallest = shapes["min"][2:]
     prepare_for_tracing(
-        model, dynamic=dynamic, anchors=sum((imgsz[0] // int(s)) * (imgsz[1] // int(s)) for s in model.stride)
+        model,
+        dynamic=-1 in shape[2:],
+        anchors=sum((smallest[0] // int(s)) * (smallest[1] // int(s)) for s in model.stride),
     )
 
-    pictures = 1 if batch == "dynamic" else int(batch)
-    shape = [-1 if batch == "dynamic" else pictures, 3, *([-1, -1] if dynamic else imgsz)]
-    example = torch.from_numpy(fixed_input([pictures, 3, *imgsz], imgsz))
+    decode = "end2end" if nms_free else "yolo"
+    example = torch.from_numpy(fixed_input(shapes["opt"], imgsz))
     with torch.inference_mode():
         model(example)  # builds the anchors for this size before tracing
         expected = model(example).numpy()
     exported = trace(model, example, opset, shape, nms_free)
 
-    gaps = differences(expected, run(exported.SerializeToString(), example.numpy()), "end2end" if nms_free else "yolo")
-    proof = require_agreement(gaps, imgsz, "the export")
+    graph, proof = exported.SerializeToString(), {}
+    for one in distinct(shapes):
+        picture = fixed_input(one, one[2:])
+        with torch.inference_mode():
+            wanted = model(torch.from_numpy(picture)).numpy()
+        gaps = differences(wanted, run(graph, picture), decode)
+        proof = largest(proof, require_agreement(gaps, one[2:], "the export"))
 
     save(exported, out / "model.onnx")
     output_shape = [shape[0], *expected.shape[1:]]
-    if dynamic and not nms_free:
+    if -1 in shape[2:] and not nms_free:
         output_shape[2] = -1
     spec = detection_spec(
         names=[str(model.names[index]) for index in sorted(model.names)],
@@ -121,7 +132,8 @@ def export(
         input_shape=shape,
         output_name="output0",
         output_shape=output_shape,
-        decode="end2end" if nms_free else "yolo",
+        decode=decode,
+        profile=profile,
     )
     write_spec(spec, out / "spec.json")
     onnx.checker.check_model(str(out / "model.onnx"), full_check=True)
@@ -256,8 +268,9 @@ def trace(model: Any, example: Any, opset: int, shape: list[int], nms_free: bool
     import torch
 
     axes = {0: "batch"} if shape[0] == -1 else {}
-    sides = {2: "height", 3: "width"} if shape[2] == -1 else {}
-    anchors = {2: "anchors"} if sides and not nms_free else {}
+    names = {2: "height", 3: "width"}
+    changing = {axis: name for axis, name in names.items() if shape[axis] == -1}
+    anchors = {2: "anchors"} if changing and not nms_free else {}
     buffer = BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracer warnings on python branches that are constant for one input size
@@ -268,7 +281,7 @@ def trace(model: Any, example: Any, opset: int, shape: list[int], nms_free: bool
             opset_version=opset,
             input_names=["images"],
             output_names=["output0"],
-            dynamic_axes={"images": {**axes, **sides}, "output0": {**axes, **anchors}} if axes or sides else None,
+            dynamic_axes={"images": {**axes, **changing}, "output0": {**axes, **anchors}} if axes or changing else None,
             dynamo=False,
         )
     return onnx.load_model_from_string(buffer.getvalue())

@@ -5,14 +5,17 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from edgecompile.errors import StepError
 from edgecompile.passes import Pass
 from edgecompile.plan.graph import Graph, Model
+from edgecompile.plan.shapes import Profile, distinct, merged, one_shape, sides
 from edgecompile.plan.step import Output, Stage, Step
+
+AXES = ("batch", "channels", "height", "width")
 
 
 class OnnxImport(Pass):
@@ -31,18 +34,18 @@ class OnnxImport(Pass):
     begins: ClassVar[bool] = True
 
     decode: Literal["auto", "yolo", "end2end"] = "auto"
-    stride: int | Literal["auto"] = Field(default="auto")
+    stride: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
 
     def lower(self, graph: Graph, model: Model | None) -> Model:
-        imgsz = graph.recipe.model.imgsz
-        height, width = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
+        height, width = sides(graph.recipe.model.imgsz)
+        profile = graph.profile()
         names = list(graph.materials.names)
         graph.add(
             Step(
                 name="onnx_import",
                 function="edgecompile.passes.onnx_import:import_model",
                 stage=Stage.EXPORT,
-                params={"imgsz": [height, width], "names": names, **self.model_dump()},
+                params={"imgsz": [height, width], "profile": profile, "names": names, **self.model_dump()},
                 inputs={"weights": graph.materials.weights},
                 tools=("onnx", "onnxruntime", "numpy"),
                 isa=True,
@@ -61,8 +64,14 @@ def import_model(
     names: list[str],
     decode: str,
     stride: int | str,
+    profile: Profile | None = None,
 ) -> dict[str, Any]:
     """Writes `model.onnx`, in one file and without metadata, and `spec.json`.
+
+    Args:
+        imgsz: height and width, pixels; also those of the usual shape of the profile.
+        profile: shapes that the model takes; one picture of `imgsz` where None. Axes that the file leaves open and the
+            profile does not are fixed.
 
     Raises:
         StepError: when the file cannot be trusted or is no detection model for pictures of this size.
@@ -79,13 +88,16 @@ def import_model(
     if (task := said.get("task", "detect")) != "detect":
         raise StepError(f"'{files[0].name}' is a model for the task '{task}'; only 'detect' can be compiled")
     classes = _class_names(said.get("names"), names)
-    entry = _only_input(model, imgsz)
-    shape = [dimension.dim_value or -1 for dimension in entry.type.tensor_type.shape.dim]
-    produced = run(model.SerializeToString(), fixed_input(shape, imgsz))
-    kind = _decode(produced.shape, len(classes), decode)
-    output_shape = [shape[0], *produced.shape[1:]]
-    if -1 in shape[2:] and kind == "yolo":
-        output_shape[2] = -1
+    entry, opened = _only_input(model)
+    shapes = _agreed(opened, profile or one_shape(imgsz))
+    shape = merged(shapes)
+    changes = _fix_axes(entry, shape, opened)
+    graph = model.SerializeToString()
+    produced = [run(graph, fixed_input(one, one[2:])).shape for one in distinct(shapes)]
+    kinds = {_decode(one, len(classes), decode) for one in produced}
+    kind = kinds.pop() if len(kinds) == 1 else "yolo"
+    output_shape = [sides[0] if len(set(sides)) == 1 else -1 for sides in zip(*produced, strict=True)]
+    _state_output(model, output_shape)
 
     name_nodes(model.graph.node)
     save(model, out / "model.onnx")
@@ -98,9 +110,39 @@ def import_model(
         output_name=model.graph.output[0].name,
         output_shape=output_shape,
         decode=kind,
+        profile=shapes,
     )
     write_spec(spec, out / "spec.json")
-    return {"classes": len(classes), "decode": kind, "metadata": sorted(said), "operators": operator_counts(model)}
+    return {
+        "classes": len(classes),
+        "decode": kind,
+        "metadata": sorted(said),
+        "changes": changes,
+        "operators": operator_counts(model),
+    }
+
+
+def _fix_axes(entry: Any, shape: Sequence[int], opened: Sequence[int]) -> list[str]:
+    """Fixes the axes of the input that the file leaves open and `shape` does not, in place; returns what was fixed."""
+    changes = []
+    for axis, (side, before) in enumerate(zip(shape, opened, strict=True)):
+        if before == -1 and side != -1:
+            entry.type.tensor_type.shape.dim[axis].dim_value = side
+            changes.append(f"{AXES[axis]} fixed at {side}")
+    return changes
+
+
+def _state_output(model: Any, shape: Sequence[int]) -> None:
+    """States the shape of the first output, in place, and forgets those of tensors between, noted before axes were
+    fixed."""
+    del model.graph.value_info[:]
+    sides = model.graph.output[0].type.tensor_type.shape.dim
+    names = ("batch", "rows", "anchors")
+    for side, value, name in zip(sides, shape, names, strict=True):
+        if value == -1:
+            side.dim_param = side.dim_param or name
+        else:
+            side.dim_value = value
 
 
 def _metadata(model: Any) -> dict[str, Any]:
@@ -125,11 +167,11 @@ def _class_names(said: Any, given: Sequence[str]) -> list[str]:
     return list(given)
 
 
-def _only_input(model: Any, imgsz: list[int]) -> Any:
-    """Returns the graph's one input, when it takes float32 pictures of this size.
+def _only_input(model: Any) -> tuple[Any, list[int]]:
+    """Returns the graph's one input and its shape, -1 where that is open.
 
     Raises:
-        StepError: when it does not.
+        StepError: when there are several, or it takes no float32 pictures.
     """
     import onnx
 
@@ -140,13 +182,35 @@ def _only_input(model: Any, imgsz: list[int]) -> Any:
     kind = entries[0].type.tensor_type
     if kind.elem_type != onnx.TensorProto.FLOAT:
         raise StepError(f"the model's input '{entries[0].name}' is not float32")
-    sides = [dimension.dim_value for dimension in kind.shape.dim]
-    if len(sides) != 4 or any(side and side != wanted for side, wanted in zip(sides[1:], [3, *imgsz], strict=True)):
-        expected = f"(n, 3, {imgsz[0]}, {imgsz[1]})"
+    return entries[0], [side.dim_value or -1 for side in kind.shape.dim]
+
+
+def _agreed(opened: Sequence[int], shapes: Profile) -> Profile:
+    """Returns the shapes that the recipe asks for; a batch that the file fixes stands where the recipe names none.
+
+    Raises:
+        StepError: when the file does not take them.
+    """
+    if len(opened) == 4 and opened[0] > 0 and all(shape[0] == 1 for shape in shapes.values()):
+        shapes = {point: [opened[0], *shape[1:]] for point, shape in shapes.items()}
+    wanted = merged(shapes)
+    fits = (side in (-1, asked) for side, asked in zip(opened, wanted, strict=True) if asked > 0)
+    if len(opened) != 4 or not all(fits):
+        expected = ", ".join("n" if side == -1 or axis == 0 else str(side) for axis, side in enumerate(wanted))
         raise StepError(
-            f"the model's input has the shape {sides} (0 is dynamic), expected {expected}", fix="set model.imgsz"
+            f"the model's input has the shape {_shown(opened)}, expected ({expected})", fix="set model.imgsz"
         )
-    return entries[0]
+    if closed := [AXES[axis] for axis, asked in enumerate(wanted) if asked == -1 and opened[axis] != -1]:
+        raise StepError(
+            f"the model's input has the shape {_shown(opened)}, and model.dynamic asks for another {closed[0]} at run "
+            "time",
+            fix="export the file with dynamic axes, or leave model.dynamic out",
+        )
+    return shapes
+
+
+def _shown(shape: Sequence[int]) -> str:
+    return "(" + ", ".join("n" if side == -1 else str(side) for side in shape) + ")"
 
 
 def _decode(shape: Sequence[int], classes: int, wanted: str) -> str:

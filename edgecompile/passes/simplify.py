@@ -70,9 +70,9 @@ def simplify(out: Path, *, model: Path, spec: Path, optimizations: list[str]) ->
     """
     import onnxslim
 
-    from edgecompile.onnx_graph.agreement import differences, fixed_input, require_agreement, run
+    from edgecompile.onnx_graph.agreement import differences, fixed_input, largest, require_agreement, run
     from edgecompile.onnx_graph.canonical import load, operator_counts, save
-    from edgecompile.onnx_graph.spec import read_spec
+    from edgecompile.onnx_graph.spec import read_spec, shapes_of
 
     original, graph, changes = load(model), load(model), []  # two copies: the simplifier may change what it is given
     fused_before = _normalised_convolutions(original)
@@ -85,10 +85,11 @@ def simplify(out: Path, *, model: Path, spec: Path, optimizations: list[str]) ->
         changes.append(_on_convolutions(original, fused_before, _normalised_convolutions(graph)))
 
     read = read_spec(spec)
-    size = read["letterbox"]["size"]
-    picture = fixed_input(read["input"]["shape"], size)
-    outputs = [run(one.SerializeToString(), picture) for one in (original, graph)]
-    proof = require_agreement(differences(*outputs, read["output"]["decode"]), size, "simplifying the graph")
+    models, proof = [one.SerializeToString() for one in (original, graph)], {}
+    for shape in shapes_of(read):
+        outputs = [run(one, fixed_input(shape, shape[2:])) for one in models]
+        gaps = differences(*outputs, read["output"]["decode"])
+        proof = largest(proof, require_agreement(gaps, shape[2:], "simplifying the graph"))
     save(graph, out / "model.onnx")
     counts = {"before": operator_counts(original), "after": operator_counts(graph)}
     return {"changes": changes, "operators": counts, "max_abs_diff": proof}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from edgecompile.errors import PlanError
+from edgecompile.plan.shapes import Profile, profile_of
 from edgecompile.plan.step import Output, Source, Stage, Step
 
 
@@ -113,6 +114,13 @@ class Graph:
                 raise PlanError(f"step '{step.name}' reads the output of '{need}', which is not in the plan before it")
         self.steps[step.name] = step
         return step
+
+    def profile(self) -> Profile | None:
+        """Returns the shapes that the exported model takes at run time, see `profile_of`; notes what stays fixed."""
+        profile, notes = profile_of(self.recipe.model, self.target)
+        for note in notes:
+            self.note(note)
+        return profile
 
     def note(self, text: str) -> None:
         """Adds a remark that `plan` and the report show."""

@@ -43,6 +43,7 @@ def add_validation(graph: Graph, artifact: Model, reference: Model) -> dict[str,
     golden = Step(
         name="golden",
         function="edgecompile.evaluate.golden:golden",
+        version=2,
         stage=Stage.VALIDATION,
         params={"backend": backend, "options": options, "threads": 1, "precision": artifact.precision},
         inputs={

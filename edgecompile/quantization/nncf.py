@@ -24,8 +24,12 @@ def quantize(
     per_channel: bool,
     symmetric: bool | str,
     exclude: str | list[str],
+    device: str = "ANY",
 ) -> dict[str, Any]:
     """Writes the quantized IR, `model.xml` and `model.bin`; biases are corrected for the mean error of the weights.
+
+    Args:
+        device: NNCF's `TargetDevice` by whose operators it decides what is quantized.
 
     Raises:
         StepError: when a pattern of `exclude` matches no operation.
@@ -50,6 +54,7 @@ def quantize(
         graph,
         nncf.Dataset(pictures, lambda path: read(path).copy()),
         preset=nncf.QuantizationPreset[PRESETS[symmetric]],
+        target_device=nncf.TargetDevice[device],
         subset_size=len(pictures),
         ignored_scope=nncf.IgnoredScope(names=left_out, validate=True) if left_out else None,
         advanced_parameters=_parameters(method, percentile, per_channel),

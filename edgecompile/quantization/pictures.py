@@ -15,11 +15,11 @@ from edgecompile.runtime.spec import read_spec
 def input_reader(spec: Path) -> Callable[[Path], np.ndarray]:
     """Returns a function that reads a picture and returns the model's input tensor, overwritten by the next picture.
 
-    A model of a fixed batch gets the picture in every place of the batch. The function raises RecipeError for a file
-    that is no picture.
+    The picture stands in every place of the batch, which is the smallest where it may change; so may the size, then it
+    is the usual one. The function raises RecipeError for a file that is no picture.
     """
     read = read_spec(spec)
-    batch = max(read.input.batch, 1)
+    batch = read.input.batches[0]
     preprocessor = Preprocessor(read, batch)
 
     def input_tensor(path: Path) -> np.ndarray:

@@ -97,6 +97,9 @@ def quantize(out: Path, *, model: Path, ranges: Path, placement: Placement, excl
         left_out = sorted({*left_out, *(node.name for node in candidates if not structure.is_learned(node))})
     measured = {name: tuple(limits) for name, limits in json.loads(ranges.read_text(encoding="utf-8")).items()}
     measured[graph.graph.input[0].name] = INPUT_RANGE
+    for name in structure.constants - set(structure.initializers) - set(measured):
+        if (value := structure.value(name)).dtype == np.float32 and value.size:
+            measured[name] = (float(value.min()), float(value.max()))
 
     float_outputs = placement["operators"] if placement.get("inputs_only") else []
     quantizer = QDQQuantizer(

@@ -7,6 +7,7 @@ wrong is one line and an exit code.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import sys
@@ -25,7 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from edgecompile.errors import EdgecompileError, StepError
-from edgecompile.recipe import folders
+from edgecompile.recipe import folders, objectives
 from edgecompile.recipe.arguments import Line, Options, parse
 from edgecompile.recipe.compose import CONFIG, given_overrides, recipe_of, set_up
 from edgecompile.recipe.hydra_errors import explained
@@ -103,8 +104,9 @@ class Job:
     options: Options
     failure: Exception | None = field(default=None, compare=False)
 
-    def __call__(self, config: DictConfig) -> float:
-        """Runs one job and returns its exit code as a number, which is what sweepers take. No error leaves it."""
+    def __call__(self, config: DictConfig) -> float | list[float]:
+        """Runs one job and returns what sweepers take: the figures of its objectives where the recipe names some, else
+        its exit code. No error leaves it."""
         settings = HydraConfig.get()
         run_dir = Path(settings.runtime.output_dir)
         sweeping = settings.mode is RunMode.MULTIRUN
@@ -129,6 +131,8 @@ class Job:
         if sweeping:
             text = json.dumps(status, indent=2, ensure_ascii=False) + "\n"
             (run_dir / STATUS).write_text(text, encoding="utf-8")
+            if names := objectives.named(config):
+                return objectives.returned(names, run_dir, built=status["exit_code"] == 0)
         return float(status["exit_code"])
 
 
@@ -137,6 +141,11 @@ class Summary(Callback):
 
     exit_code: int | None = None
     folder: Path | None = None
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        objectives.prepare(config)
+        # Some sweepers resolve the config of a point before its job runs, and it names the recipe by way of Hydra's.
+        HydraConfig.instance().set_config(copy.deepcopy(config))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         folder = Path(config.hydra.sweep.dir)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgecompile.errors import RecipeError, nearest
+from edgecompile.recipe.folders import LOCK_SUFFIX
 from edgecompile.recipe.places import conf_folder
 
 SWITCHES = {
@@ -30,7 +31,8 @@ REFUSED = {
     "--experimental-rerun": "it would load a pickle",
 }
 OURS = {
-    "build": ("--debug", "--quiet", "--jobs"),
+    "build": ("--debug", "--quiet", "--jobs", "--locked"),
+    "lock": ("--debug", "--quiet", "--out"),
     "plan": ("--debug", "--quiet", "--json", "--mermaid"),
 }
 SHORT = {short: long for long, short in {**SWITCHES, **VALUED, "--info": "-i", "--config-name": "-cn"}.items() if short}
@@ -46,6 +48,8 @@ class Options:
     json: bool = False
     mermaid: bool = False
     jobs: int | None = None
+    locked: bool = False
+    out: str | None = None
 
 
 @dataclass
@@ -92,7 +96,7 @@ def parse(verb: str, words: Sequence[str], names: Callable[[], Sequence[str]] = 
         RecipeError: for an unknown flag, a recipe that is not there, more than one recipe without --multirun.
     """
     line = Line()
-    ours: dict[str, bool | int] = {}
+    ours: dict[str, bool | int | str] = {}
     rest = iter(join_info(words))
     for word in rest:
         flag, _, value = word.partition("=")
@@ -101,11 +105,13 @@ def parse(verb: str, words: Sequence[str], names: Callable[[], Sequence[str]] = 
         if not flag.startswith("-"):
             _take_positional(line, word, names)
         elif flag in OURS[verb]:
-            ours[name] = _count(flag, value or next(rest, "")) if flag == "--jobs" else True
+            ours[name] = OF_VALUE[flag](flag, value or next(rest, "")) if flag in OF_VALUE else True
         else:
             line.flags += _hydra_flag(verb, flag, value, rest)
     line.options = Options(**ours)
     _check_recipes(line)
+    if verb == "lock" and line.multirun:
+        raise RecipeError("--multirun makes many recipes of one, and a lock is of one", where="command line")
     return line
 
 
@@ -151,9 +157,22 @@ def _count(flag: str, value: str) -> int:
     return int(value)
 
 
+def _path(flag: str, value: str) -> str:
+    if not value:
+        raise RecipeError(f"{flag} needs a value", where="command line")
+    return value
+
+
+OF_VALUE: dict[str, Callable[[str, str], int | str]] = {"--jobs": _count, "--out": _path}
+"""Our flags that take a value, each with what reads it."""
+
+
 def _take_positional(line: Line, word: str, names: Callable[[], Sequence[str]]) -> None:
     """Sorts a word without a dash: a recipe file, a recipe's name, or an override."""
     key, equals, value = word.partition("=")
+    if word.endswith(LOCK_SUFFIX) and key in ("recipe", word):
+        fix = "`edgecompile reproduce` builds what a lock says"
+        raise RecipeError(f"'{word}' is a lock; expected a recipe", where="command line", fix=fix)
     if _is_file(word):
         line.files.append(Path(os.path.abspath(word)))
     elif equals and key == "recipe" and _is_file(value):

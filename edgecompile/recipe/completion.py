@@ -16,7 +16,7 @@ from pathlib import Path
 from edgecompile.recipe import folders
 from edgecompile.recipe.arguments import CFG, INFO, OURS, SWITCHES, VALUED, config_groups, quoted, rewritten
 
-COMPILING = ("build", "plan")
+COMPILING = ("build", "plan", "lock")
 SECOND = {"list": ("recipes", "passes", "targets", "data"), "cache": ("ls", "verify", "gc")}
 AFTER = {"--cfg": CFG, "-c": CFG, "--info": INFO, "-i": INFO}
 
@@ -86,7 +86,7 @@ def _files(word: str) -> list[str]:
             name = f"{folder}/{path.name}" if folder else path.name
             if path.is_dir() and not path.name.startswith("."):
                 found.append(f"{name}/")
-            elif path.suffix in folders.SUFFIXES:
+            elif folders.is_recipe(path):
                 found.append(name)
     return [name for name in found if name.startswith(word)]
 

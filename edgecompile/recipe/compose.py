@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from edgecompile.errors import Problem, RecipeError
-from edgecompile.recipe import folders, searchpath
+from edgecompile.recipe import folders, objectives, searchpath
 from edgecompile.recipe.arguments import parse
 from edgecompile.recipe.dataset import missing_files
 from edgecompile.recipe.hydra_errors import explained
@@ -58,6 +58,7 @@ def set_up(own_folders: Sequence[Path] = ()) -> None:
     folders.own_folders[:] = list(own_folders)
     searchpath.register()
     OmegaConf.register_new_resolver("edgecompile.folder", folder_name, replace=True)
+    objectives.register()
 
 
 def folder_name(text: Any) -> str:
@@ -106,7 +107,9 @@ def trace(loader: ConfigLoader, overrides: Sequence[str]) -> tuple[Origins, list
         for shadowed in files[1:]:
             notes.append(f"'{one.config_path}' is {shown(files[0])}; {shown(shadowed)}, of the same name, is not used")
     typed = tuple(override.lstrip("+~") for override in overrides if not override.startswith("hydra"))
-    return Origins(tuple(layers), typed), list(dict.fromkeys(notes))
+    chosen = f"{searchpath.GROUP}/{defaults.overrides.known_choices.get(searchpath.GROUP)}"
+    recipe = next((layer.file for layer in layers if layer.choice == chosen), None)
+    return Origins(tuple(layers), typed, recipe), list(dict.fromkeys(notes))
 
 
 def plain(config: DictConfig, origins: Origins) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from edgecompile.errors import PlanError
 from edgecompile.recipe.places import conf_folder, recipes_folder
 
 SUFFIXES = (".yaml", ".yml")
+LOCK_SUFFIX = ".lock.yaml"
+"""What a lock is called that stands beside a recipe: never a recipe itself, whatever folder it lies in."""
 CONF_ENTRY_POINTS = "edgecompile.conf"
 RECIPE_ENTRY_POINTS = "edgecompile.recipes"
 
@@ -36,9 +38,19 @@ def recipes() -> dict[str, tuple[str, Path]]:
     found: dict[str, tuple[str, Path]] = {}
     for provider, folder in recipe_folders():
         for path in sorted(folder.iterdir()):
-            if path.suffix in SUFFIXES and not path.name.startswith("."):
+            if is_recipe(path):
                 found.setdefault(path.stem, (provider, path))
     return dict(sorted(found.items()))
+
+
+def is_recipe(path: Path) -> bool:
+    """Returns whether a file of a folder of recipes is one, going by its name."""
+    return path.suffix in SUFFIXES and not path.name.startswith(".") and not path.name.endswith(LOCK_SUFFIX)
+
+
+def belongs_to_a_package(file: Path) -> bool:
+    """Returns whether a recipe was installed: its folder is not a person's to write to."""
+    return file.parent.resolve() in {one.resolve() for one in (recipes_folder(), *installed(RECIPE_ENTRY_POINTS))}
 
 
 def recipe_names() -> list[str]:

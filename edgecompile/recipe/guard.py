@@ -26,7 +26,13 @@ MOST_INTERPOLATIONS = 8
 MOST_PROBLEMS = 50
 
 CODE_KEYS = frozenset({"_target_", "_partial_", "_args_", "_recursive_", "_convert_", "()"})
-HYDRA_KEYS = ("hydra.mode", "hydra.sweeper.params")
+HYDRA_KEYS = (
+    "hydra.mode",
+    "hydra.sweeper.params",
+    "hydra.sweeper.list_params",
+    "hydra.sweeper.grid_params",
+    "hydra.sweeper.n_trials",
+)
 HYDRA_GROUPS = ("hydra/launcher", "hydra/sweeper")
 
 _OCTAL = re.compile(r"[-+]?0[0-9_]+")
@@ -104,14 +110,17 @@ def _check(text: str, file: Path, rules: _Rules) -> None:
             if len(found) == MOST_PROBLEMS:
                 break
     except yaml.YAMLError as error:
-        found.append(_syntax(error, file))
+        found.append(_syntax(error, text, file))
     if found:
         raise RecipeError(found)
 
 
-def _syntax(error: yaml.YAMLError, file: Path) -> Problem:
+def _syntax(error: yaml.YAMLError, text: str, file: Path) -> Problem:
     """Returns the one line that says where YAML could not be read, and the likely reason."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if isinstance(error, yaml.reader.ReaderError):  # a character that no YAML may hold
+        line = text.count("\n", 0, error.position) + 1
+        return Problem(f"not YAML: character U+{ord(text[error.position]):04X}", f"{shown(file)}:{line}", "remove it")
     message = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable"
     tab = "\\t" in str(message) or " tab " in str(message) or "cannot start any token" in str(message)
     fix = "indent with spaces, not tabs" if tab else "quote text that holds ': ', '#', '{' or '['"
@@ -167,7 +176,8 @@ class _Rules:
 
     def _marks(self, event: Any, line: int, frame: _Frame | None) -> Iterator[Finding]:
         """Yields on anchors, aliases and tags."""
-        key = ".".join(frame.path) if frame else ""
+        awaited = frame is not None and (not frame.mapping or frame.key is not None)
+        key = ".".join(frame.here() if awaited else frame.path) if frame else ""
         if isinstance(event, yaml.AliasEvent) or event.anchor:
             yield line, key, f"anchors and aliases ('{event.anchor}') are refused", "write the value out"
         elif getattr(event, "tag", None) not in (None, "!"):
@@ -216,7 +226,7 @@ class _RecipeRules(_Rules):
             yield line, path, f"YAML does not read the key '{name}' as text", f'write "{name}" if it is meant'
         elif path.startswith("hydra."):
             if _allowed(path.rpartition(".")[0]) and not _allowed(path):
-                fix = f"a recipe may set {' and '.join(HYDRA_KEYS)}; give the rest on the command line"
+                fix = f"a recipe may set {', '.join(HYDRA_KEYS)}; give the rest on the command line"
                 yield line, path, "is not for a recipe to set", fix
         elif path.startswith("defaults."):
             yield from self._default(line, name)

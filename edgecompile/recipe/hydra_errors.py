@@ -11,13 +11,16 @@ import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from edgecompile.errors import EdgecompileError, Problem, RecipeError, nearest
+from edgecompile.errors import EdgecompileError, MissingToolError, Problem, RecipeError, nearest
 from edgecompile.recipe import folders, searchpath
-from edgecompile.recipe.locate import COMMAND_LINE, line_of, line_of_text
-from edgecompile.recipe.places import conf_folder, shown
+from edgecompile.recipe.locate import COMMAND_LINE, line_of, line_of_text, lists_of
+from edgecompile.recipe.places import conf_folder, recipes_folder, shown
+from edgecompile.recipe.plugins import choices, missing_plugin, no_slurm
 
 CAREFREE = (ValueError, TypeError, AttributeError, AssertionError, KeyError)
 """What Hydra raises where it did not expect what it was given."""
+MAPPINGS = ("model", "data", "target", "passes", "gates", "evaluate")
+"""Sections of a recipe; so are the parts of `data` and each of `passes`."""
 SEVERAL = re.compile(r"Ambiguous value for argument '(?P<key>[^=']+)=(?P<value>.*)'")
 SWEEP = re.compile(r"Sweep parameters '(?P<key>[^=']+)=.*' requires --multirun")
 CONTAINED = re.compile(r"In '?(?P<config>[^':]+)'?: (?P<rest>.*)", re.DOTALL)
@@ -26,7 +29,7 @@ DELETE = re.compile(r"Could not delete (?:from config\. )?'(?P<key>[^'=]+)")
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Raises RecipeError, with one line, for whatever Hydra raises inside."""
+    """Raises RecipeError, with one line, for whatever Hydra raises inside; MissingToolError for a plugin to install."""
     try:
         yield
     except EdgecompileError:
@@ -35,12 +38,31 @@ def explained() -> Iterator[None]:
         first = next((file for file in searchpath.loaded if not _shipped(file)), Path("recipe"))
         where = f"{shown(first)}:{line_of(first, ['defaults']) or 1}:defaults"
         raise RecipeError("the recipe extends itself", where=where, fix="rename it, or extend another") from error
+    except RuntimeError as error:
+        if '"srun"' not in str(error):
+            raise
+        raise no_slurm() from error
     except OSError as error:
         if not isinstance(error, HydraException):
             raise
-        raise RecipeError(problem_of(error)) from error
+        raise _plugin(error) or RecipeError(problem_of(error)) from error
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, *CAREFREE) as error:
-        raise RecipeError(problem_of(error)) from error
+        if ours := _ours(error):
+            raise ours from None
+        raise _plugin(error) or RecipeError(problem_of(error)) from error
+
+
+def _ours(error: BaseException | None) -> EdgecompileError | None:
+    """Returns what a resolver of ours raised, which OmegaConf and Hydra wrap; None where there is no such error."""
+    while error is not None and not isinstance(error, EdgecompileError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _plugin(error: BaseException) -> MissingToolError | None:
+    """Returns the error for a launcher or sweeper that an extra brings; None where something else is wrong."""
+    choice = getattr(error, "missing_cfg_file", None) or ""
+    return missing_plugin(choice, _chosen_in(*choice.rpartition("/")[::2]))
 
 
 def problem_of(error: BaseException) -> Problem:
@@ -60,19 +82,33 @@ def problem_of(error: BaseException) -> Problem:
     deleted = DELETE.search(text)
     if deleted:
         return Problem("nothing to delete", f"{COMMAND_LINE}:~{_key(deleted.group('key'))}", _first(text))
+    if "with ListConfig" in text and (listed := _list_for_mapping()):
+        return listed
     contained = CONTAINED.match(text)
     if contained:
         file = file_of(contained.group("config"))
         return Problem(_first(contained.group("rest")), shown(file) if file else contained.group("config"))
     full_key = getattr(cause, "full_key", None)
-    own = next((file for file in reversed(searchpath.loaded) if not _shipped(file)), None)
+    own = next((file for file in reversed(searchpath.loaded) if _own(file)), None)
     return Problem(_first(text) or type(error).__name__, str(full_key or (shown(own) if own else COMMAND_LINE)))
+
+
+def _list_for_mapping() -> Problem | None:
+    """Returns the problem of a list that stands where the recipe has a mapping, which OmegaConf does not place."""
+    for file in reversed(searchpath.loaded):
+        for keys, line in () if _shipped(file) else lists_of(file):
+            if (len(keys) == 1 and keys[0] in MAPPINGS) or (len(keys) == 2 and keys[0] in ("data", "passes")):
+                return Problem(
+                    "found a list, expected a mapping (key: value)", f"{shown(file)}:{line}:{'.'.join(keys)}"
+                )
+    return None
 
 
 def _missing(error: MissingConfigException) -> Problem:
     """Returns the problem of a choice that is not there, where it was made, and the nearest that is."""
     group, _, choice = (error.missing_cfg_file or "").rpartition("/")
     known = folders.recipe_names() if group == searchpath.GROUP else [name for name, _ in folders.options(group)]
+    known += choices(group)
     what = group if group in ("recipe", "target", "pass") else f"choice of '{group}'"
     return Problem(f"unknown {what} '{choice}'", _chosen_in(group, choice), nearest(choice, known))
 
@@ -95,6 +131,11 @@ def file_of(config_path: str) -> Path | None:
 def _shipped(file: Path) -> bool:
     """Returns whether a file is one of the shipped config groups, which nobody here can have got wrong."""
     return file.is_relative_to(conf_folder())
+
+
+def _own(file: Path) -> bool:
+    """Returns whether a file was not shipped."""
+    return not (_shipped(file) or file.is_relative_to(recipes_folder()))
 
 
 def _key(override: str) -> str:

@@ -38,6 +38,7 @@ def recipe_schema() -> Schema:
     properties |= {name: whole[name] for name in ("schema", "name", "description")}
     properties |= {name: _defined(model, name, definitions) for name, model in SECTIONS.items()}
     properties |= {"target": _target(definitions), "passes": _passes(definitions), "order": whole["order"]}
+    properties["objectives"] = whole["objectives"]
     properties["hydra"] = _hydra()
     return {
         "$schema": DIALECT,
@@ -115,12 +116,17 @@ def _passes(definitions: Schema) -> Schema:
 def _hydra() -> Schema:
     return {
         "type": "object",
-        "description": f"Of Hydra's settings a recipe may set {' and '.join(HYDRA_KEYS)}.",
+        "description": f"Of Hydra's settings a recipe may set {', '.join(HYDRA_KEYS)}.",
         "properties": {
             "mode": {"enum": ["RUN", "MULTIRUN"]},
             "sweeper": {
                 "type": "object",
-                "properties": {"params": {"type": "object", "description": "swept keys: model.imgsz: 320,640"}},
+                "properties": {
+                    "params": {"type": "object", "description": "swept keys: model.imgsz: 320,640"},
+                    "list_params": {"type": "object", "description": "lists gone through side by side (sweeper: list)"},
+                    "grid_params": {"type": "object", "description": "lists of which each is combined (sweeper: list)"},
+                    "n_trials": {"type": "integer", "minimum": 1, "description": "points of a search"},
+                },
                 "additionalProperties": False,
             },
         },

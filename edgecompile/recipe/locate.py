@@ -59,10 +59,12 @@ class Origins:
     Attributes:
         layers: the files, each after those that it overrules.
         overrides: what stands on the command line, such as "model.imgsz=320", without the signs before the key.
+        recipe: the file of the recipe that was chosen; None where nothing was composed from files.
     """
 
     layers: tuple[Layer, ...] = ()
     overrides: tuple[str, ...] = ()
+    recipe: Path | None = None
 
     def __eq__(self, other: object) -> bool:
         """Equal to any other: where a recipe was written does not make it another recipe."""
@@ -114,6 +116,18 @@ def line_of(file: Path, keys: Sequence[str]) -> int:
         else:
             return 0
     return line
+
+
+def lists_of(file: Path) -> Iterator[tuple[Keys, int]]:
+    """Yields the key path and the line (from 1) of each list that a file sets, those within lists left out."""
+    yield from _lists(_tree(file), ())
+
+
+def _lists(node: yaml.Node | None, keys: Keys) -> Iterator[tuple[Keys, int]]:
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        if isinstance(value, yaml.SequenceNode):
+            yield (*keys, key.value), key.start_mark.line + 1
+        yield from _lists(value, (*keys, key.value))
 
 
 def line_of_text(file: Path, text: str) -> int:

@@ -8,7 +8,9 @@ from typing import Any
 
 from edgecompile.errors import Problem, nearest
 from edgecompile.passes import Pass
+from edgecompile.plan.shapes import sides
 from edgecompile.plan.step import Stage
+from edgecompile.recipe.explain import show
 from edgecompile.recipe.locate import Origins
 from edgecompile.recipe.schema import stage_order
 
@@ -28,6 +30,8 @@ def broken_rules(parts: dict[str, Any], raw: dict[str, Any], origins: Origins) -
     data, target, passes, order = (parts[name] for name in ("data", "target", "passes", "order"))
     if data is not None:
         found += _data(data, origins)
+    if parts["model"] is not None:
+        found += _shapes(parts["model"], origins)
     if passes is None:
         return found
     names = stage_order(passes)
@@ -54,6 +58,20 @@ def _data(data: Any, origins: Origins) -> Iterator[Problem]:
             str(origins.of("data", "calibration", "images")),
             "take more, or lower data.calibration.minimum knowingly",
         )
+
+
+def _shapes(model: Any, origins: Origins) -> Iterator[Problem]:
+    points = model.dynamic.imgsz if model.dynamic is not None else None
+    if points is not None and sides(points[1]) != sides(model.imgsz):
+        yield Problem(
+            f"opt is {show(_plain(points[1]))}, and model.imgsz is {show(_plain(model.imgsz))}: they are one size",
+            str(origins.of("model", "dynamic", "imgsz")),
+            f"model.imgsz={_plain(points[1])}".replace(" ", ""),
+        )
+
+
+def _plain(size: Any) -> Any:
+    return size if isinstance(size, int) else list(size)
 
 
 def _order(order: tuple[str, ...], passes: dict[str, Pass], origins: Origins) -> Iterator[Problem]:

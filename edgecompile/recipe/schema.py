@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SerializeAsAny, field_serializer
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SerializeAsAny, field_serializer, field_validator
 
 from edgecompile.passes import Pass
+from edgecompile.plan.shapes import POINTS, sides
 from edgecompile.plan.step import Stage
 from edgecompile.recipe.locate import Origins
 from edgecompile.targets import Target
@@ -14,6 +16,7 @@ from edgecompile.targets import Target
 SCHEMA = 1
 
 Side = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
+THREE = Field(json_schema_extra={"minItems": 3, "maxItems": 3})
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Split = Annotated[str, Field(pattern=r"^\w+$")]
@@ -25,6 +28,39 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
+class Dynamic(Section):
+    """Shapes that may change from run to run, each as [min, opt, max]. Three equal ones fix an axis, as leaving it out
+    does. Targets that profit from fixed shapes keep them, and `plan` says so."""
+
+    batch: Annotated[tuple[Annotated[int, Field(ge=1, le=256)], ...], THREE] | None = Field(
+        default=None, description="pictures of one run: [min, opt, max]; null for 1"
+    )
+    imgsz: Annotated[tuple[Side | tuple[Side, Side], ...], THREE] | None = Field(
+        default=None,
+        description="pixels of the square input, or [height, width]: [min, opt, max], multiples of 32; opt is "
+        "model.imgsz, where accuracy is validated; null for model.imgsz alone",
+    )
+
+    @field_validator("batch", "imgsz")
+    @classmethod
+    def _rising(cls, points: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        if points is None:
+            return points
+        if len(points) != len(POINTS):
+            raise ValueError("[min, opt, max] is expected")
+        sizes = [sides(point) for point in points]
+        for (name, before), (other, after) in pairwise(zip(POINTS, sizes, strict=True)):
+            if any(one > two for one, two in zip(before, after, strict=True)):
+                raise ValueError(f"min <= opt <= max is expected, and {name} is more than {other}")
+        return points
+
+
+def _opt_of(known: dict[str, Any]) -> Any:
+    """Returns the size of a model for which none is given: the usual one of its profile, or 640."""
+    dynamic = known.get("dynamic")
+    return dynamic.imgsz[1] if dynamic is not None and dynamic.imgsz else 640
+
+
 class ModelSettings(Section):
     """The model to compile."""
 
@@ -32,10 +68,14 @@ class ModelSettings(Section):
         min_length=1,
         description="checkpoint (.pt) or ONNX file; a relative path is relative to the file that names it",
     )
-    imgsz: Side | tuple[Side, Side] = Field(
-        default=640, description="pixels of the square input, or [height, width]; multiples of 32"
+    dynamic: Dynamic | None = Field(
+        default=None, description="shapes that may change from run to run; null for one picture of imgsz"
     )
-    dynamic: None = Field(default=None, description="reserved; shapes are chosen in the pass that exports")
+    imgsz: Side | tuple[Side, Side] = Field(
+        default_factory=_opt_of,
+        description="pixels of the square input, or [height, width]; multiples of 32; where it is left out, opt of "
+        "dynamic.imgsz, or 640",
+    )
 
 
 class Calibration(Section):
@@ -79,6 +119,12 @@ class Gates(Section):
     fps_per_watt: Positive | None = Field(default=None, description="smallest FPS per watt, where power is measured")
 
 
+Objective = Literal[
+    "map50_95", "map50", "map_drop", "latency_p95_ms", "fps", "peak_memory_mb", "size_mb", "fps_per_watt"
+]
+"""A figure that a search weighs: one that gates judge."""
+
+
 class Evaluate(Section):
     """How the artifact is validated. The defaults are those of Ultralytics' `val`, so that figures compare."""
 
@@ -86,6 +132,28 @@ class Evaluate(Section):
     iou: Share = Field(default=0.7, description="overlap above which non-maximum suppression drops a box")
     max_det: int = Field(default=300, ge=1, le=10_000, description="most detections a picture")
     latency_images: int = Field(default=100, ge=10, le=10_000, description="timed predictions")
+
+
+class Device(Section):
+    """The device on which latency, memory and power are measured and their gates judged. No part of what is built."""
+
+    host: str | None = Field(
+        default=None,
+        pattern=r"^ssh://([A-Za-z0-9_][\w.-]*@)?(\[[0-9A-Fa-f:.%\w]+\]|\w[\w.-]*)(:\d{1,5})?(/\S*)?$",
+        description="ssh://[user@]host[:port][/path], or ssh://alias of ~/.ssh/config; null to measure on this machine",
+    )
+    path: str | None = Field(
+        default=None, min_length=1, description="folder there that takes everything; null for ~/edgecompile"
+    )
+    wheels: str | None = Field(
+        default=None,
+        min_length=1,
+        description="folder here with wheels to install there from, without network; a relative path is relative to "
+        "the file that names it; null for the index that pip knows there",
+    )
+    python: str | None = Field(
+        default=None, min_length=1, description="a Python there that has the backend already; null to make one"
+    )
 
 
 class Recipe(Section):
@@ -108,6 +176,14 @@ class Recipe(Section):
     )
     gates: Gates = Gates()
     evaluate: Evaluate = Evaluate()
+    device: Device = Device()
+    # How points are chosen is no input of a build, so it stands in no lock and changes no bundle.
+    objectives: tuple[Objective, ...] = Field(
+        default=(),
+        exclude=True,
+        description="figures that a search weighs against each other (hydra/sweeper=optuna); which way each is better "
+        "is known; no part of what is built",
+    )
 
     _origins: Origins = PrivateAttr(default_factory=Origins)
 

@@ -21,7 +21,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import Container, ListConfig, OmegaConf
 
-from edgecompile.recipe.folders import SUFFIXES, conf_folders, recipe_folders
+from edgecompile.recipe.folders import SUFFIXES, conf_folders, is_recipe, recipe_folders
 from edgecompile.recipe.guard import check_recipe, read_text
 
 GROUP = "recipe"
@@ -93,7 +93,7 @@ class RecipeSource(FileConfigSource):
         if group != GROUP or not name or ".." in Path(name).parts:
             return None
         names = [name] if name.endswith(SUFFIXES) else [f"{name}{suffix}" for suffix in SUFFIXES]
-        return next((path for path in (self.folder / one for one in names) if path.is_file()), None)
+        return next((path for path in (self.folder / one for one in names) if is_recipe(path) and path.is_file()), None)
 
     def trusted(self) -> bool:
         return False
@@ -113,7 +113,7 @@ class RecipeSource(FileConfigSource):
         group, _, inner = config_path.rstrip("/").partition("/")
         if group != GROUP or results_filter is ObjectType.GROUP:
             return [GROUP] if not group and results_filter is not ObjectType.CONFIG else []
-        return sorted({path.stem for path in (self.folder / inner).iterdir() if path.suffix in SUFFIXES})
+        return sorted({path.stem for path in (self.folder / inner).iterdir() if is_recipe(path)})
 
 
 class RecipeFolders(SearchPathPlugin):

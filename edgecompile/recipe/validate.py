@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,12 +15,18 @@ from edgecompile.recipe import kinds
 from edgecompile.recipe.explain import keys_of, problems_of, show
 from edgecompile.recipe.locate import Origins
 from edgecompile.recipe.rules import broken_rules
-from edgecompile.recipe.schema import Data, Evaluate, Gates, ModelSettings, Recipe
+from edgecompile.recipe.schema import Data, Device, Evaluate, Gates, ModelSettings, Objective, Recipe
 from edgecompile.targets import Target
 
 Section = TypeVar("Section", bound=BaseModel)
 
-SECTIONS: dict[str, type[BaseModel]] = {"model": ModelSettings, "data": Data, "gates": Gates, "evaluate": Evaluate}
+SECTIONS: dict[str, type[BaseModel]] = {
+    "model": ModelSettings,
+    "data": Data,
+    "gates": Gates,
+    "evaluate": Evaluate,
+    "device": Device,
+}
 MISSING = "???"
 """What Hydra leaves where a value must be given and was not."""
 
@@ -53,6 +59,7 @@ class _Reading:
         parts["target"] = self.target()
         parts["passes"] = self.passes()
         parts["order"] = self.order()
+        parts["objectives"] = self.objectives()
         self.problems += broken_rules(parts, self.raw, self.origins)
         head = {name: value for name, value in self.raw.items() if name not in parts}
         recipe = self.whole(head, parts)
@@ -95,8 +102,12 @@ class _Reading:
 
     def target(self) -> Target | None:
         data = self.raw.get("target")
+        if data is not None and not isinstance(data, dict):
+            self.report(f"found {show(data)}, expected a mapping of {', '.join(keys_of(Target))}", "target")
+            return None
         if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
-            self.report("names no target", "target", fix="choose one: target=NAME; see `edgecompile list targets`")
+            keys = ("target", "kind") if data and "kind" in data else ("target",)
+            self.report("names no target", *keys, fix="choose one: target=NAME; see `edgecompile list targets`")
             return None
         if data["kind"] not in kinds.target_kinds():
             fix = nearest(data["kind"], kinds.target_kinds())
@@ -137,6 +148,22 @@ class _Reading:
             self.report(f"found {show(data)}, expected a list of the names of passes", "order")
             return None
         return tuple(data) if data is not None else None
+
+    def objectives(self) -> tuple[str, ...]:
+        """Returns the figures that a search weighs; none where they cannot be read, which is reported."""
+        data = self.raw.get("objectives") or []
+        known = get_args(Objective)
+        if not (isinstance(data, list) and all(isinstance(one, str) for one in data)):
+            self.report(
+                f"found {show(data)}, expected a list of figures", "objectives", fix=f"valid: {', '.join(known)}"
+            )
+            return ()
+        for index, name in enumerate(data):
+            if name not in known:
+                self.report(f"unknown objective '{name}'", "objectives", fix=nearest(name, known))
+            elif name in data[:index]:
+                self.report(f"'{name}' stands twice", "objectives", fix="name each figure once")
+        return tuple(name for name in dict.fromkeys(data) if name in known)
 
     def whole(self, head: dict[str, Any], parts: dict[str, Any]) -> Recipe | None:
         """Returns the recipe of its head and its parts; reports what is wrong with the head."""

@@ -1,7 +1,7 @@
 """report.json, schema 1: what was built, how good it is, what each step did. Pure: plain data in, plain data out.
 
-There are two variants. The bundle's holds only what equal inputs find again, so `measured` and `run` are null and no
-step says how long it took. The run directory's holds those too, with the machine they were found on.
+There are two variants. The bundle's holds only what equal inputs find again, so `measured`, `run` and `device` are null
+and no step says how long it took. The run directory's holds those too, with the machine they were found on.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ def report_of(
     *,
     measured: Mapping[str, Any] | None = None,
     run: Mapping[str, Any] | None = None,
+    device: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Returns the report of a build as plain JSON.
 
@@ -40,6 +41,7 @@ def report_of(
         measured: facts of the step `measure`; None for the bundle's variant.
         run: what this run was; None for the bundle's variant. Keys, all optional: `started` (ISO time), `wall_s`,
             `host`, `python`, and `bundle` ({"name", "sha256", "size_bytes"}, missing where none was published).
+        device: what was found on the device (`edgecompile.device.measure.section_of`); None for the bundle's variant.
     """
     whole = measured is not None or run is not None
     steps = [_step(step, entries.get(step.name), whole) for step in plan]
@@ -56,6 +58,7 @@ def report_of(
         "notes": list(plan.notes),
         "measured": dict(measured) if measured is not None else None,
         "run": dict(run) if run is not None else None,
+        "device": dict(device) if device is not None else None,
     }
 
 

@@ -8,6 +8,8 @@ from edgecompile.evaluate.gates import GATES
 
 NONE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+ALONE = "no other step of any build ran meanwhile"
+NOT_ALONE = "steps of another user's builds may have run meanwhile: their locks could not be opened"
 TITLES = {
     "map_drop": "mAP50-95 drop",
     "map50_95": "mAP50-95",
@@ -23,7 +25,7 @@ TITLES = {
 
 def score(value: float | None) -> str:
     """Returns a mean average precision: four digits, as gates compare it."""
-    return NONE if value is None else f"{value:.4f}"
+    return NONE if value is None else f"{round(value, 4) + 0.0:.4f}"  # adding nothing makes -0.0 a plain one
 
 
 def signed(value: float | None) -> str:
@@ -81,17 +83,25 @@ def gate_limit(name: str, limit: float) -> str:
 
 
 def machine_line(measured: dict[str, Any]) -> str:
-    """Returns the machine of a measurement in one line: processor, cores, threads, clock policy, system."""
+    """Returns the machine of a measurement in one line: processor, cores, threads, clock, system."""
     machine = measured.get("machine") or {}
     parts = [
         machine.get("cpu") or "an unnamed processor",
         _count(machine.get("cores"), "core"),
         _count(measured.get("threads"), "thread") + " used" if measured.get("threads") else "",
         f"{machine['memory_mb'] / 1000:.0f} GB" if machine.get("memory_mb") else "",
+        f"up to {machine['max_mhz']} MHz" if machine.get("max_mhz") else "",
+        f"at {machine['mhz']} MHz" if machine.get("mhz") else "",
         f"governor {machine['governor']}" if machine.get("governor") else "",
         machine.get("system") or "",
     ]
     return ", ".join(part for part in parts if part)
+
+
+def alone_line(measured: dict[str, Any]) -> str:
+    """Returns whether a measurement had the machine to itself: "" where that was not written down."""
+    alone = measured.get("alone")
+    return "" if alone is None else ALONE if alone else NOT_ALONE
 
 
 def _count(value: int | None, noun: str) -> str:

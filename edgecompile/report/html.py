@@ -30,6 +30,7 @@ FILTERS = {
     "gate_figure": figures.gate_figure,
     "gate_limit": figures.gate_limit,
     "machine": figures.machine_line,
+    "alone": figures.alone_line,
 }
 
 

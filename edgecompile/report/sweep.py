@@ -21,7 +21,8 @@ NOISE = 1.05
 """A gain in speed below this factor is within what two measurements of one artifact differ by."""
 COLUMNS = (
     "point", "name", "device", "precision", "varies", "overrides", "state", "reason", "map50_95", "map_drop", "map50",
-    "latency_p50_ms", "latency_p95_ms", "size_bytes", "peak_memory_mb", "gates", "front", "bundle", "machine",
+    "latency_p50_ms", "latency_p95_ms", "size_bytes", "peak_memory_mb", "gates", "front", "size_front", "bundle",
+    "machine", "threads", "clock_mhz", "alone",
 )  # fmt: skip
 """The columns of results.csv: keys of a point."""
 
@@ -55,9 +56,11 @@ def point_of(folder: str, status: Mapping[str, Any] | None, report: Mapping[str,
 def _found(report: Mapping[str, Any] | None) -> dict[str, Any]:
     """Returns what the report of a point says, each None where there is none."""
     if report is None:
-        return {**dict.fromkeys(FOUND), "classes": []}
+        return {**dict.fromkeys(FOUND), "classes": [], "did": []}
     found, measured, recipe = report["figures"], report["measured"] or {}, report["recipe"]
     total = (measured.get("latency_ms") or {}).get("total") or {}
+    machine = dict(measured.get("machine") or {})
+    now = machine.pop("mhz", None)  # differs from measurement to measurement, and the machine does not
     return {
         "device": report["target"]["device"],
         "precision": report["precision"],
@@ -69,17 +72,26 @@ def _found(report: Mapping[str, Any] | None) -> dict[str, Any]:
         "latency_p50_ms": total.get("p50"),
         "latency_p95_ms": total.get("p95"),
         "peak_memory_mb": measured.get("peak_memory_mb"),
-        "machine": figures.machine_line(measured) if total else None,
+        "machine": figures.machine_line({**measured, "machine": machine}) if total else None,
+        "threads": measured.get("threads") if total else None,
+        "clock_mhz": (machine.get("max_mhz") or now) if total else None,
+        "alone": measured.get("alone") if total else None,
         "size_bytes": found["size_bytes"],
         "gates": [{"gate": one["gate"], "met": one["met"]} for one in report["gates"]],
         "classes": report["falls"],
+        "did": [_did(step) for step in report.get("steps", []) if step.get("makes")],
     }
+
+
+def _did(step: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a step that makes the artifact did; points that share the step have its key in common."""
+    return {"step": step["name"], "about": step["about"], "key": step["key"], "did": step["did"]}
 
 
 MET = {True: "met", False: "unmet", None: "on-device"}
 FOUND = (
     "device", "precision", "imgsz", "judged_on", "map50_95", "map50", "map_drop", "latency_p50_ms", "latency_p95_ms",
-    "peak_memory_mb", "machine", "size_bytes", "gates",
+    "peak_memory_mb", "machine", "threads", "clock_mhz", "alone", "size_bytes", "gates",
 )  # fmt: skip
 
 
@@ -95,7 +107,7 @@ def sweep_of(name: str, points: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     shared = set.intersection(*words) if len(words) > 1 else set()
     for point in points:
         point["varies"] = [word for word in point["overrides"] if word not in shared]
-        point["front"] = False
+        point["front"] = point["size_front"] = False
     groups: dict[str, list[dict[str, Any]]] = {}
     for point in points:
         if point["device"] is not None:
@@ -121,6 +133,8 @@ def _device(group: list[dict[str, Any]]) -> dict[str, Any]:
     shippable = [point for point in group if point["state"] == BUILT]
     for point in front(shippable):
         point["front"] = True
+    for point in front(shippable, "size_bytes"):
+        point["size_front"] = True
     best = _best(shippable)
     machines = sorted({point["machine"] for point in group if point["machine"]})
     return {
@@ -128,6 +142,7 @@ def _device(group: list[dict[str, Any]]) -> dict[str, Any]:
         "judged_on": group[0]["judged_on"],
         "points": [point["point"] for point in group],
         "front": [point["point"] for point in group if point["front"]],
+        "size_front": [point["point"] for point in group if point["size_front"]],
         "ship": best["point"] if best else None,
         "verdict": _verdict(best, len(group)),
         "because": _because(group, best),
@@ -135,14 +150,14 @@ def _device(group: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def front(points: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Returns the points that no other one beats in accuracy and latency at once, the fastest first.
+def front(points: Iterable[Mapping[str, Any]], cost: str = "latency_p50_ms") -> list[Mapping[str, Any]]:
+    """Returns the points that no other one beats in accuracy and `cost` (latency, size) at once, the cheapest first.
 
     Of points that are equal in both, the first one stands for all.
     """
-    timed = [point for point in points if point["latency_p50_ms"] is not None]
+    known = [point for point in points if point[cost] is not None]
     found: list[Mapping[str, Any]] = []
-    for point in sorted(timed, key=lambda one: (one["latency_p50_ms"], -one["map50_95"])):
+    for point in sorted(known, key=lambda one: (one[cost], -one["map50_95"])):
         if not found or point["map50_95"] > found[-1]["map50_95"]:
             found.append(point)
     return found
@@ -200,6 +215,8 @@ def _because(group: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None)
         sentences.append(_against_float(point, base))
     if len({point["machine"] for point in group if point["machine"]}) > 1:
         sentences.append("latencies were measured on several machines, which do not compare")
+    if any(point["alone"] is False for point in group):
+        sentences.append(figures.NOT_ALONE)
     if best and best["latency_p50_ms"] is None:
         sentences.append("latency was not measured here, so accuracy alone decides")
     return sentences

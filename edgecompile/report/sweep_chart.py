@@ -1,4 +1,4 @@
-"""The geometry of accuracy against latency: plain numbers that the template draws. Pure."""
+"""The geometry of accuracy against latency and against size: plain numbers that the template draws. Pure."""
 
 from __future__ import annotations
 
@@ -14,17 +14,25 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 36
 TICKS = 4
 
 
-def scatter(points: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Lays out the points that have a latency: it grows to the right, accuracy upwards. None where there are none.
+def scatter(
+    points: Iterable[Mapping[str, Any]], cost: str = "latency_p50_ms", front: str = "front", unit: float = 1
+) -> dict[str, Any] | None:
+    """Lays out the points that have a cost: it grows to the right, accuracy upwards. None where there are none.
+
+    Args:
+        points: of one device.
+        cost: what stands against accuracy, a key of a point.
+        front: key of whether a point is on the front of the two.
+        unit: of the ticks, in that of the cost.
 
     Returns:
         width, height, `dots` (x, y and the point), `front` (SVG path of the front's stairs), `across` and `up` (the
         ticks of the axes: place and value), and the edges of the plot.
     """
-    shown = [point for point in points if point["latency_p50_ms"] is not None]
+    shown = [point for point in points if point[cost] is not None]
     if not shown:
         return None
-    across = _ticks([point["latency_p50_ms"] for point in shown])
+    across = _ticks([point[cost] / unit for point in shown])
     up = _ticks([point["map50_95"] for point in shown])
 
     def x(value: float) -> float:
@@ -33,9 +41,11 @@ def scatter(points: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
     def y(value: float) -> float:
         return round(HEIGHT - BOTTOM - (value - up[0]) / (up[-1] - up[0]) * (HEIGHT - TOP - BOTTOM), 1)
 
-    dots = [{"x": x(point["latency_p50_ms"]), "y": y(point["map50_95"]), "point": point} for point in shown]
-    dots.sort(key=lambda dot: (dot["point"]["state"] == BUILT, dot["point"]["front"]))  # the last is drawn on top
-    stairs = sorted((dot["x"], dot["y"]) for dot in dots if dot["point"]["front"])
+    dots = [
+        {"x": x(point[cost] / unit), "y": y(point["map50_95"]), "point": point, "on": point[front]} for point in shown
+    ]
+    dots.sort(key=lambda dot: (dot["point"]["state"] == BUILT, dot["on"]))  # the last is drawn on top
+    stairs = sorted((dot["x"], dot["y"]) for dot in dots if dot["on"])
     path = "".join(f"M{h} {v}" if not index else f"H{h}V{v}" for index, (h, v) in enumerate(stairs))
     return {
         "width": WIDTH,

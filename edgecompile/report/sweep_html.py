@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from edgecompile.report.figures import ALONE
 from edgecompile.report.html import TEMPLATES, _environment
 from edgecompile.report.sweep import BUILT
 from edgecompile.report.sweep_chart import scatter
@@ -29,10 +30,7 @@ def render_sweep(sweep: Mapping[str, Any], *, pages: frozenset[str] = frozenset(
     """
     script = (TEMPLATES / "sweep.js").read_text(encoding="utf-8")
     points = {point["point"]: point for point in sweep["points"]}
-    devices = [
-        {**device, "chart": scatter(points[name] for name in device["points"]), "classes": _classes(device, points)}
-        for device in sweep["devices"]
-    ]
+    devices = [_device(device, [points[name] for name in device["points"]]) for device in sweep["devices"]]
     return (
         _environment()
         .get_template("sweep.html.j2")
@@ -46,6 +44,29 @@ def render_sweep(sweep: Mapping[str, Any], *, pages: frozenset[str] = frozenset(
             digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         )
     )
+
+
+def _device(device: Mapping[str, Any], points: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns a device with what the page draws and lists for it."""
+    clocks = sorted({point["clock_mhz"] for point in points if point["clock_mhz"]})
+    return {
+        **device,
+        "latency": scatter(points),
+        "size": scatter(points, "size_bytes", "size_front", 1e6),
+        "classes": _classes(device, {point["point"]: point for point in points}),
+        "steps": _steps(points),
+        "clock": " to ".join(f"{clock} MHz" for clock in dict.fromkeys((*clocks[:1], *clocks[-1:]))),
+        "alone": ALONE if all(point["alone"] for point in points if point["machine"]) else "",
+    }
+
+
+def _steps(points: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns what each step that makes an artifact did, once for all points that share it."""
+    found: dict[tuple[str, str | None], dict[str, Any]] = {}
+    for point in points:
+        for one in point["did"]:
+            found.setdefault((one["step"], one["key"]), {**one, "points": []})["points"].append(point["point"])
+    return list(found.values())
 
 
 def _classes(device: Mapping[str, Any], points: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -90,7 +90,11 @@ def _measured(report: Mapping[str, Any]) -> Iterator[Line]:
     yield "peak memory", figures.number(measured["peak_memory_mb"], 0, " MB"), ""
     if measured["power_watt"]:
         yield "power", figures.number(measured["power_watt"], 1, " W"), f"{measured['fps_per_watt']:.2f} FPS/W"
-    yield "", "", f"measured on {figures.machine_line(measured)}"
+    device = report.get("device")
+    where = f"{device['address']}, {device['board'] or device['host']}: " if device else ""
+    yield "", "", f"measured on {where}{figures.machine_line(measured)}"
+    if alone := figures.alone_line(measured):
+        yield "", "", alone
 
 
 def _made(report: Mapping[str, Any]) -> Iterator[Line]:

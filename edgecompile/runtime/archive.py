@@ -150,10 +150,15 @@ class Archive:
 
 class Folder(Mapping[str, bytes]):
     """The members below a prefix. A content is read, as `Archive.read` does, whenever it is asked for, and kept
-    nowhere: a model need not be in memory twice."""
+    nowhere: a model need not be in memory twice.
+
+    Attributes:
+        digest: sha256 of the whole bundle.
+    """
 
     def __init__(self, archive: Archive, prefix: str) -> None:
         self._archive = archive
+        self.digest = archive.digest
         self._members = {name[len(prefix) :]: name for name in archive.names if name.startswith(prefix)}
 
     def __getitem__(self, name: str) -> bytes:

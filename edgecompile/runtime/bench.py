@@ -1,4 +1,4 @@
-"""Measures what a bundle costs on this machine: time of each part, frames a second, memory, start."""
+"""Measures what a bundle costs on this machine: time of each part, frames a second, memory, power, start."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgecompile.errors import BundleError
+from edgecompile.errors import BundleError, RecipeError
+from edgecompile.runtime import machine
 from edgecompile.runtime.archive import Archive
-from edgecompile.runtime.detector import available_cores, open_bundle, target_of
+from edgecompile.runtime.detector import available_cores, chosen_size, open_bundle, target_of
 from edgecompile.runtime.pictures import decode_picture
+from edgecompile.runtime.power import find_meter
 
-PARTS = ("read", "preprocess", "inference", "postprocess", "total")
+PARTS = ("read", "preprocess", "inference", "postprocess", "predict", "total")
+PREDICT = ("preprocess", "inference", "postprocess")
+"""Parts of a prediction of a picture that is in memory: what the gates of a recipe are about."""
 WARM_UP = 10
 FEWEST = 100
 """Predictions that are timed at least, where the number of rounds is not given."""
@@ -44,33 +49,56 @@ print(json.dumps({"start_ms": {name: 1e3 * value for name, value in marks.items(
 """What a fresh process runs to tell the time from the first import to the first boxes, and its peak memory."""
 
 
-def bench(archive: Archive, pictures: Sequence[Path], *, threads: int | None, rounds: int | None) -> dict[str, Any]:
-    """Predicts pictures from their files, one after another, and returns figures.
+def bench(
+    archive: Archive,
+    pictures: Sequence[Path],
+    *,
+    threads: int | None,
+    rounds: int | None,
+    imgsz: tuple[int, int] | None = None,
+    batch: int = 1,
+) -> dict[str, Any]:
+    """Predicts pictures from their files, one run after another, and returns figures.
 
     Args:
         pictures: the golden picture of the bundle where there are none.
-        rounds: how often each picture is predicted; as often as makes `FEWEST` predictions where None.
+        rounds: how often each picture begins a run; as often as makes `FEWEST` runs where None.
+        imgsz: height and width that pictures are scaled to; the bundle's where None.
+        batch: pictures of one run.
 
     Returns:
-        latency_ms: part to p50, p95, p99 (read is from file to pixels; total is all of it); fps; jitter_ms, p95 - p50
-        of total; start_ms: open (import and compile), first_prediction, total, of a fresh process; peak_memory_mb, of
-        that process, 10^6 bytes; pictures, predictions, threads, backend, bundle.
+        latency_ms: part of a run to p50, p95, p99 (read is from file to pixels; predict from there to boxes; total is
+        all of it); fps, pictures a second of total; predict_fps, of predict; jitter_ms, p95 - p50 of total; start_ms:
+        open (import and compile), first_prediction, total, of a fresh process; peak_memory_mb, of that process, 10^6
+        bytes; power_watt, fps_per_watt (of predict) and power_meter, None where this machine has no meter, with the
+        reason in no_meter; temperature_c, before and after; machine; power_mode; pictures, batch, imgsz, predictions
+        (runs), threads, backend, bundle.
     """
     threads = threads or min(target_of(archive)["threads"], available_cores())
     with tempfile.TemporaryDirectory(prefix="edgecompile-") as folder:
         paths = [str(path) for path in pictures] or [golden_picture(archive, Path(folder))]
         detector = open_bundle(archive, threads=threads)
+        height, width = chosen_size(detector.layout, imgsz) if imgsz else detector.layout.frame.size
+        if batch > detector.layout.input.batches[1]:
+            raise RecipeError(f"batch is {batch}, and the bundle takes {detector.layout.input.batches[1]} at most")
+        stacks = [[paths[(first + slot) % len(paths)] for slot in range(batch)] for first in range(len(paths))]
         for number in range(WARM_UP):
-            detector.predict(paths[number % len(paths)])
+            detector.predict_batch(stacks[number % len(stacks)], imgsz=(height, width))
         start = fresh_process(archive.path, paths[0], threads)
         rounds = rounds or -(-FEWEST // len(paths))
         samples: dict[str, list[float]] = {part: [] for part in PARTS}
-        for path in paths * rounds:
-            began = time.perf_counter()
-            detector.predict(path)
-            samples["total"].append(1e3 * (time.perf_counter() - began))
-            for part, value in detector.timings.items():
-                samples[part].append(value)
+        meter, no_meter = find_meter(gpu=getattr(detector.backend, "gpu", False))
+        warm = machine.temperature()
+        with meter or nullcontext():
+            for stack in stacks * rounds:
+                began = time.perf_counter()
+                detector.predict_batch(stack, imgsz=(height, width))
+                samples["total"].append(1e3 * (time.perf_counter() - began))
+                for part, value in detector.timings.items():
+                    samples[part].append(value)
+                samples["predict"].append(sum(detector.timings[part] for part in PREDICT))
+    watts = meter.watts if meter else None
+    predict_fps = 1e3 * batch / float(np.mean(samples["predict"]))
     latency = {part: percentiles(values) for part, values in samples.items()}
     return {
         "bundle": archive.path.name,
@@ -80,10 +108,20 @@ def bench(archive: Archive, pictures: Sequence[Path], *, threads: int | None, ro
         "pictures": len(paths),
         "predictions": len(samples["total"]),
         "latency_ms": latency,
-        "fps": round(1e3 / float(np.mean(samples["total"])), 2),
+        "batch": batch,
+        "imgsz": [height, width],
+        "fps": round(1e3 * batch / float(np.mean(samples["total"])), 2),
+        "predict_fps": round(predict_fps, 2),
         "jitter_ms": round(latency["total"]["p95"] - latency["total"]["p50"], 3),
         "start_ms": {name: round(value, 1) for name, value in start["start_ms"].items()},
         "peak_memory_mb": round(start["peak_memory"] / 1e6, 1),
+        "power_watt": round(watts, 2) if watts else None,
+        "fps_per_watt": round(predict_fps / watts, 3) if watts else None,
+        "power_meter": meter.name if meter and watts else None,
+        "no_meter": None if watts else no_meter or "the power meter gave no reading",
+        "temperature_c": [warm, machine.temperature()],
+        "machine": machine.describe(),
+        "power_mode": machine.power_mode(),
     }
 
 

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -58,10 +58,17 @@ def _parser(verb: str) -> argparse.ArgumentParser:
         images = "pictures to predict, or folders of them (default: the golden one)"
         parser.add_argument("--images", metavar="DIR", nargs="+", default=[], help=images)
         parser.add_argument("--rounds", type=_count, help="how often each picture is predicted")
+    if verb in ("predict", "bench"):
+        size = "size that pictures are scaled to, pixels: N or HxW, of those the bundle was built for"
+        parser.add_argument("--imgsz", type=_size, metavar="SIZE", help=size)
+    if verb == "bench":
+        parser.add_argument("--batch", type=_count, help="pictures of one run (default: 1)", default=1)
     if verb == "finalize":
         parser.add_argument("--rebuild", action="store_true", help="build again what was built here before")
     if verb in ("finalize", "predict", "verify", "bench"):
         parser.add_argument("--threads", type=_count, help="threads (default: the target's)")
+    if verb in ("finalize", "verify", "bench"):
+        parser.add_argument("--on", metavar="ssh://...", help="there instead; see `edgecompile deploy --help`")
     if verb in ("finalize", "bench", "inspect"):
         parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -95,7 +102,7 @@ def predict(arguments: argparse.Namespace) -> int:
     model = load(arguments.bundle, threads=arguments.threads)
     if arguments.save:
         _make_folder(arguments.save)
-    settings = {"conf": arguments.conf, "iou": arguments.iou, "max_det": arguments.max_det}
+    settings = {name: getattr(arguments, name) for name in ("conf", "iou", "max_det", "imgsz")}
     with opened(arguments.out, whole=arguments.format != "table") as stream:
         writer = WRITERS[arguments.format](stream, pictures)
         for number, path in enumerate(pictures, 1):
@@ -140,20 +147,39 @@ def bench(arguments: argparse.Namespace) -> int:
 
     pictures = find_pictures(arguments.images) if arguments.images else []
     with Archive(arguments.bundle) as archive:
-        figures = measuring.bench(archive, pictures, threads=arguments.threads, rounds=arguments.rounds)
+        figures = measuring.bench(
+            archive,
+            pictures,
+            threads=arguments.threads,
+            rounds=arguments.rounds,
+            imgsz=arguments.imgsz,
+            batch=arguments.batch,
+        )
     if arguments.json:
         print(json.dumps(figures, indent=2))
         return 0
-    counts = f"{figures['threads']} threads, {figures['predictions']} predictions"
-    print(f"{figures['bundle']}, {figures['backend']}, {counts}")
-    print(f"{'ms':<12}  {'p50':>8}  {'p95':>8}  {'p99':>8}")
-    for part, ranks in figures["latency_ms"].items():
-        print(f"{part:<12}  {ranks['p50']:8.2f}  {ranks['p95']:8.2f}  {ranks['p99']:8.2f}")
-    start = figures["start_ms"]
-    print(f"frames a second {figures['fps']:.1f}, jitter {figures['jitter_ms']:.2f} ms (p95 - p50)")
-    print(f"start to first boxes {start['total']:.0f} ms (open {start['open']:.0f} ms)")
-    print(f"peak memory {figures['peak_memory_mb']:.0f} MB")
+    print("\n".join(bench_lines(figures)))
     return 0
+
+
+def bench_lines(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the lines that tell a person what `bench` found."""
+    counts = f"{figures['threads']} threads, {figures['predictions']} predictions of {_shown(figures)}"
+    yield f"{figures['bundle']}, {figures['backend']}, {counts}"
+    yield f"{'ms':<12}  {'p50':>8}  {'p95':>8}  {'p99':>8}"
+    for part, ranks in figures["latency_ms"].items():
+        yield f"{part:<12}  {ranks['p50']:8.2f}  {ranks['p95']:8.2f}  {ranks['p99']:8.2f}"
+    start = figures["start_ms"]
+    yield f"frames a second {figures['fps']:.1f}, jitter {figures['jitter_ms']:.2f} ms (p95 - p50)"
+    yield f"start to first boxes {start['total']:.0f} ms (open {start['open']:.0f} ms)"
+    yield f"peak memory {figures['peak_memory_mb']:.0f} MB"
+    if figures["power_watt"]:
+        efficiency = f"{figures['fps_per_watt']:.2f} FPS/W"
+        yield f"power {figures['power_watt']:.1f} W, {efficiency} ({figures['power_meter']})"
+    else:
+        yield f"power unknown: {figures['no_meter']}"
+    for command, said in figures["power_mode"].items():
+        yield f"{command}: {' '.join(said.split())}"
 
 
 def inspect(arguments: argparse.Namespace) -> int:
@@ -240,6 +266,17 @@ def _progress(done: int, of: int) -> None:
     if of > 20 and sys.stderr.isatty():
         sys.stderr.write(f"\r{done} of {of} pictures" + ("\n" if done == of else ""))
         sys.stderr.flush()
+
+
+def _shown(figures: dict[str, Any]) -> str:
+    height, width = figures["imgsz"]
+    pictures = "a picture" if figures["batch"] == 1 else f"{figures['batch']} pictures"
+    return f"{pictures} at {height}x{width}"
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.lower().partition("x")
+    return _count(height), _count(width or height)
 
 
 def _share(text: str) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,12 @@ from edgecompile.runtime.finished import engine_of, find_place
 from edgecompile.runtime.letterbox import Geometry, Preprocessor, as_bgr
 from edgecompile.runtime.pictures import find_pictures, read_picture
 from edgecompile.runtime.spec import Spec, read_spec
+from edgecompile.runtime.stream import InFlight, InTurn, Lane, Stream, timings
 
-MOST_STACKED = 8
-"""Pictures that a model of dynamic batch is given at once: bounds the memory of a long batch."""
+MULTIPLE = 32
+"""What height and width chosen at run time are multiples of, pixels."""
+KEPT_BUFFERS = 4
+"""Shapes whose buffers are kept, the last ones used."""
 
 
 def load(bundle: str | Path, *, threads: int | None = None) -> Detector:
@@ -91,7 +94,7 @@ class Detector:
 
     Attributes:
         names: names of the classes.
-        spec: the document of `spec.json`.
+        spec: the document of `spec.json`; `layout` is what was read of it.
         manifest: the manifest of the bundle; None where there is none.
         digest: sha256 of the bundle's file; None where there is none.
         backend: what runs the model; `backend.version` is the version of its library.
@@ -108,9 +111,10 @@ class Detector:
         self.manifest = manifest
         self.digest = digest
         self.timings: dict[str, float] = {}
+        self.layout = spec
         self._spec = spec
         self._output = _output_index(backend, spec)
-        self._preprocessors: dict[int, Preprocessor] = {}
+        self._preprocessors: dict[tuple[int, tuple[int, int]], Preprocessor] = {}
         self._turn = threading.Lock()
 
     def predict(
@@ -120,6 +124,7 @@ class Detector:
         conf: float | None = None,
         iou: float | None = None,
         max_det: int | None = None,
+        imgsz: int | Sequence[int] | None = None,
     ) -> Detections:
         """Finds the objects on one picture.
 
@@ -128,17 +133,19 @@ class Detector:
             conf: lowest score, 0..1. This and the following are the spec's where None.
             iou: largest overlap of two boxes of a class, 0..1.
             max_det: most boxes.
+            imgsz: size that the picture is scaled to, pixels: the side of a square, or height and width; multiples of
+                32 between the smallest and the largest that the bundle was built for.
 
         Raises:
             RecipeError: the picture cannot be read, or a setting is out of range.
         """
-        return self._predict_stack([image], conf=conf, iou=iou, max_det=max_det)[0]
+        return self._predict_stack([image], conf=conf, iou=iou, max_det=max_det, imgsz=imgsz)[0]
 
     def predict_batch(self, images: Iterable[str | Path | np.ndarray], **settings: Any) -> list[Detections]:
         """Finds the objects on several pictures, as many at once as the model takes. Settings: those of `predict`."""
         results: list[Detections] = []
         stack: list[str | Path | np.ndarray] = []
-        limit = self._spec.input.batch if self._spec.input.batch > 0 else MOST_STACKED
+        limit = self._spec.input.batches[1]
         for image in images:
             stack.append(image)
             if len(stack) == limit:
@@ -146,16 +153,25 @@ class Detector:
                 stack.clear()
         return results + (self._predict_stack(stack, **settings) if stack else [])
 
-    def stream(self, images: str | Path | Iterable[str | Path | np.ndarray], **settings: Any) -> Iterator[Detections]:
-        """Yields the detections of each picture in turn; one picture is in memory at a time.
+    def stream(self, images: str | Path | Iterable[str | Path | np.ndarray], **settings: Any) -> Stream:
+        """Returns an iterator over the detections of each picture, in order and equal to those of `predict`.
+
+        Where the backend can run several inferences at a time, a few pictures are read ahead, prepared and inferred
+        while those before them are decoded; there are never more in memory than that. What a picture raises is raised
+        in its place, and `next` goes on behind it. Closing the iterator early (`close`, `with`) leaves nothing running.
 
         Args:
             images: a folder, a pattern or a file, or anything that gives pictures one by one, such as the frames of a
-                camera.
+                camera. A picture in memory may be overwritten once the next one is asked for.
             settings: those of `predict`.
         """
-        for image in find_pictures([images]) if isinstance(images, (str, Path)) else images:
-            yield self.predict(image, **settings)
+        pictures = find_pictures([images]) if isinstance(images, (str, Path)) else images
+        requests = getattr(self.backend, "requests", list)()
+        batch = max(self._spec.input.batch, 1)
+        lanes: list[Lane] = [
+            InFlight(self, request, Preprocessor(self._spec, batch), _picture, settings) for request in requests
+        ]
+        return Stream(pictures, lanes or [InTurn(self, settings)])
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
         """Runs the model on an input tensor and returns copies of its raw outputs, in the order of the model's."""
@@ -164,11 +180,25 @@ class Detector:
 
     def preprocess(self, image: str | Path | np.ndarray) -> tuple[np.ndarray, Geometry]:
         """Returns the model's input for one picture, and where the picture stands in it."""
-        picture = _picture(image)
+        tensor, geometries = self.stack([image])
+        return tensor, geometries[0]
+
+    def stack(
+        self, images: Sequence[str | Path | np.ndarray], *, imgsz: int | Sequence[int] | None = None
+    ) -> tuple[np.ndarray, list[Geometry]]:
+        """Returns the model's input for the pictures of one run, and where each stands in it. Arguments: as `predict`.
+
+        Raises:
+            RecipeError: a picture cannot be read, there are more than the model takes, or the size is out of range.
+        """
+        most = self._spec.input.batches[1]
+        if len(images) > most:
+            raise RecipeError(f"{len(images)} pictures are more than the model takes at once: {most}")
+        pictures = [_picture(image) for image in images]
         with self._turn:
-            preprocessor = self._preprocessor(1)
-            geometry = preprocessor.place(0, picture)
-            return preprocessor.tensor.copy(), geometry
+            preprocessor = self._preprocessor(len(pictures), imgsz)
+            geometries = [preprocessor.place(slot, picture) for slot, picture in enumerate(pictures)]
+            return preprocessor.tensor.copy(), geometries
 
     def postprocess(
         self,
@@ -212,14 +242,20 @@ class Detector:
             )
         return Detections(geometry.restore(boxes, clip=clip), scores, classes, self.names)
 
-    def _predict_stack(self, images: Sequence[str | Path | np.ndarray], **settings: Any) -> list[Detections]:
+    def _predict_stack(
+        self,
+        images: Sequence[str | Path | np.ndarray],
+        *,
+        imgsz: int | Sequence[int] | None = None,
+        **settings: Any,
+    ) -> list[Detections]:
         """Predicts as many pictures as fit into one run."""
         clock = time.perf_counter
         started = clock()
         pictures = [_picture(image) for image in images]
         with self._turn:
             read = clock()
-            preprocessor = self._preprocessor(len(pictures))
+            preprocessor = self._preprocessor(len(pictures), imgsz)
             geometries = [preprocessor.place(slot, picture) for slot, picture in enumerate(pictures)]
             prepared = clock()
             outputs = self.backend.infer(preprocessor.tensor)
@@ -227,17 +263,18 @@ class Detector:
             results = [
                 self.postprocess(outputs, geometry, slot=slot, **settings) for slot, geometry in enumerate(geometries)
             ]
-            marks = (started, read, prepared, inferred, clock())
-            parts = ("read", "preprocess", "inference", "postprocess")
-            self.timings = {part: 1e3 * (marks[at + 1] - marks[at]) for at, part in enumerate(parts)}
+            self.timings = timings(started, read, prepared, inferred, clock())
         return results
 
-    def _preprocessor(self, pictures: int) -> Preprocessor:
-        """Returns the buffers for a run of `pictures`: those of the model's fixed batch, where it has one."""
-        batch = self._spec.input.batch if self._spec.input.batch > 0 else pictures
-        if batch not in self._preprocessors:
-            self._preprocessors[batch] = Preprocessor(self._spec, batch)
-        return self._preprocessors[batch]
+    def _preprocessor(self, pictures: int, imgsz: int | Sequence[int] | None) -> Preprocessor:
+        """Returns the buffers for a run of `pictures`: those of the model's smallest batch, where that is larger."""
+        size = self._spec.frame.size if imgsz is None else chosen_size(self._spec, imgsz)
+        key = (max(pictures, self._spec.input.batches[0]), size)
+        preprocessor = self._preprocessors.pop(key, None) or Preprocessor(self._spec, key[0], size)
+        self._preprocessors[key] = preprocessor
+        if len(self._preprocessors) > KEPT_BUFFERS:
+            del self._preprocessors[next(iter(self._preprocessors))]
+        return preprocessor
 
 
 def target_of(archive: Archive) -> dict[str, Any]:
@@ -251,6 +288,32 @@ def target_of(archive: Archive) -> dict[str, Any]:
     if not isinstance(target, dict) or any(type(target.get(key)) is not kind for key, kind in kinds.items()):
         raise BundleError("the manifest does not say how to open the model", where=str(archive.path))
     return target
+
+
+def chosen_size(spec: Spec, imgsz: int | Sequence[int]) -> tuple[int, int]:
+    """Returns height and width for a size chosen at run time.
+
+    Raises:
+        RecipeError: the model does not take it.
+    """
+    asked = tuple(imgsz) if isinstance(imgsz, (tuple, list)) else (imgsz, imgsz)
+    if len(asked) != 2 or any(isinstance(side, bool) or not isinstance(side, (int, np.integer)) for side in asked):
+        raise RecipeError(f"imgsz is {imgsz!r}, expected the side of a square or (height, width), in whole pixels")
+    height, width = (int(side) for side in asked)
+    low, high = spec.input.size_at("min"), spec.input.size_at("max")
+    if low is None or high is None or low == high:
+        if (height, width) != spec.frame.size:
+            fixed = f"{spec.frame.size[0]}x{spec.frame.size[1]}"
+            raise RecipeError(
+                f"imgsz is {height}x{width}, and the bundle was built for {fixed} alone",
+                fix="build it with model.dynamic.imgsz: [min, opt, max]",
+            )
+        return spec.frame.size
+    if not (low[0] <= height <= high[0] and low[1] <= width <= high[1]) or height % MULTIPLE or width % MULTIPLE:
+        raise RecipeError(
+            f"imgsz is {height}x{width}, expected multiples of {MULTIPLE} from {low[0]}x{low[1]} to {high[0]}x{high[1]}"
+        )
+    return height, width
 
 
 def available_cores() -> int:

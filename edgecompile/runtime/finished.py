@@ -89,7 +89,7 @@ def device_facts(backend: Any, options: Mapping[str, Any]) -> dict[str, str]:
 
 def find_place(archive: Archive, backend: Any, options: Mapping[str, Any]) -> Place:
     """Returns where the model of a bundle that was built on this device lies. Raises as `device_facts`."""
-    return Place(archive.path, archive.digest, device_facts(backend, options))
+    return Place(archive.path.resolve(), archive.digest, device_facts(backend, options))  # `deploy` links to a bundle
 
 
 def engine_of(place: Place) -> Path:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,10 @@ from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.detections import Detections
 from edgecompile.runtime.detector import Detector
 from edgecompile.runtime.pictures import decode_picture
+from edgecompile.runtime.spec import read_spec
 
+DIFFERENT = 2
+"""Pictures of a golden batch that differ: the golden one and its mirror image, in turns. Their outputs are kept."""
 MOST_PIXELS_OFF = 0.01
 MOST_SCORE_OFF = 1e-4
 
@@ -42,20 +45,62 @@ def check_golden(archive: Archive, detector: Detector) -> list[Check]:
         BundleError: the golden vectors are missing or malformed.
     """
     golden = _golden_of(archive)
+    tolerance, others = golden["tolerance"], limits(detector.spec)
+    if set(golden.get("limits") or {}) != set(others):
+        raise BundleError("the golden vectors are not of the shapes that the model takes", where=str(archive.path))
+    if not others:
+        return _check_point(archive, detector, golden, "opt", tolerance)
+    vectors = {"min": golden["limits"]["min"], "opt": golden, "max": golden["limits"]["max"]}
+    return [
+        replace(check, name=f"{check.name} {point}")
+        for point, one in vectors.items()
+        for check in _check_point(archive, detector, one, point, tolerance)
+    ]
+
+
+def limits(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the points of the profile that have golden vectors of their own, besides the usual shape."""
+    return ("min", "max") if "profile" in spec["input"] else ()
+
+
+def batch_at(spec: Mapping[str, Any], point: str) -> int:
+    """Returns how many pictures the golden vectors of a point of the profile are of."""
+    profile = spec["input"].get("profile")
+    return int(profile[point][0] if profile else max(spec["input"]["shape"][0], 1))
+
+
+def filled(picture: np.ndarray, batch: int) -> list[np.ndarray]:
+    """Returns a batch of one picture, every second one mirrored."""
+    return [picture if slot % DIFFERENT == 0 else np.ascontiguousarray(picture[:, ::-1]) for slot in range(batch)]
+
+
+def _check_point(
+    archive: Archive, detector: Detector, golden: Mapping[str, Any], point: str, tolerance: Mapping[str, float]
+) -> list[Check]:
+    """Compares this machine's outputs with the golden ones of one shape."""
     picture = decode_picture(archive.read(golden["input"]), f"{archive.path}:{golden['input']}")
-    tensor, geometry = detector.preprocess(picture)
-    wanted = [_read_array(archive, name) for name in golden["outputs"]]
+    batch = batch_at(detector.spec, point)
+    size = read_spec(detector.spec).input.size_at(point)
+    tensor, geometries = detector.stack(filled(picture, batch), imgsz=size)
+    stored = [_read_array(archive, name) for name in golden["outputs"]]
     found = detector.infer(tensor)
-    if len(found) != len(wanted):
-        return [Check("outputs", False, f"the model has {len(found)} outputs, the bundle holds {len(wanted)}")]
-    tolerance = golden["tolerance"]
+    if len(found) != len(stored):
+        return [Check("outputs", False, f"the model has {len(found)} outputs, the bundle holds {len(stored)}")]
+    wanted = [_repeated(one, batch) for one in stored]
     checks = [
         check
         for index, pair in enumerate(zip(found, wanted, strict=True))
         for check in compare_output(f"output {index}", *pair, detector.spec, tolerance)
     ]
-    stored = archive.read_json(golden["detections"])
-    return [*checks, _compare_detections(detector.postprocess(wanted, geometry), stored)]
+    detections = archive.read_json(golden["detections"])
+    return [*checks, _compare_detections(detector.postprocess(wanted, geometries[0]), detections)]
+
+
+def _repeated(stored: np.ndarray, batch: int) -> np.ndarray:
+    """Returns the outputs of a whole batch, of which only those of different pictures are stored."""
+    if batch <= DIFFERENT or not stored.ndim or len(stored) != DIFFERENT:
+        return stored
+    return stored[np.arange(batch) % DIFFERENT]
 
 
 def compare_output(
@@ -66,10 +111,15 @@ def compare_output(
         return [Check(name, False, f"shape {list(found.shape)} instead of {list(wanted.shape)}")]
     if not np.isfinite(found).all():
         return [Check(name, False, "holds values that are not finite")]
-    return [
-        compare_part(part or name, one, golden, tolerance["max_abs"], tolerance["min_cosine"])
-        for part, (golden, one) in aligned(wanted, found, spec).items()
+    slots = range(len(found)) if found.ndim == 3 else ()
+    pairs = [aligned(wanted[slot : slot + 1], found[slot : slot + 1], spec) for slot in slots] or [
+        aligned(wanted, found, spec)
     ]
+    checks = []
+    for part in pairs[0]:
+        golden, ours = (np.concatenate([pair[part][side].ravel() for pair in pairs]) for side in (0, 1))
+        checks.append(compare_part(part or name, ours, golden, tolerance["max_abs"], tolerance["min_cosine"]))
+    return checks
 
 
 def compare_part(name: str, found: np.ndarray, wanted: np.ndarray, max_abs: float, min_cosine: float) -> Check:
@@ -105,10 +155,11 @@ def _golden_of(archive: Archive) -> dict[str, Any]:
     golden = archive.manifest.get("golden")
     try:
         float(golden["tolerance"]["max_abs"]), float(golden["tolerance"]["min_cosine"])
-        members = [golden["input"], golden["detections"], *golden["outputs"]]
-    except (KeyError, TypeError, ValueError):
+        vectors = [golden, *(golden.get("limits") or {}).values()]
+        members = [name for one in vectors for name in (one["input"], one["detections"], *one["outputs"])]
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise BundleError("the manifest names no golden vectors", where=str(archive.path)) from None
-    if not golden["outputs"] or any(name not in archive.names for name in members):
+    if not all(one["outputs"] for one in vectors) or any(name not in archive.names for name in members):
         raise BundleError("the golden vectors are not all there", where=str(archive.path))
     return golden
 

@@ -5,7 +5,7 @@ Sizes and borders are rounded as Ultralytics' `LetterBox` does. One set of buffe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -97,17 +97,18 @@ class Letterbox:
 class Preprocessor:
     """Fills the input tensor of a model with pictures."""
 
-    def __init__(self, spec: Spec, batch: int = 1) -> None:
-        """Makes buffers for `batch` pictures.
+    def __init__(self, spec: Spec, batch: int = 1, size: tuple[int, int] | None = None) -> None:
+        """Makes buffers for `batch` pictures of height and width `size`, the spec's where None.
 
         Attributes:
             tensor: the input, uint8 or float32, NCHW or NHWC; overwritten by the next pictures.
         """
-        entry, (height, width) = spec.input, spec.frame.size
+        frame = spec.frame if size is None else replace(spec.frame, size=size)
+        entry, (height, width) = spec.input, frame.size
         sides = (3, height, width) if entry.layout == "NCHW" else (height, width, 3)
         self.tensor = np.empty((batch, *sides), entry.dtype)
         direct = entry.dtype == "uint8" and entry.layout == "NHWC" and entry.color == "BGR"
-        self._frames = [Letterbox(spec.frame, self.tensor[slot] if direct else None) for slot in range(batch)]
+        self._frames = [Letterbox(frame, self.tensor[slot] if direct else None) for slot in range(batch)]
         self._convert = None if direct else _converter(entry, (height, width))
         for slot in range(batch):
             self._finish(slot)

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 ARCHES = {"amd64": "x86_64", "arm64": "aarch64"}
 """Names of some systems for the architectures that Linux calls otherwise."""
+
+POWER_MODE = (
+    "nvpmodel -q",
+    "jetson_clocks --show",
+    "vcgencmd measure_clock arm",
+    "vcgencmd get_throttled",
+    "nvidia-smi --query-gpu=clocks.sm,clocks.mem,power.limit --format=csv",
+    "npu-smi info",
+    "powerprofilesctl get",
+)
+"""Commands that say in which power mode a machine runs: NVIDIA Jetson, Raspberry Pi (0x0: never slowed by heat or low
+voltage), graphics cards, Huawei Atlas, desktops. The list stands here, for what a bundle or a recipe says is never run.
+"""
 
 
 def architecture() -> str:
@@ -28,24 +44,43 @@ def system(root: Path = Path("/")) -> str:
 
 
 def describe(root: Path = Path("/")) -> dict[str, Any]:
-    """Returns processor, cores, memory, clock policy and system as plain JSON; None for what the machine hides.
+    """Returns processor, board, cores, memory, clock policy and system as plain JSON; None for what the machine hides.
 
     Args:
         root: where /proc and /sys stand (another folder in tests).
     """
     memory = _field(root / "proc/meminfo", "MemTotal")
     clock = root / "sys/devices/system/cpu/cpu0/cpufreq"
-    mhz = _text(clock / "scaling_max_freq")
+    highest = _text(clock / "scaling_max_freq")
+    now = None if highest else _field(root / "proc/cpuinfo", "cpu MHz")  # all that a virtual machine shows
     return {
         "arch": architecture(),
         "cpu": _processor(root),
+        "board": _board(root),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_mb": round(int(memory.split()[0]) * 1024 / 1e6) if memory else None,
         "governor": _text(clock / "scaling_governor"),
-        "max_mhz": round(int(mhz) / 1000) if mhz else None,
+        "max_mhz": round(int(highest) / 1000) if highest else None,
+        "mhz": round(float(now)) if now else None,
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
     }
+
+
+def power_mode(commands: Sequence[str] = POWER_MODE) -> dict[str, str]:
+    """Returns what those of the commands say that this machine has: clocks and limits that a latency depends on."""
+    found = {}
+    for command in commands:
+        words = command.split()
+        if not shutil.which(words[0]):
+            continue
+        try:
+            ended = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        if ended.returncode == 0 and ended.stdout.strip():
+            found[command] = ended.stdout.strip()
+    return found
 
 
 def temperature(root: Path = Path("/")) -> float | None:
@@ -56,9 +91,13 @@ def temperature(root: Path = Path("/")) -> float | None:
 
 def _processor(root: Path) -> str | None:
     """Returns the processor's name: the kernel's on x86, the board's from the device tree on ARM."""
-    board = _text(root / "proc/device-tree/model")
-    name = _field(root / "proc/cpuinfo", "model name") or (board.rstrip("\0") if board else None)
-    return name or platform.processor() or None
+    return _field(root / "proc/cpuinfo", "model name") or _board(root) or platform.processor() or None
+
+
+def _board(root: Path) -> str | None:
+    """Returns the board's name: of the device tree on ARM, of the firmware on x86."""
+    tree = _text(root / "proc/device-tree/model")
+    return (tree.rstrip("\0") if tree else None) or _text(root / "sys/class/dmi/id/product_name") or None
 
 
 def _field(path: Path, key: str) -> str | None:

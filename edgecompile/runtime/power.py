@@ -2,12 +2,17 @@
 
 Known meters, the one that covers most of the device first:
     INA3221   current monitors on NVIDIA Jetson boards: the whole board, at its input rail.
+    PMIC      the power controller of a Raspberry Pi 5, by `vcgencmd`: the rails of the board, but not what is plugged
+              into it. A Raspberry Pi 4 has none.
     RAPL      energy counters of Intel and AMD processors: the processor packages. Often readable by root only.
     NVML      energy counter of an NVIDIA graphics processor, where the artifact runs on one.
 """
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +24,9 @@ INPUT_RAILS = ("VDD_IN", "POM_5V_IN", "VIN_SYS_5V0")
 """Labels of the rail that feeds a whole Jetson board (Orin and Xavier NX; Nano and TX2; AGX)."""
 
 SAMPLE_SECONDS = 0.05
+
+PMIC = ("vcgencmd", "pmic_read_adc")
+_RAIL = re.compile(r"(\w+_[AV]) (?:current|volt)\(\d+\)=([\d.]+)[AV]")
 
 
 class Meter(Protocol):
@@ -67,10 +75,11 @@ class SampledMeter:
     Args:
         name: what is measured, for the report.
         read: returns the present power in watts.
+        seconds: between two readings.
     """
 
-    def __init__(self, name: str, read: Callable[[], float]) -> None:
-        self.name, self._read = name, read
+    def __init__(self, name: str, read: Callable[[], float], seconds: float = SAMPLE_SECONDS) -> None:
+        self.name, self._read, self._seconds = name, read, seconds
         self.watts: float | None = None
 
     def __enter__(self) -> SampledMeter:
@@ -90,9 +99,9 @@ class SampledMeter:
         while True:
             try:
                 self._samples.append(self._read())
-            except (OSError, ValueError):
+            except (OSError, ValueError, KeyError, subprocess.SubprocessError):
                 return
-            if self._done.wait(SAMPLE_SECONDS):
+            if self._done.wait(self._seconds):
                 return
 
 
@@ -103,7 +112,7 @@ def find_meter(*, gpu: bool = False, sysfs: Path = Path("/sys")) -> tuple[Meter 
         gpu: whether the artifact runs on a graphics processor.
         sysfs: where the kernel shows its devices (another folder in tests).
     """
-    for meter in (_ina3221(sysfs), _nvml() if gpu else None):
+    for meter in (_ina3221(sysfs), _nvml() if gpu else None, None if gpu else _pmic()):
         if meter is not None:
             return meter, ""
     if gpu:
@@ -128,6 +137,26 @@ def _ina3221(sysfs: Path) -> Meter | None:
         return sum(_number(rails[name][0]) * _number(rails[name][1]) for name in chosen) / 1e6
 
     return SampledMeter(f"INA3221 {'+'.join(chosen)}", read)
+
+
+def _pmic() -> Meter | None:
+    """Returns the meter of a Raspberry Pi 5: the sum over the rails that state both a voltage and a current."""
+    if not shutil.which(PMIC[0]):
+        return None
+
+    def read() -> float:
+        said = subprocess.run(PMIC, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=5).stdout
+        rails = {name: float(value) for name, value in _RAIL.findall(said)}
+        pairs = [(rails[name], rails[f"{name[:-1]}V"]) for name in rails if name.endswith("_A")]
+        if not pairs:
+            raise ValueError("no rail")
+        return sum(amperes * volts for amperes, volts in pairs)
+
+    try:
+        read()
+    except (OSError, ValueError, KeyError, subprocess.SubprocessError):
+        return None
+    return SampledMeter("PMIC rails", read, seconds=0.5)  # a program is run for each reading
 
 
 def _rapl(sysfs: Path) -> tuple[Meter | None, str]:

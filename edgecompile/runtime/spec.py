@@ -11,6 +11,9 @@ from typing import Any
 from edgecompile.errors import BundleError
 
 SCHEMA = 1
+POINTS = ("min", "opt", "max")
+MOST_STACKED = 8
+"""Pictures that a model is given at once whose batch may change and whose spec names no most: bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,8 @@ class Input:
     Attributes:
         name: of the tensor.
         shape: -1 stands for what may change from run to run.
+        profile: smallest, usual and largest shape ("min", "opt", "max"), in the layout of the input; None where it is
+            always the same.
         dtype: "float32", or "uint8" where scaling is built into the model.
         layout: "NCHW" or "NHWC".
         color: "RGB" or "BGR".
@@ -34,11 +39,26 @@ class Input:
     scale: float
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    profile: Mapping[str, tuple[int, ...]] | None = None
 
     @property
     def batch(self) -> int:
         """Pictures of one run; -1 where it may change."""
         return self.shape[0]
+
+    @property
+    def batches(self) -> tuple[int, int]:
+        """Fewest and most pictures of one run."""
+        if self.batch != -1:
+            return self.batch, self.batch
+        return (self.profile["min"][0], self.profile["max"][0]) if self.profile else (1, MOST_STACKED)
+
+    def size_at(self, point: str) -> tuple[int, int] | None:
+        """Returns height and width at a point of the profile; None where there is none."""
+        if self.profile is None:
+            return None
+        first = 2 if self.layout == "NCHW" else 1
+        return self.profile[point][first], self.profile[point][first + 1]
 
 
 @dataclass(frozen=True)
@@ -147,6 +167,7 @@ def _build(document: Mapping[str, Any]) -> Spec:
             scale=float(entry["scale"]),
             mean=tuple(float(value) for value in entry["mean"]),
             std=tuple(float(value) for value in entry["std"]),
+            profile=_profile(entry.get("profile")),
         ),
         frame=Frame(
             size=(int(letterbox["size"][0]), int(letterbox["size"][1])),
@@ -161,6 +182,25 @@ def _build(document: Mapping[str, Any]) -> Spec:
     )
 
 
+def _profile(document: Mapping[str, Any] | None) -> dict[str, tuple[int, ...]] | None:
+    if document is None:
+        return None
+    return {point: tuple(int(side) for side in document[point]) for point in POINTS}
+
+
+def _check_profile(entry: Input, size: tuple[int, int]) -> None:
+    """Demands that a profile rises, agrees with the shape, and has the letterbox's size in its middle."""
+    if entry.profile is None:
+        return
+    low, usual, high = (entry.profile[point] for point in POINTS)
+    rises = all(0 < one <= two <= three <= 16384 for one, two, three in zip(low, usual, high, strict=True))
+    fits = all(
+        side == -1 or (one == side and three == side) for side, one, three in zip(entry.shape, low, high, strict=True)
+    )
+    if not rises or not fits or entry.size_at("opt") != size:
+        raise BundleError(f"spec.json: the profile of the input does not fit its shape {list(entry.shape)}")
+
+
 def _check(spec: Spec) -> None:
     """Demands that the parts of a spec agree with one another."""
     entry, (height, width) = spec.input, spec.frame.size
@@ -168,6 +208,10 @@ def _check(spec: Spec) -> None:
     fixed = tuple(wanted if given == -1 else given for given, wanted in zip(entry.shape[1:], sides, strict=False))
     if len(entry.shape) != 4 or fixed != sides:
         raise BundleError(f"spec.json: the input {list(entry.shape)} does not take {height}x{width} pictures")
+    try:
+        _check_profile(entry, spec.frame.size)
+    except ValueError:
+        raise BundleError("spec.json: the shapes of the input's profile differ in their number of axes") from None
     if entry.batch == 0 or entry.batch < -1 or not (0 < height <= 16384 and 0 < width <= 16384):
         raise BundleError(f"spec.json: the input {list(entry.shape)} takes no pictures")
     plain = entry.scale == 1 and set(entry.mean) == {0.0} and set(entry.std) == {1.0}

@@ -71,11 +71,17 @@ class Target(BaseModel, ABC):
     """File of `edgecompile/runtime/backends/` that runs the artifact."""
     runtime: ClassVar[tuple[str, str]]
     """Distribution that the device needs, and its version range, such as ("onnxruntime", ">=1.19,<2")."""
+    system_runtime: ClassVar[bool] = False
+    """Whether the device's own system brings that distribution, as a vendor's image does, and no package index: it is
+    then looked for there and never installed."""
     fp16_in_graph: ClassVar[bool] = True
     """Whether FP16 is written into the ONNX graph; otherwise the target's own format stores the weights in FP16."""
     finalize: ClassVar[bool] = False
     """Whether the model is built on the device, by `edgecompile finalize`: the bundle then carries what it is built
     from, and nobody may predict with it before it was built and verified there."""
+    dynamic: ClassVar[frozenset[str]] = frozenset()
+    """Axes that may change from run to run, as `model.dynamic` of a recipe asks: "batch", "imgsz". Others stay
+    fixed, and `plan` says so."""
     dynamic_int8: ClassVar[bool] = False
     """Whether the runtime computes matrix products of float activations, quantized as it runs, and int8 weights."""
 

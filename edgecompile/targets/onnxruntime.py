@@ -18,6 +18,9 @@ QUICK = VNNI | {"avx2"}
 """Instruction sets on which INT8 pays. AVX2 adds two products of 8 bits into 16 bits: twice the work of float in one
 instruction, and without overflow where weights take 7 bits (1.5 times as fast as float on a Zen 3)."""
 
+DOT_PRODUCT = "asimddp"
+"""Instruction set of Arm that adds four products of 8 bits into 32 bits; without it they are widened first."""
+
 OPERATORS = (
     "Add", "AveragePool", "Concat", "Conv", "ConvTranspose", "Gemm", "GlobalAveragePool", "LeakyRelu", "MatMul",
     "MaxPool", "Mul", "Pad", "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "Softmax", "Split", "Transpose",
@@ -38,6 +41,7 @@ class OnnxRuntime(Target):
 
     backend: ClassVar[str] = "onnxruntime"
     runtime: ClassVar[tuple[str, str]] = ("onnxruntime", ">=1.19,<2")
+    dynamic: ClassVar[frozenset[str]] = frozenset({"batch", "imgsz"})
     dynamic_int8: ClassVar[bool] = True
 
     @property
@@ -112,6 +116,11 @@ class OnnxRuntime(Target):
             found.append(
                 f"INT8 gains little on {self.device}: its instruction set lists neither AVX2 nor VNNI "
                 f"(isa: {list(self.isa)})"
+            )
+        if precision == "int8" and self.arch == "aarch64" and DOT_PRODUCT not in self.isa:
+            found.append(
+                f"INT8 on {self.device} is a quarter of the size; its speed is to be compared with float by "
+                f"`edgecompile bench` there, for it has no dot product (asimddp; isa: {list(self.isa)})"
             )
         if precision == "fp16":
             found.append(f"FP16 halves the file but is slower than float on {self.device}: its CPU computes in float")

@@ -1,8 +1,10 @@
-"""OpenVINO on the CPU. INT8 through NNCF on OpenVINO's own graph."""
+"""OpenVINO on a CPU, an Intel GPU or NPU. INT8 through NNCF on OpenVINO's own graph."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
@@ -20,31 +22,70 @@ WITHOUT_AMX = "AVX512_CORE_FP16"
 activation that is fused into an INT8 convolution is computed apart, at 7 of 10 ms for YOLO11n."""
 
 
+DEVICES = r"(CPU|(GPU|NPU)(\.\d+)?)"
+DEVICE_NAME = rf"^({DEVICES}|AUTO:{DEVICES}(,{DEVICES})*)$"
+QUANTIZED_FOR = {"GPU": "GPU", "NPU": "NPU"}
+"""OpenVINO's device -> the device by whose operators NNCF decides what is quantized, where it is not any device."""
+REFERENCE_PRECISION = "f32"
+"""What a CPU computes floating point in, where it stands in for another device or is one of several."""
+
+
 class OpenVino(Target):
-    """A CPU that runs OpenVINO IR.
+    """A device that runs OpenVINO IR: any CPU, and Intel's integrated GPUs and NPUs.
+
+    On a device that is not a CPU, accuracy and golden vectors come from OpenVINO on the CPU of the machine that builds;
+    the device proves itself by them (`edgecompile verify`).
 
     Fields:
+        device_name: OpenVINO's name of the device: CPU, GPU, GPU.1, NPU, or AUTO:GPU,CPU, which takes the first of
+            these that the machine has.
+        hint: what the device is set up for: "latency" of one picture, or "throughput" of a stream of them.
         inference_precision: what floating point operations are computed in. OpenVINO by itself takes bf16 on some
-            Xeons and f16 on Arm, and so another result on another machine: it is pinned.
+            Xeons and f16 on Arm, and so another result on another machine: it is pinned. Of several devices, a CPU
+            computes in f32 whatever this says.
     """
 
     kind: Literal["openvino"] = "openvino"
     precisions: tuple[Literal["fp32", "fp16", "int8"], ...] = ("fp32", "fp16", "int8")
+    device_name: str = Field(default="CPU", pattern=DEVICE_NAME)
+    hint: Literal["latency", "throughput"] = "latency"
     inference_precision: Literal["f32", "f16", "bf16"] = "f32"
 
     backend: ClassVar[str] = "openvino"
     runtime: ClassVar[tuple[str, str]] = ("openvino", ">=2024.6,<2027")
     fp16_in_graph: ClassVar[bool] = False
+    dynamic: ClassVar[frozenset[str]] = frozenset({"batch", "imgsz"})
 
     def options(self) -> dict[str, Any]:
-        chosen = {"INFERENCE_PRECISION_HINT": self.inference_precision}
-        return {**chosen, "ONEDNN_MAX_CPU_ISA": WITHOUT_AMX} if self._shuns_amx else chosen
+        chosen: dict[str, Any] = {"DEVICE": self.device_name, "PERFORMANCE_HINT": self.hint.upper()}
+        if self._family == "AUTO":
+            chosen["DEVICE_PROPERTIES"] = {
+                name: {"INFERENCE_PRECISION_HINT": REFERENCE_PRECISION if name == "CPU" else self.inference_precision}
+                for name in self.device_name.partition(":")[2].split(",")
+            }
+            chosen["ENABLE_STARTUP_FALLBACK"] = False  # what is verified is the device that will run, not its helper
+        else:
+            chosen["INFERENCE_PRECISION_HINT"] = self.inference_precision
+        return {**chosen, **self._cpu_kernels()} if "CPU" in self.device_name else chosen
+
+    def stand_in(self) -> tuple[str, str, dict[str, Any]] | None:
+        if self._family == "CPU":
+            return None
+        options = {"DEVICE": "CPU", "INFERENCE_PRECISION_HINT": REFERENCE_PRECISION, **self._cpu_kernels()}
+        return self.backend, self.runtime[0], options
 
     @property
-    def _shuns_amx(self) -> bool:
-        return self.arch == "x86_64" and "amx_int8" not in self.isa
+    def _family(self) -> str:
+        """CPU, GPU, NPU or AUTO."""
+        return self.device_name.replace(":", ".").partition(".")[0]
+
+    def _cpu_kernels(self) -> dict[str, Any]:
+        """Returns how oneDNN's kernels are held to the instruction set of the target."""
+        uses_amx = "amx_int8" in self.isa
+        return {"ONEDNN_MAX_CPU_ISA": WITHOUT_AMX} if self.arch == "x86_64" and not uses_amx else {}
 
     def quantize(self, graph: Graph, model: Model, settings: Int8Static) -> Model:
+        suits = QUANTIZED_FOR.get(self._family)
         graph.add(
             Step(
                 name="quantization",
@@ -56,6 +97,7 @@ class OpenVino(Target):
                     "per_channel": settings.per_channel,
                     "symmetric": settings.symmetric,
                     "exclude": settings.excluded(),
+                    **({"device": suits} if suits else {}),
                 },
                 inputs={"model": model.artifact, "spec": model.spec, "pictures": graph.materials.calibration},
                 tools=("nncf", "openvino", "numpy", "opencv-python-headless"),
@@ -85,13 +127,19 @@ class OpenVino(Target):
 
     def warnings(self, precision: str) -> list[str]:
         found = []
-        if precision == "int8" and self.arch == "x86_64" and not QUICK & set(self.isa):
+        on_cpu = self._family == "CPU"
+        if precision == "int8" and on_cpu and self.arch == "x86_64" and not QUICK & set(self.isa):
             found.append(
                 f"INT8 gains little on {self.device}: its instruction set lists neither AVX2 nor VNNI "
                 f"(isa: {list(self.isa)})"
             )
-        if precision == "fp16" and self.arch == "x86_64" and self.inference_precision == "f32":
+        if precision == "fp16" and on_cpu and self.arch == "x86_64" and self.inference_precision == "f32":
             found.append(
                 f"FP16 halves the file but not the time on {self.device}: weights are widened, sums are in float"
+            )
+        if precision == "fp32" and self.inference_precision != "f32":
+            found.append(
+                f"{self.device} computes in {self.inference_precision}: its outputs differ from those of the float "
+                "model by more than the tolerance of float; add the pass fp16, or set target.inference_precision: f32"
             )
         return found

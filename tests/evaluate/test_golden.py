@@ -101,6 +101,16 @@ def test_a_stretched_picture_is_found(vectors, float_model, monkeypatch, precisi
     assert not agree(vectors[0], float_model, precision=precision)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_picture_moved_by_a_pixel_is_found(vectors, float_model, monkeypatch, precision):
+    """The least of the faults that were measured: a device that rounds half a border the other way."""
+    place = letterbox.Letterbox.place
+    monkeypatch.setattr(
+        letterbox.Letterbox, "place", lambda self, image: place(self, np.ascontiguousarray(np.roll(image, 1, axis=1)))
+    )
+    assert not agree(vectors[0], float_model, precision=precision)
+
+
 def test_dead_scores_are_found(vectors, float_model):
     def kill(output: np.ndarray) -> None:
         output[:, 4:] = 0

@@ -202,26 +202,52 @@ class Nursery:
         self._process.wait()
 
 
+PATIENCE_S = 5
+
+
+def seconds_of_write(store: Store) -> float:
+    """Returns how long a write takes on this machine at this time: milliseconds, or a tenth of a second under load."""
+    began = time.monotonic()
+    for number in range(5):
+        write_result(store, 0, number)
+    return (time.monotonic() - began) / 5
+
+
+def await_write(board: Board) -> None:
+    """Returns when a child has begun to write, or has had time enough to."""
+    end = time.monotonic() + PATIENCE_S
+    while not board.writing and time.monotonic() < end:
+        time.sleep(0.0002)
+
+
 def kill_children(kind: str, root: Path, work: str, kills: int, longest_s: float, chance: random.Random) -> Tally:
-    """Starts children that write, kills each after a random time, and looks at what they left.
+    """Starts children that write, kills each at a random moment, and looks at what they left.
+
+    Every other child is killed at any moment of its life, the rest at a random moment of a write: on a loaded machine
+    most of a short life passes before the first write, and the writes are what is to be put under stress.
 
     Args:
         kind: of store.
         root: of the store.
         work: "write" for children that publish one result after the other, "build" for real builds with workers.
         kills: how many are to land.
-        longest_s: a child lives at most so long after it began.
+        longest_s: a child that is killed at any moment lives at most so long after it began.
         chance: where random times come from.
     """
     tally, nursery = Tally(), Nursery(kind, root, root.with_suffix(".board"))
     own = STORES[kind](root)
+    write_s = seconds_of_write(own)
     seed = 0
     try:
         while tally.landed < kills:
             seed += 1
             nursery.board.clear()
             pid = nursery.ask(f"{work} {seed}")
-            time.sleep(chance.uniform(0, longest_s))
+            if seed % 2:
+                time.sleep(chance.uniform(0, longest_s))
+            else:
+                await_write(nursery.board)
+                time.sleep(chance.uniform(0, write_s))
             os.kill(pid, signal.SIGKILL)
             if nursery.ask(f"reap {pid}") != signal.SIGKILL:
                 continue

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -108,6 +110,23 @@ def test_a_holder_that_waits_for_a_stopped_worker_loses_it_too(tmp_path: Path) -
     finally:
         worker.kill()
         worker.wait()
+
+
+def test_a_file_that_another_machine_removed_meanwhile_is_tried_again(tmp_path: Path, monkeypatch) -> None:
+    """On NFS a lock file that is gone on the server answers ESTALE; a `flock` that does stands in for it."""
+    real, left = fcntl.flock, [errno.ESTALE, errno.ESTALE]
+
+    def stale(*arguments: int) -> None:
+        if left:
+            raise OSError(left.pop(), "Stale file handle")
+        real(*arguments)
+
+    monkeypatch.setattr(fcntl, "flock", stale)
+    lock = Lock(tmp_path / "lock")
+    assert not lock.try_acquire()
+    lock.acquire()
+    assert Lock(lock.path).is_held()
+    lock.release()
 
 
 def test_a_holder_on_another_machine_is_waited_for() -> None:

@@ -36,6 +36,7 @@ class Trial:
 
     def __init__(self, where: Room, one: Step) -> None:
         self.cores: list[int] | None = None
+        self.alone: bool | None = None
         self.said: list[str] = []
         self.error: BaseException | None = None
         self._leave = threading.Event()
@@ -44,7 +45,8 @@ class Trial:
 
     def _run(self, where: Room, one: Step) -> None:
         try:
-            with where.share(one), where.cores(one, self.said.append) as self.cores:
+            with where.share(one), where.cores(one, self.said.append) as got:
+                self.cores, self.alone = got.numbers, got.alone
                 self._leave.wait(30)
         except BaseException as error:
             self.error = error
@@ -132,6 +134,7 @@ def test_a_measurement_has_the_machine_for_itself(ask: Ask) -> None:
     assert late.settled() is None, "a step began while a measurement waits"
     running.leave()
     assert measuring.settled(2) == [0, 1, 2, 3]
+    assert (measuring.alone, running.alone) == (True, False)
     assert late.settled() is None
     assert ask(one, "second", measured=True).settled() is None
     measuring.leave()
@@ -170,7 +173,9 @@ def test_locks_that_cannot_be_opened_stop_nobody(ask: Ask, tmp_path: Path, monke
     (one,) = rooms()
     assert ask(one).settled()
     (two,) = rooms()
-    assert ask(two, measured=True).settled() == [0, 1, 2, 3]
+    measuring = ask(two, measured=True)
+    assert measuring.settled() == [0, 1, 2, 3]
+    assert measuring.alone is False, "it claims to be alone and cannot know"
 
 
 def overlaps(journal: Path) -> set[frozenset[str]]:

@@ -177,14 +177,6 @@ def test_a_sweep_written_in_a_recipe(run, write):
     assert run("plan", write(text)).out == "my 224 False\nmy 256 False\n"
 
 
-@pytest.mark.parametrize("launcher", ["joblib"])
-def test_side_by_side(run, launcher, here):
-    pytest.importorskip(f"hydra_plugins.hydra_{launcher}_launcher")
-    ran = run("build", "-m", "name=unmet,fine", f"hydra/launcher={launcher}")
-    assert ran.code == 6
-    assert [(one["name"], one["exit_code"]) for one in statuses(here)] == [("unmet", 6), ("fine", 0)]
-
-
 def test_flags_of_hydra_anywhere(run):
     ran = run("plan", "model.imgsz=320", "--cfg", "job", "gates.fps=3", "--resolve", "-p", "gates")
     assert ran.code == 0

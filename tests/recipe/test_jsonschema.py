@@ -44,6 +44,8 @@ def test_shipped_recipes_point_at_it_and_satisfy_it(validator, file):
         "data: {calibration: null}\ngates: {fps: null, map_drop: 0}\n",
         "model: {imgsz: [320, 640]}\norder: [a, b]\n",
         "hydra: {mode: MULTIRUN, sweeper: {params: {model.imgsz: '320,640'}}}\n",
+        "hydra: {sweeper: {list_params: {model.imgsz: [320, 640], name: [a, b]}}}\n",
+        "objectives: [map50_95, latency_p95_ms, size_mb]\nhydra: {sweeper: {n_trials: 20}}\n",
         "schema: 1\nname: x\n",
     ],
 )
@@ -66,6 +68,9 @@ def test_accepts(validator, text):
         "target: {thread: 4}\n",
         "gates: {fps: -1}\n",
         "hydra: {run: {dir: x}}\n",
+        "hydra: {sweeper: {storage: 'sqlite:///x.db'}}\n",
+        "objectives: [speed]\n",
+        "objectives: map50_95\n",
         "defaults: quickstart\n",
     ],
 )

@@ -26,7 +26,7 @@ WRONG = [
     ("model: {weights: ''}", 0, "model.weights", ["at least 1 characters"]),
     ("model: {weights: 3}", 0, "model.weights", ["found 3", "expected text"]),
     ("model: {weights: no}", 0, "model.weights", ["found false", "expected text"]),
-    ("model: {dynamic: true}", 0, "model.dynamic", ["found true", "expected null"]),
+    ("model: {dynamic: true}", 0, "model.dynamic", ["found true", "expected a mapping"]),
     ("model: yolo11n.pt", 0, "model", ["the text 'yolo11n.pt'", "a mapping"]),
     ("data: {calibration: {images: 0}}", 0, "data.calibration.images", ["found 0", "at least 1"]),
     ("data: {calibration: {images: 8}}", 0, "data.calibration.images", ["8", "fewer than the minimum of 32"]),

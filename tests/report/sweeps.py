@@ -18,8 +18,25 @@ def report_of(precision: str, score: float, p50: float | None, *, device: str = 
         "model": {"imgsz": [256, 256]},
         "recipe": {"data": {"path": "data.yaml", "validation": {"split": "test", "images": None}}},
         "figures": {"map50_95": score, "map50": score + 0.1, "map_drop": round(0.75 - score, 6), "size_bytes": 10**6},
-        "measured": {"latency_ms": latency, "peak_memory_mb": 90.0, "machine": {"cpu": "A CPU", "cores": 2}},
+        "measured": {
+            "latency_ms": latency,
+            "peak_memory_mb": 90.0,
+            "threads": 2,
+            "alone": True,
+            "machine": {"cpu": "A CPU", "cores": 2, "mhz": 2000 + int(p50 or 0)},
+        },
         "gates": [{"gate": "map_drop", "met": met}],
+        "steps": [
+            {"name": "onnx_export", "about": "torch to ONNX", "key": "k0", "makes": True, "did": ["88 operators"]},
+            {
+                "name": "quantize",
+                "about": precision,
+                "key": f"k-{precision}",
+                "makes": True,
+                "did": [f"to {precision}"],
+            },
+            {"name": "evaluate", "about": "", "key": "k1", "makes": False, "did": []},
+        ],
         "falls": [{"name": name, "reference": old, "artifact": old + score - 0.75} for name, old in CLASSES],
     }
 

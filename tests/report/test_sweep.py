@@ -85,6 +85,23 @@ def test_each_device_has_its_own_verdict():
     assert [one["device"] for one in sweep_of("s", points)["devices"]] == ["here", "there"]
 
 
+def test_front_against_size_is_one_of_its_own():
+    reports = [report_of("fp32", 0.75, 10.0), report_of("fp16", 0.75, 12.0), report_of("int8", 0.74, 5.0)]
+    for report_, size in zip(reports, (10_000_000, 5_000_000, 3_000_000), strict=True):
+        report_["figures"]["size_bytes"] = size
+    device = device_of(*reports)
+    assert (device["front"], device["size_front"]) == (["0_x", "2_x"], ["1_x", "2_x"])
+
+
+def test_a_measurement_that_was_not_alone_is_told():
+    reports = [report_of("fp32", 0.75, 10.0), report_of("int8", 0.75, 5.0)]
+    for alone in (True, None):
+        reports[1]["measured"]["alone"] = alone
+        assert not any("another user" in line for line in device_of(*reports)["because"])
+    reports[1]["measured"]["alone"] = False
+    assert "steps of another user's builds may have run" in device_of(*reports)["because"][-1]
+
+
 def test_front_holds_what_nothing_beats_in_both():
     pairs = [(5.0, 0.70), (6.0, 0.70), (7.0, 0.74), (8.0, 0.73), (None, 0.9), (7.0, 0.74)]
     points = [{"latency_p50_ms": latency, "map50_95": score} for latency, score in pairs]

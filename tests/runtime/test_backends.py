@@ -109,6 +109,34 @@ def test_options_reach_openvino(onnx_file: Path, monkeypatch: pytest.MonkeyPatch
         opened("openvino", onnx_file, NO_SUCH_PROPERTY="1")
 
 
+def test_a_device_that_is_not_here_is_an_error_that_names_those_that_are(onnx_file: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    here = openvino.Core().available_devices
+    for asked in ("NPU", "GPU.7", "AUTO:NPU,GPU.7"):
+        if any(one in here for one in ("NPU", "GPU.7")):
+            pytest.skip("this machine has such a device")
+        with pytest.raises(BundleError, match=f"which is not here: available is {here[0]}") as caught:
+            opened("openvino", onnx_file, DEVICE=asked)
+        assert "\n" not in str(caught.value)
+
+
+def test_openvino_takes_the_first_device_that_is_here(onnx_file: Path) -> None:
+    pytest.importorskip("openvino")
+    precisions = {"CPU": {"INFERENCE_PRECISION_HINT": "f32"}, "GPU.7": {"INFERENCE_PRECISION_HINT": "f16"}}
+    options = {"PERFORMANCE_HINT": "THROUGHPUT", "ENABLE_STARTUP_FALLBACK": False, "DEVICE_PROPERTIES": precisions}
+    backend = opened("openvino", onnx_file, DEVICE="AUTO:GPU.7,CPU", **options)
+    assert backend.device == "AUTO:CPU"
+    assert backend._compiled.get_property("EXECUTION_DEVICES") == ["CPU"]
+    of_cpu = backend._compiled.get_property("DEVICE_PROPERTIES")["CPU"]
+    assert of_cpu["INFERENCE_PRECISION_HINT"].to_string() == "f32"
+    assert of_cpu["INFERENCE_NUM_THREADS"] == 1
+    wanted = opened("openvino", onnx_file, INFERENCE_PRECISION_HINT="f32").infer(tensor())[0]
+    assert np.array_equal(backend.infer(tensor())[0], wanted)
+    request = backend.requests()[0]
+    request.start(tensor())
+    assert np.array_equal(request.wait()[0], wanted)
+
+
 def test_openvino_keeps_its_converter_for_those_who_ask(tmp_path: Path) -> None:
     """The runtime imports openvino without its converter; in that process it must still be there when asked for."""
     pytest.importorskip("openvino")

@@ -190,7 +190,7 @@ def test_bench_measures_with_and_without_pictures(
     assert "peak memory" in out
     for part, ranks in golden["latency_ms"].items():
         assert 0 <= ranks["p50"] <= ranks["p95"] <= ranks["p99"], part
-    assert set(golden["latency_ms"]) == {"read", "preprocess", "inference", "postprocess", "total"}
+    assert set(golden["latency_ms"]) == {"read", "preprocess", "inference", "postprocess", "predict", "total"}
     assert golden["start_ms"]["total"] > golden["start_ms"]["first_prediction"] > 0
     assert 20 < golden["peak_memory_mb"] < 1000
     assert golden["fps"] > 0

@@ -124,3 +124,51 @@ def test_a_machine_that_hides_itself_is_described_with_nulls(tmp_path):
     assert (bare["memory_mb"], bare["governor"], bare["max_mhz"]) == (None, None, None)
     assert bare["cores"] >= 1
     assert machine.temperature(tmp_path) is None
+
+
+def program(folder: Path, name: str, text: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+
+
+def test_raspberry_pi_5_sums_the_rails_of_its_power_controller(tmp_path, monkeypatch):
+    """The program is a stand-in that prints as `vcgencmd pmic_read_adc` does; no such board is here."""
+    rails = (
+        "   3V3_SYS_A current(1)=0.50000000A",
+        " VDD_CORE_A current(7)=2.00000000A",
+        "   3V3_SYS_V volt(9)=3.30000000V",
+        " VDD_CORE_V volt(15)=0.75000000V",
+        "   EXT5V_V volt(24)=5.10000000V",
+    )
+    program(tmp_path, "vcgencmd", "cat <<END\n" + "\n".join(rails) + "\nEND")
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    meter, reason = find_meter(sysfs=tmp_path)
+    with meter:
+        pass
+    assert (meter.name, reason) == ("PMIC rails", "")
+    assert meter.watts == pytest.approx(0.5 * 3.3 + 2 * 0.75)
+
+
+def test_raspberry_pi_4_has_no_such_controller(tmp_path, monkeypatch):
+    """Its `vcgencmd` knows no such command and says so with exit code 0."""
+    program(tmp_path, "vcgencmd", "echo 'error=1 error_msg=\"Command not registered\"'")
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert find_meter(sysfs=tmp_path) == (None, "this machine has no power meter")
+
+
+def test_power_mode_is_what_the_commands_of_this_machine_say(tmp_path, monkeypatch):
+    program(tmp_path, "nvpmodel", "echo 'NV Power Mode: MAXN'")
+    program(tmp_path, "vcgencmd", "exit 1")
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    known = ("nvpmodel -q", "vcgencmd get_throttled", "no-such-program-here")
+    assert machine.power_mode(known) == {"nvpmodel -q": "NV Power Mode: MAXN"}
+
+
+def test_what_target_files_name_as_power_mode_is_recorded():
+    """What a device file tells people to record is what `bench` records: no command is read from a file and run."""
+    yaml = pytest.importorskip("yaml")
+    for file in sorted((Path(__file__).parents[2] / "conf/target").glob("*.yaml")):
+        board = yaml.safe_load(file.read_text()).get("board") or {}
+        for command in filter(None, (one.strip() for one in board.get("power_mode", "").split(";"))):
+            governor = command.startswith("cat /sys/devices/system/cpu/")  # `machine.describe` states it
+            assert governor or command == "none" or command in machine.POWER_MODE, f"{file.name}: {command}"

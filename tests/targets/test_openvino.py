@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from exported import graph_for
+from pydantic import ValidationError
 
 from edgecompile.plan.graph import Model
 from edgecompile.plan.step import Output
@@ -32,13 +34,65 @@ def test_written_targets_are_valid_and_say_where_they_come_from(path):
     target = OpenVino(**yaml.safe_load(path.read_text()))
     assert target.source
     assert not target.warnings("int8")
-    assert target.options()["INFERENCE_PRECISION_HINT"] == "f32"
+    assert all(not target.warnings(precision) for precision in target.precisions if target.stand_in())
+    assert target.board.source or not target.stand_in()
+    assert target.options()["DEVICE"] == target.device_name
 
 
 def test_amx_is_used_only_where_the_target_lists_it():
     assert "ONEDNN_MAX_CPU_ISA" in a_cpu(isa=("avx2",)).options()
     assert "ONEDNN_MAX_CPU_ISA" not in a_cpu(isa=("avx2", "amx_int8")).options()
     assert "ONEDNN_MAX_CPU_ISA" not in a_cpu(arch="aarch64", isa=("asimd",)).options()
+    assert "ONEDNN_MAX_CPU_ISA" not in a_cpu(device_name="GPU").options()
+
+
+def test_device_hint_and_precision_are_recorded():
+    plain = {"DEVICE": "CPU", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    assert a_cpu(arch="aarch64").options() == plain
+    assert a_cpu(device_name="NPU", hint="throughput", inference_precision="f16").options() == {
+        "DEVICE": "NPU",
+        "PERFORMANCE_HINT": "THROUGHPUT",
+        "INFERENCE_PRECISION_HINT": "f16",
+    }
+    auto = a_cpu(device_name="AUTO:NPU,GPU.1,CPU", inference_precision="f16").options()
+    assert auto["DEVICE_PROPERTIES"] == {
+        "NPU": {"INFERENCE_PRECISION_HINT": "f16"},
+        "GPU.1": {"INFERENCE_PRECISION_HINT": "f16"},
+        "CPU": {"INFERENCE_PRECISION_HINT": "f32"},
+    }
+    assert "INFERENCE_PRECISION_HINT" not in auto
+
+
+@pytest.mark.parametrize("wrong", ["MYRIAD", "GPU.x", "AUTO", "AUTO:", "AUTO:GPU,", "CPU,GPU", "gpu", "AUTO:AUTO:CPU"])
+def test_a_device_that_openvino_does_not_have_is_refused(wrong):
+    with pytest.raises(ValidationError, match="device_name"):
+        a_cpu(device_name=wrong)
+
+
+@pytest.mark.parametrize("device_name", ["GPU", "GPU.1", "NPU", "AUTO:GPU,CPU"])
+def test_a_cpu_stands_in_for_what_the_building_machine_may_lack(device_name):
+    assert a_cpu().stand_in() is None
+    backend, distribution, options = a_cpu(device_name=device_name, inference_precision="f16").stand_in()
+    assert (backend, distribution) == ("openvino", "openvino")
+    assert options == {
+        "DEVICE": "CPU",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_FP16",
+    }
+
+
+@pytest.mark.parametrize(
+    ("device_name", "wanted"), [("CPU", None), ("AUTO:GPU,CPU", None), ("GPU.1", "GPU"), ("NPU", "NPU")]
+)
+def test_nncf_quantizes_for_the_device(device_name, wanted):
+    graph = graph_for(a_cpu(device_name=device_name))
+    graph.materials = SimpleNamespace(calibration=FLOAT.artifact)
+    settings = SimpleNamespace(
+        method="minmax", percentile=99.99, per_channel=True, symmetric="auto", excluded=lambda: "auto"
+    )
+    graph.steps.update(simplify=None, onnx_export=None)
+    graph.target.quantize(graph, FLOAT, settings)
+    assert graph.steps["quantization"].params.get("device") == wanted
 
 
 def test_the_artifact_is_a_folder_that_says_how_to_feed_it():
@@ -67,3 +121,6 @@ def test_a_precision_that_will_not_help_is_said():
     assert not a_cpu(isa=("avx2",)).warnings("int8")
     assert "not the time" in a_cpu(isa=("avx512_vnni",)).warnings("fp16")[0]
     assert not a_cpu(isa=("avx512_vnni",)).warnings("fp32")
+    assert not a_cpu(device_name="GPU", inference_precision="f16").warnings("fp16")
+    assert not a_cpu(device_name="GPU", inference_precision="f16").warnings("int8")
+    assert "add the pass fp16" in a_cpu(device_name="GPU", inference_precision="f16").warnings("fp32")[0]

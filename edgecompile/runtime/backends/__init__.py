@@ -34,7 +34,8 @@ class Backend(Protocol):
         """Opens an artifact.
 
         Args:
-            artifact: a file, a folder of files, or the contents of a bundle's `artifact/` by name.
+            artifact: a file, a folder of files, or the contents of a bundle's `artifact/` by name. Only these have a
+                `digest`, that of the bundle: by it a backend may keep on the device what it compiled.
             spec: the document of `spec.json`.
             threads: that the library may use.
             options: native settings of the library, plain JSON.
@@ -46,6 +47,17 @@ class Backend(Protocol):
 
     def infer(self, tensor: Any) -> list[Any]:
         """Runs the model on `tensor` and returns its outputs, which may be overwritten by the next call."""
+
+
+class Request(Protocol):
+    """One inference that runs beside others. A backend that can do so has a method `requests()`, which returns as many
+    as keep the device busy; all others run one at a time."""
+
+    def start(self, tensor: Any) -> None:
+        """Starts the model on `tensor`, which stays as it is until `wait`, and returns at once."""
+
+    def wait(self) -> list[Any]:
+        """Returns the outputs once they are there; they may be overwritten by the next start of this request."""
 
 
 class Builder(Protocol):

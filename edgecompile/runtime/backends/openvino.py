@@ -1,10 +1,13 @@
-"""OpenVINO on the CPU."""
+"""OpenVINO on a CPU, an integrated GPU or an NPU."""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,17 +15,29 @@ from typing import Any
 import numpy as np
 
 from edgecompile.errors import BundleError
+from edgecompile.runtime import device_cache
 from edgecompile.runtime.backends import choose_file, last_line, missing
 
 CONVERTER = "openvino.tools.ovc"
 ENVIRONMENT = "ONEDNN_"
 """Options that begin so are environment variables of oneDNN, OpenVINO's CPU kernels: `ONEDNN_MAX_CPU_ISA` holds it to
 the instruction set that the target has. oneDNN reads them once, when the first model of a process is compiled."""
+DEVICE = "DEVICE"
+"""Option that names OpenVINO's device: CPU, GPU, GPU.1, NPU, or AUTO:GPU,CPU, the first of these that is here."""
+EACH = "DEVICE_PROPERTIES"
+"""Property of AUTO that holds the properties of each device."""
 
 
 class Backend:
-    """One compiled model and one inference request. Options are OpenVINO's own properties, such as
-    `INFERENCE_PRECISION_HINT`, and oneDNN's environment variables; a variable that is set already stays."""
+    """One compiled model. Options are OpenVINO's own properties, such as `INFERENCE_PRECISION_HINT`, its device
+    (`DEVICE`) and oneDNN's environment variables; a variable that is set already stays.
+
+    Of an artifact that lies in a bundle, the compiled model is kept on the device (`edgecompile.runtime.device_cache`).
+
+    Attributes:
+        device: OpenVINO's device that runs the model.
+        from_cache: whether the model was compiled at an earlier start.
+    """
 
     def __init__(
         self, artifact: Path | Mapping[str, bytes], spec: Mapping[str, Any], threads: int, options: Mapping[str, Any]
@@ -32,16 +47,17 @@ class Backend:
         except ImportError as error:
             raise missing("openvino", "openvino", error) from error
 
-        self.version: str = openvino.__version__.split("-")[0]
+        self.version: str = openvino.get_version().split("-")[0]
         for key, value in options.items():
             if key.startswith(ENVIRONMENT):
                 os.environ.setdefault(key, str(value))
         settings = {key: value for key, value in options.items() if not key.startswith(ENVIRONMENT)}
-        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, **settings}
+        asked = str(settings.pop(DEVICE, "CPU"))
         try:
             core = openvino.Core()
-            model = _read_model(openvino, core, artifact)
-            self._compiled = core.compile_model(model, "CPU", settings)
+            self.device = _device_here(core, asked)
+            settings = _with_threads(settings, self.device, threads)
+            self._compiled, self.from_cache = _open(openvino, core, artifact, self.device, settings)
             self._request = self._compiled.create_infer_request()
         except (RuntimeError, ValueError, TypeError) as error:
             raise BundleError(f"openvino {self.version} cannot open the model: {last_line(error)}") from error
@@ -57,6 +73,108 @@ class Backend:
         self._request.wait()
         return [self._request.get_output_tensor(index).data for index in range(len(self.outputs))]
 
+    def requests(self) -> list[Request]:
+        """Returns as many requests as the device wants in flight, and one: it is prepared while the others run."""
+        count = 1 + int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        return [Request(self._compiled.create_infer_request(), self._wrap, len(self.outputs)) for _ in range(count)]
+
+
+class Request:
+    """One inference that runs beside others; see `edgecompile.runtime.backends.Request`."""
+
+    def __init__(self, request: Any, wrap: Any, outputs: int) -> None:
+        self._request = request
+        self._wrap = wrap
+        self._outputs = outputs
+        self._bound: np.ndarray | None = None
+
+    def start(self, tensor: np.ndarray) -> None:
+        if tensor is not self._bound:
+            self._request.set_input_tensor(self._wrap(tensor, shared_memory=True))
+            self._bound = tensor
+        self._request.start_async()
+
+    def wait(self) -> list[np.ndarray]:
+        self._request.wait()
+        return [self._request.get_output_tensor(index).data for index in range(self._outputs)]
+
+
+def _device_here(core: Any, asked: str) -> str:
+    """Returns the device to open: that which is asked for, of several after "AUTO:" those that are here.
+
+    The CPU is always here. For all others OpenVINO loads the library of each device and asks it.
+
+    Raises:
+        BundleError: it is not here.
+    """
+    if asked == "CPU":
+        return asked
+    here = list(core.available_devices)
+    kind, _, listed = asked.partition(":")
+    wanted = listed.split(",") if listed else [kind]
+    found = [name for name in wanted if name in here or any(one.startswith(f"{name}.") for one in here)]
+    if not found:
+        raise BundleError(
+            f"the model is for OpenVINO's device {' or '.join(wanted)}, which is not here: available is "
+            f"{', '.join(here) or 'none'}",
+            fix="install the driver of the device, or build the recipe for the device that is here",
+        )
+    return f"{kind}:{','.join(found)}" if listed else asked
+
+
+def _with_threads(settings: dict[str, Any], device: str, threads: int) -> dict[str, Any]:
+    """Returns the settings with those of a CPU: the number of threads, and one picture at a time where they say
+    nothing else. The properties of devices that are not here are left out."""
+    if device == "CPU":
+        return {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, **settings}
+    if not device.startswith("AUTO:"):
+        return settings
+    of_each = settings.get(EACH, {})
+    found = {name: dict(of_each.get(name, {})) for name in device.partition(":")[2].split(",")}
+    if "CPU" in found:
+        found["CPU"] = {"INFERENCE_NUM_THREADS": threads, **found["CPU"]}
+    return {**settings, EACH: found}
+
+
+def _open(
+    openvino: ModuleType, core: Any, artifact: Path | Mapping[str, bytes], device: str, settings: dict[str, Any]
+) -> tuple[Any, bool]:
+    """Returns the compiled model, and whether an earlier start has compiled it."""
+    facts = _facts(openvino, core, artifact, device, settings)
+    if facts and (kept := device_cache.find(facts)) is not None:
+        try:
+            return core.import_model(io.BytesIO(kept), device, settings), True
+        except (RuntimeError, ValueError, TypeError):  # of another driver, say: compiled again and replaced
+            device_cache.forget(facts)
+    model = _read_model(openvino, core, artifact)
+    compiled = core.compile_model(model, device, settings)
+    if facts:
+        with suppress(RuntimeError, TypeError):  # a device that cannot after all
+            exported = compiled.export_model()
+            device_cache.keep(facts, exported.getvalue() if isinstance(exported, io.BytesIO) else bytes(exported))
+    return compiled, False
+
+
+def _facts(
+    openvino: ModuleType, core: Any, artifact: Path | Mapping[str, bytes], device: str, settings: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Returns all that a compiled model depends on; None where it is not to be kept: outside of a bundle, or on a
+    device that cannot export it."""
+    digest = getattr(artifact, "digest", None)
+    if digest is None or device.startswith("AUTO") or device_cache.location() is None:
+        return None
+    if "EXPORT_IMPORT" not in core.get_property(device, "OPTIMIZATION_CAPABILITIES"):
+        return None
+    variables = {name: value for name, value in os.environ.items() if name.startswith(ENVIRONMENT)}
+    return {
+        "bundle": digest,
+        "openvino": openvino.get_version(),
+        "device": [device, str(core.get_property(device, "FULL_DEVICE_NAME"))],
+        "settings": settings,
+        "environment": variables,
+        **device_cache.machine(),
+    }
+
 
 def import_openvino() -> ModuleType:
     """Imports openvino without its model converter.
@@ -68,12 +186,14 @@ def import_openvino() -> ModuleType:
     if "openvino" in sys.modules or CONVERTER in sys.modules:
         import openvino
 
-        return openvino
+        return openvino if hasattr(openvino, "Core") else import_module("openvino.runtime")
     sys.modules[CONVERTER] = None  # type: ignore[assignment]
     try:
         import openvino
     finally:
         del sys.modules[CONVERTER]
+    if not hasattr(openvino, "Core"):  # before 2023.1 all that is needed stood in a module of its own
+        return import_module("openvino.runtime")
 
     def convert_when_asked(name: str) -> Any:
         if name != "convert_model":

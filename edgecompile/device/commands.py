@@ -1,0 +1,173 @@
+"""The verb `deploy`, and the verbs of the runtime that are run on a device: `--on ssh://...`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from edgecompile.device.address import FORM, parse
+from edgecompile.device.connection import Listener
+from edgecompile.device.measure import bench, section_of_bench, section_of_record, verdicts_of
+from edgecompile.device.progress import shown
+from edgecompile.device.remote import Bundle, Place, Remote, opened, reached
+from edgecompile.device.report import add_to_run
+from edgecompile.recipe.commands import Parser
+from edgecompile.runtime.commands import bench_lines
+from edgecompile.runtime.pictures import find_pictures
+
+ABOUT = {
+    "deploy": "Copy a bundle and the runtime to a device, verify it there, and measure it there.",
+    "verify": "Check a bundle on a device: digests, runtime, and that it runs there as where it was built.",
+    "bench": "Measure a bundle on a device.",
+    "finalize": "Build a bundle's model on its device, and verify it there.",
+}
+NOTES = f"""\
+The device is reached by the ssh of this system: its configuration, keys and known hosts count, and nothing is asked.
+An address is {FORM}, or ssh://alias of ~/.ssh/config. Everything goes into one folder of the user there, ~/edgecompile
+or the path of the address; nothing is installed for the system."""
+
+
+def main(verb: str, argv: Sequence[str]) -> int:
+    """Runs one verb with its arguments; returns the exit code.
+
+    Raises:
+        EdgecompileError: for whoever called to print.
+    """
+    arguments = _parser(verb).parse_args(list(argv))
+    run = {"deploy": deploy, "verify": verify, "bench": measure, "finalize": finalize}[verb]
+    return run(arguments)
+
+
+def _parser(verb: str) -> argparse.ArgumentParser:
+    parser = Parser(prog=f"edgecompile {verb}", description=ABOUT[verb], epilog=NOTES)
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="a .bundle.zip")
+    if verb == "deploy":
+        parser.add_argument("device", metavar="DEVICE", help=FORM)
+        parser.add_argument("--no-bench", action="store_true", help="copy and verify, and measure nothing")
+    else:
+        parser.add_argument("--on", dest="device", metavar="DEVICE", required=True, help=FORM)
+    wheels = "install there from the wheels of this folder, without network (default: the index that pip knows there)"
+    parser.add_argument("--wheels", metavar="DIR", type=Path, help=wheels)
+    python = "a Python there that has numpy, OpenCV and the backend: nothing is installed"
+    parser.add_argument("--python", metavar="PROGRAM", help=python)
+    if verb in ("verify", "bench", "finalize"):
+        parser.add_argument("--threads", type=_count, help="threads (default: the target's)")
+    if verb == "bench":
+        images = "pictures here, or folders of them (default: the golden one)"
+        parser.add_argument("--images", metavar="DIR", nargs="+", default=[], help=images)
+        parser.add_argument("--rounds", type=_count, help="how often each picture is predicted")
+    if verb == "finalize":
+        parser.add_argument("--rebuild", action="store_true", help="build again what was built there before")
+    if verb in ("bench", "finalize"):
+        parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found '{text}', expected a whole number of at least 1")
+    return int(text)
+
+
+def deploy(arguments: argparse.Namespace) -> int:
+    """Copies, builds the model where that is done on the device, verifies, measures; prints the path there."""
+    with _there(arguments) as (bundle, remote, path, told):
+        if bundle.target.get("finalize"):
+            told("building the model")
+            verified = _summary(_finished(remote, path)[1])
+        else:
+            told("verifying")
+            verified = remote.run("verify", path, unfinished=_print).splitlines()
+        print("\n".join(verified))
+        if not arguments.no_bench:
+            told("measuring")
+            _tell(bundle, remote, bench(remote, path), verified)
+        print(remote.publish(path), flush=True)
+    return 0
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Verifies a bundle on the device and prints what it says there."""
+    with _there(arguments) as (_, remote, path, told):
+        told("verifying")
+        _print(remote.run("verify", path, *_threads(arguments), unfinished=_print))
+    return 0
+
+
+def finalize(arguments: argparse.Namespace) -> int:
+    """Builds a bundle's model on the device, prints what was found, and brings it into the report of the run."""
+    with _there(arguments) as (bundle, remote, path, told):
+        told("building the model")
+        words = [*_threads(arguments), *(["--rebuild"] if arguments.rebuild else [])]
+        said, record = _finished(remote, path, *words, as_json=arguments.json)
+        _print(said if arguments.json else "".join(f"{line}\n" for line in _summary(record)))
+        if page := add_to_run(bundle, section_of_record(remote, record)):
+            print(f"report: {page}", file=sys.stderr)
+    return 0
+
+
+def _finished(remote: Remote, path: PurePosixPath, *words: str, as_json: bool = False) -> tuple[str, dict[str, Any]]:
+    """Runs `finalize` on the device; returns its record, as text and read. What it refuses is printed as well."""
+
+    def unfinished(said: str) -> None:
+        if said.startswith("{") and not as_json:
+            said = "".join(f"{line}\n" for line in _summary(json.loads(said)))
+        _print(said)
+
+    said = remote.run("finalize", path, "--json", *words, unfinished=unfinished)
+    return said, json.loads(said)
+
+
+def _summary(record: dict[str, Any]) -> list[str]:
+    from edgecompile.runtime.summary import summarize_record
+
+    return list(summarize_record(record))
+
+
+def _print(text: str) -> None:
+    print(text, end="", flush=True)
+
+
+def measure(arguments: argparse.Namespace) -> int:
+    """Measures a bundle on the device, prints the figures, and brings them into the report of the run."""
+    pictures = find_pictures(arguments.images) if arguments.images else []
+    with _there(arguments) as (bundle, remote, path, told):
+        told("measuring")
+        figures = bench(remote, path, pictures=pictures, rounds=arguments.rounds, threads=arguments.threads)
+        _tell(bundle, remote, figures, as_json=arguments.json)
+    return 0
+
+
+@contextmanager
+def _there(arguments: argparse.Namespace) -> Iterator[tuple[Bundle, Remote, PurePosixPath, Listener]]:
+    """Yields the bundle, the device with the runtime on it, the bundle's path there, and who is told what goes on."""
+    place = Place(parse(arguments.device), arguments.wheels, arguments.python)
+    bundle = opened(arguments.bundle)
+    with shown(quiet=arguments.quiet) as told, reached(place, bundle.target, told) as remote:
+        told(f"copying {bundle.path.name}, {bundle.path.stat().st_size / 1e6:.1f} MB")
+        yield bundle, remote, remote.put(bundle), told
+
+
+def _threads(arguments: argparse.Namespace) -> list[str]:
+    return ["--threads", str(arguments.threads)] if arguments.threads else []
+
+
+def _tell(
+    bundle: Bundle, remote: Remote, figures: dict[str, Any], verified: Sequence[str] = (), *, as_json: bool = False
+) -> None:
+    """Prints the figures of the device and what they mean for the gates, and brings them into the run's report."""
+    limits = [(gate["gate"], gate["limit"]) for gate in bundle.manifest["gates"]]
+    verdicts = verdicts_of(limits, figures)
+    lines = [json.dumps(figures, indent=2)] if as_json else bench_lines(figures)
+    print("\n".join(lines), flush=True)
+    for verdict in verdicts:
+        print(f"{'met' if verdict.met else 'NOT met'}: {verdict}", file=sys.stderr)
+    if page := add_to_run(bundle, section_of_bench(remote, figures, verdicts, verified)):
+        print(f"report: {page}", file=sys.stderr)

@@ -1,0 +1,285 @@
+"""One connection to a device, by the system's `ssh`. All calls share it, so that only the first one takes time.
+
+What runs on the device is `there.py`, sent as text with each call. Nothing is left running there: each call ends with
+the connection, and a connection that falls silent ends by itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+import threading
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from edgecompile.device.address import HOME_FOLDER, Address
+from edgecompile.errors import (
+    BundleError,
+    EdgecompileError,
+    GateError,
+    MissingToolError,
+    PlanError,
+    Problem,
+    RecipeError,
+    StepError,
+)
+
+OPTIONS_VARIABLE = "EDGECOMPILE_SSH_OPTIONS"
+"""Environment variable with further options for ssh, such as "-F FILE" or "-o ServerAliveInterval=1"."""
+
+OPTIONS = {
+    "BatchMode": "yes",  # ask nothing: neither a password nor whether a host is known
+    "ConnectTimeout": "15",
+    "ServerAliveInterval": "5",
+    "ServerAliveCountMax": "3",
+    "ControlMaster": "auto",
+    "ControlPersist": "10",  # ends by itself even where this process is killed
+    "ClearAllForwardings": "yes",
+    "ForwardAgent": "no",
+    "ForwardX11": "no",
+    "RequestTTY": "no",
+    "RemoteCommand": "none",
+    "LogLevel": "ERROR",
+}
+HEARTBEAT = 5.0
+"""Seconds between two bytes that tell a call that this side is still there."""
+CHUNK = 1 << 18
+OURS = "edgecompile: "
+LOST = 255
+"""Exit code by which ssh says that it, and not the command, failed."""
+NO_PYTHON, OLD_PYTHON = 40, 41
+
+FIND_PYTHON = (
+    "for python in python3 python3.13 python3.12 python3.11 python3.10; do "
+    'if command -v "$python" >/dev/null 2>&1 && '
+    '"$python" -c "import sys; sys.exit(sys.version_info < (3, 10))" 2>/dev/null; '
+    'then command -v "$python"; exit 0; fi; done; '
+    f"command -v python3 >/dev/null 2>&1 && exit {OLD_PYTHON}; exit {NO_PYTHON}"
+)
+BOOT = "import base64,sys,zlib;exec(zlib.decompress(base64.b64decode(sys.argv.pop(1))))"
+KINDS = {one.exit_code: one for one in (RecipeError, PlanError, MissingToolError, StepError, GateError, BundleError)}
+
+Listener = Callable[[str], None]
+
+
+class Connection:
+    """A connection to one device; opened by `with`.
+
+    Attributes:
+        address: the device.
+        facts: what it says of itself: root (the folder that takes everything), host, arch, system, python, free_bytes.
+
+    Raises:
+        MissingToolError: there is no ssh here, or no Python 3.10 there.
+        StepError: the device cannot be reached, or does not know this user or key.
+    """
+
+    def __init__(self, address: Address, listener: Listener = lambda line: None) -> None:
+        self.address = address
+        self.facts: dict[str, Any] = {}
+        self._listener = listener
+        self._python = ""
+
+    def __enter__(self) -> Connection:
+        program = shutil.which("ssh")
+        if not program:
+            raise MissingToolError("ssh is not installed", fix="sudo apt install openssh-client")
+        self._folder = tempfile.mkdtemp(prefix="edgecompile-ssh-")
+        settings = {**OPTIONS, "ControlPath": f"{self._folder}/%C"}
+        options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+        options += ["-p", str(self.address.port)] if self.address.port else []
+        options += ["-l", self.address.user] if self.address.user else []
+        self._ssh = [program, *shlex.split(os.environ.get(OPTIONS_VARIABLE, "")), *options]
+        try:
+            self._python = self._find_python()
+            self.facts = self.call("look", root=self.address.path or HOME_FOLDER)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError, subprocess.TimeoutExpired):
+            leave = [*self._ssh, "-O", "exit", "--", self.address.host]
+            subprocess.run(leave, stdin=subprocess.DEVNULL, capture_output=True, timeout=5)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def call(self, do: str, **request: Any) -> Any:
+        """Calls a function of `there.py` and returns its answer.
+
+        Raises:
+            EdgecompileError: of the kind that its exit code names.
+        """
+        return json.loads(self.output(do, **request).splitlines()[-1])
+
+    def output(self, do: str, *, unfinished: Listener = lambda text: None, **request: Any) -> str:
+        """Calls a function of `there.py` and returns all it wrote to stdout. Raises as `call`.
+
+        Args:
+            unfinished: told what was written to stdout before the call failed.
+        """
+        return self._talk(do, request, lambda call: call.stdout.read(), unfinished=unfinished, beating=True)
+
+    def send(self, path: Path, to: str, sha256: str, told: Callable[[int], None] = lambda sent: None) -> int:
+        """Copies a file to the device; returns how many bytes had to be sent. Raises as `call`.
+
+        What is there already is not sent again: a whole file, or the beginning that an earlier attempt got across.
+
+        Args:
+            path: the file here.
+            to: its path there. It appears whole, of digest `sha256`, or not at all.
+            told: told how many bytes are there.
+        """
+        size = path.stat().st_size
+
+        def feed(call: subprocess.Popen[str]) -> str:
+            first = call.stdout.readline()
+            if first:
+                with path.open("rb") as file, suppress(BrokenPipeError):
+                    sent = file.seek(json.loads(first)["offset"])
+                    while chunk := file.read(CHUNK):
+                        call.stdin.buffer.write(chunk)
+                        call.stdin.flush()
+                        told(sent := sent + len(chunk))
+            with suppress(BrokenPipeError):
+                call.stdin.close()
+            return call.stdout.read()
+
+        answer = self._talk("receive", {"path": to, "sha256": sha256, "size": size}, feed)
+        return json.loads(answer)["copied"]
+
+    def _find_python(self) -> str:
+        """Returns the path of a Python on the device that can run the runtime. Opens the connection."""
+        command = [*self._ssh, "--", self.address.host, f"exec sh -c {shlex.quote(FIND_PYTHON)}"]
+        process = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", start_new_session=True
+        )
+        if process.returncode == LOST:
+            raise self._lost(process.stderr.splitlines())
+        if process.returncode in (NO_PYTHON, OLD_PYTHON):
+            why = "has no python3" if process.returncode == NO_PYTHON else "has only a python3 older than 3.10"
+            raise MissingToolError(f"the device {why}", where=str(self.address), fix="there: sudo apt install python3")
+        path = (process.stdout.splitlines() or [""])[-1]
+        if process.returncode or not path.startswith("/"):
+            said = (process.stderr.splitlines() or process.stdout.splitlines() or ["nothing"])[-1]
+            raise StepError(f"the device runs no commands; it said: {said}", where=str(self.address))
+        return path
+
+    def _talk(
+        self,
+        do: str,
+        request: dict[str, Any],
+        talk: Callable[[subprocess.Popen[str]], str],
+        *,
+        unfinished: Listener = lambda text: None,
+        beating: bool = False,
+    ) -> str:
+        """Runs one call; `talk` has its pipes and returns what came out."""
+        packed = base64.b64encode(json.dumps({"do": do, **request}).encode()).decode()
+        command = shlex.join([self._python, "-c", BOOT, _packed_source(), packed])
+        process = subprocess.Popen(
+            [*self._ssh, "--", self.address.host, f"exec {command}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # Ctrl-C is ours to handle
+        )
+        lines: list[str] = []
+        done = threading.Event()
+        threads = [threading.Thread(target=self._listen, args=(process.stderr, lines), daemon=True)]
+        threads += [threading.Thread(target=_beat, args=(process.stdin, done), daemon=True)] if beating else []
+        for thread in threads:
+            thread.start()
+        try:
+            answer = talk(process)
+            code = process.wait()
+        finally:
+            done.set()
+            process.kill()
+            process.wait()
+            for thread in threads:
+                thread.join()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                with suppress(OSError):
+                    pipe.close()
+        if code:
+            unfinished(answer)
+            raise self._failed(do, request, code, lines)
+        return answer
+
+    def _listen(self, stream: IO[str], lines: list[str]) -> None:
+        """Collects what comes on stderr, and tells the listener what is not a complaint."""
+        for line in stream:
+            lines.append(line.rstrip())
+            if not line.startswith(OURS):
+                self._listener(line.rstrip())
+
+    def _failed(self, do: str, request: dict[str, Any], code: int, lines: list[str]) -> EdgecompileError:
+        """Returns the error for a call that ended with a code other than 0."""
+        problems = [Problem(line.removeprefix(OURS), str(self.address)) for line in lines if line.startswith(OURS)]
+        if problems:
+            return KINDS.get(code, StepError)(problems)
+        if code == LOST:
+            return self._lost(lines)
+        words = request.get("command", ())
+        what = words[words.index("edgecompile") + 1] if "edgecompile" in words else do
+        killed = f"was killed by signal {code - 128}" if code > 128 else f"ended with exit code {code}"
+        said = "; out of memory there?" if code == 137 else f": {lines[-1]}" if lines else ""
+        return StepError(f"{what} {killed} on the device{said}", where=str(self.address))
+
+    def _lost(self, lines: list[str]) -> StepError:
+        """Returns the error for what ssh says when it cannot reach the device, or no longer."""
+        text = "\n".join(lines)
+        for sign, message, fix in COMPLAINTS:
+            if sign in text:
+                last = next(line for line in lines if sign in line)
+                host, user = self.address.host, f"{self.address.user}@" if self.address.user else ""
+                values = {"host": host, "login": user + host, "said": last.removeprefix("ssh: ").rstrip(".")}
+                return StepError(message.format(**values), where=str(self.address), fix=fix.format(**values))
+        said = f": {lines[-1]}" if lines else ""
+        return StepError(f"the connection broke{said}", where=str(self.address), fix="run it again; copying resumes")
+
+
+COMPLAINTS = (
+    (
+        "IDENTIFICATION HAS CHANGED",
+        "the device shows another host key than the one known for it: another device, or somebody in between",
+        "if it was set up anew: ssh-keygen -R {host}",
+    ),
+    (
+        "Host key verification failed",
+        "the host key of the device is not known here",
+        "compare and accept it once: ssh {login}",
+    ),
+    ("Permission denied", "the device refuses this user and key: {said}", "ssh-copy-id {login}"),
+    ("Could not resolve hostname", "there is no such host: {said}", "is it in ~/.ssh/config, and is the network up?"),
+    ("Connection refused", "no ssh server answers: {said}", "there: sudo apt install openssh-server"),
+    ("timed out", "the device does not answer: {said}", "is it switched on and in this network?"),
+    ("No route to host", "the device does not answer: {said}", "is it switched on and in this network?"),
+    ("Network is unreachable", "the device does not answer: {said}", "is the network up?"),
+    ("Bad configuration option", "ssh refuses its configuration: {said}", ""),
+    ("Can't open user config file", "ssh refuses its configuration: {said}", ""),
+)
+"""What ssh says, in the order in which it counts; what a person is told; the fix."""
+
+
+def _packed_source() -> str:
+    source = Path(__file__).with_name("there.py").read_bytes()
+    return base64.b64encode(zlib.compress(source, 9)).decode()
+
+
+def _beat(stream: IO[str], done: threading.Event) -> None:
+    with suppress(OSError, ValueError):
+        while not done.wait(HEARTBEAT):
+            stream.write("\n")
+            stream.flush()

@@ -1,0 +1,54 @@
+"""What a person sees while something happens on a device: on a terminal a line that moves, elsewhere a line each."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from edgecompile.device.connection import Listener
+
+
+@contextmanager
+def shown(*, quiet: bool = False, stream: TextIO | None = None) -> Iterator[Listener]:
+    """Yields what is told, line by line, what goes on.
+
+    Args:
+        quiet: whether to show nothing.
+        stream: where to; None for standard error.
+    """
+    stream = stream or sys.stderr
+    if quiet:
+        yield lambda line: None
+    elif stream.isatty():
+        with _moving(stream) as listener:
+            yield listener
+    else:
+        yield lambda line: print(line, file=stream, flush=True)
+
+
+@contextmanager
+def _moving(stream: TextIO) -> Iterator[Listener]:
+    """Shows the present line with a spinner, and those before it with the time they took."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=stream, highlight=False)
+    present, since = "", time.monotonic()
+
+    def finish() -> None:
+        if present:
+            console.print(Text(f"{present}, {time.monotonic() - since:.1f} s"))
+
+    with console.status("") as status:
+
+        def listen(line: str) -> None:
+            nonlocal present, since
+            finish()
+            present, since = line, time.monotonic()
+            status.update(Text(line))
+
+        yield listen
+        finish()

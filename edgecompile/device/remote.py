@@ -1,0 +1,256 @@
+"""A device that is ready to run bundles: the runtime is on it, and the verbs of the runtime run there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from edgecompile.device.address import Address
+from edgecompile.device.connection import Connection, Listener
+from edgecompile.device.wheel import NEEDS, runtime_wheel
+from edgecompile.errors import BundleError, RecipeError, StepError
+from edgecompile.runtime.archive import Archive
+
+ALONE = ("bench", "finalize")
+"""Verbs that measure, one at a time on a device."""
+IMPORTS = ("numpy", "cv2")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A device, and how the runtime gets onto it.
+
+    Attributes:
+        address: where it is.
+        wheels: folder here with wheels from which its environment is installed; None for the package index there.
+        python: a Python there that has numpy, OpenCV and the backend already; None where an environment is to be made.
+    """
+
+    address: Address
+    wheels: Path | None = None
+    python: str | None = None
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle here: its file, its digest and its manifest, verified."""
+
+    path: Path
+    sha256: str
+    manifest: Mapping[str, Any]
+
+    @property
+    def target(self) -> Mapping[str, Any]:
+        return self.manifest["target"]
+
+
+class Remote:
+    """A device with the runtime on it.
+
+    Attributes:
+        connection: to the device.
+        command, settings: what runs the program there, and the environment variables that it needs.
+    """
+
+    def __init__(self, connection: Connection, command: Sequence[str], settings: Mapping[str, str]) -> None:
+        self.connection = connection
+        self.command = list(command)
+        self.settings = dict(settings)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return self.connection.facts
+
+    @property
+    def root(self) -> PurePosixPath:
+        return PurePosixPath(self.facts["root"])
+
+    def put(self, bundle: Bundle) -> PurePosixPath:
+        """Copies a bundle to the device, unless it is there, and returns its path there.
+
+        Raises:
+            BundleError: it is for another architecture.
+            StepError: the disk there is full, or the connection broke; nothing of the bundle's name is there then.
+        """
+        wanted, found = bundle.target["arch"], self.facts["arch"]
+        if wanted != found:
+            raise BundleError(
+                f"is for {bundle.target['device']} ({wanted}); {self.connection.address} is {found}",
+                where=str(bundle.path),
+                fix="build it for a target of that architecture",
+            )
+        path = self.root / "bundles" / bundle.sha256[:16] / bundle.path.name
+        self.connection.send(bundle.path, str(path), bundle.sha256)
+        return path
+
+    def put_pictures(self, pictures: Sequence[Path]) -> PurePosixPath:
+        """Copies pictures into a folder of their own on the device and returns it; whoever called removes it."""
+        with tempfile.TemporaryDirectory(prefix="edgecompile-") as scratch:
+            packed = Path(scratch) / "pictures.tar"
+            with tarfile.open(packed, "w") as archive:
+                for number, path in enumerate(pictures):
+                    archive.add(path.resolve(), f"{number:04d}{path.suffix.lower()}")
+            digest = sha256_of(packed)
+            folder = self.root / "pictures" / digest[:16]
+            self.connection.send(packed, f"{folder}.tar", digest)
+        self.connection.call("unpack", archive=f"{folder}.tar", folder=str(folder))
+        return folder
+
+    def run(self, verb: str, bundle: PurePosixPath, *words: str, unfinished: Listener = lambda text: None) -> str:
+        """Runs a verb of the runtime on a bundle there and returns what it prints.
+
+        Args:
+            words: further arguments.
+            unfinished: told what it printed before it failed.
+
+        Raises:
+            EdgecompileError: of the kind that the verb ended with.
+        """
+        command = [*self.command, verb, str(bundle), *words]
+        return self.connection.output(
+            "run",
+            command=command,
+            folder=str(self.root),
+            settings=self.settings,
+            alone=verb in ALONE,
+            unfinished=unfinished,
+        )
+
+    def publish(self, bundle: PurePosixPath) -> PurePosixPath:
+        """Gives a bundle there its lasting name, which programs on the device open; returns it."""
+        link = self.root / bundle.name
+        launcher = str(self.root / "edgecompile")
+        self.connection.call(
+            "publish",
+            bundle=str(bundle),
+            link=str(link),
+            launcher=launcher,
+            command=self.command,
+            settings=self.settings,
+        )
+        return link
+
+    def remove(self, *paths: PurePosixPath) -> None:
+        """Removes files and folders there."""
+        self.connection.call("remove", paths=[str(path) for path in paths])
+
+
+@contextmanager
+def reached(place: Place, target: Mapping[str, Any], listener: Listener = lambda line: None) -> Iterator[Remote]:
+    """Connects to a device and yields it with the runtime on it.
+
+    Args:
+        place: the device.
+        target: the target's facts of a bundle's manifest: they name the backend that is needed.
+        listener: told what happens there, a line at a time.
+
+    Raises:
+        RecipeError: the folder of wheels holds none.
+        MissingToolError: there is no ssh here, or no Python, venv or package there.
+        StepError: the device cannot be reached, refuses, or its disk is full.
+    """
+    wheels = wheels_of(place.wheels) if place.wheels else []
+    listener(f"connecting to {place.address}")
+    with Connection(place.address, listener) as connection, tempfile.TemporaryDirectory() as scratch:
+        runtime = runtime_wheel(Path(scratch))
+        if place.python:
+            yield _prepared(connection, runtime, place.python)
+        else:
+            yield _with_environment(connection, runtime, target, wheels)
+
+
+def _prepared(connection: Connection, runtime: Path, python: str) -> Remote:
+    """Returns the device with the runtime beside a Python that its owner has prepared; nothing is installed."""
+    digest = sha256_of(runtime)
+    there = PurePosixPath(connection.facts["root"]) / "runtime" / digest[:16] / runtime.name
+    connection.send(runtime, str(there), digest)
+    found = connection.call("importable", python=python, modules=[*IMPORTS, "edgecompile"], path=str(there))
+    # A wheel can be imported from as it is. `-s` leaves out what a user has installed beside the prepared packages.
+    return Remote(connection, [found["python"], "-s", "-m", "edgecompile"], {"PYTHONPATH": str(there)})
+
+
+def _with_environment(
+    connection: Connection, runtime: Path, target: Mapping[str, Any], wheels: Sequence[Path]
+) -> Remote:
+    """Returns the device with a virtual environment of the runtime, which is made where it is not there yet."""
+    root = PurePosixPath(connection.facts["root"])
+    distribution, versions = target["runtime"]
+    system = bool(target.get("system_runtime"))
+    requirements = [*NEEDS, *([] if system else [f"{distribution}{versions}"])]
+    digests = {wheel: sha256_of(wheel) for wheel in (runtime, *wheels)}
+    made_of = {
+        "requirements": requirements,
+        "wheels": sorted(digests.values()),
+        "system": system,
+        "python": connection.facts["python"],
+    }
+    key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
+    folder = root / "environments" / key
+    answer = connection.call("prepared", folder=str(folder))
+    if not answer["python"]:
+        where = root / "wheels" / key
+        for wheel, digest in digests.items():
+            connection.send(wheel, str(where / wheel.name), digest)
+        answer = connection.call(
+            "environment",
+            folder=str(folder),
+            runtime=str(where / runtime.name),
+            requirements=requirements,
+            wheels=str(where),
+            offline=bool(wheels),
+            system=system,
+        )
+    return Remote(connection, [answer["python"], "-I", "-m", "edgecompile"], {})
+
+
+def wheels_of(folder: Path) -> list[Path]:
+    """Returns the wheels in a folder.
+
+    Raises:
+        RecipeError: there is no such folder, or no wheel in it.
+    """
+    found = sorted(path for path in folder.glob("*.whl") if not path.name.startswith("edgecompile-"))
+    if not found:
+        fix = "fill it: pip download -d DIR --only-binary :all: --platform ... numpy opencv-python-headless ..."
+        raise RecipeError(
+            "holds no wheels" if folder.is_dir() else "there is no such folder", where=str(folder), fix=fix
+        )
+    return found
+
+
+def opened(path: Path) -> Bundle:
+    """Returns a bundle, after verifying it whole.
+
+    Raises:
+        RecipeError: there is no such file.
+        BundleError: it is damaged, altered or no bundle.
+    """
+    with Archive(path) as archive:
+        archive.check_members()
+        target = archive.manifest.get("target")
+        if not isinstance(target, dict) or not {"runtime", "arch", "device"} <= target.keys():
+            raise BundleError("the manifest does not say which device the bundle is for", where=str(path))
+        return Bundle(path.resolve(), archive.digest, archive.manifest)
+
+
+def sha256_of(path: Path) -> str:
+    """Returns the digest of a file.
+
+    Raises:
+        StepError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    except OSError as error:
+        raise StepError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    return digest.hexdigest()

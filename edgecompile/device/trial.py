@@ -1,0 +1,96 @@
+"""Tries a bundle on the device that a recipe names, before it is decided whether it may be published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgecompile.device.address import parse
+from edgecompile.device.connection import Connection, Listener
+from edgecompile.device.measure import bench, measured_of, section_of_bench, verdicts_of
+from edgecompile.device.remote import Place, opened, reached, wheels_of
+from edgecompile.errors import EdgecompileError, RecipeError
+from edgecompile.evaluate.latency import PICTURES
+from edgecompile.recipe.schema import Recipe
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What was found on the device.
+
+    Attributes:
+        measured: as `edgecompile.evaluate.latency.measure` states it of this machine.
+        section: the section `device` of the report.
+    """
+
+    measured: dict[str, Any]
+    section: dict[str, Any]
+
+
+def place_of(recipe: Recipe) -> Place | None:
+    """Returns the device that a recipe names; None where it names none.
+
+    Raises:
+        RecipeError: its address has no form that is known.
+    """
+    device = recipe.device
+    if not device.host:
+        return None
+    address = parse(device.host, str(recipe.origins.of("device", "host")))
+    wheels = recipe.origins.of("device", "wheels").folder / Path(device.wheels).expanduser() if device.wheels else None
+    return Place(replace(address, path=device.path or address.path), wheels, device.python)
+
+
+def require_device(recipe: Recipe) -> None:
+    """Makes sure, before any step runs, that the device of a recipe is there and is of its target's architecture.
+
+    Raises:
+        RecipeError: it is of another architecture, or there are no wheels where the recipe says.
+        MissingToolError: there is no ssh here, or no Python there.
+        StepError: it cannot be reached.
+    """
+    place = place_of(recipe)
+    if place is None:
+        return
+    if place.wheels:
+        wheels_of(place.wheels)
+    with Connection(place.address) as connection:
+        found = connection.facts["arch"]
+    if found != recipe.target.arch:
+        where = str(recipe.origins.of("device", "host"))
+        message = f"{place.address} is {found}, the target {recipe.target.device} is {recipe.target.arch}"
+        raise RecipeError(message, where=where, fix="choose the target of that device, or another device")
+
+
+def tried(bundle: Path, recipe: Recipe, place: Place, pictures: Sequence[Path], told: Listener) -> Trial:
+    """Copies a bundle to the device, proves there that it runs as here, measures it, and removes it again.
+
+    Args:
+        bundle: provisional: it may never be published.
+        pictures: those of the validation; as many as a measurement on this machine takes are predicted.
+
+    Raises:
+        BundleError: it does not run there as here.
+        EdgecompileError: the device cannot be reached, or lacks something.
+    """
+    found = opened(bundle)
+    chosen = list(pictures[:PICTURES])
+    with reached(place, found.target, told) as remote:
+        told(f"copying {bundle.name}, {bundle.stat().st_size / 1e6:.1f} MB")
+        path = remote.put(found)
+        try:
+            verb = "finalize" if found.target.get("finalize") else "verify"
+            told({"finalize": "building the model", "verify": "verifying"}[verb])
+            verified = remote.run(verb, path).splitlines()
+            told("measuring")
+            rounds = -(-recipe.evaluate.latency_images // len(chosen))
+            figures = bench(remote, path, pictures=chosen, rounds=rounds)
+        finally:
+            with suppress(EdgecompileError):  # where the connection is gone, it cannot be removed
+                remote.remove(path.parent)
+        limits = [(name, limit) for name, limit in recipe.gates if limit is not None]
+        section = section_of_bench(remote, figures, verdicts_of(limits, figures), verified)
+    return Trial(measured_of(figures), section)

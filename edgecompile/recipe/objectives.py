@@ -1,0 +1,83 @@
+"""What a search looks for: the figures it weighs, which way each of them is better, and what a failed point returns.
+
+A search is a sweep whose sweeper chooses the next points by the figures of those before. The figures are those that
+gates judge, and which way each is better is known, so a person names only the figures.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from edgecompile.errors import RecipeError, nearest
+from edgecompile.evaluate.gates import GATES
+
+DIRECTION = "direction"
+"""What a sweeper of Optuna calls which way an objective is better."""
+RESOLVER = "edgecompile.directions"
+LOSES = {True: 0.0, False: 1e9}
+"""What a failed point returns for a figure that is to be large, and for one that is to be small. No figure of a point
+that was built is worse. Finite, for samplers weigh differences, and the search learns where points fail."""
+EXAMPLE = "objectives=[map50_95,latency_p95_ms,size_mb]"
+
+
+def prepare(config: DictConfig) -> None:
+    """Makes a sweeper that takes directions take those of the recipe's objectives, before it is made.
+
+    What is wrong with the objectives is raised when the sweeper reads them: Hydra swallows what a callback raises.
+    """
+    sweeper = config.hydra.sweeper
+    if DIRECTION in sweeper:
+        with open_dict(sweeper):
+            sweeper[DIRECTION] = f"${{{RESOLVER}:${{objectives}}}}"
+
+
+def register() -> None:
+    """Makes OmegaConf know how directions follow from objectives."""
+    OmegaConf.register_new_resolver(RESOLVER, directions, replace=True)
+
+
+def directions(names: Sequence[str] | None) -> list[str]:
+    """Returns "maximize" or "minimize" for each objective.
+
+    Raises:
+        RecipeError: there is none, or one is no figure.
+    """
+    if not names:
+        raise RecipeError("a search needs objectives", where="command line:objectives", fix=f"such as {EXAMPLE}")
+    for name in names:
+        if name not in GATES:
+            raise RecipeError(f"unknown objective '{name}'", where="objectives", fix=nearest(name, GATES))
+    return ["maximize" if GATES[name].floor else "minimize" for name in names]
+
+
+def named(config: DictConfig) -> list[str]:
+    """Returns the objectives of a composed config. What is no figure is left out: the strict models tell it."""
+    return [name for name in config.get("objectives") or () if name in GATES]
+
+
+def returned(names: Sequence[str], run_dir: Path, *, built: bool) -> float | list[float]:
+    """Returns what the job of a point returns to a search: a number for one objective, a list for several.
+
+    Args:
+        names: the objectives.
+        run_dir: holds report.json, where the point came that far.
+        built: whether there is a bundle. A point without one loses, also where its figures are known: what misses a
+            gate is not to be shipped, however quick it is.
+    """
+    figures = _figures(run_dir / "report.json") if built else {}
+    found = [GATES[name].read(figures) for name in names]
+    values = [
+        LOSES[GATES[name].floor] if value is None else float(value) for name, value in zip(names, found, strict=True)
+    ]
+    return values[0] if len(values) == 1 else values
+
+
+def _figures(report: Path) -> Mapping[str, Any]:
+    """Returns the figures that gates read."""
+    document = json.loads(report.read_text(encoding="utf-8"))
+    return {**(document["measured"] or {}), **document["figures"]}

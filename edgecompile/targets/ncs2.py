@@ -1,0 +1,73 @@
+"""Intel Neural Compute Stick 2 (Movidius Myriad X), on the USB port of a Raspberry Pi or any computer. Legacy.
+
+OpenVINO 2022.3 is the last that has its plugin, MYRIAD. The stick computes in FP16 and takes static shapes. It cannot
+be here, and neither can its plugin, which is in no package: OpenVINO's CPU plugin stands in for both.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from edgecompile.errors import PlanError
+from edgecompile.plan.graph import Graph, Model
+from edgecompile.plan.step import Output, Stage, Step
+from edgecompile.targets import Target
+
+
+class Ncs2(Target):
+    """The Neural Compute Stick 2 with OpenVINO 2022.3.
+
+    Fields:
+        instead: what a new design should use in place of the stick; said in each plan.
+    """
+
+    kind: Literal["ncs2"] = "ncs2"
+    precisions: tuple[Literal["fp16"], ...] = ("fp16",)  # type: ignore[assignment]
+    instead: str = ""
+
+    backend: ClassVar[str] = "openvino"
+    runtime: ClassVar[tuple[str, str]] = ("openvino", ">=2022.3,<2023")
+    fp16_in_graph: ClassVar[bool] = False
+
+    def options(self) -> dict[str, Any]:
+        return {"DEVICE": "MYRIAD"}
+
+    def stand_in(self) -> tuple[str, str, dict[str, Any]]:
+        return "openvino", "openvino", {"INFERENCE_PRECISION_HINT": "f32"}
+
+    def quantize(self, graph: Graph, model: Model, settings: Any) -> Model:
+        raise PlanError(f"{self.device} computes in FP16 and has no INT8", fix="use the pass fp16")
+
+    def compile(self, graph: Graph, model: Model) -> Model:
+        if model.precision != "fp16":
+            raise PlanError(f"{self.device} computes in FP16 only", fix="add the pass fp16")
+        graph.add(
+            Step(
+                name="compile",
+                function="edgecompile.openvino_graph.compile:compile_ir",
+                stage=Stage.COMPILATION,
+                params={"half": True, "separate_silu": False},
+                inputs={"model": model.artifact, "spec": model.spec},
+                tools=("openvino", "numpy"),
+                isa=True,
+                memory_mb=700,
+                about="OpenVINO IR that takes uint8 NHWC BGR pictures",
+            )
+        )
+        graph.add(
+            Step(
+                name="legacy",
+                function="edgecompile.openvino_graph.legacy:compile_legacy",
+                stage=Stage.COMPILATION,
+                inputs={"model": Output("compile"), "spec": Output("compile", "spec.json")},
+                tools=("openvino", "numpy"),
+                isa=True,
+                memory_mb=700,
+                about="operations that OpenVINO 2022.3 reads and the stick runs",
+            )
+        )
+        return model.with_(artifact=Output("legacy"), spec=Output("legacy", "spec.json"), format="openvino")
+
+    def warnings(self, precision: str) -> list[str]:
+        legacy = f"{self.device} is end-of-life: OpenVINO 2022.3 was the last to support it, without fixes since"
+        return [f"{legacy}; use instead: {self.instead}" if self.instead else legacy]
