@@ -53,6 +53,10 @@ for core in $(seq 0 $((CORES - 1))); do
   printf 'processor\t: %d\nFeatures\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm' "$core"
   printf ' lrcpc dcpop asimddp\nCPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x4\nCPU part\t: 0xd0b\n\n'
 done > root/proc/cpuinfo
+for core in $(seq 0 $((CORES - 1))); do # OpenVINO's code generator reads this register, and crashes where it is not there
+  mkdir -p "root/sys/devices/system/cpu/cpu$core/regs/identification"
+  echo 0x00000000414fd0b1 > "root/sys/devices/system/cpu/cpu$core/regs/identification/midr_el1"
+done
 for list in possible present online; do
   echo "0-$((CORES - 1))" > "root/sys/devices/system/cpu/$list"
 done

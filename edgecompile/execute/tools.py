@@ -18,6 +18,10 @@ ALIKE = (
 )
 """Distributions that install the same module: any one serves where a step asks for another of its row."""
 
+ALONE = ("pnnx",)
+"""Distributions that are installed without what they say they need, and so stand in no extra: the program in pnnx's
+package needs no torch, which its package would drag along."""
+
 _REQUIREMENT = re.compile(r"""^\s*([A-Za-z0-9._-]+)[^;]*(?:;.*\bextra\s*==\s*['"]([^'"]+)['"])?""")
 
 
@@ -49,6 +53,8 @@ def require_tools(steps: Iterable[Step]) -> None:
 
 def install_command(distribution: str) -> str:
     """Returns the command that installs a distribution: by the extra of edgecompile that brings it, else by itself."""
+    if _normal(distribution) in ALONE:
+        return f"pip install --no-deps {distribution}"
     extra = _extra_for(distribution)
     return f"pip install 'edgecompile[{extra}]'" if extra else f"pip install {distribution}"
 
@@ -70,6 +76,7 @@ def _extra_for(distribution: str) -> str | None:
     return min(brings, key=lambda extra: (sizes[extra], extra), default=None)
 
 
+@cache
 def _candidates(distribution: str) -> tuple[str, ...]:
     """Returns a distribution, then those that install the same module."""
     row = next((row for row in ALIKE if _normal(distribution) in row), ())
