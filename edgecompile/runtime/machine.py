@@ -20,7 +20,7 @@ POWER_MODE = (
     "vcgencmd get_throttled",
     "nvidia-smi --query-gpu=clocks.sm,clocks.mem,power.limit --format=csv",
     "cat /sys/class/drm/card0/gt_max_freq_mhz",
-    "npu-smi info",
+    "npu-smi info -t common -i 0",
     "powerprofilesctl get",
 )
 """Commands that say in which power mode a machine runs: NVIDIA Jetson, Raspberry Pi (0x0: never slowed by heat or low
