@@ -81,10 +81,12 @@ def _target(definitions: Schema) -> Schema:
     """Returns the schema of `target`: the keys of every kind, and only those of one where the kind is written."""
     kinds = target_kinds()
     refs = {kind: _defined(target_class(kind), f"target_{kind}", definitions) for kind in kinds}
-    merged: Schema = {}
+    found: dict[str, list[Schema]] = {}
     for kind in kinds:
         for key, value in definitions[f"target_{kind}"]["properties"].items():
-            merged.setdefault(key, value)
+            if value not in found.setdefault(key, []):
+                found[key].append(value)
+    merged = {key: forms[0] if len(forms) == 1 else {"anyOf": forms} for key, forms in found.items()}
     return {
         "type": "object",
         "description": "The device and its runtime. Choose one in the defaults: override /target: NAME.",
