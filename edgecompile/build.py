@@ -21,7 +21,7 @@ from edgecompile.errors import StepError
 from edgecompile.evaluate import figures as merge
 from edgecompile.evaluate.gates import Verdict, judge, raise_unmet
 from edgecompile.execute import machine
-from edgecompile.execute.progress import shown
+from edgecompile.execute.progress import noted, shown
 from edgecompile.execute.runner import execute
 from edgecompile.execute.sources import Sources
 from edgecompile.execute.store import Store
@@ -74,14 +74,23 @@ def prepare(recipe: Recipe) -> tuple[Materials, Plan]:
 
 
 def run_build(
-    recipe: Recipe, *, run_dir: Path, jobs: int | None = None, quiet: bool = False, lock: Locked | None = None
+    recipe: Recipe,
+    *,
+    run_dir: Path,
+    jobs: int | None = None,
+    quiet: bool = False,
+    lock: Locked | None = None,
+    point: bool = False,
 ) -> Path:
     """Builds the bundle of `recipe` and returns its path inside `run_dir`.
 
     The report of the run is written whether or not the gates are met, a bundle only if they are.
 
     Args:
+        jobs: most steps at a time.
+        quiet: whether to show no progress.
         lock: what the recipe must resolve to, and its steps put out, as far as it says.
+        point: whether it is one of a sweep, which tells progress from notes and figures at its end: nothing is shown.
 
     Raises:
         PlanError: the recipe resolves to something else than `lock`; nothing has run.
@@ -98,7 +107,7 @@ def run_build(
         from edgecompile.device.trial import require_device
 
         require_device(recipe)
-    with shown(here, quiet=quiet) as progress:
+    with noted(here, run_dir) if point else shown(here, quiet=quiet) as progress:
         entries = execute(here, store, jobs=jobs, progress=progress)
     built = judged(recipe, plan, materials, entries, sources)
     if lock:
@@ -108,10 +117,10 @@ def run_build(
     try:
         raise_unmet(built.verdicts)
     except Exception:
-        write_run(built, run_dir, began, bundle=None)
+        write_run(built, run_dir, began, bundle=None, told=not point)
         raise
     bundle = publish(built, store, run_dir)
-    write_run(built, run_dir, began, bundle=bundle)
+    write_run(built, run_dir, began, bundle=bundle, told=not point)
     return run_dir / bundle["name"]
 
 
@@ -192,10 +201,13 @@ def publish(built: Built, store: Store, run_dir: Path) -> dict[str, Any]:
     return {"name": bundle.name, "sha256": facts["sha256"], "size_bytes": facts["size_bytes"]}
 
 
-def write_run(built: Built, run_dir: Path, began: float, *, bundle: Mapping[str, Any] | None) -> None:
+def write_run(
+    built: Built, run_dir: Path, began: float, *, bundle: Mapping[str, Any] | None, told: bool = True
+) -> None:
     """Writes what differs from run to run beside the bundle: the full report, with where and when it ran.
 
     Where there is no bundle to hold it, the lock too: so that what failed its gates can be compared and built again.
+    Where `told`, the figures are printed too.
     """
     run: dict[str, Any] = {
         "started": datetime.fromtimestamp(began, timezone.utc).isoformat(timespec="seconds"),
@@ -223,7 +235,8 @@ def write_run(built: Built, run_dir: Path, began: float, *, bundle: Mapping[str,
             (run_dir / MEMBER).write_bytes(lock_from(built.lock).to_bytes())
     except OSError as error:
         raise StepError(f"the report cannot be written to {run_dir}: {error.strerror}") from error
-    summarize(report, run_dir)
+    if told:
+        summarize(report, run_dir)
 
 
 def summarize(report: Mapping[str, Any], run_dir: Path) -> None:

@@ -20,6 +20,7 @@ from edgecompile.errors import EdgecompileError, MissingToolError, RecipeError, 
 if TYPE_CHECKING:
     from edgecompile.recipe.arguments import Options
     from edgecompile.recipe.schema import Recipe
+    from edgecompile.recipe.sweep import Sweep
 
 VERBS = {
     "build": "compose, plan, run, publish; the bundle's path is the last line of stdout",
@@ -183,7 +184,7 @@ def _compile(verb: str, words: list[str]) -> int:
     with _compiler():
         from edgecompile.recipe import application
     if verb == "plan":
-        return application.main(verb, words, plan, writes=False)
+        return application.main(verb, words, plan, writes=False, whole=plan_sweep)
     if verb == "lock":
         return application.main(verb, words, lock, writes=False)
     return application.main(verb, words, build, writes=True, after=tell_sweep)
@@ -195,7 +196,7 @@ def build(recipe: Recipe, run_dir: Path, options: Options) -> Path:
     from edgecompile.locked import lock_beside
 
     held = lock_beside(recipe) if options.locked else None
-    bundle = run_build(recipe, run_dir=run_dir, jobs=options.jobs, quiet=options.quiet, lock=held)
+    bundle = run_build(recipe, run_dir=run_dir, jobs=options.jobs, quiet=options.quiet, lock=held, point=options.point)
     print(bundle, flush=True)
     return bundle
 
@@ -215,6 +216,13 @@ def tell_sweep(folder: Path) -> None:
     from edgecompile.report.sweep_files import report
 
     report(folder, stream=sys.stderr)
+
+
+def plan_sweep(sweep: Sweep, options: Options) -> int:
+    """Prints what a sweep would run, and returns the worst exit code of its points."""
+    from edgecompile.sweep_plan import show_sweep_plan
+
+    return show_sweep_plan(sweep, as_json=options.json, mermaid=options.mermaid)
 
 
 def plan(recipe: Recipe, run_dir: Path, options: Options) -> None:

@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import select
+import shlex
 import shutil
 import signal
 import socket
@@ -230,12 +231,11 @@ def publish(bundle, link, launcher, command, settings):
         raise Refused(FAILED, f"{link} is there and is not a link that this program made; move it away")
     os.symlink(os.path.relpath(bundle, os.path.dirname(link)), new)
     os.replace(new, link)
-    quoted = " ".join("'" + word.replace("'", "'\\''") + "'" for word in command)
     path = settings.get("PYTHONPATH")
-    exported = f"export PYTHONPATH='{path}'${{PYTHONPATH:+:$PYTHONPATH}}\n" if path else ""
+    exported = f"export PYTHONPATH={shlex.quote(path)}${{PYTHONPATH:+:$PYTHONPATH}}\n" if path else ""
     new = f"{launcher}.{os.getpid()}.part"
     with open(new, "w") as script:
-        script.write(f'#!/bin/sh\n{exported}exec {quoted} "$@"\n')
+        script.write(f'#!/bin/sh\n{exported}exec {shlex.join(command)} "$@"\n')
     os.chmod(new, 0o755)
     os.replace(new, launcher)
     return {}

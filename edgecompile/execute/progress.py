@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from edgecompile.plan.step import Step
+from edgecompile.recipe.sweep_watch import PROGRESS, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -69,6 +72,34 @@ def shown(plan: Plan, *, quiet: bool = False, stream: TextIO | None = None) -> I
             yield listener
     else:
         yield _lines(plan, stream)
+
+
+@contextmanager
+def noted(plan: Plan, folder: Path) -> Iterator[Listener]:
+    """Notes the progress of a plan in `folder`, for whoever tells that of a sweep; yields what `execute` takes.
+
+    What stands in the note already is kept. Keys: total (steps), run, reused, saved_s (how long those that were reused
+    took when they were made), now (the step that began last).
+    """
+    note = folder / PROGRESS
+    try:
+        known = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    told = {**known, "total": len(plan.steps), "run": 0, "reused": 0, "saved_s": 0.0, "now": None}
+
+    def listen(event: Event) -> None:
+        if event.state is State.RUNNING:
+            told["now"] = event.step.name
+        elif event.state is State.DONE:
+            told["run"] += 1
+        elif event.state is State.REUSED:
+            told["reused"] += 1
+            told["saved_s"] = round(told["saved_s"] + (event.wall_seconds or 0.0), 3)
+        with suppress(OSError):  # a run directory that cannot be written is told when the report is
+            write_json(note, told)
+
+    yield listen
 
 
 def _lines(plan: Plan, stream: TextIO) -> Listener:

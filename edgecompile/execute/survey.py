@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from edgecompile.execute import keys
 from edgecompile.execute.canonical import Damaged
 from edgecompile.execute.sources import Sources
 from edgecompile.execute.store import Entry, Store
-from edgecompile.execute.tools import missing_tools
-from edgecompile.plan.graph import Plan
+from edgecompile.execute.tools import missing_tools, version_of
 from edgecompile.plan.step import Source, Step
 
 MOST_REASONS = 3
+RECENT = 8
+"""Runs of a step function from which it is told how long the next will take."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,16 @@ class StepState:
     seconds: float | None = None
 
 
-def survey(plan: Plan, store: Store) -> list[StepState]:
+def survey(
+    steps: Iterable[Step], store: Store, *, sources: Sources | None = None, explain: bool = True
+) -> list[StepState]:
     """Returns what would happen to each step of a plan. Runs nothing and changes no result.
+
+    Args:
+        steps: a plan, or its steps, each after all that it needs.
+        store: where results are looked for.
+        sources: digests of sources, where some are known already.
+        explain: whether to find out what is new about a miss, for which results made earlier are compared.
 
     Files of results are not read, only their sizes compared: a damaged one may count as a hit here, and will be built
     again when the plan runs.
@@ -46,14 +56,21 @@ def survey(plan: Plan, store: Store) -> list[StepState]:
     Raises:
         RecipeError: when a source cannot be read.
     """
-    sources, entries = Sources(store.root / "stat"), {}
-    return [_state(step, store, sources, entries) for step in plan.steps]
+    sources, entries = sources or Sources(store.root / "stat"), {}
+    return [_state(step, store, sources, entries, explain) for step in steps]
 
 
-def _state(step: Step, store: Store, sources: Sources, entries: dict[str, Entry]) -> StepState:
+def usual_seconds(function: str, store: Store) -> float | None:
+    """Returns the median of how long a step function last took; None where the store remembers no run of it."""
+    records = [store.record_of(key) for _, key in store.history(function)[:RECENT]]
+    seconds = [record["wall_seconds"] for record in records if record and record.get("wall_seconds") is not None]
+    return median(seconds) if seconds else None
+
+
+def _state(step: Step, store: Store, sources: Sources, entries: dict[str, Entry], explain: bool) -> StepState:
     """Returns the state of a step, and adds its result, where there is one, to `entries`."""
-    if missing := missing_tools([step]):
-        return StepState(step, None, False, "; ".join(str(problem) for problem in missing))
+    if any(version_of(tool) is None for tool in step.tools):
+        return StepState(step, None, False, "; ".join(str(problem) for problem in missing_tools([step])))
     if unknown := [need for need in step.needs if need not in entries]:
         return StepState(step, None, False, f"reads what '{unknown[0]}' puts out, which runs first")
     found = keys.ingredients(step, sources, entries)
@@ -61,7 +78,7 @@ def _state(step: Step, store: Store, sources: Sources, entries: dict[str, Entry]
     try:
         entry = store.load(key, thorough=False)
     except FileNotFoundError:
-        return StepState(step, key, False, _why(step, key, found, store, sources))
+        return StepState(step, key, False, _why(step, key, found, store, sources) if explain else "not in the store")
     except Damaged as damage:
         return StepState(step, key, False, f"its result in the store is damaged ({damage})")
     except OSError as error:

@@ -76,6 +76,7 @@ def _extra_for(distribution: str) -> str | None:
     return min(brings, key=lambda extra: (sizes[extra], extra), default=None)
 
 
+@cache
 def _candidates(distribution: str) -> tuple[str, ...]:
     """Returns a distribution, then those that install the same module."""
     row = next((row for row in ALIKE if _normal(distribution) in row), ())

@@ -24,12 +24,8 @@ def quantize(
     per_channel: bool,
     symmetric: bool | str,
     exclude: str | list[str],
-    device: str = "ANY",
 ) -> dict[str, Any]:
     """Writes the quantized IR, `model.xml` and `model.bin`; biases are corrected for the mean error of the weights.
-
-    Args:
-        device: NNCF's `TargetDevice` by whose operators it decides what is quantized.
 
     Raises:
         StepError: when a pattern of `exclude` matches no operation.
@@ -54,7 +50,6 @@ def quantize(
         graph,
         nncf.Dataset(pictures, lambda path: read(path).copy()),
         preset=nncf.QuantizationPreset[PRESETS[symmetric]],
-        target_device=nncf.TargetDevice[device],
         subset_size=len(pictures),
         ignored_scope=nncf.IgnoredScope(names=left_out, validate=True) if left_out else None,
         advanced_parameters=_parameters(method, percentile, per_channel),
@@ -119,8 +114,16 @@ def _parameters(method: str, percentile: float, per_channel: bool) -> Any:
     """Returns NNCF's settings.
 
     The method "entropy" becomes its histogram estimator, which chooses the range of smallest quantization error.
+
+    Weights of the first convolution take 7 bits: there the activations are pixels, which use all of their 8 bits, and
+    the sum of two products would overflow 16 bits on an x86 CPU without VNNI. mAP50-95 of YOLO11n on BCCD, 320 pixels,
+    on a Zen 3 (AVX2): 0.4453 with 8 bits everywhere, 0.4887 so, 0.4876 with 7 bits everywhere (float 0.4862).
     """
-    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, QuantizationParameters
+    from nncf.quantization.advanced_parameters import (
+        AdvancedQuantizationParameters,
+        OverflowFix,
+        QuantizationParameters,
+    )
     from nncf.quantization.range_estimator import (
         AggregatorType,
         RangeEstimatorParameters,
@@ -140,6 +143,7 @@ def _parameters(method: str, percentile: float, per_channel: bool) -> Any:
         "entropy": RangeEstimatorParametersSet.HISTOGRAM,
     }
     return AdvancedQuantizationParameters(
+        overflow_fix=OverflowFix.FIRST_LAYER,
         activations_range_estimator_params=estimators[method],
         weights_quantization_params=QuantizationParameters(per_channel=per_channel),
     )

@@ -17,7 +17,9 @@ class Extras(TypedDict, total=False):
     """What only some runtimes want; see `Placement`."""
 
     inputs_only: bool
+    learned_only: bool
     ends_in_float: bool
+    others_in_float: bool
 
 
 class Placement(Extras):
@@ -33,8 +35,12 @@ class Placement(Extras):
     operators: operators to quantize.
     inputs_only: whether pairs stand before operators only, so that what follows a convolution is fused with it in
         float. Absent: no, the output of each operator has a pair as well.
+    learned_only: whether operators are quantized only where they hold learned weights, so that attention, a product of
+        two activations, stays in float. Absent: no.
     ends_in_float: whether "auto" leaves the first and the last learned layers in float too. Absent: no. A signed,
         symmetric scale has 127 steps for the 255 of a picture, and the last layers put out what is decoded.
+    others_in_float: whether operators that are not quantized read a tensor as it was before the pair of one that is.
+        Absent: no, they read it after the pair.
     """
 
     activations: str
@@ -89,6 +95,9 @@ def quantize(out: Path, *, model: Path, ranges: Path, placement: Placement, excl
         return [node.name for node in (*structure.decode(), *ends)]
 
     left_out = excluded(exclude, (node.name for node in structure.nodes), unfit)
+    if placement.get("learned_only"):
+        candidates = (node for node in structure.nodes if node.op_type in placement["operators"])
+        left_out = sorted({*left_out, *(node.name for node in candidates if not structure.is_learned(node))})
     measured = {name: tuple(limits) for name, limits in json.loads(ranges.read_text(encoding="utf-8")).items()}
     measured[graph.graph.input[0].name] = INPUT_RANGE
     for name in structure.constants - set(structure.initializers) - set(measured):
@@ -118,6 +127,8 @@ def quantize(out: Path, *, model: Path, ranges: Path, placement: Placement, excl
         },
     )
     quantizer.quantize_model()
+    if placement.get("others_in_float"):
+        _free_others(quantizer.model.model, placement["operators"])
     quantized = sort_nodes(quantizer.model.model)
     save(quantized, out / "model.onnx")
     counts = operator_counts(quantized)
@@ -131,3 +142,22 @@ def quantize(out: Path, *, model: Path, ranges: Path, placement: Placement, excl
         "in_float": left_out,
         "operators": counts,
     }
+
+
+def _free_others(model: Any, operators: list[str]) -> None:
+    """Lets every node that is not among `operators` read the float tensor before a pair, in place; drops pairs that
+    nobody reads then."""
+    from edgecompile.onnx_graph.canonical import sort_nodes
+    from edgecompile.onnx_graph.expectation import drop_unread
+    from edgecompile.onnx_graph.structure import Structure
+
+    structure = Structure(model)
+    for node in structure.nodes:
+        if node.op_type in operators or node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        for position, name in enumerate(node.input):
+            dequantize = structure.producer.get(name)
+            quantize = structure.producer.get(dequantize.input[0]) if dequantize is not None else None
+            if dequantize is not None and dequantize.op_type == "DequantizeLinear" and quantize is not None:
+                node.input[position] = quantize.input[0]
+    drop_unread(sort_nodes(model))

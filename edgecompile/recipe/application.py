@@ -15,7 +15,7 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,24 +30,28 @@ from edgecompile.recipe import folders, objectives
 from edgecompile.recipe.arguments import Line, Options, parse
 from edgecompile.recipe.compose import CONFIG, given_overrides, recipe_of, set_up
 from edgecompile.recipe.hydra_errors import explained
-from edgecompile.recipe.places import conf_folder
+from edgecompile.recipe.places import conf_folder, shown
 from edgecompile.recipe.schema import Recipe
+from edgecompile.recipe.sweep import Sweep, all_at_once, count
+from edgecompile.recipe.sweep_watch import PROGRESS, STATUS, Watch, write_json
 
-STATUS = "status.json"
 Work = Callable[[Recipe, Path, Options], "Path | None"]
 After = Callable[[Path], None]
+Whole = Callable[[Sweep, Options], int]
 
 set_up()  # also in the processes of a parallel sweep, which import this module to run a job
 
 
-def main(verb: str, words: Sequence[str], work: Work, *, writes: bool, after: After | None = None) -> int:
+def main(
+    verb: str, words: Sequence[str], work: Work, *, writes: bool, after: After | None = None, whole: Whole | None = None
+) -> int:
     """Runs the command line of `build` or `plan`; see `run`."""
     with explained():
         line = parse(verb, words, folders.recipe_names)
-    return run(line, work, writes=writes, after=after)
+    return run(line, work, writes=writes, after=after, whole=whole)
 
 
-def run(line: Line, work: Work, *, writes: bool, after: After | None = None) -> int:
+def run(line: Line, work: Work, *, writes: bool, after: After | None = None, whole: Whole | None = None) -> int:
     """Runs the command line's jobs, each as `work(recipe, run_dir, options)`, and returns the worst exit code.
 
     Args:
@@ -55,24 +59,52 @@ def run(line: Line, work: Work, *, writes: bool, after: After | None = None) -> 
         work: what to do with a recipe; a function of a module, since a parallel sweep pickles it.
         writes: whether jobs leave a run directory. Without it, Hydra's are made elsewhere and removed.
         after: what to do with the folder of a sweep when all its jobs have ended, well or not.
+        whole: what to do with a sweep instead of running its jobs: called with all its points, returns an exit code.
 
     Raises:
         EdgecompileError: where a single job fails, or no job begins.
     """
     set_up(line.own_folders)
     _quieten()
-    Summary.exit_code = Summary.folder = None
+    Summary.runs, Summary.quiet, Summary.watch = whole is None, line.options.quiet, None
     job = Job(work, line.options)
+    codes: list[int] = []
+    interrupted = False
     with tempfile.TemporaryDirectory(prefix="edgecompile-") as scratch, explained():
         words = line.for_hydra()
         if not writes:
             words += [f"hydra.run.dir='{scratch}'", f"hydra.sweep.dir='{scratch}'"]
-        _hydra_main(job, words)
+        try:
+            if whole is None:
+                _hydra_main(job, words)
+            else:
+                with all_at_once(lambda sweep: codes.append(whole(sweep, line.options))):
+                    _hydra_main(job, words)
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            if Summary.watch:
+                Summary.watch.stop()
     if job.failure is not None:
         raise job.failure
-    if after and Summary.folder:
-        after(Summary.folder)
-    return Summary.exit_code or 0
+    if Summary.watch:
+        codes.append(_concluded(Summary.watch, after))
+    if interrupted:
+        raise KeyboardInterrupt
+    return max(codes, default=0)
+
+
+def _concluded(watch: Watch, after: After | None) -> int:
+    """Sums a sweep up that has ended, well or not, and returns the worst exit code of its points."""
+    if not watch.ended:
+        return 0
+    if not watch.quiet:
+        print(f"edgecompile: {watch.summary()}", file=sys.stderr)
+    elif watch.failed:
+        print(f"edgecompile: {watch.failed} of {len(watch.ended)} points failed", file=sys.stderr)
+    if after:
+        after(Path(shown(watch.folder)))
+    return watch.exit_code
 
 
 def ask_hydra(words: Sequence[str]) -> None:
@@ -110,14 +142,19 @@ class Job:
         settings = HydraConfig.get()
         run_dir = Path(settings.runtime.output_dir)
         sweeping = settings.mode is RunMode.MULTIRUN
+        options = replace(self.options, point=sweeping)
         typed = [one for one in given_overrides() if not one.startswith("hydra")]
         status: dict[str, Any] = {"exit_code": 0, "overrides": typed}
+        if sweeping:
+            status["job"] = settings.job.num
+            (run_dir / STATUS).unlink(missing_ok=True)
+            write_json(run_dir / PROGRESS, {"overrides": typed})
         try:
             recipe, notes = recipe_of(config)
             status["name"] = recipe.name
             for note in notes:
                 print(f"edgecompile: warning: {note}", file=sys.stderr)
-            status["bundle"] = _text(self.work(recipe, run_dir, self.options))
+            status["bundle"] = _text(self.work(recipe, run_dir, options))
         except KeyboardInterrupt:
             _remove_empty(run_dir)
             raise
@@ -126,45 +163,46 @@ class Job:
                 self.failure = error
                 _remove_empty(run_dir)
                 return 1.0
-            failure = _told(error, f"job {settings.job.num}", self.options.debug)
+            failure = _as_ours(error, self.options.debug)
             status |= {"exit_code": failure.exit_code, "problems": [str(problem) for problem in failure.problems]}
         if sweeping:
-            text = json.dumps(status, indent=2, ensure_ascii=False) + "\n"
-            (run_dir / STATUS).write_text(text, encoding="utf-8")
+            _end(run_dir, status)
             if names := objectives.named(config):
                 return objectives.returned(names, run_dir, built=status["exit_code"] == 0)
         return float(status["exit_code"])
 
 
 class Summary(Callback):
-    """Reads the status of every job when a sweep ends: jobs may have run in other processes."""
+    """Watches a sweep from when it begins, in the process that began it: jobs may run in others."""
 
-    exit_code: int | None = None
-    folder: Path | None = None
+    runs: bool = False
+    quiet: bool = False
+    watch: Watch | None = None
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         objectives.prepare(config)
         # Some sweepers resolve the config of a point before its job runs, and it names the recipe by way of Hydra's.
         HydraConfig.instance().set_config(copy.deepcopy(config))
-
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        folder = Path(config.hydra.sweep.dir)
-        statuses = [json.loads(file.read_text()) for file in sorted(folder.glob(f"*/{STATUS}"))]
-        Summary.folder = folder if statuses else None
-        failed = [status for status in statuses if status["exit_code"]]
-        Summary.exit_code = max((status["exit_code"] for status in statuses), default=0)
-        if failed:
-            print(f"edgecompile: {len(failed)} of {len(statuses)} jobs failed", file=sys.stderr)
+        if not Summary.runs:
+            return
+        folder = Path(os.path.abspath(config.hydra.sweep.dir))
+        Summary.watch = Watch(folder, count(config), Summary.quiet)
+        Summary.watch.start()
 
 
-def _told(error: Exception, job: str, debug: bool) -> EdgecompileError:
-    """Tells the person what went wrong in one job of a sweep, and returns it as an error with an exit code."""
-    failure = error if isinstance(error, EdgecompileError) else StepError(f"{type(error).__name__}: {error}")
-    for problem in failure.problems:
-        print(f"edgecompile: {job}: {problem}", file=sys.stderr)
+def _as_ours(error: Exception, debug: bool) -> EdgecompileError:
+    """Returns what went wrong in one job of a sweep as an error with an exit code. Its lines are told by the sweep."""
     if debug:
         traceback.print_exception(error)
-    return failure
+    return error if isinstance(error, EdgecompileError) else StepError(f"{type(error).__name__}: {error}")
+
+
+def _end(run_dir: Path, status: dict[str, Any]) -> None:
+    """Writes the status of a job that has ended, with the steps that it noted while it ran."""
+    progress = json.loads((run_dir / PROGRESS).read_text(encoding="utf-8"))
+    status["steps"] = {key: progress[key] for key in ("total", "run", "reused", "saved_s") if key in progress}
+    write_json(run_dir / STATUS, status)
+    (run_dir / PROGRESS).unlink(missing_ok=True)
 
 
 def _remove_empty(run_dir: Path) -> None:

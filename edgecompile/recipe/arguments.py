@@ -41,7 +41,10 @@ SHORT["-cp"] = "--config-path"
 
 @dataclass(frozen=True)
 class Options:
-    """Our own flags. Plain data: it travels to the processes of a parallel sweep."""
+    """Our own flags. Plain data: it travels to the processes of a parallel sweep.
+
+    `point` is no flag: it says that the job is one of a sweep.
+    """
 
     debug: bool = False
     quiet: bool = False
@@ -50,6 +53,7 @@ class Options:
     jobs: int | None = None
     locked: bool = False
     out: str | None = None
+    point: bool = False
 
 
 @dataclass

@@ -27,7 +27,7 @@ from edgecompile.recipe.locate import Layer, Origins
 from edgecompile.recipe.places import conf_folder, shown
 from edgecompile.recipe.schema import Recipe
 from edgecompile.recipe.searchpath import FileConfigSource
-from edgecompile.recipe.validate import recipe_from
+from edgecompile.recipe.validate import MISSING, recipe_from
 
 CONFIG = "config"
 MOST_INTERPOLATIONS = 16
@@ -49,8 +49,12 @@ def compose(*words: str) -> Recipe:
         with explained():
             config = hydra.compose(CONFIG, line.for_hydra(), return_hydra_config=True)
         HydraConfig.instance().set_config(config)
-        task = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-        return recipe_of(task)[0]
+        return recipe_of(task_of(config))[0]
+
+
+def task_of(config: DictConfig) -> DictConfig:
+    """Returns a config without Hydra's own part."""
+    return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
 
 
 def set_up(own_folders: Sequence[Path] = ()) -> None:
@@ -81,9 +85,12 @@ def recipe_of(config: DictConfig) -> tuple[Recipe, list[str]]:
     try:
         return recipe_from(raw, origins), notes
     except RecipeError as error:
-        model, data = raw.get("model"), raw.get("data")
-        found = missing_files(_get(model, "weights"), _get(data, "path"), origins.of)
-        raise RecipeError([*error.problems, *(one for one in found if one not in error.problems)]) from error
+        raise RecipeError(list(dict.fromkeys([*error.problems, *files_missing(raw, origins)]))) from error
+
+
+def files_missing(raw: dict[str, Any], origins: Origins) -> list[Problem]:
+    """Returns the problems of files that a recipe names and that are not there, where the rest of it is wrong too."""
+    return missing_files(_get(raw.get("model"), "weights"), _get(raw.get("data"), "path"), origins.of)
 
 
 def given_overrides() -> list[str]:
@@ -119,7 +126,7 @@ def plain(config: DictConfig, origins: Origins) -> dict[str, Any]:
         RecipeError: an interpolation that leads nowhere, or more of them than any recipe needs.
     """
     bare = OmegaConf.to_container(config, resolve=False)
-    count = sum(value.count("${") for value in _texts(bare))
+    count = sum(value.count("${") for value in texts(bare))
     if count > MOST_INTERPOLATIONS:
         raise RecipeError(f"{count} interpolations in one recipe", fix=f"{MOST_INTERPOLATIONS} are enough")
     try:
@@ -170,13 +177,14 @@ def without_environment() -> Iterator[None]:
         OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts(value: Any) -> Iterator[str]:
+    """Yields the texts in nested mappings and lists."""
     if isinstance(value, dict):
         for inner in value.values():
-            yield from _texts(inner)
+            yield from texts(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _texts(inner)
+            yield from texts(inner)
     elif isinstance(value, str):
         yield value
 
@@ -188,4 +196,5 @@ def _with_text_keys(value: Any) -> Any:
 
 
 def _get(section: Any, key: str) -> Any:
-    return section.get(key) if isinstance(section, dict) else None
+    value = section.get(key) if isinstance(section, dict) else None
+    return None if value == MISSING else value

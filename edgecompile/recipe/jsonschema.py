@@ -78,15 +78,16 @@ def _defaults() -> Schema:
 
 
 def _target(definitions: Schema) -> Schema:
-    """Returns the schema of `target`: the keys of every kind, and only those of one where the kind is written."""
+    """Returns the schema of `target`: the keys of every kind, and only those of one where the kind is written. A key
+    of several kinds takes what any of them takes."""
     kinds = target_kinds()
     refs = {kind: _defined(target_class(kind), f"target_{kind}", definitions) for kind in kinds}
-    found: dict[str, list[Schema]] = {}
+    forms: dict[str, list[Schema]] = {}
     for kind in kinds:
         for key, value in definitions[f"target_{kind}"]["properties"].items():
-            if value not in found.setdefault(key, []):
-                found[key].append(value)
-    merged = {key: forms[0] if len(forms) == 1 else {"anyOf": forms} for key, forms in found.items()}
+            if value not in forms.setdefault(key, []):
+                forms[key].append(value)
+    merged = {key: found[0] if len(found) == 1 else {"anyOf": found} for key, found in forms.items()}
     return {
         "type": "object",
         "description": "The device and its runtime. Choose one in the defaults: override /target: NAME.",

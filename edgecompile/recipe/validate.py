@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -31,6 +32,25 @@ MISSING = "???"
 """What Hydra leaves where a value must be given and was not."""
 
 
+PARTS = (*SECTIONS, "target", "passes", "order", "objectives")
+"""What a recipe consists of; the rest of its keys are its head: name, description, schema."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a recipe, read.
+
+    Attributes:
+        raw: what was written, plain JSON values.
+        value: as what it was read; None where it could not be, or where it is an order that nobody gave.
+        problems: what is wrong with it.
+    """
+
+    raw: Any
+    value: Any
+    problems: tuple[Problem, ...]
+
+
 def recipe_from(raw: dict[str, Any], origins: Origins | None = None) -> Recipe:
     """Returns the typed recipe of a composed one.
 
@@ -42,44 +62,67 @@ def recipe_from(raw: dict[str, Any], origins: Origins | None = None) -> Recipe:
         RecipeError: with one problem for each thing that is wrong.
         PlanError: when two installed passes or targets are of one name.
     """
-    return _Reading(raw, origins or Origins()).recipe()
+    origins = origins or Origins()
+    parts = {name: read_part(name, raw.get(name), origins) for name in PARTS}
+    problems = [problem for part in parts.values() for problem in part.problems]
+    problems += problems_between(parts, origins)
+    recipe, faults = join({name: value for name, value in raw.items() if name not in PARTS}, parts, origins)
+    problems += faults
+    if problems or recipe is None:
+        raise RecipeError(list(dict.fromkeys(problems)))
+    return recipe
+
+
+def read_part(name: str, raw: Any, origins: Origins) -> Part:
+    """Returns one of `PARTS`, whose content as plain JSON values is `raw` (None where it is not given)."""
+    reading = _Reading({name: raw}, origins)
+    read = {
+        "target": reading.target,
+        "passes": reading.passes,
+        "order": reading.order,
+        "objectives": reading.objectives,
+    }
+    value = read[name]() if name in read else reading.section(name, SECTIONS[name])
+    return Part(reading.raw.get(name), value, tuple(reading.problems))
+
+
+def problems_between(parts: Mapping[str, Part], origins: Origins) -> list[Problem]:
+    """Returns the problems between the parts of a recipe, as far as those could be read."""
+    values = {name: part.value for name, part in parts.items()}
+    return broken_rules(values, {name: part.raw for name, part in parts.items()}, origins)
+
+
+def join(head: dict[str, Any], parts: Mapping[str, Part], origins: Origins) -> tuple[Recipe | None, list[Problem]]:
+    """Returns the recipe of its head and its parts, None where they make none, and what is wrong with the head."""
+    reading = _Reading(head, origins)
+    recipe = reading.whole({name: part.value for name, part in parts.items()})
+    return recipe and recipe.with_origins(origins), reading.problems
 
 
 class _Reading:
-    """One recipe while it is read; collects the problems."""
+    """Some keys of a recipe while they are read; collects the problems."""
 
     def __init__(self, raw: dict[str, Any], origins: Origins) -> None:
         self.raw = raw
         self.origins = origins
         self.problems: list[Problem] = []
-
-    def recipe(self) -> Recipe:
         self.unreadable()
-        parts: dict[str, Any] = {name: self.section(name, model) for name, model in SECTIONS.items()}
-        parts["target"] = self.target()
-        parts["passes"] = self.passes()
-        parts["order"] = self.order()
-        parts["objectives"] = self.objectives()
-        self.problems += broken_rules(parts, self.raw, self.origins)
-        head = {name: value for name, value in self.raw.items() if name not in parts}
-        recipe = self.whole(head, parts)
-        if self.problems or recipe is None:
-            raise RecipeError(_once(self.problems))
-        return recipe.with_origins(self.origins)
 
     def report(self, message: str, *keys: str, fix: str = "") -> None:
         self.problems.append(Problem(message, str(self.origins.of(*keys)), fix))
 
     def unreadable(self) -> None:
-        """Reports values that are missing or no numbers, and takes them out."""
+        """Reports values that are missing or no numbers, and goes on without them."""
         for keys, value in list(_walk(self.raw)):
+            if not isinstance(value, str | float):
+                continue
             if value == MISSING:
                 self.report("is required and was not given", *keys)
             elif isinstance(value, float) and not math.isfinite(value):
                 self.report(f"{value} is no number to work with", *keys, fix="leave the key out, or write null")
             else:
                 continue
-            _remove(self.raw, keys)
+            self.raw = _without(self.raw, keys)
 
     def section(self, name: str, model: type[Section]) -> Section | None:
         """Returns a section; None where it cannot be read."""
@@ -165,20 +208,16 @@ class _Reading:
                 self.report(f"'{name}' stands twice", "objectives", fix="name each figure once")
         return tuple(name for name in dict.fromkeys(data) if name in known)
 
-    def whole(self, head: dict[str, Any], parts: dict[str, Any]) -> Recipe | None:
-        """Returns the recipe of its head and its parts; reports what is wrong with the head."""
+    def whole(self, parts: dict[str, Any]) -> Recipe | None:
+        """Returns the recipe of this head and its parts; reports what is wrong with the head."""
         try:
-            return Recipe.model_validate({**head, **parts}, strict=True, by_alias=True)
+            return Recipe.model_validate({**self.raw, **parts}, strict=True, by_alias=True)
         except ValidationError as error:
             # What is wrong with a part was reported when it was read.
-            faults = problems_of(error, Recipe, (), {**head, **dict.fromkeys(parts)}, self.origins)
+            faults = problems_of(error, Recipe, (), {**self.raw, **dict.fromkeys(parts)}, self.origins)
             readable = [str(self.origins.of(name)) for name in parts]
             self.problems += [fault for fault in faults if fault.where not in readable]
             return None
-
-
-def _once(problems: list[Problem]) -> list[Problem]:
-    return list(dict.fromkeys(problems))
 
 
 def _walk(value: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -193,8 +232,11 @@ def _walk(value: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, .
         yield keys, value
 
 
-def _remove(value: Any, keys: tuple[str, ...]) -> None:
-    for key in keys[:-1]:
-        value = value[int(key)] if isinstance(value, list) else value[key]
-    if isinstance(value, dict):
-        value.pop(keys[-1], None)
+def _without(value: Any, keys: tuple[str, ...]) -> Any:
+    """Returns a copy of nested mappings and lists without the key at a path; the items of a list stay."""
+    if not keys[1:]:
+        return {key: inner for key, inner in value.items() if key != keys[0]} if isinstance(value, dict) else value
+    if isinstance(value, list):
+        index = int(keys[0])
+        return [*value[:index], _without(value[index], keys[1:]), *value[index + 1 :]]
+    return {**value, keys[0]: _without(value[keys[0]], keys[1:])}

@@ -103,7 +103,7 @@ def plan_document(recipe: Any, plan: Plan, states: Iterable[Any]) -> dict[str, A
         recipe: the `Recipe` it was made from; its name is taken over.
         states: what `edgecompile.execute.survey` returned for the plan.
     """
-    steps = [_planned(state) for state in states]
+    steps = [planned_step(state) for state in states]
     return {
         "schema": SCHEMA,
         "name": recipe.name,
@@ -117,7 +117,7 @@ def plan_document(recipe: Any, plan: Plan, states: Iterable[Any]) -> dict[str, A
     }
 
 
-def _planned(state: Any) -> dict[str, Any]:
+def planned_step(state: Any) -> dict[str, Any]:
     """Returns one step of a plan and what would happen to it now."""
     step: Step = state.step
     return {

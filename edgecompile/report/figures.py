@@ -8,7 +8,7 @@ from edgecompile.evaluate.gates import GATES
 
 NONE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
-ALONE = "no other step of any build ran meanwhile"
+ALONE = "a machine-wide lock held off every other measurement and every step of any build"
 NOT_ALONE = "steps of another user's builds may have run meanwhile: their locks could not be opened"
 TITLES = {
     "map_drop": "mAP50-95 drop",
@@ -80,6 +80,12 @@ def gate_limit(name: str, limit: float) -> str:
     gate = GATES.get(name)
     side = "" if gate is None else "at least " if gate.floor else "at most "
     return f"{side}{limit:g}{gate.unit if gate else ''}"
+
+
+def sharing_line(sharing: dict[str, Any]) -> str:
+    """Returns what the points of a sweep shared, in one line."""
+    ran, reused = _count(sharing["run"], "step"), sharing["reused"]
+    return f"{ran} run, {reused} reused: {seconds(sharing['saved_s'])} saved by sharing"
 
 
 def machine_line(measured: dict[str, Any]) -> str:

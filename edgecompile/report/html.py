@@ -31,6 +31,7 @@ FILTERS = {
     "gate_limit": figures.gate_limit,
     "machine": figures.machine_line,
     "alone": figures.alone_line,
+    "sharing": figures.sharing_line,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 
 from edgecompile.plan.graph import Plan
@@ -11,7 +12,7 @@ ESCAPES = {'"': "#quot;", "#": "#35;", "<": "#lt;", ">": "#gt;", "`": "#96;"}
 """Entity codes of Mermaid, for what its quoted labels would otherwise interpret."""
 
 
-def mermaid_of(plan: Plan) -> str:
+def mermaid_of(plan: Plan | Sequence[Step]) -> str:
     """Returns the text of the flowchart, ending in a newline. Equal plans give equal text."""
     numbers = {step.name: f"s{number}" for number, step in enumerate(plan)}
     lines = ["flowchart TD"]

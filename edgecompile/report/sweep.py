@@ -48,6 +48,7 @@ def point_of(folder: str, status: Mapping[str, Any] | None, report: Mapping[str,
         "exit_code": code,
         "problems": problems,
         "reason": "; ".join(problems) or None,
+        "steps": status.get("steps"),
         "bundle": f"{folder}/{bundle.replace(chr(92), '/').rpartition('/')[2]}" if bundle else None,
     }
     return {**point, **_found(report)}
@@ -118,9 +119,21 @@ def sweep_of(name: str, points: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         "name": name,
         "shared": sorted(shared),
         "states": {state: sum(point["state"] == state for point in points) for state in _states(points)},
+        "sharing": _sharing(points),
         "devices": devices,
         "points": points,
     }
+
+
+def _sharing(points: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Returns the steps that ran and that were reused, and how long those took when they were made; None where no point
+    noted its steps."""
+    noted = [point["steps"] for point in points if point["steps"]]
+    return (
+        {key: round(sum(one.get(key, 0) for one in noted), 3) for key in ("run", "reused", "saved_s")}
+        if noted
+        else None
+    )
 
 
 def _states(points: Sequence[Mapping[str, Any]]) -> list[str]:

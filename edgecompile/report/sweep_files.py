@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from edgecompile.errors import RecipeError, StepError
+from edgecompile.recipe.sweep_watch import PROGRESS, STATUS
 from edgecompile.report.sweep import COLUMNS, point_of, row_of, sweep_of
 from edgecompile.report.sweep_html import render_sweep
 from edgecompile.report.terminal import print_sweep
 
-STATUS, REPORT, PAGE = "status.json", "report.json", "report.html"
+REPORT, PAGE = "report.json", "report.html"
 JOB = re.compile(r"\d+_")
 """How the run directory of a job begins, also of one that never ended."""
 
@@ -68,10 +69,22 @@ def _number(point: Path) -> tuple[int, str]:
 def _point(folder: Path) -> dict[str, Any]:
     """Returns one point; one whose files cannot be read says so and hides no other."""
     try:
-        return point_of(folder.name, _json(folder / STATUS), _json(folder / REPORT))
+        status = _json(folder / STATUS)
+        if status is None:
+            status = _unfinished(_json(folder / PROGRESS))
+        return point_of(folder.name, status, _json(folder / REPORT))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         text = f"its {STATUS} or {REPORT} cannot be read ({type(error).__name__}: {error})"
         return point_of(folder.name, {"exit_code": 1, "problems": [text]}, None)
+
+
+def _unfinished(progress: Any) -> dict[str, Any] | None:
+    """Returns the status of a job that noted how far it is, and has not ended; None where it noted nothing."""
+    if not progress:
+        return None
+    far = f", {progress['run'] + progress['reused']} of {progress['total']} steps done" if "total" in progress else ""
+    problems = [f"it was interrupted, or is still running{far}"]
+    return {"exit_code": None, "overrides": progress["overrides"], "problems": problems, "steps": progress}
 
 
 def _json(file: Path) -> Any:

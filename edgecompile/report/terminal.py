@@ -58,7 +58,7 @@ def print_summary(report: Mapping[str, Any], page: Path | None = None, *, stream
         blocks.append(Text(f"bundle: {bundle['name']}, {size}, sha256 {bundle['sha256']}"))
     if page:
         blocks.append(Text(f"report: {page}"))
-    _write(blocks, stream)
+    write(blocks, stream)
 
 
 def _accuracy(report: Mapping[str, Any]) -> Iterator[Line]:
@@ -135,7 +135,7 @@ def print_plan(plan: Plan, states: Sequence[Any], *, stream: TextIO) -> None:
     saved = sum(state.seconds or 0 for state in states if state.hit)
     total = f"{len(states)} steps: {hits} reused, {len(states) - hits} to run"
     remark = f"; {figures.seconds(saved)} saved" if saved else ""
-    _write([table, Text(total + remark), *(Text(f"note: {note}", "yellow") for note in plan.notes)], stream)
+    write([table, Text(total + remark), *(Text(f"note: {note}", "yellow") for note in plan.notes)], stream)
 
 
 def print_sweep(sweep: Mapping[str, Any], page: Path | None = None, *, stream: TextIO) -> None:
@@ -172,12 +172,14 @@ def print_sweep(sweep: Mapping[str, Any], page: Path | None = None, *, stream: T
     for device in sweep["devices"]:
         blocks.append(Text(f"{device['device']}: {device['verdict']}", "bold"))
         blocks += [Text(f"  {line}") for line in device["because"]]
+    if sweep["sharing"]:
+        blocks.append(Text(figures.sharing_line(sweep["sharing"])))
     if page:
         blocks.append(Text(f"report: {page}"))
-    _write(blocks, stream)
+    write(blocks, stream)
 
 
-def _write(blocks: Iterable[RenderableType], stream: TextIO) -> None:
+def write(blocks: Iterable[RenderableType], stream: TextIO) -> None:
     """Renders for the width and the colours of `stream`, and writes what its encoding can say."""
     from rich.console import Console
     from rich.text import Text

@@ -153,7 +153,13 @@ class Detector:
                 stack.clear()
         return results + (self._predict_stack(stack, **settings) if stack else [])
 
-    def stream(self, images: str | Path | Iterable[str | Path | np.ndarray], **settings: Any) -> Stream:
+    def stream(
+        self,
+        images: str | Path | Iterable[str | Path | np.ndarray],
+        *,
+        imgsz: int | Sequence[int] | None = None,
+        **settings: Any,
+    ) -> Stream:
         """Returns an iterator over the detections of each picture, in order and equal to those of `predict`.
 
         Where the backend can run several inferences at a time, a few pictures are read ahead, prepared and inferred
@@ -163,15 +169,16 @@ class Detector:
         Args:
             images: a folder, a pattern or a file, or anything that gives pictures one by one, such as the frames of a
                 camera. A picture in memory may be overwritten once the next one is asked for.
-            settings: those of `predict`.
+            imgsz: as for `predict`; the other settings too.
         """
         pictures = find_pictures([images]) if isinstance(images, (str, Path)) else images
         requests = getattr(self.backend, "requests", list)()
-        batch = max(self._spec.input.batch, 1)
+        size = self._spec.frame.size if imgsz is None else chosen_size(self._spec, imgsz)
+        batch = self._spec.input.batches[0]
         lanes: list[Lane] = [
-            InFlight(self, request, Preprocessor(self._spec, batch), _picture, settings) for request in requests
+            InFlight(self, request, Preprocessor(self._spec, batch, size), _picture, settings) for request in requests
         ]
-        return Stream(pictures, lanes or [InTurn(self, settings)])
+        return Stream(pictures, lanes or [InTurn(self, {**settings, "imgsz": imgsz})])
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
         """Runs the model on an input tensor and returns copies of its raw outputs, in the order of the model's."""

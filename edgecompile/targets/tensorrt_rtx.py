@@ -11,7 +11,7 @@ from pydantic import Field
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
 from edgecompile.targets import Target
-from edgecompile.targets.tensorrt import PROVER, STAND_IN
+from edgecompile.targets.tensorrt import PROVER, STAND_IN, quantize_signed
 
 if TYPE_CHECKING:
     from edgecompile.passes.int8_static import Int8Static
@@ -45,8 +45,6 @@ class TensorRtRtx(Target):
         return STAND_IN
 
     def quantize(self, graph: Graph, model: Model, settings: Int8Static) -> Model:
-        from edgecompile.quantization.signed import quantize_signed
-
         return quantize_signed(graph, model, settings)
 
     def compile(self, graph: Graph, model: Model) -> Model:

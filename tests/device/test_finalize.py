@@ -6,7 +6,9 @@ The device's own backend is that of `runtime/test_finalize.py`: its facts are a 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from runtime.test_finalize import BACKEND, DEVICE
@@ -23,17 +25,21 @@ FACTS = {
 }
 
 
-@pytest.fixture
-def board(devices, tmp_path):
-    """A device that builds its models itself."""
-    site = tmp_path / "site"
+def install_backend(site: Path) -> None:
+    """Puts the backend into a folder as a package of its own, with the file that says what device it is on."""
     (site / "deskbuilt-1.0.dist-info").mkdir(parents=True)
     (site / "deskbuilt_backend.py").write_text(BACKEND)
     (site / "deskbuilt-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: deskbuilt\nVersion: 1.0\n")
     entry = "[edgecompile.backends]\ndeskbuilt = deskbuilt_backend:Backend\n"
     (site / "deskbuilt-1.0.dist-info/entry_points.txt").write_text(entry)
     (site / "device.json").write_text(json.dumps(DEVICE))
-    return devices(pythonpath=str(site))
+
+
+@pytest.fixture
+def board(devices, tmp_path):
+    """A device that builds its models itself."""
+    install_backend(tmp_path / "site")
+    return devices(pythonpath=str(tmp_path / "site"))
 
 
 def test_finalize_builds_there_and_deploy_uses_what_was_built(board, make_bundle):
@@ -49,8 +55,6 @@ def test_finalize_builds_there_and_deploy_uses_what_was_built(board, make_bundle
     assert deployed.returncode == 0, deployed.stderr
     assert "built here before" in deployed.stdout
     path = deployed.stdout.splitlines()[-1]
-    import subprocess
-
     launcher = board.home / "edgecompile/edgecompile"
     path_there = {"PYTHONPATH": str(board.folder.parent / "site")}
     ran = subprocess.run([launcher, "verify", path], capture_output=True, text=True, env=path_there)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import zipfile
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 
 from edgecompile.runtime.machine import architecture
 
-from .server import Proxy, edgecompile
+from .server import ROOT, Proxy, edgecompile
+from .test_finalize import install_backend
 
 pytestmark = pytest.mark.skipif(architecture() != "x86_64", reason="the recipe's target is an x86-64 CPU")
 
@@ -34,10 +36,10 @@ def built(device, tmp_path_factory):
     (folder / "there").mkdir()
     (folder / "there/part.yaml").write_text(RECIPE + with_device)
 
-    def build(recipe: str, out: str, *words: str, options: str | None = None):
+    def build(recipe: str, out: str, *words: str, options: str | None = None, **more: str):
         run = f"hydra.run.dir={folder / out}"
         options = device.options() if options is None else options
-        return edgecompile("build", folder / recipe, run, *words, options=options, **places), folder / out
+        return edgecompile("build", folder / recipe, run, *words, options=options, **places, **more), folder / out
 
     return build
 
@@ -122,3 +124,49 @@ def test_a_plan_says_where_it_will_be_measured(device, tmp_path):
     wrong = edgecompile(*words, "device.host=pi5", options="", EDGECOMPILE_CACHE=str(tmp_path / "cache"))
     assert wrong.returncode == 2
     assert "device.host" in wrong.stderr
+
+
+TARGET = """
+from typing import ClassVar, Literal
+from edgecompile.targets.onnxruntime import OnnxRuntime
+
+class Deskbuilt(OnnxRuntime):
+    kind: Literal["deskbuilt"] = "deskbuilt"
+    backend: ClassVar = "deskbuilt"
+    runtime: ClassVar = ("rt", ">=10.3,<11")
+    finalize: ClassVar = True
+
+    def constraints(self):
+        return {"sm": ["8.7"]}
+
+    def stand_in(self):
+        return "onnxruntime", "onnxruntime", {}
+"""
+
+
+def test_a_model_that_is_built_on_the_device_is_built_and_judged_there(devices, built, tmp_path):
+    """The target is a third party's, its backend that of `test_finalize.py`. The bundle leaves to each device what only
+    that one can tell, so it is the same whether or not the recipe names one."""
+    site = tmp_path / "site"
+    install_backend(site)
+    (site / "deskbuilt_target.py").write_text(TARGET)
+    with (site / "deskbuilt-1.0.dist-info/entry_points.txt").open("a") as points:
+        points.write("[edgecompile.targets]\ndeskbuilt = deskbuilt_target:Deskbuilt\n")
+    board = devices(pythonpath=str(site))
+    more = {"PYTHONPATH": f"{ROOT}{os.pathsep}{site}", "options": board.options()}
+    ended, here = built("part.yaml", "desk-here", "target.kind=deskbuilt", **more)
+    assert ended.returncode == 0, ended.stderr
+    words = ["target.kind=deskbuilt", f"device.host='{board.address}'"]
+    ended, there = built("there/part.yaml", "desk-there", *words, **more)
+    assert ended.returncode == 0, ended.stderr
+    assert "building the model" in ended.stderr
+    assert (there / "part.bundle.zip").read_bytes() == (here / "part.bundle.zip").read_bytes()
+    judged = [gate["met"] for gate in json.loads((here / "report.json").read_text())["gates"] if gate["measured"]]
+    assert judged == [None, None]
+    report = json.loads((there / "report.json").read_text())
+    assert [gate["met"] for gate in report["gates"] if gate["measured"]] == [True, True]
+    assert "built here, now, with rt 10.3.0" in "\n".join(report["device"]["verified"])
+    ended, _ = built("there/part.yaml", "desk-slow", *words, "gates.latency_p95_ms=0.001", **more)
+    assert ended.returncode == 6, ended.stderr
+    assert not list(board.home.rglob("*.bundle.zip*"))
+    assert not board.left()

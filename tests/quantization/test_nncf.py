@@ -66,6 +66,21 @@ def test_the_picture_is_quantized_in_steps_of_a_byte(made):
     assert [float(value.get_node().get_data()) for value in reader.input_values()[1:]] == [0, 1, 0, 1]
 
 
+def test_weights_of_the_first_convolution_cannot_overflow_without_vnni(made):
+    from edgecompile.openvino_graph import import_openvino
+
+    model = import_openvino().Core().read_model(str(made[0] / "model.xml"))
+    largest = []
+    for layer in model.get_ordered_ops():
+        if layer.get_type_name() == "Convolution":
+            node = layer.input_value(1).get_node()
+            while node.get_type_name() != "Constant":
+                node = node.input_value(0).get_node()
+            largest.append(int(np.abs(node.get_data().astype(int)).max()))
+    assert largest[0] <= 64
+    assert max(largest[1:]) > 64  # the others keep all their bits
+
+
 def test_decode_part_is_in_float(made):
     from edgecompile.openvino_graph import import_openvino
     from edgecompile.openvino_graph.structure import decode

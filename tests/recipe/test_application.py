@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from edgecompile import cli
 from edgecompile.errors import GateError, PlanError
 from edgecompile.recipe.arguments import Options
 from edgecompile.recipe.schema import Recipe
+from edgecompile.recipe.sweep import Sweep
+
+from .conftest import Ran
 
 
 def build(recipe: Recipe, run_dir: Path, options: Options) -> Path:
@@ -34,6 +38,17 @@ def plan(recipe: Recipe, run_dir: Path, options: Options) -> None:
     print(recipe.name, recipe.model.imgsz, options.json)
 
 
+def plan_sweep(sweep: Sweep, options: Options) -> int:
+    """Stands in for the plan of a sweep."""
+    points = list(sweep)
+    for point in points:
+        if point.recipe:
+            plan(point.recipe, Path(), options)
+        for problem in point.problems:
+            print(f"point {point.number}: {problem}", file=sys.stderr)
+    return 2 if any(point.problems for point in points) else 0
+
+
 TELL_SWEEP = cli.tell_sweep
 
 
@@ -43,8 +58,14 @@ def told(monkeypatch) -> list[Path]:
     folders: list[Path] = []
     monkeypatch.setattr(cli, "build", build)
     monkeypatch.setattr(cli, "plan", plan)
+    monkeypatch.setattr(cli, "plan_sweep", plan_sweep)
     monkeypatch.setattr(cli, "tell_sweep", folders.append)
     return folders
+
+
+def told_of(ran: Ran) -> list[str]:
+    """Returns what a sweep said on stderr but the lines that tell how it goes."""
+    return [line for line in ran.lines if not line.startswith("[") and " saved by sharing; took " not in line]
 
 
 def statuses(here: Path) -> list[dict]:
@@ -109,13 +130,51 @@ def test_a_sweep_goes_on_and_tells_the_worst(run, here):
     ran = run("build", "-m", "name=unmet,fine,broken")
     assert ran.code == 6
     assert ran.out.strip().endswith("fine-256.zip")
-    assert ran.lines == [
-        "edgecompile: job 0: map_drop is 0.5",
-        "edgecompile: job 2: ZeroDivisionError: by zero",
-        "edgecompile: 2 of 3 jobs failed",
+    assert told_of(ran) == ["edgecompile: job 0: map_drop is 0.5", "edgecompile: job 2: ZeroDivisionError: by zero"]
+    assert [line.split(";")[0] for line in ran.lines if line.startswith("[")] == [
+        "[1/3] 0_unmet: gate unmet",
+        "[2/3] 1_fine: built",
+        "[3/3] 2_broken: step failed",
     ]
+    last = "edgecompile: 3 points: 1 built, 2 failed; 0 steps run, 0 reused, 0 s saved by sharing; took "
+    assert ran.lines[-1].startswith(last)
     assert [(one["name"], one["exit_code"]) for one in statuses(here)] == [("unmet", 6), ("fine", 0), ("broken", 5)]
     assert statuses(here)[0]["problems"] == ["map_drop is 0.5"]
+
+
+def test_a_quiet_sweep_tells_only_what_failed(run):
+    assert run("build", "-m", "--quiet", "name=fine,better").err == ""
+    assert run("build", "-m", "--quiet", "name=unmet,fine").lines == [
+        "edgecompile: job 0: map_drop is 0.5",
+        "edgecompile: 1 of 2 points failed",
+    ]
+
+
+def test_an_interrupted_sweep_keeps_what_is_done_and_reports_it(run, here, monkeypatch):
+    monkeypatch.setattr(cli, "tell_sweep", TELL_SWEEP)
+    ran = run("build", "-m", "name=fine,interrupted,better")
+    (folder,) = here.glob("outputs/sweeps/*")
+    assert ran.code == 130
+    assert ran.lines[-1] == "edgecompile: interrupted"
+    assert any(line.startswith("edgecompile: 1 of 3 points: 1 built, 0 failed; ") for line in ran.lines)
+    results = json.loads((folder / "results.json").read_text())
+    assert [(point["name"], point["state"]) for point in results["points"]] == [("fine", "built"), (None, "unfinished")]
+    assert results["points"][1]["overrides"] == ["name=interrupted"]
+    assert (folder / "report.html").exists()
+
+
+def test_a_sweep_interrupted_before_any_point_is_done(run, told):
+    ran = run("build", "-m", "name=interrupted,fine")
+    assert (ran.code, ran.lines, told) == (130, ["edgecompile: interrupted"], [])
+
+
+def test_points_of_an_earlier_sweep_in_the_same_folder_do_not_count(run, here):
+    run("build", "-m", "name=fine,better", "hydra.sweep.dir=again")
+    ran = run("build", "-m", "name=fine,unmet", "hydra.sweep.dir=again", "hydra.sweep.subdir=${hydra:job.num}_x")
+    assert [line.split(";")[0] for line in ran.lines if line.startswith("[")] == [
+        "[1/2] 0_x: built",
+        "[2/2] 1_x: gate unmet",
+    ]
 
 
 def test_a_sweep_ends_with_its_report(run, here, monkeypatch):
@@ -141,7 +200,7 @@ def test_only_the_end_of_a_sweep_is_told(run, told):
 
 def test_a_sweep_in_which_all_is_well(run, here):
     ran = run("build", "--multirun", "recipe=x86-cpu_openvino_int8,quickstart", "gates.fps=1")
-    assert (ran.code, ran.err) == (0, "")
+    assert (ran.code, told_of(ran)) == (0, [])
     assert [one["name"] for one in statuses(here)] == ["x86-cpu_openvino_int8", "quickstart"]
     assert all(Path(one["bundle"]).is_file() for one in statuses(here))
 
@@ -155,7 +214,7 @@ def test_a_sweep_with_a_job_that_cannot_be_composed_runs_nothing(run):
 def test_a_sweep_with_a_wrong_value_runs_the_others(run):
     ran = run("plan", "-m", "model.imgsz=33,256")
     assert (ran.code, ran.out) == (2, "quickstart 256 False\n")
-    assert ran.lines[0] == "edgecompile: job 0: command line:model.imgsz: found 33, expected a multiple of 32"
+    assert ran.lines[0] == "point 0: command line:model.imgsz: found 33, expected a multiple of 32"
 
 
 def test_glob(run):

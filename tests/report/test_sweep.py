@@ -14,7 +14,7 @@ from edgecompile.report.sweep import front, point_of, sweep_of
 from edgecompile.report.sweep_chart import scatter
 from edgecompile.report.sweep_files import main, read, report
 
-from .sweeps import mixed, report_of, status_of
+from .sweeps import lay_out, mixed, report_of, status_of
 
 
 def device_of(*reports: dict, code: int = 0) -> dict:
@@ -141,3 +141,25 @@ def test_what_is_no_sweep_is_said(tmp_path: Path, capsys):
     for folder, words in ((tmp_path, "no point of a sweep"), (tmp_path / "none", "no folder")):
         with pytest.raises(RecipeError, match=words):
             main([str(folder)])
+
+
+def test_what_sharing_saved_is_told(tmp_path: Path):
+    folder = mixed(tmp_path / "sweep")
+    assert read(folder)["sharing"] is None  # of an older version: nobody noted it
+    for name, steps in (
+        ("0_x", {"run": 9, "reused": 1, "saved_s": 2.5}),
+        ("2_x", {"run": 3, "reused": 7, "saved_s": 60}),
+    ):
+        status = json.loads((folder / name / "status.json").read_text())
+        (folder / name / "status.json").write_text(json.dumps({**status, "steps": {"total": 10, **steps}}))
+    note = {"overrides": ["recipe=x", "a=b"], "total": 10, "run": 2, "reused": 1, "saved_s": 0.5, "now": "compile"}
+    (folder / "11_x/progress.json").write_text(json.dumps(note))
+    sweep = read(folder)
+    assert sweep["sharing"] == {"run": 14, "reused": 9, "saved_s": 63.0}
+    assert sweep["points"][-1]["reason"] == "it was interrupted, or is still running, 3 of 10 steps done"
+    assert sweep["points"][-1]["overrides"] == ["recipe=x", "a=b"]
+    out = io.StringIO()
+    page = report(folder, stream=out).read_text()
+    text = "14 steps run, 9 reused: 63.0 s saved by sharing"
+    assert text in page
+    assert text in out.getvalue()

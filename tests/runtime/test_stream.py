@@ -124,3 +124,10 @@ def test_two_streams_and_single_pictures_do_not_disturb_each_other(model: rt.Det
         assert same(next(one), wanted[number])
         assert same(model.predict(photo(50, 60, 5 - number)), wanted[5 - number])
         assert same(next(other), wanted[number])
+
+
+def test_a_size_is_chosen_as_for_predict(model: rt.Detector) -> None:
+    image = photo(40, 40)
+    assert same(next(model.stream([image], imgsz=(64, 96))), model.predict(image))
+    with pytest.raises(RecipeError, match="was built for 64x96 alone"):
+        next(model.stream([image], imgsz=480))

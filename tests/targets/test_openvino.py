@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -81,18 +80,10 @@ def test_a_cpu_stands_in_for_what_the_building_machine_may_lack(device_name):
     }
 
 
-@pytest.mark.parametrize(
-    ("device_name", "wanted"), [("CPU", None), ("AUTO:GPU,CPU", None), ("GPU.1", "GPU"), ("NPU", "NPU")]
-)
-def test_nncf_quantizes_for_the_device(device_name, wanted):
-    graph = graph_for(a_cpu(device_name=device_name))
-    graph.materials = SimpleNamespace(calibration=FLOAT.artifact)
-    settings = SimpleNamespace(
-        method="minmax", percentile=99.99, per_channel=True, symmetric="auto", excluded=lambda: "auto"
-    )
-    graph.steps.update(simplify=None, onnx_export=None)
-    graph.target.quantize(graph, FLOAT, settings)
-    assert graph.steps["quantization"].params.get("device") == wanted
+def test_an_npu_takes_static_shapes_only():
+    assert a_cpu().dynamic == a_cpu(device_name="AUTO:GPU,CPU").dynamic == {"batch", "imgsz"}
+    assert not a_cpu(device_name="NPU").dynamic
+    assert not a_cpu(device_name="AUTO:NPU,CPU").dynamic
 
 
 def test_the_artifact_is_a_folder_that_says_how_to_feed_it():

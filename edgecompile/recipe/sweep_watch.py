@@ -1,0 +1,235 @@
+"""Tells how a sweep goes, from what its jobs leave in its folder: they may run in other processes or machines.
+
+A job writes `progress.json` into its run directory while it runs, and `status.json` when it ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from edgecompile.errors import EdgecompileError
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+STATUS = "status.json"
+PROGRESS = "progress.json"
+EVERY_S = 0.5
+RECENT = 10
+"""Points that ended last, from which the time left is told: the first ones make what the others share."""
+KINDS = {0: "built", **{kind.exit_code: kind.kind for kind in EdgecompileError.__subclasses__()}}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Steps of jobs: how many ran, how many were found in the store, and how long those took when they were made."""
+
+    run: int = 0
+    reused: int = 0
+    saved_s: float = 0.0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.run + other.run, self.reused + other.reused, self.saved_s + other.saved_s)
+
+    @classmethod
+    def of(cls, steps: Mapping[str, Any] | None) -> Counts:
+        """Returns the counts that a job noted; none of it where it noted none."""
+        found = steps or {}
+        return cls(found.get("run", 0), found.get("reused", 0), found.get("saved_s", 0.0))
+
+    def __str__(self) -> str:
+        return f"{_steps(self.run)} run, {self.reused} reused, {duration(self.saved_s)} saved by sharing"
+
+
+@dataclass
+class Watch:
+    """Looks into the folder of a sweep until it ends, and says on stderr what has happened.
+
+    On a terminal a line that moves, elsewhere one for each point that ended. What was wrong with a point is said in
+    either case, also where nothing else is.
+
+    Args:
+        folder: of the sweep.
+        total: how many points there will be; None where that is not known.
+        quiet: whether to say nothing of what went well.
+    """
+
+    folder: Path
+    total: int | None
+    quiet: bool = False
+    stream: TextIO = field(default_factory=lambda: sys.stderr)
+    ended: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._began = time.monotonic()
+        self._times: deque[float] = deque([self._began], RECENT)
+        self._running: dict[str, Mapping[str, Any]] = {}
+        self._stale = {path: mark for path in self._points() if (mark := _mark(path / STATUS))}
+        self._stopping = threading.Event()
+        self._looking = threading.Lock()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._live: Live | None = None
+
+    def start(self) -> None:
+        """Begins to look."""
+        if not self.quiet and self.stream.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            # What is printed meanwhile goes above the line that moves; a stdout that leads elsewhere is left alone.
+            console = Console(file=self.stream, highlight=False)
+            self._live = Live(
+                get_renderable=self._line, console=console, refresh_per_second=2, redirect_stdout=sys.stdout.isatty()
+            )
+            self._live.start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Looks a last time and ends. May be called again."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        self._thread.join()
+        self.look()
+        if self._live:
+            self._live.stop()
+
+    def look(self) -> None:
+        """Reads what is new in the folder, and tells it."""
+        with self._looking:
+            for path in self._points():
+                if path.name in self.ended or self._stale.get(path) == (mark := _mark(path / STATUS)) is not None:
+                    continue
+                if mark and (status := _read(path / STATUS)) is not None:
+                    self.ended[path.name] = status
+                    self._running.pop(path.name, None)
+                    self._times.append(time.monotonic())
+                    self._tell(path.name, status)
+                elif (progress := _read(path / PROGRESS)) is not None:
+                    self._running[path.name] = progress
+
+    @property
+    def exit_code(self) -> int:
+        """The worst of the points that ended."""
+        return max((status.get("exit_code") or 0 for status in self.ended.values()), default=0)
+
+    @property
+    def failed(self) -> int:
+        """Points that ended without a bundle."""
+        return sum(bool(status.get("exit_code")) for status in self.ended.values())
+
+    def counts(self) -> Counts:
+        """Returns the steps of all points so far, of those that run too."""
+        ended = [status.get("steps") for status in self.ended.values()]
+        return sum(map(Counts.of, [*ended, *self._running.values()]), Counts())
+
+    def left_s(self) -> float | None:
+        """Returns the seconds left, at the pace of the points that ended last; None before there is one."""
+        if self.total is None or len(self._times) < 2 or len(self.ended) >= self.total:
+            return None
+        pace = (self._times[-1] - self._times[0]) / (len(self._times) - 1)
+        return max(0.0, pace * (self.total - len(self.ended)) - (time.monotonic() - self._times[-1]))
+
+    def summary(self) -> str:
+        """Returns the one line that tells the whole sweep."""
+        done = len(self.ended)
+        all_done = self.total is None or done >= self.total
+        points = f"{done} point{'' if done == 1 else 's'}" if all_done else f"{done} of {self.total} points"
+        took = duration(time.monotonic() - self._began)
+        return f"{points}: {done - self.failed} built, {self.failed} failed; {self.counts()}; took {took}"
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(EVERY_S):
+            with suppress(OSError):  # a shared folder that is away for a while
+                self.look()
+
+    def _points(self) -> Iterator[Path]:
+        """Yields the folders that may be a job's, in the order of their names."""
+        with suppress(OSError), os.scandir(self.folder) as found:
+            yield from sorted(Path(entry.path) for entry in found if entry.is_dir())
+
+    def _tell(self, name: str, status: Mapping[str, Any]) -> None:
+        """Says that a point ended, and what was wrong with it."""
+        for problem in status.get("problems") or ():
+            self._print(f"edgecompile: job {status.get('job', name)}: {problem}")
+        if not self.quiet:
+            state = KINDS.get(status.get("exit_code"), "failed")
+            left = f"; about {duration(seconds)} left" if (seconds := self.left_s()) else ""
+            place = f"[{len(self.ended)}/{self.total or '?'}]"
+            failed = f"; {self.failed} failed so far" if self.failed else ""
+            self._print(f"{place} {name}: {state}; {Counts.of(status.get('steps'))}{failed}{left}")
+
+    def _print(self, text: str) -> None:
+        if self._live:
+            from rich.text import Text
+
+            self._live.console.print(Text(text), soft_wrap=True)
+        else:
+            print(text, file=self.stream, flush=True)
+
+    def _line(self) -> Any:
+        """Returns what moves: the sums, and where the points are that run."""
+        from rich.text import Text
+
+        left = f" · about {duration(seconds)} left" if (seconds := self.left_s()) else ""
+        of = f" of {self.total}" if self.total else ""
+        head = f"{len(self.ended)}{of} points done, {self.failed} failed · {self.counts()}{left}"
+        now = [
+            f"  {name}: {one.get('now') or 'begins'}, {one['run'] + one['reused']} of {one['total']} steps"
+            for name, one in sorted(self._running.items())
+            if "total" in one
+        ]
+        return Text("\n".join([head, *now]))
+
+
+def duration(seconds: float) -> str:
+    """Returns a duration for a person: seconds, minutes or hours."""
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    if whole < 6000:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def write_json(file: Path, content: Mapping[str, Any]) -> None:
+    """Writes a file that others may read at any time: they see what was there before, or all of it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    beside = file.with_name(f"{file.name}.{os.getpid()}.part")
+    beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(beside, file)
+
+
+def _steps(count: int) -> str:
+    return f"{count} step{'' if count == 1 else 's'}"
+
+
+def _mark(file: Path) -> tuple[int, int] | None:
+    """Returns what tells a file from the one that stood there before; None where there is none."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_ino
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """Returns what a file says; None where it is not there, or not all of it."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None

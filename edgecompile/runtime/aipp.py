@@ -1,0 +1,79 @@
+"""AIPP, the preprocessing that Ascend chips build into a model: its configuration, and the same arithmetic in numpy.
+
+Static AIPP takes uint8 (n, h, w, 3), may swap red and blue, and gives (n, 3, h, w) of
+(v - mean_chn_c - min_chn_c) * var_reci_chn_c. Source: hiascend.com, CANN 8.0.0, ATC, "AIPP configuration".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from edgecompile.errors import BundleError
+
+LINE = re.compile(r"\s*(\w+)\s*:\s*(\S+)\s*")
+MODE, FORMAT = "static", "RGB888_U8"
+
+
+def config_of(spec: Mapping[str, Any], pixels: Mapping[str, Any]) -> str:
+    """Returns `aipp.cfg`: what takes pictures as `pixels` says to the numbers that the model wants.
+
+    Args:
+        spec: the document of the model's spec.json, before preprocessing is built in.
+        pixels: that of the spec after it: uint8, NHWC.
+    """
+    entry, after = spec["input"], pixels["input"]
+    height, width = spec["letterbox"]["size"]
+    lines = {
+        "aipp_mode": MODE,
+        "related_input_rank": 0,
+        "input_format": FORMAT,
+        "src_image_size_w": width,
+        "src_image_size_h": height,
+        "crop": "false",
+        "csc_switch": "false",
+        "rbuv_swap_switch": str(entry["color"] != after["color"]).lower(),
+    }
+    for channel, (mean, std) in enumerate(zip(entry["mean"], entry["std"], strict=True)):
+        lines[f"mean_chn_{channel}"] = 0  # whole numbers only; min_chn takes any, and means the same
+        lines[f"min_chn_{channel}"] = _number(mean / entry["scale"])
+        lines[f"var_reci_chn_{channel}"] = _number(entry["scale"] / std)
+    return "aipp_op {\n" + "".join(f"    {key}: {value}\n" for key, value in lines.items()) + "}\n"
+
+
+def _number(value: float) -> str:
+    return f"{value:.12f}".rstrip("0").rstrip(".")
+
+
+def read_config(text: str) -> dict[str, str]:
+    """Returns the settings of an `aipp.cfg`.
+
+    Raises:
+        BundleError: it asks for something other than what `preprocess` does.
+    """
+    found = dict(match.groups() for line in text.splitlines() if (match := LINE.fullmatch(line)))
+    wanted = {"aipp_mode": MODE, "input_format": FORMAT, "crop": "false", "csc_switch": "false"}
+    for key, value in wanted.items():
+        if found.get(key) != value:
+            raise BundleError(f"aipp.cfg: {key} is {found.get(key)!r}, expected {value}")
+    return found
+
+
+def preprocess(pixels: np.ndarray, config: Mapping[str, str]) -> np.ndarray:
+    """Returns what AIPP makes of uint8 (n, h, w, 3), as float32 (n, 3, h, w).
+
+    Raises:
+        BundleError: the pictures are not of the size that the configuration states.
+    """
+    size = (int(config["src_image_size_h"]), int(config["src_image_size_w"]))
+    if pixels.dtype != np.uint8 or pixels.shape[1:] != (*size, 3):
+        raise BundleError(f"AIPP takes bytes of {size[0]}x{size[1]}x3, not {pixels.dtype} {list(pixels.shape[1:])}")
+    ordered = pixels[..., ::-1] if config["rbuv_swap_switch"] == "true" else pixels
+    offsets, factors = (
+        np.array([sum(float(config[f"{name}_{channel}"]) for name in names) for channel in range(3)], np.float32)
+        for names in (("mean_chn", "min_chn"), ("var_reci_chn",))
+    )
+    return np.ascontiguousarray(((ordered.astype(np.float32) - offsets) * factors).transpose(0, 3, 1, 2))

@@ -1,0 +1,27 @@
+"""ONNX Runtime on the CPU behind AIPP: stands in for an Ascend chip, with the files that its tools read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgecompile.runtime.aipp import preprocess, read_config
+from edgecompile.runtime.backends import choose_file, onnxruntime
+
+
+class Backend(onnxruntime.Backend):
+    """One session that takes what the configuration beside the model makes of bytes. Options: those of ONNX Runtime."""
+
+    def __init__(
+        self, artifact: Path | Mapping[str, bytes], spec: Mapping[str, Any], threads: int, options: Mapping[str, Any]
+    ) -> None:
+        super().__init__(artifact, spec, threads, options)
+        name = choose_file(artifact, ".cfg")
+        content = (artifact / name).read_bytes() if isinstance(artifact, Path) else artifact[name]
+        self._config = read_config(content.decode())
+
+    def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
+        return super().infer(preprocess(tensor, self._config))

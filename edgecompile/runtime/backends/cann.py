@@ -1,0 +1,198 @@
+"""Huawei Ascend: the model is built on the device by ATC, and run through AscendCL's Python API (`acl`).
+
+Untested on hardware. Sources: hiascend.com, CANN 8.0.0: "ATC" (options), "AMCT (ONNX)" (`convert_qat_model`), "AscendCL
+Python API"; npu-smi of Atlas 200I DK A2 25.2.0 (`npu-smi info`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgecompile.errors import BundleError, MissingToolError
+from edgecompile.runtime.backends import last_line
+
+MODEL = "model.om"
+SETUP = "install CANN's toolkit, then: source /usr/local/Ascend/ascend-toolkit/set_env.sh"
+CHIP = re.compile(r"^\|\s*\d+\s+(?:Ascend)?(310[A-Z]\w*)\s*\|", re.MULTILINE)
+DRIVER = re.compile(r"Version:\s*(\S+)")
+VERSION = re.compile(r"^version=(\S+)", re.MULTILINE)
+INSTALLED = "ascend_toolkit_install.info"
+"""File of the toolkit that states its version."""
+QUANTIZED = b"DequantizeLinear"
+CONVERT = "import amct_onnx; amct_onnx.convert_qat_model('model.onnx', 'converted')"
+CONVERTED = "converted_deploy_model.onnx"
+"""What `convert_qat_model` names the model that ATC takes."""
+
+DEVICE = 0
+HUGE_PAGES_FIRST, TO_DEVICE, TO_HOST = 0, 1, 2
+TYPES = {0: np.float32, 1: np.float16, 2: np.int8, 3: np.int32, 4: np.uint8, 9: np.int64}
+"""aclDataType to numpy's."""
+
+
+class Backend:
+    """One model on the first chip. Takes no options."""
+
+    def __init__(
+        self, artifact: Path | Mapping[str, bytes], spec: Mapping[str, Any], threads: int, options: Mapping[str, Any]
+    ) -> None:
+        try:
+            import acl
+        except ImportError as error:
+            raise MissingToolError(f"AscendCL cannot be imported: {error}", fix=SETUP) from error
+
+        if not isinstance(artifact, Path):
+            raise BundleError("a model for Ascend is opened where `edgecompile finalize` put it")
+        self.version = _toolkit_version()
+        self._session = _Session(acl, artifact / MODEL)
+        self.outputs = tuple(frozenset([name, name.rpartition(":")[2]]) for name in self._session.names)
+
+    def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
+        return self._session.infer(tensor)
+
+    @staticmethod
+    def device(options: Mapping[str, Any]) -> dict[str, str]:
+        _tool("atc")
+        text = _run([_tool("npu-smi"), "info"])
+        chip, driver = CHIP.search(text), DRIVER.search(text)
+        if chip is None or driver is None:
+            raise BundleError("npu-smi names no Ascend 310 chip here")
+        return {"runtime": _toolkit_version(), "soc": f"Ascend{chip[1]}", "driver": driver[1]}
+
+    @staticmethod
+    def build(
+        artifact: Mapping[str, bytes], spec: Mapping[str, Any], options: Mapping[str, Any], out: Path, kept: Path
+    ) -> None:
+        soc = Backend.device(options)["soc"]
+        with tempfile.TemporaryDirectory(prefix="edgecompile-") as folder:
+            for name in ("model.onnx", "aipp.cfg"):
+                Path(folder, name).write_bytes(artifact[name])
+            model = "model.onnx"
+            if QUANTIZED in artifact[model]:
+                _run([sys.executable, "-c", CONVERT], folder)
+                model = CONVERTED
+            _run([_tool("atc"), *atc_words(spec, soc, model)[1:]], folder)
+            built = Path(folder, MODEL)
+            if not built.is_file():
+                raise BundleError(f"atc wrote no {MODEL}")
+            shutil.copyfile(built, out / MODEL)
+
+
+def atc_words(spec: Mapping[str, Any], soc: str, model: str) -> list[str]:
+    """Returns the command that builds `model.om` in the current folder.
+
+    Args:
+        spec: the final spec: bytes, NHWC. The graph before AIPP takes NCHW.
+        soc: version of the chip, "Ascend310B4".
+        model: the ONNX file that ATC reads.
+    """
+    count, height, width, channels = spec["input"]["shape"]
+    return [
+        "atc",
+        "--framework=5",  # ONNX
+        f"--model={model}",
+        f"--output={Path(MODEL).stem}",
+        f"--soc_version={soc}",
+        "--input_format=NCHW",
+        f"--input_shape={spec['input']['name']}:{count},{channels},{height},{width}",
+        "--insert_op_conf=aipp.cfg",
+    ]
+
+
+def _tool(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise MissingToolError(f"{name} is not found on this device", fix=SETUP)
+    return found
+
+
+def _run(command: Sequence[str], folder: str | None = None) -> str:
+    """Runs one of the device's tools and returns what it printed.
+
+    Raises:
+        MissingToolError: it lacks a Python package of CANN.
+        BundleError: it failed; with the last line that says why.
+    """
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
+    if done.returncode == 0:
+        return done.stdout
+    said = last_line(Exception(f"{done.stdout}\n{done.stderr}"))
+    if "No module named 'amct_onnx'" in said:
+        raise MissingToolError("amct_onnx is not installed, which converts INT8 graphs for ATC", fix=SETUP)
+    tool = Path(command[0]).name if command[0] != sys.executable else "amct_onnx"
+    raise BundleError(f"{tool} failed (exit code {done.returncode}): {said}")
+
+
+def _toolkit_version() -> str:
+    """Returns the version of the CANN toolkit whose environment is set."""
+    for name in ("ASCEND_TOOLKIT_HOME", "ASCEND_HOME_PATH"):
+        for path in sorted(Path(os.environ.get(name) or "/nonexistent").glob(f"*-linux/{INSTALLED}")):
+            if match := VERSION.search(path.read_text(errors="replace")):
+                return match[1]
+    raise MissingToolError("the environment names no CANN toolkit (ASCEND_TOOLKIT_HOME)", fix=SETUP)
+
+
+class _Session:
+    """A loaded model with its buffers. `names` are those of its outputs."""
+
+    def __init__(self, acl: Any, model: Path) -> None:
+        self._acl = acl
+        _check("acl.init", acl.init())
+        _check("acl.rt.set_device", acl.rt.set_device(DEVICE))
+        self._context = _value("acl.rt.create_context", acl.rt.create_context(DEVICE))
+        self._model = _value("acl.mdl.load_from_file", acl.mdl.load_from_file(str(model)))
+        about = acl.mdl.create_desc()
+        _check("acl.mdl.get_desc", acl.mdl.get_desc(about, self._model))
+        self._size = acl.mdl.get_input_size_by_index(about, 0)
+        self._entry, self._given = self._buffers([self._size])
+        sizes = [acl.mdl.get_output_size_by_index(about, at) for at in range(acl.mdl.get_num_outputs(about))]
+        self._results, self._made = self._buffers(sizes)
+        self.names = [acl.mdl.get_output_name_by_index(about, at) for at in range(len(sizes))]
+        self._arrays = [self._array(about, at) for at in range(len(sizes))]
+
+    def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
+        acl = self._acl
+        if tensor.nbytes != self._size:
+            raise BundleError(f"the model takes {self._size} bytes, not {tensor.nbytes}")
+        _check("acl.rt.set_context", acl.rt.set_context(self._context))
+        _copy(acl, self._given[0], tensor.ctypes.data, self._size, TO_DEVICE)
+        _check("acl.mdl.execute", acl.mdl.execute(self._model, self._entry, self._results))
+        for address, array in zip(self._made, self._arrays, strict=True):
+            _copy(acl, array.ctypes.data, address, array.nbytes, TO_HOST)
+        return [array.astype(np.float32) if array.dtype == np.float16 else array for array in self._arrays]
+
+    def _buffers(self, sizes: Sequence[int]) -> tuple[Any, list[int]]:
+        """Returns a data set of new buffers on the device, and their addresses."""
+        acl, addresses = self._acl, []
+        dataset = acl.mdl.create_dataset()
+        for size in sizes:
+            addresses.append(_value("acl.rt.malloc", acl.rt.malloc(size, HUGE_PAGES_FIRST)))
+            acl.mdl.add_dataset_buffer(dataset, acl.create_data_buffer(addresses[-1], size))
+        return dataset, addresses
+
+    def _array(self, about: Any, at: int) -> np.ndarray:
+        shape = _value("acl.mdl.get_output_dims", self._acl.mdl.get_output_dims(about, at))["dims"]
+        return np.empty(shape, TYPES[self._acl.mdl.get_output_data_type(about, at)])
+
+
+def _copy(acl: Any, to: int, source: int, size: int, direction: int) -> None:
+    _check("acl.rt.memcpy", acl.rt.memcpy(to, size, source, size, direction))
+
+
+def _value(what: str, answer: tuple[Any, int]) -> Any:
+    _check(what, answer[1])
+    return answer[0]
+
+
+def _check(what: str, code: int) -> None:
+    if code:
+        raise BundleError(f"{what} failed with {code}")

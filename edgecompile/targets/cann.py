@@ -1,0 +1,107 @@
+"""Huawei Ascend 310B and 310P: the bundle carries a static ONNX and `aipp.cfg`, `edgecompile finalize` runs ATC."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from edgecompile.plan.graph import Graph, Model
+from edgecompile.plan.step import Output, Stage, Step
+from edgecompile.targets import Target
+
+if TYPE_CHECKING:
+    from edgecompile.passes.int8_static import Int8Static
+    from edgecompile.quantization.qdq import Placement
+
+OPERATORS = ("Conv", "ConvTranspose")
+"""What AMCT's `convert_qat_model` turns into INT8 with a scale for each channel. It also takes Gemm, and MatMul with
+constant weights, with one scale for all channels; a detection model has none of them."""
+
+
+class Cann(Target):
+    """A board or card with an Ascend chip that runs CANN.
+
+    Fields:
+        soc: versions of the chip, as ATC names them, that the bundle is for; checked on the device.
+    """
+
+    kind: Literal["cann"] = "cann"
+    precisions: tuple[Literal["fp32", "fp16", "int8"], ...] = ("fp16", "int8")
+    soc: tuple[str, ...] = Field(min_length=1)
+
+    backend: ClassVar[str] = "cann"
+    runtime: ClassVar[tuple[str, str]] = ("cann-toolkit", ">=7")
+    finalize: ClassVar[bool] = True
+
+    def constraints(self) -> dict[str, str | list[str]]:
+        return {"soc": list(self.soc)}
+
+    def stand_in(self) -> tuple[str, str, dict[str, Any]] | None:
+        return ("aipp", "onnxruntime", {"session.disable_quant_qdq": "1"})
+
+    def quantize(self, graph: Graph, model: Model, settings: Int8Static) -> Model:
+        graph.add(
+            Step(
+                name="calibration",
+                function="edgecompile.quantization.qdq:calibrate",
+                stage=Stage.CALIBRATION,
+                params={"method": settings.method, "percentile": settings.percentile},
+                inputs={"model": model.artifact, "spec": model.spec, "pictures": graph.materials.calibration},
+                tools=("onnxruntime", "onnx", "numpy", "opencv-python-headless"),
+                isa=True,
+                memory_mb=900,
+                about=f"ranges of activations, {settings.method}",
+            )
+        )
+        graph.add(
+            Step(
+                name="quantization",
+                function="edgecompile.quantization.qdq:quantize",
+                stage=Stage.QUANTIZATION,
+                params={"placement": self.placement(settings), "exclude": settings.excluded()},
+                inputs={"model": model.artifact, "ranges": Output("calibration", "ranges.json")},
+                tools=("onnxruntime", "onnx", "numpy"),
+                memory_mb=600,
+                about="Q/DQ, symmetric int8, before convolutions and on their weights, as AMCT reads them",
+            )
+        )
+        if settings.symmetric is False:
+            graph.note("the pairs for AMCT are symmetric: 'symmetric: false' has no effect")
+        return model.with_(artifact=Output("quantization", "model.onnx"), precision="int8")
+
+    def placement(self, settings: Int8Static) -> Placement:
+        """Returns the Q/DQ profile of AMCT: every input and weight of a convolution has a pair of its own."""
+        return {
+            "activations": "int8",
+            "symmetric": True,
+            "per_channel": settings.per_channel,
+            "reduce_range": False,
+            "quantize_bias": False,
+            "pair_on_weights": True,
+            "dedicated_pairs": True,
+            "operators": list(OPERATORS),
+            "inputs_only": True,
+            "ends_in_float": True,
+            "others_in_float": True,
+        }
+
+    def compile(self, graph: Graph, model: Model) -> Model:
+        graph.add(
+            Step(
+                name="compile",
+                function="edgecompile.onnx_graph.cann:compile_cann",
+                stage=Stage.COMPILATION,
+                inputs={"model": model.artifact, "spec": model.spec},
+                tools=("onnxruntime", "onnx", "numpy"),
+                isa=True,
+                about="static ONNX, aipp.cfg and atc.sh; operators compared with CANN's list",
+            )
+        )
+        return model.with_(artifact=Output("compile"), spec=Output("compile", "spec.json"))
+
+    def warnings(self, precision: str) -> list[str]:
+        found = [f"{self.device} was not at hand: what ATC makes of the model is verified by `edgecompile finalize`"]
+        if precision == "fp32":
+            found.append("Ascend computes convolutions in FP16: take the pass 'fp16' and have the same measured here")
+        return found

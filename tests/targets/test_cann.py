@@ -1,0 +1,307 @@
+"""Huawei Ascend. Neither a chip nor CANN can be here.
+
+`npu-smi`, `atc`, `amct_onnx` and `acl` are FAKES: executables and modules that these tests write. The fake `atc` puts
+the files it is given into one; the fake `acl` runs them with ONNX Runtime behind the arithmetic of AIPP. What is real:
+the ONNX, aipp.cfg, the command line, the flow of `finalize`, and every message.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+from exported import CHECKPOINT, EXPORT, exported, pictures, run_step, simplified
+
+from edgecompile.errors import BundleError, MissingToolError, StepError
+from edgecompile.onnx_graph.cann import compile_cann, coverage
+from edgecompile.passes.int8_static import Int8Static
+from edgecompile.passes.simplify import OPTIMIZATIONS, simplify
+from edgecompile.quantization.qdq import calibrate, quantize
+from edgecompile.runtime import open_artifact
+from edgecompile.runtime.aipp import config_of, preprocess, read_config
+from edgecompile.runtime.backends.cann import Backend
+from edgecompile.targets.cann import Cann
+
+TARGET = Cann(kind="cann", device="a board", memory_mb=1, soc=("Ascend310B4",))
+OPTIONS = TARGET.stand_in()[2]
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory) -> SimpleNamespace:
+    """The sample in float, as it ships for a chip."""
+    folder = tmp_path_factory.mktemp("float")
+    run_step(folder, "edgecompile.passes.onnx_export:export", {"weights": CHECKPOINT}, {**EXPORT, "opset": 17})
+    (folder / "simple").mkdir()
+    spec, model = folder / "spec.json", folder / "simple" / "model.onnx"
+    simplify(folder / "simple", model=folder / "model.onnx", spec=spec, optimizations=list(OPTIMIZATIONS))
+    (folder / "out").mkdir()
+    facts = compile_cann(folder / "out", model=model, spec=spec)
+    return SimpleNamespace(folder=folder / "out", facts=facts, model=model)
+
+
+@pytest.fixture(scope="module")
+def quantized(compiled, tmp_path_factory) -> SimpleNamespace:
+    """The sample in INT8, as it ships for a chip."""
+    folder = tmp_path_factory.mktemp("int8")
+    spec, train = simplified().spec, pictures("train", 8)
+    calibrate(folder, model=compiled.model, spec=spec, pictures=train, method="minmax", percentile=99.9)
+    placement = TARGET.placement(Int8Static())
+    quantize(folder, model=compiled.model, ranges=folder / "ranges.json", placement=placement, exclude="auto")
+    (folder / "out").mkdir()
+    facts = compile_cann(folder / "out", model=folder / "model.onnx", spec=spec)
+    return SimpleNamespace(folder=folder / "out", facts=facts)
+
+
+def opened(folder: Path):
+    return open_artifact(folder, folder / "spec.json", "aipp", OPTIONS, 1)
+
+
+def test_the_stand_in_finds_what_the_float_model_finds(compiled):
+    reference = open_artifact(exported().model, exported().spec, "onnxruntime", {}, 1)
+    for picture in pictures("val", 2):
+        ours, theirs = opened(compiled.folder).predict(picture), reference.predict(picture)
+        assert ours.classes.tolist() == theirs.classes.tolist()
+        assert np.allclose(ours.boxes, theirs.boxes, atol=0.1)
+
+
+def test_wrong_aipp_settings_would_show(compiled, tmp_path):
+    """The negative control of the stand-in: it does what the file says, not what is right."""
+    picture = pictures("val", 1)[0]
+    good = opened(compiled.folder).predict(picture)
+    for name in ("model.onnx", "spec.json"):
+        (tmp_path / name).write_bytes((compiled.folder / name).read_bytes())
+    text = (compiled.folder / "aipp.cfg").read_text()
+    for wrong in (text.replace("rbuv_swap_switch: true", "rbuv_swap_switch: false"), text.replace("0.0039", "0.0139")):
+        assert wrong != text
+        (tmp_path / "aipp.cfg").write_text(wrong)
+        found = opened(tmp_path).predict(picture)
+        assert len(found) != len(good) or not np.allclose(found.scores, good.scores, atol=0.01)
+
+
+def test_aipp_follows_the_preprocessing_of_the_spec():
+    read = json.loads(exported().spec.read_text())
+    pixels = {**read, "input": {**read["input"], "color": "BGR"}}
+    read["letterbox"]["size"] = [2, 2]
+    read["input"].update(mean=[0.1, 0.2, 0.3], std=[0.5, 0.25, 1.0])
+    settings = read_config(config_of(read, pixels))
+    picture = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3) * 20
+    wanted = (picture[..., ::-1] / 255 - read["input"]["mean"]) / read["input"]["std"]
+    assert np.allclose(preprocess(picture, settings), wanted.transpose(0, 3, 1, 2), atol=1e-5)
+    with pytest.raises(BundleError, match="2x2x3"):
+        preprocess(picture[:, :1], settings)
+
+
+def test_int8_pairs_are_those_that_amct_reads(quantized):
+    graph = onnx.load(quantized.folder / "model.onnx").graph
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    producer = {name: node for node in graph.node for name in node.output}
+    pairs = 0
+    for node in graph.node:
+        if node.op_type == "QuantizeLinear":
+            zero = constants[node.input[2]]
+            assert zero.dtype == np.int8
+            assert not zero.any()
+            (reader,) = [other for other in graph.node if node.output[0] in other.input]
+            assert reader.op_type == "DequantizeLinear"
+            assert list(reader.input[1:]) == list(node.input[1:])  # a pair has one scale
+        if node.op_type == "Conv" and producer.get(node.input[1]) is not None:
+            assert [producer[name].op_type for name in node.input[:2]] == ["DequantizeLinear"] * 2
+            assert len(node.input) < 3 or node.input[2] in constants  # biases stay in float
+            pairs += 1
+    assert pairs > 50
+    assert {node.op_type for node in graph.node if "DequantizeLinear" in {
+        producer[name].op_type for name in node.input if name in producer}} == {"Conv"}  # fmt: skip
+    assert len(opened(quantized.folder).predict(pictures("val", 1)[0])) > 0
+
+
+def test_operators_are_compared_with_the_documented_list(compiled, quantized):
+    assert compiled.facts["coverage"]["not_covered"] == {}
+    assert set(quantized.facts["coverage"]["converted"]) == {"QuantizeLinear", "DequantizeLinear"}
+    assert "CANN 8.0.0" in quantized.facts["coverage"]["source"]
+    assert coverage({"Conv": 3, "ArgMax": 1, "Mish": 2})["not_covered"] == {"Mish": 2}  # the list writes Argmax
+    report = json.loads((compiled.folder / "operators.json").read_text())
+    assert report == compiled.facts["coverage"]
+
+
+def test_what_cann_cannot_read_fails_the_step(compiled, tmp_path):
+    with pytest.raises(StepError, match="opset 18") as raised:
+        compile_cann(tmp_path, model=simplified().model, spec=simplified().spec)
+    assert "passes.onnx_export.opset=17" in str(raised.value)
+    model = onnx.load(compiled.model)
+    next(node for node in model.graph.node if node.op_type == "Sigmoid").op_type = "Mish"
+    onnx.save(model, tmp_path / "mish.onnx")
+    with pytest.raises(StepError, match=r"lacks Mish \(1\)"):
+        compile_cann(tmp_path, model=tmp_path / "mish.onnx", spec=simplified().spec)
+    assert not (tmp_path / "model.onnx").exists()
+
+
+NPU_SMI = """#!/bin/sh
+cat <<'END'
++--------------------------------------------------------------------------------------------------------+
+| npu-smi 23.0.rc3                                 Version: 23.0.rc3                                     |
++-------------------------------+-----------------+------------------------------------------------------+
+| NPU     Name                  | Health          | Power(W)     Temp(C)           Hugepages-Usage(page) |
++===============================+=================+======================================================+
+| 0       310B4                 | OK              | 10.4          66                15    / 15           |
+| 0       0                     | NA              | 0            957   / 10810                           |
++===============================+=================+======================================================+
+END
+"""
+ATC = """#!{python}
+import json, sys, zipfile
+words = dict(word.lstrip("-").split("=", 1) for word in sys.argv[1:])
+json.dump(words, open({log!r}, "w"))
+if words["soc_version"] != "Ascend310B4":
+    print("ATC start working now"); print("E10001: Value [" + words["soc_version"] + "] is invalid."); sys.exit(1)
+with zipfile.ZipFile(words["output"] + ".om", "w") as file:
+    file.write(words["model"], "model.onnx")
+    file.write(words["insert_op_conf"], "aipp.cfg")
+"""
+AMCT = """
+import shutil
+def convert_qat_model(model_file, save_path, record_file=None):
+    shutil.copy(model_file, save_path + "_deploy_model.onnx")
+"""
+ACL = """
+import ctypes, zipfile
+import numpy as np
+from edgecompile.runtime.backends.aipp import Backend
+SHAPE, kept = {shape}, {{}}
+def init(): return 0
+def create_data_buffer(address, size): return address, size
+class rt:
+    def set_device(device): return 0
+    def create_context(device): return 1, 0
+    def set_context(context): return 0
+    def malloc(size, policy):
+        buffer = ctypes.create_string_buffer(size)
+        kept[ctypes.addressof(buffer)] = buffer
+        return ctypes.addressof(buffer), 0
+    def memcpy(to, most, source, size, direction):
+        ctypes.memmove(to, source, size)
+        return 0
+class mdl:
+    def load_from_file(path):
+        with zipfile.ZipFile(path) as file:
+            files = {{name: file.read(name) for name in file.namelist()}}
+        kept["model"] = Backend(files, {{}}, 1, {{"session.disable_quant_qdq": "1"}})
+        return 7, 0
+    def create_desc(): return {{}}
+    def get_desc(about, model): return 0
+    def get_input_size_by_index(about, at): return int(np.prod(SHAPE))
+    def get_num_outputs(about): return 1
+    def get_output_size_by_index(about, at): return 4 * 7 * 1008
+    def get_output_name_by_index(about, at): return "/model.23/Concat_5:0:output0"
+    def get_output_dims(about, at): return {{"dims": [1, 7, 1008]}}, 0
+    def get_output_data_type(about, at): return 0
+    def create_dataset(): return []
+    def add_dataset_buffer(dataset, buffer): dataset.append(buffer)
+    def execute(model, given, made):
+        (address, size), (out, _) = given[0], made[0]
+        pixels = np.frombuffer(ctypes.string_at(address, size), np.uint8).reshape(SHAPE)
+        result = np.ascontiguousarray(kept["model"].infer(pixels)[0], np.float32)
+        ctypes.memmove(out, result.ctypes.data, result.nbytes)
+        return 0
+"""
+
+
+@pytest.fixture
+def board(tmp_path, monkeypatch, compiled):
+    """A board of fakes, see the head of this file."""
+    tools, site, toolkit = (tmp_path / name for name in ("bin", "site", "toolkit"))
+    for folder in (tools, site, toolkit / "aarch64-linux"):
+        folder.mkdir(parents=True)
+    log = tmp_path / "atc.json"
+    for name, text in {"npu-smi": NPU_SMI, "atc": ATC.format(python=sys.executable, log=str(log))}.items():
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+    shape = json.loads((compiled.folder / "spec.json").read_text())["input"]["shape"]
+    (site / "amct_onnx.py").write_text(AMCT)
+    (site / "acl.py").write_text(ACL.format(shape=shape))
+    (toolkit / "aarch64-linux/ascend_toolkit_install.info").write_text("package_name=toolkit\nversion=8.0.0\n")
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    monkeypatch.setenv("ASCEND_TOOLKIT_HOME", str(toolkit))
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.delitem(sys.modules, "acl", raising=False)
+    return SimpleNamespace(tools=tools, site=site, log=log, toolkit=toolkit)
+
+
+def artifact_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "spec.json"}
+
+
+def built(folder: Path, out: Path):
+    out.mkdir()
+    spec = json.loads((folder / "spec.json").read_text())
+    Backend.build(artifact_of(folder), spec, {}, out, out)
+    return open_artifact(out, spec, "cann", {}, 1)
+
+
+def test_a_model_is_built_for_the_chip_that_npu_smi_names_and_runs_through_acl(board, quantized, tmp_path):
+    assert Backend.device({}) == {"runtime": "8.0.0", "soc": "Ascend310B4", "driver": "23.0.rc3"}
+    detector = built(quantized.folder, tmp_path / "out")
+    assert json.loads(board.log.read_text()) == {
+        "framework": "5",
+        "model": "converted_deploy_model.onnx",  # AMCT converts Q/DQ first
+        "output": "model",
+        "soc_version": "Ascend310B4",
+        "input_format": "NCHW",
+        "input_shape": "images:1,3,192,256",
+        "insert_op_conf": "aipp.cfg",
+    }
+    picture = pictures("val", 1)[0]
+    found, wanted = detector.predict(picture), opened(quantized.folder).predict(picture)
+    assert np.array_equal(found.boxes, wanted.boxes)
+    assert len(found) > 0
+    assert detector.backend.version == "8.0.0"
+
+
+@pytest.mark.parametrize("kind", ["compiled", "quantized"])
+def test_atc_sh_says_the_same_to_atc_as_finalize_does(board, kind, request, tmp_path):
+    folder = request.getfixturevalue(kind).folder
+    built(folder, tmp_path / "out")
+    said = json.loads(board.log.read_text())
+    board.log.unlink()
+    for name, content in artifact_of(folder).items():
+        (tmp_path / name).write_bytes(content)
+    (board.tools / "python3").symlink_to(sys.executable)
+    done = subprocess.run(["sh", "atc.sh"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(board.log.read_text()) == said
+    assert (tmp_path / "model.om").is_file()
+
+
+def test_what_is_missing_on_the_device_is_named_in_one_line(board, quantized, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir()
+    spec = json.loads((quantized.folder / "spec.json").read_text())
+
+    def refused(kind) -> str:
+        with pytest.raises(kind) as raised:
+            Backend.build(artifact_of(quantized.folder), spec, {}, out, out)
+        assert "\n" not in str(raised.value)
+        assert not list(out.iterdir())
+        return str(raised.value)
+
+    (board.site / "amct_onnx.py").unlink()
+    assert "amct_onnx is not installed" in refused(MissingToolError)
+    (board.site / "amct_onnx.py").write_text(AMCT)
+    (board.tools / "npu-smi").write_text(NPU_SMI.replace("310B4", "310P3"))
+    assert "atc failed (exit code 1): E10001: Value [Ascend310P3] is invalid." in refused(BundleError)
+    (board.tools / "npu-smi").write_text(NPU_SMI.replace("310B4", "910B "))
+    assert "no Ascend 310 chip" in refused(BundleError)
+    monkeypatch.delenv("ASCEND_TOOLKIT_HOME")
+    monkeypatch.delenv("ASCEND_HOME_PATH", raising=False)
+    (board.tools / "npu-smi").write_text(NPU_SMI)
+    assert "no CANN toolkit" in refused(MissingToolError)
+    (board.tools / "atc").unlink()
+    assert "atc is not found" in refused(MissingToolError)
+    assert MissingToolError("").exit_code == 4
