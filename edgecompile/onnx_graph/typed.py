@@ -21,10 +21,10 @@ def compile_typed(out: Path, *, model: Path, spec: Path, build: dict[str, Any] |
     """
     import numpy as np
 
-    from edgecompile.onnx_graph.agreement import differences, fixed_input, require_agreement
+    from edgecompile.onnx_graph.agreement import differences, fixed_input, largest, require_agreement
     from edgecompile.onnx_graph.canonical import load, operator_counts, save, sort_nodes
     from edgecompile.onnx_graph.embed import BYTE, embed_casts
-    from edgecompile.onnx_graph.spec import embed_preprocessing, read_spec, write_spec
+    from edgecompile.onnx_graph.spec import embed_preprocessing, read_spec, shapes_of, write_spec
 
     read = read_spec(spec)
     original, graph = load(model), load(model)
@@ -32,13 +32,12 @@ def compile_typed(out: Path, *, model: Path, spec: Path, build: dict[str, Any] |
     sort_nodes(graph)
     before, after = original.SerializeToString(), graph.SerializeToString()
     proof: dict[str, float] = {}
-    for shape in _shapes(read):
+    for shape in shapes_of(read):
         picture = np.round(fixed_input(shape, shape[2:]) * 255)
         pixels = np.ascontiguousarray(picture[:, ::-1].transpose(0, 2, 3, 1)).astype(np.uint8)
         outputs = _run(before, (picture * np.float32(BYTE)).astype(np.float32)), _run(after, pixels)
         gaps = differences(*outputs, read["output"]["decode"])
-        found = require_agreement(gaps, shape[2:], "building in the preprocessing")
-        proof = {part: max(gap, proof.get(part, 0.0)) for part, gap in found.items()}
+        proof = largest(proof, require_agreement(gaps, shape[2:], "building in the preprocessing"))
 
     save(graph, out / "model.onnx")
     final = embed_preprocessing(read)
@@ -46,12 +45,6 @@ def compile_typed(out: Path, *, model: Path, spec: Path, build: dict[str, Any] |
     if build is not None:
         (out / SCRIPT).write_text(build_script(final, build), encoding="utf-8")
     return {"changes": [change], "max_abs_diff": proof, "operators": operator_counts(graph)}
-
-
-def _shapes(spec: dict[str, Any]) -> list[list[int]]:
-    """Returns the input shapes (n, 3, h, w) to prove at: those of the profile, or the one there is."""
-    profile = spec["input"].get("profile")
-    return list(profile.values()) if profile else [[max(spec["input"]["shape"][0], 1), 3, *spec["letterbox"]["size"]]]
 
 
 def _run(model: bytes, tensor: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from exported import graph_for, pictures, simplified
+from exported import EXPORT, graph_for, pictures, run_code, simplified
 
 from edgecompile.errors import StepError
 from edgecompile.passes.int8_static import Int8Static
@@ -224,3 +224,52 @@ def test_what_tensorrt_does_not_take_is_an_error_of_the_step(tmp_path: Path) -> 
     compile_typed(tmp_path / "compiled", model=model, spec=simplified().spec, build=None)
     with pytest.raises(StepError, match="does not take the model"):
         tensorrt.prove(tmp_path, artifact=tmp_path / "compiled", sm=86)
+
+
+HEADS = """
+import json, pathlib, sys, torch
+from ultralytics.nn.tasks import DetectionModel
+from edgecompile.passes.onnx_export import export
+folder = pathlib.Path(sys.stdin.read())
+for family in ("yolov10n", "yolo26n"):
+    torch.manual_seed(0)
+    model = DetectionModel(f"{family}.yaml", ch=3, nc=3, verbose=False)
+    model.names, model.args, model.task = {0: "a", 1: "b", 2: "c"}, {}, "detect"
+    out = folder / family
+    out.mkdir()
+    torch.save({"model": model, "train_args": {}}, out / "model.pt")
+    export(out, weights=out / "model.pt", imgsz=[64, 96], opset=18, **json.loads(SETTINGS))
+print("done")
+"""
+
+
+@pytest.mark.parametrize("family", ["yolov10n", "yolo26n"])
+def test_heads_without_suppression_build_too(family: str, heads: Path, tmp_path: Path) -> None:
+    """Random weights: what is shown is that the graph is one that the parser and the builder take."""
+    from edgecompile.onnx_graph.typed import compile_typed
+    from edgecompile.quantization.qdq import calibrate, quantize
+    from edgecompile.quantization.typed import halve_rest
+
+    model, spec = heads / family / "model.onnx", heads / family / "spec.json"
+    assert json.loads(spec.read_text())["output"]["decode"] == "end2end"
+    steps = {name: tmp_path / name for name in ("ranges", "quantized", "half", "compiled")}
+    for step in steps.values():
+        step.mkdir()
+    few = pictures("train", 2)
+    calibrate(steps["ranges"], model=model, spec=spec, pictures=few, method="minmax", percentile=99.999)
+    ranges = steps["ranges"] / "ranges.json"
+    quantize(steps["quantized"], model=model, ranges=ranges, placement=placement(Int8Static()), exclude="auto")
+    halve_rest(steps["half"], model=steps["quantized"] / "model.onnx", reference=model)
+    compile_typed(steps["compiled"], model=steps["half"] / "model.onnx", spec=spec, build=None)
+    tensorrt.prove(tmp_path, artifact=steps["compiled"], sm=89)
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models of random weights whose heads need no suppression."""
+    pytest.importorskip("ultralytics")
+    pytest.importorskip("tensorrt_rtx_bindings")
+    folder = tmp_path_factory.mktemp("heads")
+    settings = {key: value for key, value in EXPORT.items() if key not in ("imgsz", "opset")}
+    run_code(HEADS.replace("SETTINGS", repr(json.dumps(settings))), text=str(folder))
+    return folder
