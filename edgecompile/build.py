@@ -135,8 +135,9 @@ def steps_here(recipe: Recipe, plan: Plan) -> Plan:
 def judged(recipe: Recipe, plan: Plan, materials: Materials, entries: dict[str, Entry], sources: Sources) -> Built:
     """Merges what the steps found into the documents of the bundle, and judges the gates."""
     facts = {name: entry.facts for name, entry in entries.items()}
-    measured = merge.measured(facts["measure"]) if "measure" in facts else {}
+    measured = {}
     if "measure" in entries:
+        measured = merge.measured(facts["measure"])
         measured["alone"] = entries["measure"].record.get("alone")
     figures = merge.lasting(facts["reference.evaluate"], facts["evaluate"], facts.get("distance"))
     later = recipe.target.stand_in() is not None or recipe.device.host is not None

@@ -71,7 +71,6 @@ usage: edgecompile {verb} [RECIPE.yaml | recipe=NAME] [key=value ...] [flags]
   recipe=NAME            a shipped recipe, or one in ./recipes; see `edgecompile list recipes`
   target=NAME            another target, model, data, gates: any config group; see `edgecompile list targets`
   key=value              any key of the recipe: model.weights=my.pt passes.simplify=null gates.map_drop=0.01
-  -m, --multirun         build each combination: -m recipe=a,b   -m 'recipe=glob(x86*)'   -m model.imgsz=320,640
 {flags}
   --quiet                no progress
   --debug                tracebacks
@@ -82,11 +81,15 @@ Hydra's flags stand anywhere on the line:
   --config-dir DIR       further config groups
   --hydra-help           all of Hydra's"""
 
+MULTIRUN = (
+    "  -m, --multirun         each combination: -m recipe=a,b   -m 'recipe=glob(x86*)'   -m model.imgsz=320,640\n"
+)
 FLAGS = {
-    "build": "  --jobs N               at most N steps side by side\n"
+    "build": f"{MULTIRUN}  --jobs N               at most N steps side by side\n"
     "  --locked               fail where anything differs from the lock beside the recipe; see `lock`",
     "lock": "  --out FILE             where to write (default: RECIPE.lock.yaml beside the recipe)",
-    "plan": "  --json                 the plan as JSON\n  --mermaid              the graph as a Mermaid drawing",
+    "plan": f"{MULTIRUN}  --json                 the plan as JSON\n"
+    "  --mermaid              the graph as a Mermaid drawing",
 }
 COMPILER = ("hydra", "omegaconf", "antlr4", "pydantic", "yaml", "rich", "filelock", "rfc8785", "psutil", "jinja2")
 BEYOND_RUNTIME = (*COMPILER, "edgecompile")

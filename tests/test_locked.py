@@ -178,8 +178,7 @@ def test_a_lock_is_no_recipe(here, run):
     assert any(one.endswith("own") for one in found)
     assert "my.yaml" in found
     assert not any("lock" in one for one in found)
-    code, out, _ = run("plan", "-m", "recipe=glob(own*)")
-    assert (code, out.count("onnx_export")) == (0, run("plan", "own")[1].count("onnx_export"))
+    assert run("plan", "-m", "recipe=glob(own*)")[0] == 0  # own.lock, taken for a recipe, would be an error
     told = "is a lock; expected a recipe; `edgecompile reproduce` builds what a lock says"
     for words in (["my.lock.yaml"], ["recipe=my.lock.yaml"]):
         assert run("plan", *words) == (2, "", [f"edgecompile: command line: '{words[0]}' {told}"])

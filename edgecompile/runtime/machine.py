@@ -19,12 +19,13 @@ POWER_MODE = (
     "vcgencmd measure_clock arm",
     "vcgencmd get_throttled",
     "nvidia-smi --query-gpu=clocks.sm,clocks.mem,power.limit --format=csv",
-    "npu-smi info",
+    "cat /sys/class/drm/card0/gt_max_freq_mhz",
+    "npu-smi info -t common -i 0",
     "powerprofilesctl get",
 )
 """Commands that say in which power mode a machine runs: NVIDIA Jetson, Raspberry Pi (0x0: never slowed by heat or low
-voltage), graphics cards, Huawei Atlas, desktops. The list stands here, for what a bundle or a recipe says is never run.
-"""
+voltage), graphics cards, Intel's graphics, Huawei Atlas, desktops. The list stands here, for what a bundle or a recipe
+says is never run."""
 
 
 def architecture() -> str:

@@ -32,6 +32,7 @@ class Cann(Target):
 
     backend: ClassVar[str] = "cann"
     runtime: ClassVar[tuple[str, str]] = ("cann-toolkit", ">=7")
+    system_runtime: ClassVar[bool] = True  # Huawei's installer brings it; it is in no package index
     finalize: ClassVar[bool] = True
 
     def constraints(self) -> dict[str, str | list[str]]:

@@ -49,6 +49,7 @@ class TensorRt(Target):
 
     backend: ClassVar[str] = "tensorrt"
     runtime: ClassVar[tuple[str, str]] = ("tensorrt", ">=10.3,<12")
+    system_runtime: ClassVar[bool] = True  # JetPack brings it; what PyPI has is not for Jetson
     finalize: ClassVar[bool] = True
     dynamic: ClassVar[frozenset[str]] = frozenset({"batch", "imgsz"})
 

@@ -90,3 +90,8 @@ def test_no_tool_is_imported_to_learn_its_version() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_a_package_whose_requirements_are_too_many_is_installed_alone(installed: Callable[..., None]) -> None:
+    installed()
+    assert tools.install_command("pnnx") == "pip install --no-deps pnnx"

@@ -14,7 +14,7 @@ from edgecompile.report.sweep import front, point_of, sweep_of
 from edgecompile.report.sweep_chart import scatter
 from edgecompile.report.sweep_files import main, read, report
 
-from .sweeps import lay_out, mixed, report_of, status_of
+from .sweeps import mixed, report_of, status_of
 
 
 def device_of(*reports: dict, code: int = 0) -> dict:
