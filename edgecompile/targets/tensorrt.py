@@ -105,7 +105,7 @@ class TensorRt(Target):
         if self.dla is not None and precision != "fp16":
             found.append("a DLA takes FP16 from this graph; what is in INT8 or float falls back to the GPU")
         if self.dla is not None:
-            found.append("TensorRT runs on a DLA up to 10.7, and again from 11.4.1 on: JetPack 7.0 to 7.2.1 have none")
+            found.append("TensorRT serves a DLA up to 10.7, and again from 11.4.1 on (AGX Orin, JetPack 7.2.2)")
         return found
 
 
