@@ -119,7 +119,7 @@ def test_a_device_on_a_known_runtime_is_one_yaml(edgecompile, work):
 
 
 def test_without_the_package_its_bundles_say_what_they_need(edgecompile, work):
-    bundle = next(work.glob("outputs/lantern_opencv_dnn_fp32/*/*.bundle.zip"))
+    bundle = work / edgecompile("build", "recipe=lantern_opencv_dnn_fp32", "--quiet").stdout.strip().splitlines()[-1]
     refused = edgecompile("verify", str(bundle), PYTHONPATH=str(ROOT))
     assert refused.returncode == 7
     assert "needs the backend 'opencv_dnn', which this runtime does not have" in refused.stdout + refused.stderr
