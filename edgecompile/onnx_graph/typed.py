@@ -6,6 +6,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from edgecompile.plan.shapes import POINTS
+
 SCRIPT = "build.sh"
 
 
@@ -68,8 +70,10 @@ def build_script(spec: dict[str, Any], build: dict[str, Any]) -> str:
         words.append("--stronglyTyped")
     else:
         words += [f"--useDLACore={build['dla']}", "--allowGPUFallback", "--fp16"]
-    for name, shape in (spec["input"].get("profile") or {}).items():
-        words.append(f"--{name}Shapes={spec['input']['name']}:{'x'.join(str(side) for side in shape)}")
+    if profile := spec["input"].get("profile"):
+        for point in POINTS:
+            sides = "x".join(str(side) for side in profile[point])
+            words.append(f"--{point}Shapes={spec['input']['name']}:{sides}")
     lines = (
         "#!/bin/sh",
         "# What `edgecompile finalize` does on the device, by hand. Run it beside model.onnx; it proves nothing of the",

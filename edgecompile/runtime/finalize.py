@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecompile.errors import BundleError, Problem
-from edgecompile.runtime import finished
+from edgecompile.runtime import finished, machine
 from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.backends import find_backend
 from edgecompile.runtime.detector import Detector, available_cores, open_bundle, target_of
@@ -60,6 +60,7 @@ def finalize(
     backend = find_backend(target["backend"])
     if not target.get("finalize"):
         return _verify(archive, threads, tell)
+    _compare(archive, {"arch": [target.get("arch")]}, {"arch": machine.architecture()})  # before a runtime is missed
     place = finished.find_place(archive, backend, target["options"])
     constraints = check_constraints(archive, place.facts)
     known = None if rebuild else _known(place)
@@ -89,9 +90,13 @@ def check_constraints(archive: Archive, facts: Mapping[str, str]) -> list[Check]
         BundleError: one line for each that is not, with the command that builds for another device.
     """
     target = archive.manifest["target"]
-    demanded: dict[str, Any] = {"arch": [target.get("arch")], "runtime": (target.get("runtime") or ["", ""])[1]}
+    demanded = {"arch": [target.get("arch")], "runtime": (target.get("runtime") or ["", ""])[1]}
+    return _compare(archive, {**demanded, **(target.get("constraints") or {})}, facts)
+
+
+def _compare(archive: Archive, demanded: Mapping[str, Any], facts: Mapping[str, str]) -> list[Check]:
     checks = []
-    for name, wanted in [*demanded.items(), *(target.get("constraints") or {}).items()]:
+    for name, wanted in demanded.items():
         found = facts.get(name)
         shown = wanted if isinstance(wanted, str) else " or ".join(map(str, wanted))
         try:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
+from edgecompile.quantization.steps import add_static
 from edgecompile.targets import Target
 
 if TYPE_CHECKING:
@@ -42,34 +43,10 @@ class Cann(Target):
         return ("aipp", "onnxruntime", {"session.disable_quant_qdq": "1"})
 
     def quantize(self, graph: Graph, model: Model, settings: Int8Static) -> Model:
-        graph.add(
-            Step(
-                name="calibration",
-                function="edgecompile.quantization.qdq:calibrate",
-                stage=Stage.CALIBRATION,
-                params={"method": settings.method, "percentile": settings.percentile},
-                inputs={"model": model.artifact, "spec": model.spec, "pictures": graph.materials.calibration},
-                tools=("onnxruntime", "onnx", "numpy", "opencv-python-headless"),
-                isa=True,
-                memory_mb=900,
-                about=f"ranges of activations, {settings.method}",
-            )
-        )
-        graph.add(
-            Step(
-                name="quantization",
-                function="edgecompile.quantization.qdq:quantize",
-                stage=Stage.QUANTIZATION,
-                params={"placement": self.placement(settings), "exclude": settings.excluded()},
-                inputs={"model": model.artifact, "ranges": Output("calibration", "ranges.json")},
-                tools=("onnxruntime", "onnx", "numpy"),
-                memory_mb=600,
-                about="Q/DQ, symmetric int8, before convolutions and on their weights, as AMCT reads them",
-            )
-        )
         if settings.symmetric is False:
             graph.note("the pairs for AMCT are symmetric: 'symmetric: false' has no effect")
-        return model.with_(artifact=Output("quantization", "model.onnx"), precision="int8")
+        about = "Q/DQ, symmetric int8, before convolutions and on their weights, as AMCT reads them"
+        return add_static(graph, model, settings, self.placement(settings), about)
 
     def placement(self, settings: Int8Static) -> Placement:
         """Returns the Q/DQ profile of AMCT: every input and weight of a convolution has a pair of its own."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
+from edgecompile.quantization.steps import add_static
 from edgecompile.targets import Target
 
 if TYPE_CHECKING:
@@ -53,34 +54,11 @@ class OnnxRuntime(Target):
         return 7 if self.arch == "x86_64" and not self._has_vnni else 8
 
     def quantize(self, graph: Graph, model: Model, settings: Int8Static) -> Model:
-        graph.add(
-            Step(
-                name="calibration",
-                function="edgecompile.quantization.qdq:calibrate",
-                stage=Stage.CALIBRATION,
-                params={"method": settings.method, "percentile": settings.percentile},
-                inputs={"model": model.artifact, "spec": model.spec, "pictures": graph.materials.calibration},
-                tools=("onnxruntime", "onnx", "numpy", "opencv-python-headless"),
-                isa=True,
-                memory_mb=900,
-                about=f"ranges of activations, {settings.method}",
-            )
-        )
-        graph.add(
-            Step(
-                name="quantization",
-                function="edgecompile.quantization.qdq:quantize",
-                stage=Stage.QUANTIZATION,
-                params={"placement": self.placement(settings), "exclude": settings.excluded()},
-                inputs={"model": model.artifact, "ranges": Output("calibration", "ranges.json")},
-                tools=("onnxruntime", "onnx", "numpy"),
-                memory_mb=600,
-                about=f"Q/DQ, uint8 activations, {self._weight_bits}-bit weights",
-            )
-        )
+        about = f"Q/DQ, uint8 activations, {self._weight_bits}-bit weights"
+        quantized = add_static(graph, model, settings, self.placement(settings), about)
         if settings.symmetric is True and self.arch == "x86_64":
             graph.note("symmetric activations are signed: ONNX Runtime runs them about three times slower on x86")
-        return model.with_(artifact=Output("quantization", "model.onnx"), precision="int8")
+        return quantized
 
     def placement(self, settings: Int8Static) -> Placement:
         """Returns the Q/DQ profile of this CPU."""

@@ -11,22 +11,14 @@ from pydantic import Field
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
 from edgecompile.targets import Target
+from edgecompile.targets._strongly_typed import PROVER, STAND_IN, built_ahead, quantize_signed
 
 if TYPE_CHECKING:
     from edgecompile.passes.int8_static import Int8Static
-    from edgecompile.quantization.qdq import Placement
 
-STAND_IN: tuple[str, str, dict[str, Any]] = ("onnxruntime", "onnxruntime", {"session.disable_quant_qdq": "1"})
-"""ONNX Runtime computes the graph that ships as it is written: its fusions of Q/DQ pairs know no scales in FP16."""
-PROVER = ("tensorrt_rtx_bindings", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs")
-"""Module, and distributions, of the TensorRT that builds on a machine without a GPU: TensorRT-RTX."""
 PROVEN_FOR = 86
 """Compute capability, times ten, that the ONNX is built for to prove it. TensorRT-RTX has none for Orin's own, 8.7; 8.6
 is of the same architecture (Ampere)."""
-
-OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-"""What is computed in INT8. Pairs stand before these alone: TensorRT itself moves them through what only moves numbers
-(MaxPool, Concat, Resize), and fuses what follows a convolution, a SiLU or an addition, with it in FP16."""
 
 
 class TensorRt(Target):
@@ -105,67 +97,8 @@ class TensorRt(Target):
         if self.dla is not None and precision != "fp16":
             found.append("a DLA takes FP16 from this graph; what is in INT8 or float falls back to the GPU")
         if self.dla is not None:
-            found.append("TensorRT runs on a DLA up to 10.7, and again from 11.4.1 on: JetPack 7.0 to 7.2.1 have none")
+            found.append("TensorRT serves a DLA up to 10.7, and again from 11.4.1 on (AGX Orin, JetPack 7.2.2)")
         return found
-
-
-def placement(settings: Int8Static) -> Placement:
-    """Returns the Q/DQ profile of TensorRT. Its parser refuses zero points that are not 0 and biases in INT32."""
-    return {
-        "activations": "int8",
-        "symmetric": True,
-        "per_channel": settings.per_channel,
-        "reduce_range": False,
-        "quantize_bias": False,
-        "pair_on_weights": False,
-        "dedicated_pairs": False,
-        "operators": list(OPERATORS),
-        "inputs_only": True,
-        "learned_only": True,
-        "ends_in_float": True,
-    }
-
-
-def quantize_signed(graph: Graph, model: Model, settings: Int8Static) -> Model:
-    """Adds calibration, quantization and the conversion of the rest to FP16."""
-    graph.add(
-        Step(
-            name="calibration",
-            function="edgecompile.quantization.qdq:calibrate",
-            stage=Stage.CALIBRATION,
-            params={"method": settings.method, "percentile": settings.percentile},
-            inputs={"model": model.artifact, "spec": model.spec, "pictures": graph.materials.calibration},
-            tools=("onnxruntime", "onnx", "numpy", "opencv-python-headless"),
-            isa=True,
-            memory_mb=900,
-            about=f"ranges of activations, {settings.method}",
-        )
-    )
-    graph.add(
-        Step(
-            name="quantization",
-            function="edgecompile.quantization.qdq:quantize",
-            stage=Stage.QUANTIZATION,
-            params={"placement": placement(settings), "exclude": settings.excluded()},
-            inputs={"model": model.artifact, "ranges": Output("calibration", "ranges.json")},
-            tools=("onnxruntime", "onnx", "numpy"),
-            memory_mb=600,
-            about="Q/DQ, symmetric int8, before learned layers but the first and the last",
-        )
-    )
-    graph.add(
-        Step(
-            name="fp16",
-            function="edgecompile.quantization.typed:halve_rest",
-            stage=Stage.QUANTIZATION,
-            inputs={"model": Output("quantization", "model.onnx"), "reference": model.artifact},
-            tools=("onnxruntime", "onnx", "numpy"),
-            about="what is not in INT8 in FP16; inputs, outputs and the decoding of boxes in float",
-        )
-    )
-    if settings.symmetric is False:
-        graph.note("TensorRT takes symmetric ranges only: 'symmetric: false' has no effect")
-    return model.with_(artifact=Output("fp16", "model.onnx"), precision="int8")
 
 
 def prove(out: Path, *, artifact: Path, sm: int) -> dict[str, Any]:
@@ -174,7 +107,5 @@ def prove(out: Path, *, artifact: Path, sm: int) -> dict[str, Any]:
     Raises:
         StepError: they do not; with what they say.
     """
-    from edgecompile.targets.tensorrt_rtx import built
-
-    engine = built(artifact, [sm])
+    engine = built_ahead(artifact, [sm])
     return {"engine_bytes": len(engine), "sm": sm}

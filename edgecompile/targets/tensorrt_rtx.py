@@ -11,7 +11,7 @@ from pydantic import Field
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
 from edgecompile.targets import Target
-from edgecompile.targets.tensorrt import PROVER, STAND_IN, quantize_signed
+from edgecompile.targets._strongly_typed import PROVER, STAND_IN, built_ahead, quantize_signed
 
 if TYPE_CHECKING:
     from edgecompile.passes.int8_static import Int8Static
@@ -96,26 +96,8 @@ def engines(out: Path, *, artifact: Path, groups: list[list[int]]) -> dict[str, 
 
     sizes = {}
     for group in groups:
-        engine = built(artifact, group)
+        engine = built_ahead(artifact, group)
         (out / engine_name(group)).write_bytes(engine)
         sizes[engine_name(group)] = len(engine)
     shutil.copyfile(artifact / "model.onnx", out / "model.onnx")
     return {"engines": sizes}
-
-
-def built(artifact: Path, sms: list[int]) -> bytes:
-    """Returns the engine of the ONNX in a folder, for some compute capabilities.
-
-    Raises:
-        StepError: TensorRT-RTX does not take it; with what it says.
-    """
-    import json
-
-    from edgecompile.errors import BundleError, StepError
-    from edgecompile.runtime.backends.tensorrt_rtx import build_ahead
-
-    spec = json.loads((artifact / "spec.json").read_text(encoding="utf-8"))
-    try:
-        return build_ahead((artifact / "model.onnx").read_bytes(), spec, sms)
-    except BundleError as error:
-        raise StepError(error.problems) from error

@@ -181,11 +181,11 @@ def test_a_wrong_user(device, bundle):
     ("address", "line"),
     [
         ("ssh://no-such-host.invalid", "there is no such host"),
-        (f"ssh://127.0.0.1:{free_port()}", "no ssh server answers"),
+        ("ssh://127.0.0.1:{port}", "no ssh server answers"),
     ],
 )
 def test_a_device_that_is_not_there(device, bundle, address, line):
-    assert line in failed("deploy", bundle, address, code=5, options=device.options())
+    assert line in failed("deploy", bundle, address.format(port=free_port()), code=5, options=device.options())
 
 
 def tools_without(program: str, folder: Path) -> Path:

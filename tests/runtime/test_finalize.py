@@ -204,12 +204,17 @@ def test_what_is_not_the_device_is_refused_with_the_command_that_builds_for_it(
 
 def test_every_constraint_that_is_not_met_is_told_at_once(desk: Desk) -> None:
     desk.is_a(runtime="9.0")
-    desk.has(arch="riscv64")
     with pytest.raises(BundleError) as caught:
         desk.finalize()
-    assert len(caught.value.problems) == 4
+    assert len(caught.value.problems) == 3
     assert "driver is unknown" in str(caught.value)
     assert caught.value.exit_code == 7
+
+
+def test_a_bundle_for_another_architecture_is_told_from_a_runtime_that_is_missing(desk: Desk) -> None:
+    desk.has(arch="riscv64")
+    (desk.site / "device.json").unlink()
+    assert "arch is" in desk.refuses()
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ from edgecompile.passes.int8_static import Int8Static
 from edgecompile.plan.graph import Model
 from edgecompile.plan.step import Output
 from edgecompile.targets import tensorrt
-from edgecompile.targets.tensorrt import TensorRt, placement
+from edgecompile.targets._strongly_typed import placement
+from edgecompile.targets.tensorrt import TensorRt
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

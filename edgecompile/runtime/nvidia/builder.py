@@ -8,8 +8,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from edgecompile.errors import BundleError
-
-POINTS = ("min", "opt", "max")
+from edgecompile.runtime.spec import POINTS
 
 
 class Network:
