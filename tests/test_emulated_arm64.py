@@ -21,9 +21,10 @@ RECIPES = (
     "raspberry-pi-5_ncnn_fp16",
     "raspberry-pi-5_ncnn_int8",
     "raspberry-pi-5_openvino_fp32",
+    "raspberry-pi-5_openvino_int8",
     "raspberry-pi-4_onnxruntime_int8",
     "raspberry-pi-4_ncnn_int8",
-    "raspberry-pi-4_openvino_fp32",
+    "raspberry-pi-4_openvino_int8",
     "arm64-cpu_onnxruntime_int8",
 )
 CPUS = {"raspberry-pi-4": "cortex-a72", "raspberry-pi-5": "cortex-a76", "arm64-cpu": "cortex-a76"}
