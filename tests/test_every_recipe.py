@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -31,14 +28,6 @@ def shared(tmp_path_factory) -> Path:
     return folder
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Lets the processes of a parallel test run build in turns: a build has its own workers for each core."""
-    with open(folder / "turn", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def edgecompile(shared: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "EDGECOMPILE_CACHE": str(shared / "cache"), "EDGECOMPILE_DEVICE_CACHE": "off"}
     return subprocess.run(
@@ -54,9 +43,8 @@ def test_its_plan_is_clean_and_its_build_ends_with_a_bundle(shared, name):
                 version(package)
             except PackageNotFoundError:
                 pytest.skip(f"{package} is not installed")
-    with alone(shared):
-        planned = edgecompile(shared, "plan", f"recipe={name}", *EMBEDDED)
-        built = edgecompile(shared, "build", f"recipe={name}", *EMBEDDED, "--quiet")
+    planned = edgecompile(shared, "plan", f"recipe={name}", *EMBEDDED)
+    built = edgecompile(shared, "build", f"recipe={name}", *EMBEDDED, "--quiet")
     assert planned.returncode == 0, planned.stderr
     assert planned.stderr == ""
     assert built.returncode == 0, built.stderr
