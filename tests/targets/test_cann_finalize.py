@@ -24,7 +24,7 @@ from edgecompile.runtime.machine import architecture
 
 pytest.importorskip("onnxruntime")
 
-PICTURE = SAMPLE / "images" / "val"
+PICTURES = SAMPLE / "images" / "val"
 CARD = "310P3"
 
 
@@ -33,11 +33,11 @@ def edgecompile(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory) -> dict[str, Path]:
+def built(shared, tmp_path_factory) -> dict[str, Path]:
     """Precision to a bundle for an Atlas 300I Pro whose host has the architecture of this machine."""
     folder = tmp_path_factory.mktemp("bundles")
     command = [sys.executable, "-m", "edgecompile", "build", "model=sample", "data=sample", "--quiet"]
-    environment = {**os.environ, "EDGECOMPILE_CACHE": str(folder / "cache"), "PYTHONPATH": str(SAMPLE.parents[1])}
+    environment = {**os.environ, "EDGECOMPILE_CACHE": str(shared / "cache"), "PYTHONPATH": str(SAMPLE.parents[1])}
     bundles = {}
     for precision in ("int8", "fp16"):
         words = [f"recipe=atlas-300i_cann_{precision}", f"target.arch={architecture()}"]
@@ -86,7 +86,7 @@ def card(built, tmp_path, monkeypatch) -> Card:
 @pytest.mark.parametrize("precision", ["int8", "fp16"])
 def test_the_model_is_built_verified_and_kept_and_the_verbs_use_it(built, precision, tmp_path, monkeypatch):
     card = Card(tmp_path, fake_board(tmp_path, monkeypatch, CARD), built[precision])
-    for verb in (["verify"], ["predict", str(PICTURE)]):
+    for verb in (["verify"], ["predict", str(PICTURES)]):
         assert f"run: edgecompile finalize {card.bundle}" in card.refuses(*verb)
     record = json.loads(card.runs("finalize", "--json"))
     assert (record["built"], record["accepted"]) == (True, True)
@@ -104,7 +104,7 @@ def test_the_model_is_built_verified_and_kept_and_the_verbs_use_it(built, precis
 
     card.fakes.log.unlink()
     assert "runtime      ok: cann-toolkit 8.0.0" in card.runs("verify")
-    found = json.loads(card.runs("predict", str(PICTURE), "--format", "json"))
+    found = json.loads(card.runs("predict", str(PICTURES), "--format", "json"))
     assert sum(len(one["detections"]) for one in found) > 0
     assert not json.loads(card.runs("finalize", "--json"))["built"]
     assert not card.fakes.log.exists(), "the model was built again"
@@ -114,7 +114,7 @@ def test_the_model_is_built_verified_and_kept_and_the_verbs_use_it(built, precis
 
 def test_a_process_may_open_several_models(card):
     card.runs("finalize")
-    picture = sorted(PICTURE.iterdir())[0]
+    picture = sorted(PICTURES.iterdir())[0]
     first, second = load(card.bundle), load(card.bundle)
     found = first.predict(picture)
     assert len(found) > 0
@@ -128,7 +128,7 @@ def test_another_version_of_the_chip_is_refused_with_the_reason(card):
     message = card.refuses("finalize")
     assert "soc is Ascend310P1 (the bundle is for Ascend310P3)" in message
     assert "edgecompile build recipe=atlas-300i_cann_int8" in message
-    for verb in (["verify"], ["predict", str(PICTURE)]):
+    for verb in (["verify"], ["predict", str(PICTURES)]):
         assert "built for soc Ascend310P3, here is Ascend310P1" in card.refuses(*verb)
     card.is_a(CARD)
     card.runs("verify")
@@ -174,7 +174,7 @@ def test_a_model_that_computes_something_else_is_refused_and_nothing_is_kept(car
     assert "does not run here as it did where it was made: " in message
     assert "scores" in message or "output 0" in message
     assert card.kept() == []
-    assert "must first be built and verified on this device" in card.refuses("predict", str(PICTURE))
+    assert "must first be built and verified on this device" in card.refuses("predict", str(PICTURES))
 
 
 def test_a_model_that_computed_well_once_is_withdrawn_when_it_does_not_any_more(card):
