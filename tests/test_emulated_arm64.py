@@ -1,4 +1,4 @@
-"""Bundles for the Raspberry Pi run on arm64 under emulation, and give the golden outputs. Optional: it takes minutes.
+"""Bundles for Arm run on arm64 under emulation, and give the golden outputs. Optional: it takes minutes.
 
 tools/arm64_emulator.sh DIR && EDGECOMPILE_ARM64=DIR python -m pytest tests/test_emulated_arm64.py
 """
@@ -21,10 +21,13 @@ RECIPES = (
     "raspberry-pi-5_ncnn_fp16",
     "raspberry-pi-5_ncnn_int8",
     "raspberry-pi-5_openvino_fp32",
+    "raspberry-pi-5_openvino_int8",
     "raspberry-pi-4_onnxruntime_int8",
     "raspberry-pi-4_ncnn_int8",
+    "raspberry-pi-4_openvino_int8",
+    "arm64-cpu_onnxruntime_int8",
 )
-CPUS = {"raspberry-pi-4": "cortex-a72", "raspberry-pi-5": "cortex-a76"}
+CPUS = {"raspberry-pi-4": "cortex-a72", "raspberry-pi-5": "cortex-a76", "arm64-cpu": "cortex-a76"}
 
 pytestmark = pytest.mark.skipif(
     "EDGECOMPILE_ARM64" not in os.environ, reason="set EDGECOMPILE_ARM64 to a folder of tools/arm64_emulator.sh"

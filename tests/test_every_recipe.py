@@ -19,15 +19,6 @@ ASKS = {"ncnn": "pnnx", "tensorrt-rtx": "tensorrt-rtx-cu13-libs"}
 EMBEDDED = ("model=sample", "data=sample")
 
 
-@pytest.fixture(scope="session")
-def shared(tmp_path_factory) -> Path:
-    """A folder that all processes of this test run share, so that they export, calibrate and evaluate once."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "every-recipe"
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
 def edgecompile(shared: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "EDGECOMPILE_CACHE": str(shared / "cache"), "EDGECOMPILE_DEVICE_CACHE": "off"}
     return subprocess.run(

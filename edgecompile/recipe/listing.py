@@ -51,15 +51,17 @@ def passes() -> Iterator[Row]:
 
 
 def targets() -> Iterator[Row]:
-    """Yields each target: its name, its runtime, the precisions it runs, how far it was proven, the device."""
+    """Yields each target: its name, its runtime, the precisions it runs, the device, how far it was proven, and the
+    command that shows that."""
     for name, file in folders.options("target"):
         content = _content(file)
         yield {
             "name": name,
             "kind": content.get("kind", ""),
             "precisions": content.get("precisions", []),
-            "status": content.get("status", "untested"),
             "device": content.get("device", ""),
+            "status": content.get("status", "untested"),
+            "proof": content.get("proof", ""),
         }
 
 

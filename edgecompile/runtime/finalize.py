@@ -46,7 +46,7 @@ def finalize(
         bundle (file name), sha256, name, device (that the bundle is for), runtime (distribution and version), facts (of
         this device), fingerprint, key and folder (where the model lies; None where none was built), built (whether just
         now), checks (constraints and golden vectors: name, met, detail), figures (see `measure`), gates (see
-        `Verdict.for_report`), engine (its files), accepted.
+        `Verdict.for_report`), engine (its folder and files; None where none is kept), accepted.
 
     Raises:
         BundleError: this is not the device, its tools cannot build the model, or what they built computes something
@@ -73,6 +73,7 @@ def finalize(
             raise BundleError("the device's tools built nothing", where=str(archive.path))
         record = {**_about(archive, place), **_judged(archive, threads, part), "built": True}
         record["checks"] = [*(asdict(check) for check in constraints), *record["checks"]]
+        record["engine"] = finished.describe(part) if record["accepted"] else None
         tell(record)
         raise_refused(record, archive.path)
         kept = finished.keep(place, part, {key: value for key, value in record.items() if key != "built"})

@@ -145,6 +145,13 @@ def file_digests(folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+def describe(folder: Path) -> dict[str, Any]:
+    """Returns what the record says of a built model's files: the folder they come to stand in, and their digests."""
+    files = file_digests(folder)
+    digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    return {"folder": f"engine-{digest[:SHOWN]}", "files": files}
+
+
 @contextmanager
 def building(place: Place) -> Iterator[tuple[Path, Path]]:
     """Gives an empty folder to build into and the folder of the cache; nobody else builds there at the same time.
@@ -180,12 +187,11 @@ def keep(place: Place, part: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         StepError: the disk refuses.
     """
-    files = file_digests(part)
-    digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
-    engine = place.folder / f"engine-{digest[:SHOWN]}"
-    written = {**record, "engine": {"folder": engine.name, "files": files}}
+    about = describe(part)
+    engine = place.folder / about["folder"]
+    written = {**record, "engine": about}
     with _writing(place):
-        for name in files:
+        for name in about["files"]:
             _flush(part / name)
         if engine.is_dir():  # one of equal content that no record names, or a damaged one
             shutil.rmtree(engine)

@@ -50,6 +50,8 @@ class Target(BaseModel, ABC):
         threads: threads the runtime uses there.
         precisions: those the device runs.
         status: how far this was proven: "built here", "built on device", "emulated" or "untested".
+        proof: the command, in a clone of the repository, that shows the status; of what is untested, the one that shows
+            how far it was prepared and checked. No part of what is built: it stands in no lock.
         source: where the device figures come from.
         board: what people otherwise look up.
     """
@@ -64,6 +66,7 @@ class Target(BaseModel, ABC):
     threads: int = Field(default=2, ge=1, le=256)
     precisions: tuple[Literal["fp32", "fp16", "int8"], ...]
     status: Literal["built here", "built on device", "emulated", "untested"] = "untested"
+    proof: str = Field(default="", exclude=True)
     source: str = ""
     board: Board = Board()
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 VNNI = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 """Instruction sets that add four products of 8 bits into 32 bits without overflow between."""
 QUICK = VNNI | {"avx2"}
+DOT_PRODUCT = "asimddp"
 """Instruction sets on which INT8 pays; on a Zen 3, which has AVX2 only, it is 1.6 times as fast as float."""
 WITHOUT_AMX = "AVX512_CORE_FP16"
 """The widest instruction set of oneDNN without AMX. On a CPU that has AMX, oneDNN would take it, and there an
@@ -132,6 +133,11 @@ class OpenVino(Target):
             found.append(
                 f"INT8 gains little on {self.device}: its instruction set lists neither AVX2 nor VNNI "
                 f"(isa: {list(self.isa)})"
+            )
+        if precision == "int8" and on_cpu and self.arch == "aarch64" and DOT_PRODUCT not in self.isa:
+            found.append(
+                f"INT8 on {self.device} is a quarter of the size; its speed is to be compared with float by "
+                f"`edgecompile bench` there, for it has no dot product (asimddp; isa: {list(self.isa)})"
             )
         if precision == "fp16" and on_cpu and self.arch == "x86_64" and self.inference_precision == "f32":
             found.append(

@@ -137,4 +137,6 @@ def test_what_is_written_can_be_read_again(write):
     from edgecompile.recipe.validate import recipe_from
 
     recipe = compose(write("passes: {again: {kind: simplify}}\norder: [onnx_export, again, simplify, int8_static]\n"))
-    assert recipe_from(recipe.model_dump(mode="json", by_alias=True)) == recipe
+    read = recipe_from(recipe.model_dump(mode="json", by_alias=True))
+    told = {"proof": recipe.target.proof}  # what is said of a target, and no part of what is built, is not written
+    assert read.model_copy(update={"target": read.target.model_copy(update=told)}) == recipe

@@ -1,14 +1,12 @@
-"""Huawei Ascend. Neither a chip nor CANN can be here.
+"""Huawei Ascend: what goes into the bundle, its accuracy beside float, and what is said to the device's tools.
 
-`npu-smi`, `atc`, `amct_onnx` and `acl` are FAKES: executables and modules that these tests write. The fake `atc` puts
-the files it is given into one; the fake `acl` runs them with ONNX Runtime behind the arithmetic of AIPP. What is real:
-the ONNX, aipp.cfg, the command line, the flow of `finalize`, and every message.
+Neither a chip nor CANN can be here: `npu-smi`, `atc`, `amct_onnx` and `acl` are the FAKES of ascend.py. What is real:
+the ONNX, aipp.cfg, the command line and every message. test_cann_finalize.py has the flow of `edgecompile finalize`.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
+from ascend import AMCT, NPU_SMI, fake_board
 from exported import CHECKPOINT, EXPORT, exported, pictures, run_step, simplified
 
 from edgecompile.errors import BundleError, MissingToolError, StepError
@@ -142,96 +141,9 @@ def test_what_cann_cannot_read_fails_the_step(compiled, tmp_path):
     assert not (tmp_path / "model.onnx").exists()
 
 
-NPU_SMI = """#!/bin/sh
-cat <<'END'
-+--------------------------------------------------------------------------------------------------------+
-| npu-smi 23.0.rc3                                 Version: 23.0.rc3                                     |
-+-------------------------------+-----------------+------------------------------------------------------+
-| NPU     Name                  | Health          | Power(W)     Temp(C)           Hugepages-Usage(page) |
-+===============================+=================+======================================================+
-| 0       310B4                 | OK              | 10.4          66                15    / 15           |
-| 0       0                     | NA              | 0            957   / 10810                           |
-+===============================+=================+======================================================+
-END
-"""
-ATC = """#!{python}
-import json, sys, zipfile
-words = dict(word.lstrip("-").split("=", 1) for word in sys.argv[1:])
-json.dump(words, open({log!r}, "w"))
-if words["soc_version"] != "Ascend310B4":
-    print("ATC start working now"); print("E10001: Value [" + words["soc_version"] + "] is invalid."); sys.exit(1)
-with zipfile.ZipFile(words["output"] + ".om", "w") as file:
-    file.write(words["model"], "model.onnx")
-    file.write(words["insert_op_conf"], "aipp.cfg")
-"""
-AMCT = """
-import shutil
-def convert_qat_model(model_file, save_path, record_file=None):
-    shutil.copy(model_file, save_path + "_deploy_model.onnx")
-"""
-ACL = """
-import ctypes, zipfile
-import numpy as np
-from edgecompile.runtime.backends.aipp import Backend
-SHAPE, kept = {shape}, {{}}
-def init(): return 0
-def create_data_buffer(address, size): return address, size
-class rt:
-    def set_device(device): return 0
-    def create_context(device): return 1, 0
-    def set_context(context): return 0
-    def malloc(size, policy):
-        buffer = ctypes.create_string_buffer(size)
-        kept[ctypes.addressof(buffer)] = buffer
-        return ctypes.addressof(buffer), 0
-    def memcpy(to, most, source, size, direction):
-        ctypes.memmove(to, source, size)
-        return 0
-class mdl:
-    def load_from_file(path):
-        with zipfile.ZipFile(path) as file:
-            files = {{name: file.read(name) for name in file.namelist()}}
-        kept["model"] = Backend(files, {{}}, 1, {{"session.disable_quant_qdq": "1"}})
-        return 7, 0
-    def create_desc(): return {{}}
-    def get_desc(about, model): return 0
-    def get_input_size_by_index(about, at): return int(np.prod(SHAPE))
-    def get_num_outputs(about): return 1
-    def get_output_size_by_index(about, at): return 4 * 7 * 1008
-    def get_output_name_by_index(about, at): return "/model.23/Concat_5:0:output0"
-    def get_output_dims(about, at): return {{"dims": [1, 7, 1008]}}, 0
-    def get_output_data_type(about, at): return 0
-    def create_dataset(): return []
-    def add_dataset_buffer(dataset, buffer): dataset.append(buffer)
-    def execute(model, given, made):
-        (address, size), (out, _) = given[0], made[0]
-        pixels = np.frombuffer(ctypes.string_at(address, size), np.uint8).reshape(SHAPE)
-        result = np.ascontiguousarray(kept["model"].infer(pixels)[0], np.float32)
-        ctypes.memmove(out, result.ctypes.data, result.nbytes)
-        return 0
-"""
-
-
 @pytest.fixture
-def board(tmp_path, monkeypatch, compiled):
-    """A board of fakes, see the head of this file."""
-    tools, site, toolkit = (tmp_path / name for name in ("bin", "site", "toolkit"))
-    for folder in (tools, site, toolkit / "aarch64-linux"):
-        folder.mkdir(parents=True)
-    log = tmp_path / "atc.json"
-    for name, text in {"npu-smi": NPU_SMI, "atc": ATC.format(python=sys.executable, log=str(log))}.items():
-        (tools / name).write_text(text)
-        (tools / name).chmod(0o755)
-    shape = json.loads((compiled.folder / "spec.json").read_text())["input"]["shape"]
-    (site / "amct_onnx.py").write_text(AMCT)
-    (site / "acl.py").write_text(ACL.format(shape=shape))
-    (toolkit / "aarch64-linux/ascend_toolkit_install.info").write_text("package_name=toolkit\nversion=8.0.0\n")
-    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", str(site))
-    monkeypatch.setenv("ASCEND_TOOLKIT_HOME", str(toolkit))
-    monkeypatch.syspath_prepend(str(site))
-    monkeypatch.delitem(sys.modules, "acl", raising=False)
-    return SimpleNamespace(tools=tools, site=site, log=log, toolkit=toolkit)
+def board(tmp_path, monkeypatch) -> SimpleNamespace:
+    return fake_board(tmp_path, monkeypatch)
 
 
 def artifact_of(folder: Path) -> dict[str, bytes]:
@@ -294,8 +206,8 @@ def test_what_is_missing_on_the_device_is_named_in_one_line(board, quantized, tm
     (board.site / "amct_onnx.py").unlink()
     assert "amct_onnx is not installed" in refused(MissingToolError)
     (board.site / "amct_onnx.py").write_text(AMCT)
-    (board.tools / "npu-smi").write_text(NPU_SMI.replace("310B4", "310P3"))
-    assert "atc failed (exit code 1): E10001: Value [Ascend310P3] is invalid." in refused(BundleError)
+    (board.tools / "npu-smi").write_text(NPU_SMI.replace("310B4", "310B9"))
+    assert "atc failed (exit code 1): E10001: Value [Ascend310B9] is invalid." in refused(BundleError)
     (board.tools / "npu-smi").write_text(NPU_SMI.replace("310B4", "910B "))
     assert "no Ascend 310 chip" in refused(BundleError)
     monkeypatch.delenv("ASCEND_TOOLKIT_HOME")

@@ -32,7 +32,7 @@ def compiled(target, model=FLOAT):
 def test_written_targets_are_valid_and_say_where_they_come_from(path):
     target = OpenVino(**yaml.safe_load(path.read_text()))
     assert target.source
-    assert not target.warnings("int8")
+    assert bool(target.warnings("int8")) is (target.arch == "aarch64" and "asimddp" not in target.isa)
     assert all(not target.warnings(precision) for precision in target.precisions if target.stand_in())
     assert target.board.source or not target.stand_in()
     assert target.options()["DEVICE"] == target.device_name

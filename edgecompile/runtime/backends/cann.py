@@ -35,6 +35,8 @@ CONVERTED = "converted_deploy_model.onnx"
 
 DEVICE = 0
 HUGE_PAGES_FIRST, TO_DEVICE, TO_HOST = 0, 1, 2
+REPEATED = 100002
+"""ACL_ERROR_REPEAT_INITIALIZE: `acl.init` was called before in this process, by another model or by the program."""
 TYPES = {0: np.float32, 1: np.float16, 2: np.int8, 3: np.int32, 4: np.uint8, 9: np.int64}
 """aclDataType to numpy's."""
 
@@ -146,7 +148,8 @@ class _Session:
 
     def __init__(self, acl: Any, model: Path) -> None:
         self._acl = acl
-        _check("acl.init", acl.init())
+        begun = acl.init()
+        _check("acl.init", 0 if begun == REPEATED else begun)
         _check("acl.rt.set_device", acl.rt.set_device(DEVICE))
         self._context = _value("acl.rt.create_context", acl.rt.create_context(DEVICE))
         self._model = _value("acl.mdl.load_from_file", acl.mdl.load_from_file(str(model)))
