@@ -71,7 +71,7 @@ def planned(words: tuple[str, ...], options, work: Path) -> dict:
         f"model.weights={options.weights.resolve()}", f"data.path={options.data.resolve()}",
         f"data.validation.split={options.split}",
     ]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": harness._package_path(), "EDGECOMPILE_CACHE": str(work / "cache")}
+    environment = {**os.environ, "PYTHONPATH": harness.package_path(), "EDGECOMPILE_CACHE": str(work / "cache")}
     began = time.perf_counter()
     output = work / "plan.json"
     with output.open("wb") as stream:

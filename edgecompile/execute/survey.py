@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -57,7 +57,9 @@ def survey(
         RecipeError: when a source cannot be read.
     """
     sources, entries = sources or Sources(store.root / "stat"), {}
-    return [_state(step, store, sources, entries, explain) for step in steps]
+    steps = list(steps)
+    absent = {tool for tool in {tool for step in steps for tool in step.tools} if version_of(tool) is None}
+    return [_state(step, store, sources, entries, absent, explain) for step in steps]
 
 
 def usual_seconds(function: str, store: Store) -> float | None:
@@ -67,9 +69,11 @@ def usual_seconds(function: str, store: Store) -> float | None:
     return median(seconds) if seconds else None
 
 
-def _state(step: Step, store: Store, sources: Sources, entries: dict[str, Entry], explain: bool) -> StepState:
-    """Returns the state of a step, and adds its result, where there is one, to `entries`."""
-    if any(version_of(tool) is None for tool in step.tools):
+def _state(
+    step: Step, store: Store, sources: Sources, entries: dict[str, Entry], absent: Set[str], explain: bool
+) -> StepState:
+    """Returns the state of a step; adds its result, where there is one, to `entries`. Tools that are `absent` miss."""
+    if not absent.isdisjoint(step.tools):
         return StepState(step, None, False, "; ".join(str(problem) for problem in missing_tools([step])))
     if unknown := [need for need in step.needs if need not in entries]:
         return StepState(step, None, False, f"reads what '{unknown[0]}' puts out, which runs first")

@@ -109,9 +109,10 @@ class Graph:
         known = self.steps.get(step.name)
         if known is not None and known != step:
             raise PlanError(f"two different steps are named '{step.name}'")
-        for need in step.needs:
-            if need not in self.steps:
-                raise PlanError(f"step '{step.name}' reads the output of '{need}', which is not in the plan before it")
+        for value in step.inputs.values():
+            if isinstance(value, Output) and value.step not in self.steps:
+                reads = f"step '{step.name}' reads the output of '{value.step}'"
+                raise PlanError(f"{reads}, which is not in the plan before it")
         self.steps[step.name] = step
         return step
 

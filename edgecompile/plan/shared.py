@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -38,7 +37,7 @@ class SharedSteps:
             identity = (
                 step.function,
                 step.version,
-                json.dumps(dict(step.params)),
+                repr(dict(step.params)),  # plain JSON values: equal text, equal parameters
                 tuple([(name, self._describe(value, numbers)) for name, value in step.inputs.items()]),
                 step.tools,
                 step.isa,

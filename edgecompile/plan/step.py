@@ -54,8 +54,8 @@ Input = Source | Output
 
 
 def freeze(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns a read-only view of a copy of `mapping`."""
-    return MappingProxyType(dict(mapping))
+    """Returns a read-only view of a copy of `mapping`; one that is such a view already, as it is."""
+    return mapping if type(mapping) is MappingProxyType else MappingProxyType(dict(mapping))
 
 
 @dataclass(frozen=True)
@@ -101,4 +101,4 @@ class Step:
     @property
     def needs(self) -> tuple[str, ...]:
         """Names of the steps whose output this step reads, sorted, each once."""
-        return tuple(sorted({value.step for value in self.inputs.values() if isinstance(value, Output)}))
+        return tuple(sorted({value.step for value in self.inputs.values() if type(value) is Output}))
