@@ -1,7 +1,8 @@
 """Electrical power, on machines that can tell it. Standard library only, so that it costs a measured process nothing.
 
 Known meters, the one that covers most of the device first:
-    INA3221   current monitors on NVIDIA Jetson boards: the whole board, at its input rail.
+    INA3221   current monitors on NVIDIA Jetson boards: the whole module at its input rail; on an AGX, which has no such
+              rail, the sum of its rails.
     PMIC      the power controller of a Raspberry Pi 5, by `vcgencmd`: the rails of the board, but not what is plugged
               into it. A Raspberry Pi 4 has none.
     RAPL      energy counters of Intel and AMD processors: the processor packages. Often readable by root only.
@@ -20,8 +21,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-INPUT_RAILS = ("VDD_IN", "POM_5V_IN", "VIN_SYS_5V0")
-"""Labels of the rail that feeds a whole Jetson board (Orin and Xavier NX; Nano and TX2; AGX)."""
+INPUT_RAILS = ("VDD_IN", "POM_5V_IN")
+"""Labels of the rail that feeds a whole Jetson module (Orin Nano, Orin NX and Xavier NX; Nano and TX2). An AGX has none:
+its VIN_SYS_5V0 is one rail among others (rbonghi/jetson_stats, issue 344)."""
 
 SAMPLE_SECONDS = 0.05
 
@@ -121,7 +123,7 @@ def find_meter(*, gpu: bool = False, sysfs: Path = Path("/sys")) -> tuple[Meter 
 
 
 def _ina3221(sysfs: Path) -> Meter | None:
-    """Returns the meter of a Jetson board's input rail, or of the sum of its rails where none is known as the input."""
+    """Returns the meter of a Jetson module's input rail, or of the sum of its rails where none is the input."""
     rails: dict[str, tuple[Path, Path]] = {}
     for label in sorted(sysfs.glob("bus/i2c/drivers/ina3221*/*/hwmon/hwmon*/in*_label")):
         channel = label.name[2:-6]

@@ -63,12 +63,14 @@ def test_jetson_reads_the_input_rail(tmp_path):
     assert (meter.name, meter.watts) == ("INA3221 VDD_IN", pytest.approx(10.0))
 
 
-def test_jetson_without_a_known_input_rail_sums_its_rails(tmp_path):
-    jetson(tmp_path, {"GPU": (12000, 100), "CPU": (12000, 50)})
+def test_a_jetson_without_an_input_rail_sums_its_rails(tmp_path):
+    rails = {"VDD_GPU_SOC": (20000, 100), "VDD_CPU_CV": (20000, 700), "VIN_SYS_5V0": (5000, 1000)}
+    jetson(tmp_path, rails)  # an AGX Orin, as its device tree names them
     meter, _ = find_meter(sysfs=tmp_path)
+    assert meter.name == "INA3221 VDD_CPU_CV+VDD_GPU_SOC+VIN_SYS_5V0"
     with meter:
         pass
-    assert (meter.name, meter.watts) == ("INA3221 CPU+GPU", pytest.approx(1.8))
+    assert meter.watts == pytest.approx(2 + 14 + 5)
 
 
 def test_no_meter_gives_a_reason_not_a_number(tmp_path):
