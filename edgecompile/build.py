@@ -26,8 +26,7 @@ from edgecompile.execute.runner import execute
 from edgecompile.execute.sources import Sources
 from edgecompile.execute.store import Store
 from edgecompile.locked import drafted, lock_document, require_locked, require_same_outputs, tool_versions
-from edgecompile.plan.resolve import resolve
-from edgecompile.recipe.dataset import find_materials
+from edgecompile.planned import prepare, steps_here
 from edgecompile.report.document import report_of
 from edgecompile.report.html import render_html
 
@@ -60,17 +59,6 @@ class Built:
     stated: list[Verdict]
     measured: Mapping[str, Any]
     device: Mapping[str, Any] | None = None
-
-
-def prepare(recipe: Recipe) -> tuple[Materials, Plan]:
-    """Finds on disk what a recipe names, and resolves it into a plan. Runs no step.
-
-    Raises:
-        RecipeError: weights, data set, pictures or labels are missing or malformed.
-        PlanError: the passes cannot work together or on the target.
-    """
-    materials = find_materials(recipe)
-    return materials, resolve(recipe, materials)
 
 
 def run_build(
@@ -122,14 +110,6 @@ def run_build(
     bundle = publish(built, store, run_dir)
     write_run(built, run_dir, began, bundle=bundle, told=not point)
     return run_dir / bundle["name"]
-
-
-def steps_here(recipe: Recipe, plan: Plan) -> Plan:
-    """Returns the plan without the steps that measure this machine, where the recipe names a device to measure."""
-    if not recipe.device.host:
-        return plan
-    note = f"latency, memory and power are measured on {recipe.device.host}, after all other steps"
-    return replace(plan, steps=tuple(step for step in plan if not step.measured), notes=(*plan.notes, note))
 
 
 def judged(recipe: Recipe, plan: Plan, materials: Materials, entries: dict[str, Entry], sources: Sources) -> Built:
@@ -255,30 +235,3 @@ def resolved(recipe: Recipe) -> Lock:
     """
     materials, plan = prepare(recipe)
     return drafted(recipe, plan, materials, Sources(Store.default().root / "stat"))
-
-
-def show_plan(recipe: Recipe, *, as_json: bool = False, mermaid: bool = False) -> None:
-    """Prints the plan of `recipe` to stdout: each step, its stage, hit or miss and why. Runs no step.
-
-    Raises:
-        RecipeError, PlanError: everything that is wrong with the recipe, as far as reading it tells.
-    """
-    store = Store.default()
-    _, plan = prepare(recipe)
-    plan = steps_here(recipe, plan)
-    if mermaid:
-        from edgecompile.report.mermaid import mermaid_of
-
-        print(mermaid_of(plan))
-        return
-    from edgecompile.execute.survey import survey
-
-    states = survey(plan, store)
-    if as_json:
-        from edgecompile.report.document import plan_document
-
-        print(json.dumps(plan_document(recipe, plan, states), indent=2))
-        return
-    from edgecompile.report.terminal import print_plan
-
-    print_plan(plan, states, stream=sys.stdout)

@@ -230,7 +230,7 @@ def plan_sweep(sweep: Sweep, options: Options) -> int:
 
 def plan(recipe: Recipe, run_dir: Path, options: Options) -> None:
     """Prints the plan of one recipe."""
-    from edgecompile.build import show_plan
+    from edgecompile.planned import show_plan
 
     show_plan(recipe, as_json=options.json, mermaid=options.mermaid)
 
@@ -247,7 +247,11 @@ def _on_device(verb: str, words: list[str]) -> int:
 
 @contextmanager
 def _compiler() -> Iterator[None]:
-    """Names the extra to install where a package of the compiler is missing: a device has none of them."""
+    """Names the extra to install where a package of the compiler is missing: a device has none of them.
+
+    Plugins of pydantic have no say in recipes; to look for some among all installed packages takes its time.
+    """
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         yield
     except ModuleNotFoundError as error:

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from edgecompile.build import steps_here
 from edgecompile.errors import EdgecompileError, Problem, RecipeError
 from edgecompile.execute.sources import Sources
 from edgecompile.execute.store import Store
 from edgecompile.execute.survey import StepState, survey, usual_seconds
 from edgecompile.plan.resolve import resolve
 from edgecompile.plan.shared import SharedSteps, by_stage
+from edgecompile.planned import steps_here
 from edgecompile.recipe.dataset import file_digest, find_materials
 
 if TYPE_CHECKING:

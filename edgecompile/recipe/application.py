@@ -29,6 +29,7 @@ from edgecompile.errors import EdgecompileError, StepError
 from edgecompile.recipe import folders, objectives
 from edgecompile.recipe.arguments import Line, Options, parse
 from edgecompile.recipe.compose import CONFIG, given_overrides, recipe_of, set_up
+from edgecompile.recipe.composed_once import composed_once
 from edgecompile.recipe.hydra_errors import explained
 from edgecompile.recipe.places import conf_folder, shown
 from edgecompile.recipe.schema import Recipe
@@ -120,7 +121,8 @@ def _hydra_main(job: Job, words: list[str]) -> None:
     sys.argv = ["edgecompile", *words]
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=CONFIG)(job)()
+        with composed_once():
+            hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=CONFIG)(job)()
     finally:
         sys.argv = argv
         os.environ.pop("HYDRA_FULL_ERROR")

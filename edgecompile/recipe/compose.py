@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from edgecompile.errors import Problem, RecipeError
 from edgecompile.recipe import folders, objectives, searchpath
 from edgecompile.recipe.arguments import parse
+from edgecompile.recipe.composed_once import Loader
 from edgecompile.recipe.dataset import missing_files
 from edgecompile.recipe.hydra_errors import explained
 from edgecompile.recipe.locate import Layer, Origins
@@ -101,11 +102,12 @@ def given_overrides() -> list[str]:
 
 
 def trace(loader: ConfigLoader, overrides: Sequence[str]) -> tuple[Origins, list[str]]:
-    """Returns which files and overrides a config was merged from, in order, and a remark on each shadowed file."""
-    defaults = loader.compute_defaults_list(CONFIG, list(overrides), RunMode.RUN)
+    """Returns which files and overrides Hydra's present config was merged from, in order, and a remark on each
+    shadowed file."""
+    merged = Loader.merged(overrides) or loader.compute_defaults_list(CONFIG, list(overrides), RunMode.RUN).defaults
     sources = [source for source in loader.get_sources() if isinstance(source, FileConfigSource)]
     layers, notes = [], []
-    for one in defaults.defaults:
+    for one in merged:
         files = [found for source in sources if (found := source.file(one.config_path or ""))]
         files = list({file.resolve(): file for file in reversed(files)}.values())[::-1]
         if not files:
@@ -114,7 +116,7 @@ def trace(loader: ConfigLoader, overrides: Sequence[str]) -> tuple[Origins, list
         for shadowed in files[1:]:
             notes.append(f"'{one.config_path}' is {shown(files[0])}; {shown(shadowed)}, of the same name, is not used")
     typed = tuple(override.lstrip("+~") for override in overrides if not override.startswith("hydra"))
-    chosen = f"{searchpath.GROUP}/{defaults.overrides.known_choices.get(searchpath.GROUP)}"
+    chosen = f"{searchpath.GROUP}/{HydraConfig.get().runtime.choices.get(searchpath.GROUP)}"
     recipe = next((layer.file for layer in layers if layer.choice == chosen), None)
     return Origins(tuple(layers), typed, recipe), list(dict.fromkeys(notes))
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from edgecompile.errors import PlanError
+from edgecompile.recipe.entry_points import entry_points
 from edgecompile.recipe.places import conf_folder, recipes_folder
 
 SUFFIXES = (".yaml", ".yml")
@@ -80,7 +80,7 @@ def installed(group: str) -> tuple[Path, ...]:
         PlanError: when one of them is not there.
     """
     folders = []
-    for point in entry_points(group=group):
+    for point in entry_points(group):
         try:
             spec = importlib.util.find_spec(point.value)
         except ImportError:

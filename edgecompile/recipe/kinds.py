@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +15,7 @@ import edgecompile.passes
 import edgecompile.targets
 from edgecompile.errors import PlanError
 from edgecompile.passes import Pass
+from edgecompile.recipe.entry_points import entry_points
 from edgecompile.targets import Target
 
 
@@ -54,7 +55,7 @@ def _known(room: ModuleType) -> dict[str, EntryPoint | None]:
     """
     folder = Path(room.__file__ or "").parent
     known: dict[str, EntryPoint | None] = {file.stem: None for file in folder.glob("[!_]*.py")}
-    for point in entry_points(group=room.ENTRY_POINTS):
+    for point in entry_points(room.ENTRY_POINTS):
         if point.name in known:
             other = known[point.name]
             first = other.value if other else f"{room.__name__}.{point.name}"

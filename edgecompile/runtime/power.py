@@ -22,8 +22,8 @@ from types import TracebackType
 from typing import Protocol
 
 INPUT_RAILS = ("VDD_IN", "POM_5V_IN")
-"""Labels of the rail that feeds a whole Jetson module (Orin Nano, Orin NX and Xavier NX; Nano and TX2). An AGX has none:
-its VIN_SYS_5V0 is one rail among others (rbonghi/jetson_stats, issue 344)."""
+"""Labels of the rail that feeds a whole Jetson module (Orin Nano, Orin NX and Xavier NX; Nano and TX2). An AGX has
+none: its VIN_SYS_5V0 is one rail among others (rbonghi/jetson_stats, issue 344)."""
 
 SAMPLE_SECONDS = 0.05
 

@@ -8,7 +8,7 @@ import pytest
 
 import edgecompile.passes
 from edgecompile.errors import PlanError
-from edgecompile.recipe import folders, kinds
+from edgecompile.recipe import entry_points, folders, kinds
 from edgecompile.recipe.compose import compose
 
 PASS = """\
@@ -29,7 +29,7 @@ RECIPE = "defaults: [quickstart, /pass@passes: [sparsify]]\ndescription: from af
 @pytest.fixture
 def forget():
     """Forgets what was found, before and after a test that installs something."""
-    caches = (kinds._known, kinds.pass_class, kinds.target_class, folders.installed)
+    caches = (entry_points._all, kinds._known, kinds.pass_class, kinds.target_class, folders.installed)
     for one in caches:
         one.cache_clear()
     yield

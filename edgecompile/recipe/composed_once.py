@@ -1,0 +1,98 @@
+"""Composes a job once. Hydra composes it twice, first only to learn `hydra.mode`, which a recipe may set, and to say
+which files a config was merged from it would start a third time.
+
+Composing is most of what `plan` takes, so what the first time brought is kept for the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import hydra._internal.hydra as internal
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.default_element import ResultDefault
+from hydra.core.utils import configure_log
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+HOW_MANY = "hydra.mode=RUN"
+"""The override that Hydra adds to those of a single job."""
+
+
+class Loader(ConfigLoaderImpl):
+    """Hydra's loader, which remembers of the last config what it was merged from.
+
+    That is kept with the class: a process of a parallel sweep has several loaders, and one config at a time.
+    """
+
+    _last: ClassVar[tuple[list[str], list[ResultDefault]] | None] = None
+
+    def load_configuration(
+        self, config_name: str | None, overrides: list[str], run_mode: RunMode, *args: Any, **options: Any
+    ) -> DictConfig:
+        Loader._last = None
+        config = super().load_configuration(config_name, overrides, run_mode, *args, **options)
+        if run_mode is RunMode.RUN:
+            Loader._last = (_in_any_order(overrides), self._merged)
+        return config
+
+    def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: Any) -> DictConfig:
+        self._merged = defaults
+        return super()._compose_config_from_defaults_list(defaults, repo)
+
+    @staticmethod
+    def merged(overrides: Sequence[str]) -> list[ResultDefault] | None:
+        """Returns what the last config was merged from, in order; None where it had other overrides."""
+        return Loader._last[1] if Loader._last and Loader._last[0] == _in_any_order(overrides) else None
+
+
+class ComposedOnce(internal.Hydra):
+    """Hydra, but for a config that was composed to learn the mode and is asked for again."""
+
+    _kept: tuple[list[str], DictConfig] | None = None
+
+    def get_mode(self, config_name: str | None, overrides: list[str]) -> Any:
+        """Returns the mode that the config sets, or None."""
+        try:
+            config = self.compose_config(config_name, overrides, RunMode.RUN)
+        except Exception:  # of many jobs, or wrong: Hydra finds the mode in its own way, and tells what is wrong later
+            return super().get_mode(config_name, overrides)
+        self._kept = (list(overrides), config)
+        return config.hydra.mode
+
+    def compose_config(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        with_log_configuration: bool = False,
+        **options: Any,
+    ) -> DictConfig:
+        """Returns the composed config: the one kept, where it differs in nothing but that Hydra now sets the mode."""
+        kept, self._kept = self._kept, None
+        if kept is None or run_mode is not RunMode.RUN or overrides not in (kept[0], [*kept[0], HOW_MANY]):
+            return super().compose_config(config_name, overrides, run_mode, with_log_configuration, **options)
+        before, config = kept
+        if overrides != before:
+            config.hydra.mode = RunMode.RUN
+            config.hydra.overrides.hydra.append(HOW_MANY)
+        if with_log_configuration:
+            configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+        return config
+
+
+@contextmanager
+def composed_once() -> Iterator[None]:
+    """Makes `hydra.main` compose as above."""
+    originals = internal.Hydra, internal.ConfigLoaderImpl
+    internal.Hydra, internal.ConfigLoaderImpl = ComposedOnce, Loader  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        internal.Hydra, internal.ConfigLoaderImpl = originals  # type: ignore[misc]
+
+
+def _in_any_order(overrides: Sequence[str]) -> list[str]:
+    return sorted(override for override in overrides if override != HOW_MANY)
