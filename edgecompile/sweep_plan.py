@@ -87,9 +87,8 @@ def plan_sweep(sweep: Sweep, store: Store) -> SweepPlan:
     """
     planner = _Planner(Sources(store.root / "stat"))
     shared = planner.shared
-    with _all_stay():
-        points = [planner.plan(point) for point in sweep]
-        states = survey(shared.steps, store, sources=planner.sources, explain=len(shared.steps) <= EXPLAINED)
+    points = [planner.plan(point) for point in sweep]
+    states = survey(shared.steps, store, sources=planner.sources, explain=len(shared.steps) <= EXPLAINED)
     notes = dict.fromkeys(note for point in points for note in point.notes)
     functions = {step.function for step in shared.steps}
     usual = {name: seconds for name in functions if (seconds := usual_seconds(name, store)) is not None}
@@ -98,7 +97,7 @@ def plan_sweep(sweep: Sweep, store: Store) -> SweepPlan:
 
 @contextmanager
 def _all_stay() -> Iterator[None]:
-    """Looks for no garbage meanwhile, nor among what was made here later: of many small objects all stay, and looking
+    """Looks for no garbage meanwhile, nor later among what was made here: of many small objects all stay, and looking
     through them again and again takes a quarter more."""
     enabled = gc.isenabled()
     gc.disable()
@@ -170,9 +169,15 @@ def show_sweep_plan(sweep: Sweep, *, as_json: bool = False, mermaid: bool = Fals
     Raises:
         RecipeError: a point cannot be composed; a source cannot be read; too many steps to draw.
     """
-    plan = plan_sweep(sweep, Store.default())
-    for note in sweep.notes:
-        print(f"edgecompile: warning: {note}", file=sys.stderr)
+    with _all_stay():
+        plan = plan_sweep(sweep, Store.default())
+        for note in sweep.notes:
+            print(f"edgecompile: warning: {note}", file=sys.stderr)
+        _show(plan, as_json=as_json, mermaid=mermaid)
+    return plan.exit_code
+
+
+def _show(plan: SweepPlan, *, as_json: bool, mermaid: bool) -> None:
     if as_json:
         from edgecompile.report.sweep_plan import sweep_plan_document
 
@@ -187,4 +192,3 @@ def show_sweep_plan(sweep: Sweep, *, as_json: bool = False, mermaid: bool = Fals
         from edgecompile.report.sweep_plan import print_sweep_plan
 
         print_sweep_plan(plan, stream=sys.stdout)
-    return plan.exit_code

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from edgecompile.errors import PlanError
@@ -45,7 +45,7 @@ class Model:
 
     def with_(self, **changes: Any) -> Model:
         """Returns a copy with some attributes changed."""
-        return replace(self, **changes)
+        return Model(**{**vars(self), **changes})
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from edgecompile.plan.graph import Plan
-from edgecompile.plan.step import Output, Source, Stage, Step
+from edgecompile.plan.step import Output, Source, Step
 
 
 @dataclass
@@ -29,43 +29,48 @@ class SharedSteps:
     uses: list[int] = field(default_factory=list)
     _numbers: dict[Hashable, int] = field(default_factory=dict)
     _named: dict[str, int] = field(default_factory=dict)
+    _digests: dict[int, tuple[Source, str]] = field(default_factory=dict)
 
     def add(self, plan: Plan) -> tuple[int, ...]:
         """Takes the steps of a plan and returns the number of each, in the order of the plan."""
         numbers: dict[str, int] = {}
         for step in plan.steps:
+            read = [
+                (name, self._digest(value)) if type(value) is Source else (name, numbers[value.step], value.path)  # type: ignore[union-attr]
+                for name, value in step.inputs.items()
+            ]
             identity = (
                 step.function,
                 step.version,
                 repr(dict(step.params)),  # plain JSON values: equal text, equal parameters
-                tuple([(name, self._describe(value, numbers)) for name, value in step.inputs.items()]),
+                tuple(read),
                 step.tools,
                 step.isa,
                 step.measured,
             )
-            if identity not in self._numbers:
-                self._numbers[identity] = len(self.steps)
+            number = numbers[step.name] = self._numbers.setdefault(identity, len(self.steps))
+            if number == len(self.steps):
                 self.steps.append(self._renamed(step, numbers))
                 self.uses.append(0)
-            numbers[step.name] = self._numbers[identity]
         return tuple(numbers.values())
 
-    def _describe(self, value: Source | Output, numbers: Mapping[str, int]) -> tuple[Hashable, ...]:
-        if isinstance(value, Source):
-            return (self.digest_of(value),)
-        return numbers[value.step], value.path
+    def _digest(self, source: Source) -> str:
+        """Returns the digest of a source. One is shared by many points, and long to compare by its paths."""
+        known = self._digests.get(id(source))
+        if known is None:
+            known = self._digests[id(source)] = source, self.digest_of(source)
+        return known[1]
 
     def _renamed(self, step: Step, numbers: Mapping[str, int]) -> Step:
         """Returns a step under a name that is unique here, reading outputs by their names here."""
         count = self._named[step.name] = self._named.get(step.name, 0) + 1
         inputs = {
-            name: value if isinstance(value, Source) else Output(self.steps[numbers[value.step]].name, value.path)
+            name: value if type(value) is Source else Output(self.steps[numbers[value.step]].name, value.path)
             for name, value in step.inputs.items()
         }
-        return replace(step, name=step.name if count == 1 else f"{step.name}#{count}", inputs=inputs)
+        return step.renamed(step.name if count == 1 else f"{step.name}#{count}", inputs)
 
 
 def by_stage(steps: Iterable[Step]) -> tuple[Step, ...]:
     """Returns steps in the order of stages, those of one stage as they stood."""
-    stages = list(Stage)
-    return tuple(sorted(steps, key=lambda step: stages.index(step.stage)))
+    return tuple(sorted(steps, key=lambda step: step.stage.place))

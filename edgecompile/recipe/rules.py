@@ -9,7 +9,6 @@ from typing import Any
 from edgecompile.errors import Problem, nearest
 from edgecompile.passes import Pass
 from edgecompile.plan.shapes import sides
-from edgecompile.plan.step import Stage
 from edgecompile.recipe.explain import show
 from edgecompile.recipe.locate import Origins
 from edgecompile.recipe.schema import stage_order
@@ -127,9 +126,8 @@ def _precisions(ordered: list[tuple[str, Pass]], target: Any, origins: Origins) 
 
 
 def _stages(ordered: list[tuple[str, Pass]], origins: Origins) -> Iterator[Problem]:
-    stages = list(Stage)
     for (before, one), (after, other) in pairwise(ordered):
-        if stages.index(other.stage) < stages.index(one.stage) and not other.begins:
+        if other.stage.place < one.stage.place and not other.begins:
             yield Problem(
                 f"'{after}' ({other.stage.value}) cannot follow '{before}' ({one.stage.value})",
                 str(origins.of("order")),

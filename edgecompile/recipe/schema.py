@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SerializeAsAny, 
 
 from edgecompile.passes import Pass
 from edgecompile.plan.shapes import POINTS, sides
-from edgecompile.plan.step import Stage
 from edgecompile.recipe.locate import Origins
 from edgecompile.targets import Target
 
@@ -217,5 +216,4 @@ class Recipe(Section):
 
 def stage_order(passes: dict[str, Pass]) -> tuple[str, ...]:
     """Returns the names of passes by stage, the one that begins first; of one stage, in the order of writing."""
-    stages = list(Stage)
-    return tuple(sorted(passes, key=lambda name: (not passes[name].begins, stages.index(passes[name].stage))))
+    return tuple(sorted(passes, key=lambda name: (not passes[name].begins, passes[name].stage.place)))

@@ -43,7 +43,7 @@ def sweep_plan_document(plan: Any) -> dict[str, Any]:
         "to_run": len(plan.states) - hits,
         "notes": list(plan.notes),
         "problems": [{"problem": text, "points": numbers} for text, numbers in plan.problems().items()],
-        "steps": [{**planned_step(state), "points": uses} for state, uses in zip(plan.states, plan.uses, strict=True)],
+        "steps": [planned_step(state) | {"points": uses} for state, uses in zip(plan.states, plan.uses, strict=True)],
         "points": [
             {
                 "number": point.number,
