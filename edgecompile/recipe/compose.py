@@ -104,7 +104,8 @@ def given_overrides() -> list[str]:
 def trace(loader: ConfigLoader, overrides: Sequence[str]) -> tuple[Origins, list[str]]:
     """Returns which files and overrides Hydra's present config was merged from, in order, and a remark on each
     shadowed file."""
-    merged = Loader.merged(overrides) or loader.compute_defaults_list(CONFIG, list(overrides), RunMode.RUN).defaults
+    merged = loader.merged(overrides) if isinstance(loader, Loader) else None
+    merged = merged or loader.compute_defaults_list(CONFIG, list(overrides), RunMode.RUN).defaults
     sources = [source for source in loader.get_sources() if isinstance(source, FileConfigSource)]
     layers, notes = [], []
     for one in merged:

@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from edgecompile.recipe.compose import CONFIG, given_overrides, set_up, trace
+from edgecompile.recipe.compose import CONFIG, compose, given_overrides, set_up, trace
 from edgecompile.recipe.composed_once import Loader, composed_once
 from edgecompile.recipe.places import conf_folder
 
@@ -78,3 +78,13 @@ def test_what_was_composed_last_is_only_told_of_its_own_overrides(monkeypatch, t
     composed(["recipe=quickstart"], monkeypatch, tmp_path, once=True)
     assert Loader.merged(["recipe=quickstart", "hydra.mode=RUN", f"hydra.run.dir='{tmp_path}'"])
     assert Loader.merged(["recipe=other"]) is None
+
+
+def test_a_recipe_of_the_same_name_elsewhere_is_told_apart(monkeypatch, tmp_path):
+    for folder, base in (("recipes", "quickstart"), ("other", "x86-cpu_openvino_int8")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "my.yaml").write_text(f"defaults: [{base}]\n")
+    monkeypatch.chdir(tmp_path)
+    composed(["recipe=my"], monkeypatch, tmp_path, once=True)
+    recipe = compose(str(tmp_path / "other/my.yaml"), f"hydra.run.dir='{tmp_path}'")  # the same overrides
+    assert recipe.origins.of("target", "kind").file.stem == "x86-cpu_openvino"
