@@ -138,14 +138,27 @@ class Lock:
         except (OSError, ValueError, TypeError):
             return None
 
-    def pass_on(self) -> None:
-        """Unlinks the file of a lock whose holder is stopped, so that the next to acquire it locks a new one."""
+    def is_stuck(self) -> bool:
+        """Returns whether a process that holds the lock, or one that it waits for, is stopped.
+
+        Who holds it is what its file says, and what the kernel says: a process can be stopped between the moment it got
+        the lock and the one it wrote its name, and while it only looked whether the lock is free.
+        """
         holder = self.holder()
+        return bool(holder and holder.stopped()) or any(_is_stopped(pid) for pid in _holders_by_kernel(self.path))
+
+    def pass_on(self) -> None:
+        """Unlinks the file of a lock that is stuck, so that the next to acquire it locks a new one."""
         path = self.path.parent / "edgecompile-takeover.lock"
         guard = filelock.FileLock(path, fallback_to_soft=False, mode=self._mode)
-        with suppress(OSError, filelock.Timeout), guard.acquire(timeout=PATIENCE_S):
-            if holder and self.holder() == holder and holder.stopped():  # nobody else was quicker
-                os.unlink(self.path)
+        with suppress(OSError):
+            try:
+                with guard.acquire(timeout=LOOK_S):
+                    if self.is_stuck():  # nobody else was quicker
+                        os.unlink(self.path)
+            except filelock.Timeout:  # held for microseconds, unless by a process that was stopped just then
+                if any(_is_stopped(pid) for pid in _holders_by_kernel(path)):
+                    os.unlink(path)
 
     def note_worker(self, pid: int) -> None:
         """Writes down the process that the holder waits for: where that one is stopped, others take over too."""
@@ -210,7 +223,7 @@ class Wait:
 
     def _look(self, held: list[Lock]) -> None:
         """Takes away what stopped processes hold, and says whom this waits for: those, or any after a while."""
-        stopped = [lock for lock in held if (holder := lock.holder()) and holder.stopped()]
+        stopped = [lock for lock in held if lock.is_stuck()]
         named = stopped or (held if time.monotonic() - self._began > PATIENCE_S else [])
         if named and self._waiting:
             self._waiting(named[0].holder())
@@ -238,3 +251,18 @@ def _is_stopped(pid: int) -> bool:
         return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
     except psutil.Error:
         return False
+
+
+def _holders_by_kernel(path: Path) -> list[int]:
+    """Returns the numbers of the processes of this machine that hold a `flock` on a file, as far as Linux tells.
+
+    Source: proc_locks(5). A line is `1: FLOCK ADVISORY WRITE 4711 08:01:123456 0 EOF`: the process, then the device and
+    the inode. The device is not compared: a file system made of layers shows another one there than to `stat`.
+    """
+    try:
+        inode = str(path.stat().st_ino)
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return []
+    locks = [line.split() for line in lines if " FLOCK " in line]
+    return [int(words[4]) for words in locks if len(words) == 8 and words[5].split(":")[-1] == inode]

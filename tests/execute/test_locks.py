@@ -112,6 +112,51 @@ def test_a_holder_that_waits_for_a_stopped_worker_loses_it_too(tmp_path: Path) -
         worker.wait()
 
 
+NAMELESS = """
+import fcntl, os, signal, sys
+for path in sys.argv[2:]:
+    file = os.open(path, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+if sys.argv[1] == "stopped":
+    os.kill(os.getpid(), signal.SIGSTOP)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="only Linux tells who holds a lock")
+@pytest.mark.parametrize("others", [[], ["edgecompile-takeover.lock"]])
+def test_one_that_was_stopped_before_it_wrote_its_name_loses_it(tmp_path: Path, others: list[str]) -> None:
+    """The second time it was stopped while it was about to take over another lock, too."""
+    lock = Lock(tmp_path / "lock", keep=True)
+    process = python(NAMELESS, "stopped", lock.path, *(tmp_path / name for name in others), stdin=subprocess.PIPE)
+    try:
+        assert process.stdout.readline() == "held\n"
+        until(Holder(process.pid, os.uname().nodename, "").stopped)
+        assert lock.holder() is None
+        began = time.monotonic()
+        lock.acquire(cancelled=lambda: time.monotonic() - began > 30)
+        lock.release()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_one_that_has_not_written_its_name_yet_keeps_it(tmp_path: Path) -> None:
+    lock = Lock(tmp_path / "lock", keep=True)
+    process = python(NAMELESS, "running", lock.path, stdin=subprocess.PIPE)
+    try:
+        assert process.stdout.readline() == "held\n"
+        began = time.monotonic()
+        with pytest.raises(Cancelled):
+            lock.acquire(cancelled=lambda: time.monotonic() - began > 1)
+        lock.pass_on()
+        assert lock.is_held()
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_a_file_that_another_machine_removed_meanwhile_is_tried_again(tmp_path: Path, monkeypatch) -> None:
     """On NFS a lock file that is gone on the server answers ESTALE; a `flock` that does stands in for it."""
     real, left = fcntl.flock, [errno.ESTALE, errno.ESTALE]
