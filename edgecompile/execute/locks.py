@@ -28,7 +28,7 @@ LOOK_S = 0.3
 PATIENCE_S = 1.0
 """After so long it says, once, whom it waits for."""
 
-SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.05
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.1
 """Between two attempts to get a lock."""
 
 MACHINE = "EDGECOMPILE_MACHINE"
@@ -79,6 +79,7 @@ class Lock:
         self._keep = keep
         self._fd = -1
         self._mode = mode
+        self._probe: filelock.BaseFileLock | None = None
         self._lock = filelock.FileLock(
             path,
             thread_local=False,
@@ -123,9 +124,10 @@ class Lock:
         """Returns whether anybody holds the lock now."""
         if not self.path.exists():
             return False
-        probe = filelock.FileLock(self.path, fallback_to_soft=False, mode=self._mode)
+        if self._probe is None:  # kept, for those who wait ask often
+            self._probe = filelock.FileLock(self.path, thread_local=False, fallback_to_soft=False, mode=self._mode)
         try:
-            with probe.acquire(blocking=False):
+            with self._probe.acquire(blocking=False):
                 return False
         except filelock.Timeout:
             return True
@@ -198,12 +200,19 @@ class Wait:
     Args:
         cancelled: asked at each pause.
         waiting: called once, with the holder as far as it is known.
+        longest_s: between two attempts.
     """
 
-    def __init__(self, cancelled: Callable[[], bool] | None = None, waiting: Waiting | None = None) -> None:
+    def __init__(
+        self,
+        cancelled: Callable[[], bool] | None = None,
+        waiting: Waiting | None = None,
+        longest_s: float = LONGEST_PAUSE_S,
+    ) -> None:
         self._cancelled = cancelled
         self._waiting = waiting
         self._pause_s = SHORTEST_PAUSE_S
+        self._longest_s = longest_s
         self._began = self._looked = time.monotonic()
 
     def pause(self, *locks: Lock) -> None:
@@ -216,7 +225,7 @@ class Wait:
             raise Cancelled
         # Not in step with others that wait for the same lock, lest the same one is always first.
         time.sleep(self._pause_s * random.uniform(0.5, 1))
-        self._pause_s = min(1.5 * self._pause_s, LONGEST_PAUSE_S)
+        self._pause_s = min(1.5 * self._pause_s, self._longest_s)
         if time.monotonic() - self._looked > LOOK_S:
             self._look([lock for lock in locks if lock.is_held()])
             self._looked = time.monotonic()

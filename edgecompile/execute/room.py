@@ -2,20 +2,28 @@
 
 Cores are shared by all processes of the machine, one step to a core, by locks in the folder for temporary files. So
 sixteen builds side by side run no more steps at a time than one build does, and never sit on each other's core. A
-measurement takes all cores: nothing that edgecompile runs disturbs it, in whichever process.
+measurement takes all cores: nothing that edgecompile runs disturbs it, in whichever process. It waits a while for the
+machine to fall idle before it keeps others from starting: a core would stand still until the longest step has ended.
 """
 
 from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from edgecompile.execute import machine
-from edgecompile.execute.locks import Cancelled, Holder, Lock, Wait, machine_lock
+from edgecompile.execute.locks import LONGEST_PAUSE_S, Cancelled, Holder, Lock, Wait, machine_lock
 from edgecompile.plan.step import Step
+
+LET_OTHERS_START_S = 60.0
+"""So long a measurement waits before it keeps other steps of the machine from starting."""
+
+NEXT_TO_MEASURE_S = 0.02
+"""Between two attempts of a measurement to get all cores."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,9 @@ class Room:
         Raises:
             Cancelled: when the build was cancelled meanwhile.
         """
-        wait = Wait(self._cancelled, lambda holder: waiting(_line(holder)))
+        # Of those that wait while somebody measures, the next to measure looks most often: the machine is idle already.
+        longest_s = NEXT_TO_MEASURE_S if step.measured else LONGEST_PAUSE_S
+        wait = Wait(self._cancelled, lambda holder: waiting(_line(holder)), longest_s)
         with ExitStack() as held:
             yield self._all_cores(step, held, wait) if step.measured else Cores([self._one_core(step, held, wait)])
 
@@ -89,9 +99,15 @@ class Room:
         return not step.measured and self._running < self._jobs and self._memory_mb + step.memory_mb <= self._budget_mb
 
     def _all_cores(self, step: Step, held: ExitStack, wait: Wait) -> Cores:
-        """Takes the gate, which keeps others from starting anything, then every core as it becomes free."""
-        alone = True
-        for lock in self._locks(step.name):
+        """Takes the gate and every core: at once when the machine is idle, or, where that never happens, first the gate,
+        which keeps others from starting anything, and then every core as it becomes free."""
+        alone, locks, end = True, self._locks(step.name), time.monotonic() + LET_OTHERS_START_S
+        with suppress(OSError):
+            while time.monotonic() < end:
+                if _take_together(locks, held):
+                    return Cores(self._numbers, alone)
+                wait.pause(*locks)
+        for lock in locks:
             try:
                 while not lock.try_acquire():
                     wait.pause(lock)
@@ -117,6 +133,17 @@ class Room:
     def _locks(self, what: str) -> list[Lock]:
         """Returns the gate and a lock for each core, shared by all processes of the machine."""
         return [machine_lock(name, what) for name in ("measuring", *(f"core-{number}" for number in self._numbers))]
+
+
+def _take_together(locks: list[Lock], held: ExitStack) -> bool:
+    """Takes all of the locks or none; returns which."""
+    with ExitStack() as taken:
+        for lock in locks:
+            if not lock.try_acquire():
+                return False
+            taken.callback(lock.release)
+        held.push(taken.pop_all())
+    return True
 
 
 def _line(holder: Holder | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ def quantize(
     from edgecompile.openvino_graph import import_openvino
 
     openvino = import_openvino()
+    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # nncf would import it, and 200 MB, for no use here
     import nncf
 
     from edgecompile.openvino_graph.canonical import save

@@ -14,7 +14,7 @@ from edgecompile.execute.room import Room
 from edgecompile.execute.runner import execute
 from edgecompile.execute.store import Store
 from edgecompile.plan.step import Step
-from execute.plans import lines, plan, step
+from execute.plans import lines, plan, step, until
 
 
 @pytest.fixture(autouse=True)
@@ -124,7 +124,34 @@ def test_a_step_larger_than_the_machine_runs_alone(ask: Ask) -> None:
     assert ask(one, memory_mb=1).settled() is None
 
 
-def test_a_measurement_has_the_machine_for_itself(ask: Ask) -> None:
+def test_a_measurement_waits_a_while_for_an_idle_machine(ask: Ask) -> None:
+    one, two = rooms(2)
+    running = ask(one, "export")
+    assert running.settled()
+    measuring = ask(two, "measure", measured=True)
+    assert measuring.settled() is None
+    late = ask(one, "late")
+    assert late.settled(2), "cores stand still while a measurement waits"
+    running.leave()
+    assert measuring.settled() is None
+    late.leave()
+    assert measuring.settled(2) == [0, 1, 2, 3]
+    assert measuring.alone
+    assert ask(one, "later").settled() is None
+
+
+def test_measurements_follow_one_another(ask: Ask) -> None:
+    first, second = [ask(where, "measure", measured=True) for where in rooms(2)]
+    until(lambda: bool(first.cores or second.cores))
+    inside, outside = (first, second) if first.cores else (second, first)
+    assert outside.settled() is None
+    inside.leave()
+    assert outside.settled(2) == [0, 1, 2, 3]
+
+
+def test_a_measurement_has_the_machine_for_itself(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even on a machine that is never idle: its patience is at an end at once."""
+    monkeypatch.setattr(room, "LET_OTHERS_START_S", 0)
     one, two = rooms(2)
     running = ask(one, "export")
     assert running.settled()
