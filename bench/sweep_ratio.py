@@ -83,7 +83,7 @@ def sweep(recipes: list[Path], launcher: str, work: Path) -> float:
     words = ["-m", *recipes, f"target={','.join(TARGETS)}", f"model.imgsz={','.join(map(str, SIZES))}"]
     words.append(f"hydra/launcher={launcher}")
     if launcher == "joblib":  # one that waits to measure lets another point have the cores
-        words.append(f"hydra.launcher.n_jobs={4 * len(os.sched_getaffinity(0))}")
+        words.append(f"hydra.launcher.n_jobs={3 * len(os.sched_getaffinity(0))}")
     done = harness.edgecompile("build", *words, work=work, cache=work / "cache-sweep")
     if done.code:
         sys.exit(f"sweep failed with exit code {done.code}:\n{done.stderr.strip()[-2000:]}")

@@ -17,7 +17,7 @@ from edgecompile.execute.survey import StepState, survey, usual_seconds
 from edgecompile.plan.resolve import resolve
 from edgecompile.plan.shared import SharedSteps, by_stage
 from edgecompile.planned import steps_here
-from edgecompile.recipe.dataset import file_digest, find_materials
+from edgecompile.recipe.dataset import Files, find_materials
 
 if TYPE_CHECKING:
     from edgecompile.plan.graph import Materials
@@ -116,7 +116,7 @@ class _Planner:
     sources: Sources
     _materials: dict[Hashable, Materials | EdgecompileError] = field(default_factory=dict)
     _plans: dict[Hashable, tuple[tuple[int, ...], tuple[str, ...]] | EdgecompileError] = field(default_factory=dict)
-    _digests: dict[str, str] = field(default_factory=dict)
+    _files: Files = field(default_factory=Files)
 
     def __post_init__(self) -> None:
         self.shared = SharedSteps(lambda source: self.sources.of(source).digest)
@@ -149,18 +149,13 @@ class _Planner:
         assert point.recipe is not None
         if point.files not in self._materials:
             try:
-                self._materials[point.files] = find_materials(point.recipe, self._digest)
+                self._materials[point.files] = find_materials(point.recipe, self._files)
             except EdgecompileError as error:
                 self._materials[point.files] = error
         found = self._materials[point.files]
         if isinstance(found, EdgecompileError):
             raise found
         return found
-
-    def _digest(self, path: str) -> str:
-        if path not in self._digests:
-            self._digests[path] = file_digest(path)
-        return self._digests[path]
 
 
 def show_sweep_plan(sweep: Sweep, *, as_json: bool = False, mermaid: bool = False) -> int:

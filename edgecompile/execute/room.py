@@ -99,8 +99,8 @@ class Room:
         return not step.measured and self._running < self._jobs and self._memory_mb + step.memory_mb <= self._budget_mb
 
     def _all_cores(self, step: Step, held: ExitStack, wait: Wait) -> Cores:
-        """Takes the gate and every core: at once when the machine is idle, or, where that never happens, first the gate,
-        which keeps others from starting anything, and then every core as it becomes free."""
+        """Takes the gate and every core: at once when the machine is idle, or, where it never is, first the gate, which
+        keeps others from starting anything, and then every core as it becomes free."""
         alone, locks, end = True, self._locks(step.name), time.monotonic() + LET_OTHERS_START_S
         with suppress(OSError):
             while time.monotonic() < end:

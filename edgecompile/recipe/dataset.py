@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,7 +36,21 @@ MOST_PROBLEMS = 20
 DATA_LARGEST = 1 << 20
 
 T = TypeVar("T")
-Digest = Callable[[str], str]
+
+
+class Files:
+    """What was found in files, each looked at once: the points of a sweep name the same ones again and again.
+
+    Attributes:
+        size: of a path, in bytes.
+        digest: sha256 of a path's content.
+        faults: of a file of labels and a number of classes, what is wrong with its lines.
+    """
+
+    def __init__(self) -> None:
+        self.size = cache(os.path.getsize)
+        self.digest = cache(file_digest)
+        self.faults = cache(lambda label, classes: tuple(check_labels(Path(label), classes)))
 
 
 @dataclass(frozen=True)
@@ -48,17 +63,17 @@ class DataFile:
     splits: dict[str, Any]
 
 
-def find_materials(recipe: Recipe, digest: Digest | None = None) -> Materials:
+def find_materials(recipe: Recipe, files: Files | None = None) -> Materials:
     """Returns the sources of a recipe's plan.
 
     Args:
         recipe: what was asked for.
-        digest: gives the sha256 of a file's content, by which the same picture in two splits is found; the default
-            reads the file.
+        files: what is known of files already; by default all are looked at.
 
     Raises:
         RecipeError: with one problem for each thing that is missing, empty, malformed or used twice.
     """
+    files = files or Files()
     problems: list[Problem] = []
     weights = data = None
     try:
@@ -72,11 +87,11 @@ def find_materials(recipe: Recipe, digest: Digest | None = None) -> Materials:
         problems += error.problems
     if data is None:
         raise RecipeError(problems)
-    validation, faults = _validation(recipe, data)
+    validation, faults = _validation(recipe, data, files)
     problems += faults
-    calibration, notes, faults = _calibration(recipe, data)
+    calibration, notes, faults = _calibration(recipe, data, files)
     problems += faults
-    problems += _shared(calibration or [], validation, digest or file_digest, recipe)
+    problems += _shared(calibration or [], validation, files, recipe)
     if weights is None or problems:
         raise RecipeError(_shortened(problems))
     data_files = external_data(weights)
@@ -259,7 +274,7 @@ def _is_picture(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in PICTURES and not os.path.basename(name).startswith(".")
 
 
-def _validation(recipe: Recipe, data: DataFile) -> tuple[list[str], list[Problem]]:
+def _validation(recipe: Recipe, data: DataFile, files: Files) -> tuple[list[str], list[Problem]]:
     """Returns the pictures to validate on, and what is wrong with them or their labels."""
     wanted = recipe.data.validation
     try:
@@ -267,18 +282,18 @@ def _validation(recipe: Recipe, data: DataFile) -> tuple[list[str], list[Problem
     except RecipeError as error:
         return [], list(error.problems)
     pictures = spread(pictures, wanted.images) if wanted.images else pictures
-    problems = _empty(pictures)
-    labels = [Path(label_path(picture)) for picture in pictures]
-    if not any(label.is_file() for label in labels):
+    problems = _empty(pictures, files)
+    labels = [label_path(picture) for picture in pictures]
+    if not any(os.path.isfile(label) for label in labels):
         where = f"{shown(data.file)}:{line_of(data.file, (wanted.split,))}:{wanted.split}"
         fix = "labels lie beside them, in a folder named labels where theirs is named images"
         problems.append(Problem(f"none of {len(pictures)} pictures has labels; expected {labels[0]}", where, fix))
     for label in labels:
-        problems += check_labels(label, len(data.names))
+        problems += files.faults(label, len(data.names))
     return pictures, problems
 
 
-def _calibration(recipe: Recipe, data: DataFile) -> tuple[list[str] | None, list[str], list[Problem]]:
+def _calibration(recipe: Recipe, data: DataFile, files: Files) -> tuple[list[str] | None, list[str], list[Problem]]:
     """Returns the pictures to calibrate with (None where no pass does), remarks, and what is wrong with them."""
     wanted = recipe.data.calibration
     if wanted is None or not any(calibrates(one) for one in recipe.passes.values()):
@@ -295,7 +310,7 @@ def _calibration(recipe: Recipe, data: DataFile) -> tuple[list[str] | None, list
         )
         return pictures, [], [problem]
     chosen = spread(pictures, wanted.images)
-    return chosen, remarks(recipe, len(chosen)), _empty(chosen)
+    return chosen, remarks(recipe, len(chosen)), _empty(chosen, files)
 
 
 def remarks(recipe: Recipe, count: int) -> list[str]:
@@ -306,8 +321,8 @@ def remarks(recipe: Recipe, count: int) -> list[str]:
     return [f"calibrating with all {count} pictures of '{wanted.split}'; {wanted.images} were asked for"]
 
 
-def _empty(pictures: Sequence[str]) -> list[Problem]:
-    return [Problem("the picture is an empty file", shown(one)) for one in pictures if os.path.getsize(one) == 0]
+def _empty(pictures: Sequence[str], files: Files) -> list[Problem]:
+    return [Problem("the picture is an empty file", shown(one)) for one in pictures if files.size(one) == 0]
 
 
 def spread(items: Sequence[T], count: int) -> list[T]:
@@ -317,16 +332,16 @@ def spread(items: Sequence[T], count: int) -> list[T]:
     return [items[index * len(items) // count] for index in range(count)]
 
 
-def _shared(calibration: Sequence[str], validation: Sequence[str], digest: Digest, recipe: Recipe) -> list[Problem]:
+def _shared(calibration: Sequence[str], validation: Sequence[str], files: Files, recipe: Recipe) -> list[Problem]:
     """Returns the problem of pictures that are both calibrated with and validated on, by content, whatever their name.
 
     Only pictures of equal size are read.
     """
-    by_size = _by(calibration, os.path.getsize)
-    suspects = [picture for picture in validation if os.path.getsize(picture) in by_size]
-    alike = [one for size in {os.path.getsize(one) for one in suspects} for one in by_size[size]]
-    by_content = _by(alike, digest)
-    twins = ((picture, by_content.get(digest(picture))) for picture in suspects)
+    by_size = _by(calibration, files.size)
+    suspects = [picture for picture in validation if files.size(picture) in by_size]
+    alike = [one for size in {files.size(one) for one in suspects} for one in by_size[size]]
+    by_content = _by(alike, files.digest)
+    twins = ((picture, by_content.get(files.digest(picture))) for picture in suspects)
     pairs = [(picture, found[0]) for picture, found in twins if found]
     if not pairs:
         return []
