@@ -9,7 +9,7 @@ import pytest
 
 from edgecompile.errors import RecipeError
 from edgecompile.recipe.compose import compose
-from edgecompile.recipe.dataset import find_materials, pictures_of, read_data, spread
+from edgecompile.recipe.dataset import Files, find_materials, pictures_of, read_data, spread
 from edgecompile.recipe.places import fetched_folder, sample_folder
 
 SAMPLE = sample_folder()
@@ -143,14 +143,18 @@ def test_the_same_picture_under_another_name(data):
 
 
 def test_only_pictures_of_equal_size_are_read():
-    asked: list[str] = []
+    files = Files()
+    found = find_materials(compose(), files)
+    assert files.digest.cache_info().misses < len(found.calibration.paths) / 2
 
-    def digest(path: str) -> str:
-        asked.append(path)
-        return path
 
-    found = find_materials(compose(), digest)
-    assert len(asked) < len(found.calibration.paths) / 2
+def test_a_file_is_looked_at_once_for_all_points_of_a_sweep():
+    files = Files()
+    found = find_materials(compose(), files)
+    looked = files.faults.cache_info().misses, files.size.cache_info().misses
+    assert looked[0] == len(found.labels.paths)
+    assert find_materials(compose("data.calibration.images=20", "data.calibration.minimum=10"), files) != found
+    assert (files.faults.cache_info().misses, files.size.cache_info().misses) == looked
 
 
 def test_weights_that_are_not_there():
