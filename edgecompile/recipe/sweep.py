@@ -7,8 +7,9 @@ applied to plain data, and each part of a recipe is read once for each combinati
 from __future__ import annotations
 
 import copy
+import io
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
@@ -30,12 +33,16 @@ from edgecompile.recipe.rules import calibrates
 from edgecompile.recipe.schema import Recipe
 from edgecompile.recipe.validate import PARTS, Part, join, problems_between, read_part, recipe_from
 
+LISTING = ("list", "filter")
+"""Sweepers of plugins that say all their points at once, whatever comes of them."""
 BASIC = f"{BasicSweeper.__module__}.{BasicSweeper.__name__}"
 HEAD = "head"
 HERE = "command line"
 OWN_NAME = "${edgecompile.folder:${hydra:runtime.choices.recipe}}"
 """The name that the primary config gives: the one interpolation that depends on nothing but a choice of groups."""
 Words = tuple[str, ...]
+_Layout = tuple[list[int], dict[str, list[int]]]
+"""Which of a job's overrides choose from config groups, and which touch which part of a recipe."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +69,13 @@ class Point:
 def all_at_once(work: Callable[[Sweep], None]) -> Iterator[None]:
     """Makes Hydra hand a sweep over as a whole to `work`, instead of running each of its jobs."""
     plugins = Plugins.instance()
+    real = plugins.instantiate_sweeper
 
     def sweeper(*, hydra_context: HydraContext, task_function: Any, config: DictConfig) -> _Sweeper:
-        return _Sweeper(work, hydra_context.config_loader, config)
+        def chosen() -> Sweeper:
+            return real(hydra_context=hydra_context, task_function=task_function, config=config)
+
+        return _Sweeper(work, hydra_context.config_loader, config, chosen)
 
     plugins.instantiate_sweeper = sweeper  # type: ignore[method-assign, assignment]
     try:
@@ -80,19 +91,60 @@ class _Sweeper:
     work: Callable[[Sweep], None]
     loader: ConfigLoaderImpl
     config: DictConfig
+    chosen: Callable[[], Sweeper]
 
     def sweep(self, arguments: list[str]) -> None:
-        chosen = self.config.hydra.sweeper
-        if chosen._target_ != BASIC:
+        name = _choice(self.config, "hydra/sweeper")
+        if self.config.hydra.sweeper._target_ == BASIC:
+            jobs = expanded(self.loader, self.config, arguments)
+        elif name in LISTING:
+            jobs = launched_by(self.chosen, arguments)
+        else:
             raise RecipeError(
-                f"the points of the sweeper '{_choice(self.config, 'hydra/sweeper')}' are known only while it runs",
+                f"the points of the sweeper '{name}' are known only while it runs",
                 where="command line:hydra/sweeper",
-                fix="plan lists those of Hydra's own: choice(), range(), glob()",
+                fix=f"plan lists those of Hydra's own, choice(), range() and glob(), and of {' and '.join(LISTING)}",
             )
-        jobs = expanded(self.loader, self.config, arguments)
         launcher = _choice(self.config, "hydra/launcher")
         unused = {f"nothing runs here, so the launcher '{launcher}' has no say": None} if launcher != "basic" else {}
         self.work(Sweep(self.loader, self.config, jobs, unused))
+
+
+class _Recorder(Launcher):
+    """Stands where a launcher would and notes the jobs that it is to launch."""
+
+    def __init__(self) -> None:
+        self.jobs: list[list[str]] = []
+
+    def setup(self, **_: Any) -> None:
+        pass
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[Any]:
+        self.jobs += map(list, job_overrides)
+        return []
+
+
+def launched_by(chosen: Callable[[], Sweeper], arguments: list[str]) -> list[list[str]]:
+    """Returns the overrides of each job that a sweeper launches. What it says of folders, none of which stays, is lost.
+
+    Raises:
+        RecipeError: it launches none, or its parameters are wrong.
+        HydraException: one of its jobs cannot be composed.
+    """
+    plugins, recorder = Plugins.instance(), _Recorder()
+    plugins.instantiate_launcher = lambda **_: recorder  # type: ignore[method-assign]
+    try:
+        with redirect_stdout(io.StringIO()):
+            sweeper = chosen()
+            sweeper.validate_batch_is_legal = lambda _: None  # type: ignore[attr-defined]  # each is read anyway
+            sweeper.sweep(arguments)
+    except ValueError as error:
+        raise RecipeError(f"the sweeper cannot list its points: {error}", where="command line:hydra.sweeper") from error
+    finally:
+        del plugins.instantiate_launcher
+    if not recorder.jobs:
+        raise RecipeError("the sweeper leaves no point", where="command line:hydra.sweeper")
+    return recorder.jobs
 
 
 def expanded(loader: ConfigLoaderImpl, config: DictConfig, arguments: Sequence[str]) -> list[list[str]]:
@@ -136,7 +188,7 @@ class Sweep:
     """The points of a sweep, in the order of its jobs.
 
     Attributes:
-        jobs: the overrides of each point; all have the same keys in the same order.
+        jobs: the overrides of each point.
         notes: remarks for the person, each once; complete when all points were gone through.
     """
 
@@ -163,20 +215,27 @@ class Sweep:
         self._told: dict[Hashable, _Told] = {}
         self._missing: dict[Hashable, list[Problem]] = {}
         self._weights: dict[Hashable, Hashable] = {}
-        self._chosen, self._touching = self._positions()
-        for number, job in enumerate(self.jobs):
-            yield self._point(number, tuple(job))
+        layouts = self._layouts()
+        for number, job in enumerate(map(tuple, self.jobs)):
+            self._chosen, self._touching = layouts[_keys(job)]
+            yield self._point(number, job)
 
-    def _positions(self) -> tuple[list[int], dict[str, list[int]]]:
-        """Returns which of a job's overrides choose from config groups, and which touch which part of a recipe."""
+    def _layouts(self) -> dict[Words, _Layout]:
+        """Returns what stands where in jobs that have the same keys in the same order. Most sweeps have one layout."""
         hydra = OmegaConf.to_container(self.master.hydra.overrides.hydra)
         _, repository = self.loader._parse_overrides_and_create_caching_repo(CONFIG, hydra)
+        alike: dict[Words, list[Sequence[str]]] = {}
+        for job in self.jobs:
+            alike.setdefault(_keys(job), []).append(job)
+        return {keys: self._layout(jobs, repository) for keys, jobs in alike.items()}
+
+    def _layout(self, jobs: Sequence[Sequence[str]], repository: Any) -> _Layout:
         chosen: list[int] = []
         touching: dict[str, list[int]] = {name: [] for name in (*PARTS, HEAD)}
-        for place, text in enumerate(self.jobs[0]):
+        for place, text in enumerate(jobs[0]):
             key = self._reader.override(text).key_or_group
             if repository.group_exists(key):
-                values = {job[place] for job in self.jobs}
+                values = {job[place] for job in jobs}
                 mappings = sum(isinstance(self._reader.override(one).value(), dict) for one in values)
                 if mappings not in (0, len(values)):
                     raise RecipeError(f"'{key}' is a choice in some points and a mapping in others", where=HERE)
@@ -302,6 +361,10 @@ class Sweep:
         if problems:
             return Point(number, job, None, tuple(dict.fromkeys(problems)))
         return Point(number, job, recipe, (), number, number)
+
+
+def _keys(job: Sequence[str]) -> Words:
+    return tuple([word.partition("=")[0] for word in job])
 
 
 def _choice(config: DictConfig, group: str) -> str:

@@ -180,3 +180,48 @@ def test_a_sweeper_whose_points_are_found_as_it_runs_is_refused(monkeypatch):
     ConfigStore.instance().store(group="hydra/sweeper", name="seeking", node={"_target_": "some.where.Sweeper"})
     with pytest.raises(RecipeError, match="the points of the sweeper 'seeking' are known only while it runs"):
         points_of("-m", "hydra/sweeper=seeking", "gates.fps=1,2")
+
+
+LISTS = "+hydra.sweeper.list_params={model.imgsz: [224, 256], name: [a, b]}"
+ABLATIONS = "hydra.sweeper.ablative_params=[{name: c}, {gates.fps: 1}]"
+
+
+def test_the_points_of_the_list_sweeper(capfd):
+    """Points of an ablation have other keys than the rest."""
+    pytest.importorskip("hydra_plugins.list_sweeper_plugin")
+    points = check("-m", "hydra/sweeper=list", LISTS, ABLATIONS, "recipe=quickstart,x86-cpu_openvino_fp32", most=12)
+    found = [(one.recipe.target.kind, one.recipe.model.imgsz, one.recipe.name, one.recipe.gates.fps) for one in points]
+    assert found == [
+        (kind, size, name if swapped is None else swapped, fps)
+        for swapped, fps in ((None, None), ("c", None), (None, 1))
+        for kind in ("onnxruntime", "openvino")
+        for size, name in ((224, "a"), (256, "b"))
+    ]
+    assert capfd.readouterr().out == ""
+
+
+EXPRESSION = 'hydra.sweeper.filters=[{hydra_filter_sweeper.Expression: {expr: "%s"}}]'
+
+
+def test_the_points_that_the_filter_sweeper_leaves():
+    pytest.importorskip("hydra_filter_sweeper")
+    rule = EXPRESSION % "model['imgsz'] > 300 and name == 'a'"
+    points = check("-m", "hydra/sweeper=filter", rule, "model.imgsz=256,320", "name=a,b")
+    assert [(one.recipe.model.imgsz, one.recipe.name) for one in points] == [(256, "a"), (256, "b"), (320, "b")]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["hydra/sweeper=filter", EXPRESSION % "True", "name=a,b"], "the sweeper leaves no point"),
+        (["hydra/sweeper=filter", EXPRESSION % "nothing == 1", "name=a,b"], "the sweeper cannot list its points"),
+        (["hydra/sweeper=list", "+hydra.sweeper.list_params={name: [a, b], gates.fps: [1]}"], "different length"),
+    ],
+)
+def test_a_sweeper_that_lists_no_points(words, line):
+    pytest.importorskip("hydra_plugins.list_sweeper_plugin")
+    pytest.importorskip("hydra_filter_sweeper")
+    with pytest.raises(RecipeError) as caught:
+        points_of("-m", *words)
+    assert line in str(caught.value)
+    assert len(caught.value.problems) == 1
