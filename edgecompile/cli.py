@@ -194,14 +194,12 @@ def _compile(verb: str, words: list[str]) -> int:
 
 
 def build(recipe: Recipe, run_dir: Path, options: Options) -> Path:
-    """Builds one recipe and prints the bundle's path."""
+    """Builds one recipe and returns the bundle's path."""
     from edgecompile.build import run_build
     from edgecompile.locked import lock_beside
 
     held = lock_beside(recipe) if options.locked else None
-    bundle = run_build(recipe, run_dir=run_dir, jobs=options.jobs, quiet=options.quiet, lock=held, point=options.point)
-    print(bundle, flush=True)
-    return bundle
+    return run_build(recipe, run_dir=run_dir, jobs=options.jobs, quiet=options.quiet, lock=held, point=options.point)
 
 
 def lock(recipe: Recipe, run_dir: Path, options: Options) -> None:

@@ -140,7 +140,8 @@ class Job:
 
     def __call__(self, config: DictConfig) -> float | list[float]:
         """Runs one job and returns what sweepers take: the figures of its objectives where the recipe names some, else
-        its exit code. No error leaves it."""
+        its exit code. No error leaves it. The path of a bundle goes to stdout: of a sweep's point by its watch, for
+        the job may run where nobody sees what it prints."""
         settings = HydraConfig.get()
         run_dir = Path(settings.runtime.output_dir)
         sweeping = settings.mode is RunMode.MULTIRUN
@@ -156,7 +157,9 @@ class Job:
             status["name"] = recipe.name
             for note in notes:
                 print(f"edgecompile: warning: {note}", file=sys.stderr)
-            status["bundle"] = _text(self.work(recipe, run_dir, options))
+            bundle = status["bundle"] = _text(self.work(recipe, run_dir, options))
+            if bundle and not sweeping:
+                print(bundle, flush=True)
         except KeyboardInterrupt:
             _remove_empty(run_dir)
             raise

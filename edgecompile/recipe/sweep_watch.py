@@ -56,7 +56,7 @@ class Watch:
     """Looks into the folder of a sweep until it ends, and says on stderr what has happened.
 
     On a terminal a line that moves, elsewhere one for each point that ended. What was wrong with a point is said in
-    either case, also where nothing else is.
+    either case, also where nothing else is. The path of each bundle goes to stdout.
 
     Args:
         folder: of the sweep.
@@ -168,6 +168,8 @@ class Watch:
             place = f"[{len(self.ended)}/{self.total or '?'}]"
             failed = f"; {self.failed} failed so far" if self.failed else ""
             self._print(f"{place} {name}: {state}; {Counts.of(status.get('steps'))}{failed}{left}")
+        if bundle := status.get("bundle"):
+            print(bundle, flush=True)
 
     def _print(self, text: str) -> None:
         if self._live:
@@ -185,7 +187,7 @@ class Watch:
         of = f" of {self.total}" if self.total else ""
         head = f"{len(self.ended)}{of} points done, {self.failed} failed · {self.counts()}{left}"
         now = [
-            f"  {name}: {one.get('now') or 'begins'}, {one['run'] + one['reused']} of {one['total']} steps"
+            f"  {name}: {one.get('now') or 'waits'}, {one['run'] + one['reused']} of {one['total']} steps"
             for name, one in sorted(self._running.items())
             if "total" in one
         ]

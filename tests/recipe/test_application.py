@@ -27,7 +27,6 @@ def build(recipe: Recipe, run_dir: Path, options: Options) -> Path:
         raise KeyboardInterrupt
     bundle = run_dir / f"{recipe.name}-{recipe.model.imgsz}.zip"
     bundle.write_text(recipe.model_dump_json())
-    print(bundle)
     return bundle
 
 

@@ -62,6 +62,8 @@ def test_every_recipe_side_by_side(run, here: Path):
     shipped = sorted(file.stem for file in (TESTS.parent / "recipes").glob("*.yaml"))
     assert [point[0] for point in points(here)] == [f"recipe={name}" for name in shipped]
     assert os.getpid() not in processes(here)
+    told = [Path(line) for line in ran.out.splitlines()]  # by the one process that people see
+    assert sorted(told) == sorted(here.glob("outputs/sweeps/*/*/x.zip"))
 
 
 def test_jobs_of_a_batch_system(run, here: Path):
