@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -85,31 +86,31 @@ def run_build(
         EdgecompileError: a subclass for each way in which a build can end without a bundle.
     """
     began = time.time()
-    store = Store.default()
-    sources = Sources(store.root / "stat")
-    materials, plan = prepare(recipe)
-    if lock:
-        require_locked(lock, drafted(recipe, plan, materials, sources), recipe.origins)
-    here = steps_here(recipe, plan)
-    if recipe.device.host:
-        from edgecompile.device.trial import require_device
+    with closing(Store.default()) as store:  # not by a finalizer, in which a Ctrl-C would be lost
+        sources = Sources(store.root / "stat")
+        materials, plan = prepare(recipe)
+        if lock:
+            require_locked(lock, drafted(recipe, plan, materials, sources), recipe.origins)
+        here = steps_here(recipe, plan)
+        if recipe.device.host:
+            from edgecompile.device.trial import require_device
 
-        require_device(recipe)
-    with noted(here, run_dir) if point else shown(here, quiet=quiet) as progress:
-        entries = execute(here, store, jobs=jobs, progress=progress)
-    built = judged(recipe, plan, materials, entries, sources)
-    if lock:
-        require_same_outputs(lock, lock_from(built.lock))
-    if recipe.device.host:
-        built = judged_on_device(built, materials, store, quiet=quiet)
-    try:
-        raise_unmet(built.verdicts)
-    except Exception:
-        write_run(built, run_dir, began, bundle=None, told=not point)
-        raise
-    bundle = publish(built, store, run_dir)
-    write_run(built, run_dir, began, bundle=bundle, told=not point)
-    return run_dir / bundle["name"]
+            require_device(recipe)
+        with noted(here, run_dir) if point else shown(here, quiet=quiet) as progress:
+            entries = execute(here, store, jobs=jobs, progress=progress)
+        built = judged(recipe, plan, materials, entries, sources)
+        if lock:
+            require_same_outputs(lock, lock_from(built.lock))
+        if recipe.device.host:
+            built = judged_on_device(built, materials, store, quiet=quiet)
+        try:
+            raise_unmet(built.verdicts)
+        except Exception:
+            write_run(built, run_dir, began, bundle=None, told=not point)
+            raise
+        bundle = publish(built, store, run_dir)
+        write_run(built, run_dir, began, bundle=bundle, told=not point)
+        return run_dir / bundle["name"]
 
 
 def judged(recipe: Recipe, plan: Plan, materials: Materials, entries: dict[str, Entry], sources: Sources) -> Built:

@@ -10,6 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+from execute.plans import until
+from execute.stress import workers_below
+
 import edgecompile
 
 PROGRAM = """
@@ -24,11 +28,11 @@ SWEEP = (
 )  # fmt: skip
 
 
-def begin(folder: Path) -> subprocess.Popen[str]:
+def begin(folder: Path, *more: str) -> subprocess.Popen[str]:
     """Starts the sweep in a process group of its own, as a terminal does."""
     root = str(Path(edgecompile.__file__).parents[1])
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *SWEEP],
+        [sys.executable, "-c", PROGRAM, *SWEEP, *more],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": root, "EDGECOMPILE_CACHE": str(folder / "cache")},
         text=True,
@@ -72,3 +76,24 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path: Path):
         for one in sorted(one.glob("0_*"))
     ]
     assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize(
+    ("launcher", "plugin"),
+    [("joblib", "hydra_plugins.hydra_joblib_launcher"), ("submitit_local", "hydra_plugins.hydra_submitit_launcher")],
+)
+def test_ctrl_c_ends_what_a_launcher_started(tmp_path: Path, launcher: str, plugin: str):
+    pytest.importorskip(plugin)
+    process = begin(tmp_path, f"hydra/launcher={launcher}")
+    while not list(tmp_path.glob("outputs/sweeps/*/*/status.json")) and process.poll() is None:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert err.splitlines()[-1] == "edgecompile: interrupted"
+    if launcher != "joblib":  # its processes may be in the middle of anything when Ctrl-C reaches them
+        assert "Traceback" not in err
+    assert out.splitlines()
+    until(lambda: not workers_below(tmp_path))  # launched jobs work in the folder, their steps in the store
+    (folder,) = tmp_path.glob("outputs/sweeps/*")
+    assert len(list(folder.glob("*/*.bundle.zip"))) < 4

@@ -26,7 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from edgecompile.errors import EdgecompileError, StepError
-from edgecompile.recipe import folders, objectives
+from edgecompile.recipe import folders, objectives, submitted
 from edgecompile.recipe.arguments import Line, Options, parse
 from edgecompile.recipe.compose import CONFIG, given_overrides, recipe_of, set_up
 from edgecompile.recipe.composed_once import composed_once
@@ -83,6 +83,7 @@ def run(line: Line, work: Work, *, writes: bool, after: After | None = None, who
                     _hydra_main(job, words)
         except KeyboardInterrupt:
             interrupted = True
+            submitted.end_all()
         finally:
             if Summary.watch:
                 Summary.watch.stop()
@@ -190,6 +191,8 @@ class Summary(Callback):
         HydraConfig.instance().set_config(copy.deepcopy(config))
         if not Summary.runs:
             return
+        if config.hydra.runtime.choices["hydra/launcher"] in submitted.LAUNCHERS:
+            submitted.keep_track()
         folder = Path(os.path.abspath(config.hydra.sweep.dir))
         Summary.watch = Watch(folder, count(config), Summary.quiet)
         Summary.watch.start()

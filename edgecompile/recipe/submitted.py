@@ -1,0 +1,56 @@
+"""Jobs that submitit submits end with the sweep that submitted them.
+
+Submitit lets them live on. But Ctrl-C ends a sweep, whatever launches its points: what is done is kept, the rest ends,
+and the same command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from contextlib import suppress
+from typing import Any
+
+LAUNCHERS = ("submitit_local", "submitit_slurm")
+
+_submitted: list[Any] = []
+
+
+def keep_track() -> None:
+    """Notes from now on what submitit submits. Needs submitit, and is called by the main thread."""
+    import submitit
+
+    submit = submitit.AutoExecutor.map_array
+
+    def noted(executor: submitit.AutoExecutor, *arguments: Any) -> list[submitit.Job[Any]]:
+        # Jobs on this machine inherit that they are deaf to Ctrl-C: they would answer it with tracebacks.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            jobs = submit(executor, *arguments)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        _submitted.extend(jobs)
+        return jobs
+
+    if submit.__name__ != noted.__name__:
+        submitit.AutoExecutor.map_array = noted  # type: ignore[method-assign]
+
+
+def end_all() -> None:
+    """Ends all jobs that were noted: of Slurm by `scancel`, processes of this machine with all that they started."""
+    import psutil
+
+    jobs, slurm = list(_submitted), set()
+    _submitted.clear()
+    for job in jobs:
+        if type(job).__name__ == "SlurmJob":
+            slurm.add(job.job_id.partition("_")[0])
+            continue
+        with suppress(psutil.Error):
+            process = psutil.Process(int(job.job_id))
+            for one in (process, *process.children(recursive=True)):
+                with suppress(psutil.Error):
+                    one.kill()
+    if slurm:
+        with suppress(OSError):
+            subprocess.run(["scancel", *sorted(slurm)], check=False)
