@@ -85,6 +85,7 @@ def run(line: Line, work: Work, *, writes: bool, after: After | None = None, who
             interrupted = True
             submitted.end_all()
         finally:
+            submitted.forget()
             if Summary.watch:
                 Summary.watch.stop()
     if job.failure is not None:

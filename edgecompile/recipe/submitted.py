@@ -36,13 +36,17 @@ def keep_track() -> None:
         submitit.AutoExecutor.map_array = noted  # type: ignore[method-assign]
 
 
+def forget() -> None:
+    """Forgets what was noted: jobs of submitit clean up when they go, which fails at the end of the program."""
+    _submitted.clear()
+
+
 def end_all() -> None:
     """Ends all jobs that were noted: of Slurm by `scancel`, processes of this machine with all that they started."""
     import psutil
 
-    jobs, slurm = list(_submitted), set()
-    _submitted.clear()
-    for job in jobs:
+    slurm = set()
+    for job in _submitted:
         if type(job).__name__ == "SlurmJob":
             slurm.add(job.job_id.partition("_")[0])
             continue
