@@ -45,16 +45,14 @@ def end_all() -> None:
     """Ends all jobs that were noted: of Slurm by `scancel`, processes of this machine with all that they started."""
     import psutil
 
-    slurm = set()
-    for job in _submitted:
-        if type(job).__name__ == "SlurmJob":
-            slurm.add(job.job_id.partition("_")[0])
-            continue
-        with suppress(psutil.Error):
-            process = psutil.Process(int(job.job_id))
-            for one in (process, *process.children(recursive=True)):
-                with suppress(psutil.Error):
-                    one.kill()
+    slurm = {job.job_id.partition("_")[0] for job in _submitted if type(job).__name__ == "SlurmJob"}
+    local = {job.job_id for job in _submitted if type(job).__name__ == "LocalJob"}
+    for process in psutil.Process().children():  # the number of one that has ended may be anybody's by now
+        if str(process.pid) in local:
+            with suppress(psutil.Error):
+                for one in (process, *process.children(recursive=True)):
+                    with suppress(psutil.Error):
+                        one.kill()
     if slurm:
         with suppress(OSError):
             subprocess.run(["scancel", *sorted(slurm)], check=False)
