@@ -14,6 +14,7 @@ import numpy as np
 
 from edgecompile.evaluate import metric
 from edgecompile.evaluate.labels import Labels, read_labels
+from edgecompile.evaluate.names import unique_names
 from edgecompile.runtime import Detections, open_artifact
 from edgecompile.runtime.pictures import read_picture
 
@@ -108,11 +109,6 @@ def most_detections(max_det: int, truth: list[Labels]) -> int:
     """Returns the limit on detections of a picture: a default that cannot hold all objects is raised, as Ultralytics
     does in `DetectionValidator._check_max_det`; one that a person chose is not."""
     return max([max_det, *(len(one.classes) for one in truth)]) if max_det == DEFAULT_MAX_DET else max_det
-
-
-def unique_names(names: tuple[str, ...]) -> list[str]:
-    """Returns the class names, each that occurs more than once with its number, so that figures can go by name."""
-    return [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names)]
 
 
 def save_raw(folder: Path, picture: int, outputs: list[np.ndarray]) -> None:

@@ -107,10 +107,15 @@ def _list_for_mapping() -> Problem | None:
 def _missing(error: MissingConfigException) -> Problem:
     """Returns the problem of a choice that is not there, where it was made, and the nearest that is."""
     group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+    where = _chosen_in(group, choice)
+    if group in ("", f"{searchpath.GROUP}/{searchpath.GROUP}"):  # "/NAME" or "recipe/NAME" in a defaults list
+        if choice in folders.recipe_names():
+            return Problem(f"found a path to the recipe '{choice}', expected its name", where, f"write '- {choice}'")
+        group = searchpath.GROUP
     known = folders.recipe_names() if group == searchpath.GROUP else [name for name, _ in folders.options(group)]
     known += choices(group)
     what = group if group in ("recipe", "target", "pass") else f"choice of '{group}'"
-    return Problem(f"unknown {what} '{choice}'", _chosen_in(group, choice), nearest(choice, known))
+    return Problem(f"unknown {what} '{choice}'", where, nearest(choice, known))
 
 
 def _chosen_in(group: str, choice: str) -> str:

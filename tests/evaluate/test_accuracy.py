@@ -13,7 +13,7 @@ import pytest
 from exported import CHECKPOINT, SAMPLE
 
 from edgecompile.errors import RecipeError
-from edgecompile.evaluate.accuracy import KEPT_DETECTIONS, RAW_PICTURES, evaluate, most_detections, unique_names
+from edgecompile.evaluate.accuracy import KEPT_DETECTIONS, RAW_PICTURES, evaluate, most_detections
 from edgecompile.evaluate.labels import Labels
 
 from .conftest import SIZE, export, split, ultralytics_val
@@ -116,7 +116,3 @@ def test_a_crowded_picture_raises_the_default_limit_and_no_other():
     assert most_detections(300, [crowd]) == 450
     assert most_detections(100, [crowd]) == 100
     assert most_detections(300, []) == 300
-
-
-def test_classes_of_one_name_are_told_apart():
-    assert unique_names(("bolt", "nut", "bolt")) == ["bolt (0)", "nut", "bolt (2)"]
