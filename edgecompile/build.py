@@ -7,8 +7,8 @@ import platform
 import socket
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,7 +23,7 @@ from edgecompile.evaluate import figures as merge
 from edgecompile.evaluate.gates import Verdict, judge, raise_unmet
 from edgecompile.evaluate.names import unlike
 from edgecompile.execute import machine
-from edgecompile.execute.progress import noted, shown
+from edgecompile.execute.progress import Listener, shown
 from edgecompile.execute.runner import execute
 from edgecompile.execute.sources import Sources
 from edgecompile.execute.store import Store
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from edgecompile.execute.entry import Entry
     from edgecompile.plan.graph import Materials, Plan
     from edgecompile.recipe.schema import Recipe
+
+
+Progress = Callable[["Plan"], AbstractContextManager[Listener]]
+Tell = Callable[[Mapping[str, Any], Path], None]
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,13 @@ class Built:
     device: Mapping[str, Any] | None = None
 
 
+def summarize(report: Mapping[str, Any], run_dir: Path) -> None:
+    """Prints the figures of a build and where its report lies, on stderr."""
+    from edgecompile.report.terminal import print_summary
+
+    print_summary(report, run_dir / "report.html", stream=sys.stderr)
+
+
 def run_build(
     recipe: Recipe,
     *,
@@ -70,7 +81,8 @@ def run_build(
     jobs: int | None = None,
     quiet: bool = False,
     lock: Locked | None = None,
-    point: bool = False,
+    progress: Progress = shown,
+    tell: Tell = summarize,
 ) -> Path:
     """Builds the bundle of `recipe` and returns its path inside `run_dir`.
 
@@ -78,9 +90,10 @@ def run_build(
 
     Args:
         jobs: most steps at a time.
-        quiet: whether to show no progress.
+        quiet: whether to show no progress of a device.
         lock: what the recipe must resolve to, and its steps put out, as far as it says.
-        point: whether it is one of a sweep, which tells progress from notes and figures at its end: nothing is shown.
+        progress: shows, or notes for somebody else who shows it, how a plan goes on while it runs.
+        tell: told the report and the run directory at the end.
 
     Raises:
         PlanError: the recipe resolves to something else than `lock`; nothing has run.
@@ -97,8 +110,8 @@ def run_build(
             from edgecompile.device.trial import require_device
 
             require_device(recipe)
-        with noted(here, run_dir) if point else shown(here, quiet=quiet) as progress:
-            entries = execute(here, store, jobs=jobs, progress=progress)
+        with progress(here) as listener:
+            entries = execute(here, store, jobs=jobs, progress=listener)
         built = judged(recipe, plan, materials, entries, sources)
         if lock:
             require_same_outputs(lock, lock_from(built.lock))
@@ -107,10 +120,10 @@ def run_build(
         try:
             raise_unmet(built.verdicts)
         except Exception:
-            write_run(built, run_dir, began, bundle=None, told=not point)
+            tell(write_run(built, run_dir, began, bundle=None), run_dir)
             raise
         bundle = publish(built, store, run_dir)
-        write_run(built, run_dir, began, bundle=bundle, told=not point)
+        tell(write_run(built, run_dir, began, bundle=bundle), run_dir)
         return run_dir / bundle["name"]
 
 
@@ -185,13 +198,10 @@ def publish(built: Built, store: Store, run_dir: Path) -> dict[str, Any]:
     return {"name": bundle.name, "sha256": facts["sha256"], "size_bytes": facts["size_bytes"]}
 
 
-def write_run(
-    built: Built, run_dir: Path, began: float, *, bundle: Mapping[str, Any] | None, told: bool = True
-) -> None:
-    """Writes what differs from run to run beside the bundle: the full report, with where and when it ran.
+def write_run(built: Built, run_dir: Path, began: float, *, bundle: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Writes what differs from run to run beside the bundle: the full report, with where and when it ran. Returns it.
 
     Where there is no bundle to hold it, the lock too: so that what failed its gates can be compared and built again.
-    Where `told`, the figures are printed too.
     """
     run: dict[str, Any] = {
         "started": datetime.fromtimestamp(began, timezone.utc).isoformat(timespec="seconds"),
@@ -219,15 +229,7 @@ def write_run(
             (run_dir / MEMBER).write_bytes(lock_from(built.lock).to_bytes())
     except OSError as error:
         raise StepError(f"the report cannot be written to {run_dir}: {error.strerror}") from error
-    if told:
-        summarize(report, run_dir)
-
-
-def summarize(report: Mapping[str, Any], run_dir: Path) -> None:
-    """Prints the figures of a build and where its report lies, on stderr."""
-    from edgecompile.report.terminal import print_summary
-
-    print_summary(report, run_dir / "report.html", stream=sys.stderr)
+    return report
 
 
 def resolved(recipe: Recipe) -> Lock:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgecompile.errors import EdgecompileError, MissingToolError, RecipeError, nearest
 
@@ -195,11 +196,22 @@ def _compile(verb: str, words: list[str]) -> int:
 
 def build(recipe: Recipe, run_dir: Path, options: Options) -> Path:
     """Builds one recipe and returns the bundle's path."""
-    from edgecompile.build import run_build
+    from edgecompile.build import run_build, summarize
+    from edgecompile.execute.progress import noted, shown
     from edgecompile.locked import lock_beside
 
     held = lock_beside(recipe) if options.locked else None
-    return run_build(recipe, run_dir=run_dir, jobs=options.jobs, quiet=options.quiet, lock=held, point=options.point)
+    if options.point:  # of a sweep, which shows progress from the notes of its points, and their figures at its end
+        progress, tell = partial(noted, folder=run_dir), _say_nothing
+    else:
+        progress, tell = partial(shown, quiet=options.quiet), summarize
+    return run_build(
+        recipe, run_dir=run_dir, jobs=options.jobs, quiet=options.quiet, lock=held, progress=progress, tell=tell
+    )
+
+
+def _say_nothing(report: Mapping[str, Any], run_dir: Path) -> None:
+    """Leaves the figures of a build to whoever reads its report."""
 
 
 def lock(recipe: Recipe, run_dir: Path, options: Options) -> None:

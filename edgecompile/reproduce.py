@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgecompile import __version__
-from edgecompile.build import Built, judged, publish, write_run
+from edgecompile.build import Built, judged, publish, summarize, write_run
 from edgecompile.bundle.assemble import portable
 from edgecompile.bundle.diff import Difference, differences, first_apart, flat, mappings, states_outputs
 from edgecompile.bundle.lock import Lock, Locked, NamedDigest, lock_from, open_locked
@@ -173,7 +173,7 @@ def reproduce(
         built = judged(recipe, plan, materials, entries, sources)
         met = all(one.met is not False for one in built.verdicts)
         bundle = publish(built, store, out) if met else None
-        write_run(built, out, began, bundle=bundle)
+        summarize(write_run(built, out, began, bundle=bundle), out)
     ran = sum(entry.fresh for entry in entries.values())
     rebuilt = Rebuilt(
         was=was,

@@ -58,6 +58,26 @@ def quantize_signed(graph: Graph, model: Model, settings: Int8Static) -> Model:
     return quantized.with_(artifact=Output("fp16", "model.onnx"))
 
 
+def compile_typed(graph: Graph, model: Model, build: dict[str, Any] | None, about: str) -> Model:
+    """Adds the step that writes the strongly typed ONNX.
+
+    Args:
+        build: options of the engine that the device builds of it; None where it builds none.
+    """
+    step = Step(
+        name="compile",
+        function="edgecompile.onnx_graph.typed:compile_typed",
+        stage=Stage.COMPILATION,
+        params={"build": build},
+        inputs={"model": model.artifact, "spec": model.spec},
+        tools=("onnxruntime", "onnx", "numpy"),
+        isa=True,
+        about=about,
+    )
+    graph.add(step)
+    return model.with_(artifact=Output(step.name), spec=Output(step.name, "spec.json"))
+
+
 def built_ahead(artifact: Path, sms: list[int]) -> bytes:
     """Returns the engine of the ONNX in a folder, for some compute capabilities.
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from edgecompile.plan.graph import Graph, Model
-from edgecompile.plan.step import Output, Stage, Step
+from edgecompile.plan.step import Stage, Step
 from edgecompile.targets import Target
-from edgecompile.targets._strongly_typed import PROVER, STAND_IN, built_ahead, quantize_signed
+from edgecompile.targets._strongly_typed import PROVER, STAND_IN, built_ahead, compile_typed, quantize_signed
 
 if TYPE_CHECKING:
     from edgecompile.passes.int8_static import Int8Static
@@ -58,18 +58,8 @@ class TensorRt(Target):
         return quantize_signed(graph, model, settings)
 
     def compile(self, graph: Graph, model: Model) -> Model:
-        graph.add(
-            Step(
-                name="compile",
-                function="edgecompile.onnx_graph.typed:compile_typed",
-                stage=Stage.COMPILATION,
-                params={"build": self.options()},
-                inputs={"model": model.artifact, "spec": model.spec},
-                tools=("onnxruntime", "onnx", "numpy"),
-                isa=True,
-                about="strongly typed ONNX that takes uint8 NHWC BGR pictures, and the line for trtexec",
-            )
-        )
+        about = "strongly typed ONNX that takes uint8 NHWC BGR pictures, and the line for trtexec"
+        typed = compile_typed(graph, model, self.options(), about)
         if find_spec(PROVER[0]):
             graph.add(
                 Step(
@@ -77,7 +67,7 @@ class TensorRt(Target):
                     function="edgecompile.targets.tensorrt:prove",
                     stage=Stage.VALIDATION,
                     params={"sm": PROVEN_FOR},
-                    inputs={"artifact": Output("compile")},
+                    inputs={"artifact": typed.artifact},
                     tools=PROVER[1:],
                     memory_mb=1500,
                     about="TensorRT-RTX parses the ONNX and builds an engine of it, without a GPU",
@@ -88,7 +78,7 @@ class TensorRt(Target):
                 "the ONNX is not proven with TensorRT's parser here, before the device: "
                 "pip install 'edgecompile[tensorrt-rtx]'"
             )
-        return model.with_(artifact=Output("compile"), spec=Output("compile", "spec.json"))
+        return typed
 
     def warnings(self, precision: str) -> list[str]:
         found = []

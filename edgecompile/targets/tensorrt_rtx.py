@@ -11,7 +11,7 @@ from pydantic import Field
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
 from edgecompile.targets import Target
-from edgecompile.targets._strongly_typed import PROVER, STAND_IN, built_ahead, quantize_signed
+from edgecompile.targets._strongly_typed import PROVER, STAND_IN, built_ahead, compile_typed, quantize_signed
 
 if TYPE_CHECKING:
     from edgecompile.passes.int8_static import Int8Static
@@ -48,18 +48,7 @@ class TensorRtRtx(Target):
         return quantize_signed(graph, model, settings)
 
     def compile(self, graph: Graph, model: Model) -> Model:
-        graph.add(
-            Step(
-                name="compile",
-                function="edgecompile.onnx_graph.typed:compile_typed",
-                stage=Stage.COMPILATION,
-                params={"build": None},
-                inputs={"model": model.artifact, "spec": model.spec},
-                tools=("onnxruntime", "onnx", "numpy"),
-                isa=True,
-                about="strongly typed ONNX that takes uint8 NHWC BGR pictures",
-            )
-        )
+        typed = compile_typed(graph, model, None, "strongly typed ONNX that takes uint8 NHWC BGR pictures")
         names = ", ".join(str(sm) for sm in self.sm)
         graph.add(
             Step(
@@ -67,13 +56,13 @@ class TensorRtRtx(Target):
                 function="edgecompile.targets.tensorrt_rtx:engines",
                 stage=Stage.COMPILATION,
                 params={"groups": groups(self.sm)},
-                inputs={"artifact": Output("compile")},
+                inputs={"artifact": typed.artifact},
                 tools=PROVER[1:],
                 memory_mb=1500,
                 about=f"TensorRT-RTX engines for SM {names}",
             )
         )
-        return model.with_(artifact=Output("engines"), spec=Output("compile", "spec.json"))
+        return typed.with_(artifact=Output("engines"))
 
     def warnings(self, precision: str) -> list[str]:
         if precision == "int8" and TURING in self.sm:
