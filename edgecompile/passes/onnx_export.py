@@ -26,14 +26,20 @@ from edgecompile.plan.step import Output, Stage, Step
 DETECTION_HEADS = ("Detect", "v10Detect")
 """Names of the heads that put out what the runtime decodes: YOLOv5u, v6, v8, v9, 11, 12, 26 and v10."""
 
+BOTH_HEADS = (
+    "of two heads the one with non-maximum suppression, as Ultralytics by default; the NMS-free one: "
+    "passes.onnx_export.end2end=true"
+)
+
 
 class OnnxExport(Pass):
     """Exports the checkpoint of the recipe.
 
     Fields:
         opset: ONNX operator set. 18 is read by ONNX Runtime >= 1.19, OpenVINO >= 2022.3 and TensorRT >= 10.3.
-        end2end: whether to export the NMS-free head that YOLOv10 and YOLO26 have. "auto" takes it where there is one;
-            "false" takes the head that needs non-maximum suppression, which often keeps more accuracy in INT8.
+        end2end: whether to export the NMS-free head that YOLOv10 and YOLO26 have beside the other. "auto" takes the one
+            that Ultralytics validates and exports by default: that which needs non-maximum suppression, unless it was
+            removed. It is the more accurate one; "true" spares the device the suppression.
     """
 
     stage: ClassVar[Stage] = Stage.EXPORT
@@ -49,6 +55,7 @@ class OnnxExport(Pass):
         graph.add(
             Step(
                 name="onnx_export",
+                version=2,
                 function="edgecompile.passes.onnx_export:export",
                 stage=Stage.EXPORT,
                 params={"imgsz": [height, width], "profile": profile, **self.model_dump()},
@@ -91,6 +98,7 @@ def export(
     from edgecompile.onnx_graph.spec import detection_spec, write_spec
 
     model = load_checkpoint(weights)
+    both = has_both_heads(model)
     nms_free = select_head(model, end2end, weights.name)
     stride = int(max(model.stride))
     shapes = profile or one_shape(imgsz)
@@ -138,6 +146,7 @@ def export(
     write_spec(spec, out / "spec.json")
     onnx.checker.check_model(str(out / "model.onnx"), full_check=True)
     return {
+        **({"notes": BOTH_HEADS} if both and end2end == "auto" else {}),
         "head": type(model.model[-1]).__name__,
         "end2end": nms_free,
         "classes": len(spec["names"]),
@@ -224,6 +233,12 @@ def _reason(name: str, error: Exception) -> str:
     return f"'{name}' is damaged or is no Ultralytics checkpoint"
 
 
+def has_both_heads(model: Any) -> bool:
+    """Returns whether a checkpoint still has a head that needs non-maximum suppression beside one that does not."""
+    head = model.model[-1]
+    return getattr(head, "one2one_cv2", None) is not None and getattr(head, "cv2", None) is not None
+
+
 def select_head(model: Any, end2end: bool | str, name: str) -> bool:
     """Chooses the head to export, fuses batch normalisation into the convolutions, and returns whether it is NMS-free.
 
@@ -237,7 +252,7 @@ def select_head(model: Any, end2end: bool | str, name: str) -> bool:
         raise StepError(f"'{name}' has no NMS-free head", fix="set end2end to auto or false")
     if end2end is False and not has_one_to_many:
         raise StepError(f"'{name}' has only the NMS-free head left", fix="set end2end to auto or true")
-    nms_free = has_one_to_one if end2end == "auto" else bool(end2end)
+    nms_free = not has_one_to_many if end2end == "auto" else bool(end2end)
     if has_one_to_one:
         head.end2end = nms_free
     model.fuse(verbose=False)

@@ -13,18 +13,11 @@ from exported import CHECKPOINT, EXPORT, NAMES, SIZE, exported, graph_for, run_c
 
 from edgecompile.passes.onnx_export import OnnxExport
 
-FAMILIES = {
-    "yolov5n": "yolo",
-    "yolov8n": "yolo",
-    "yolov9t": "yolo",
-    "yolov10n": "end2end",
-    "yolo11n": "yolo",
-    "yolo12n": "yolo",
-    "yolo26n": "end2end",
-}
-"""Families and how their exported output is decoded."""
+FAMILIES = ("yolov5n", "yolov8n", "yolov9t", "yolov10n", "yolo11n", "yolo12n", "yolo26n")
+NMS_FREE = ("yolov10n", "yolo26n")
+"""Families that have an NMS-free head beside the other."""
 
-TESTED = list(FAMILIES) if os.environ.get("EDGECOMPILE_FAMILIES") == "all" else ["yolov8n", "yolov10n", "yolo26n"]
+TESTED = FAMILIES if os.environ.get("EDGECOMPILE_FAMILIES") == "all" else ["yolov8n", "yolov10n", "yolo26n"]
 """`EDGECOMPILE_FAMILIES=all pytest tests/passes/test_onnx_export.py` tests all of them."""
 
 EXPORT_FAMILIES = """
@@ -53,7 +46,7 @@ print("\\n" + json.dumps(facts))
 @pytest.fixture(scope="module")
 def families():
     pytest.importorskip("ultralytics")
-    wanted = [(family, "auto") for family in TESTED] + [("yolo26n", False)]
+    wanted = [(family, "auto") for family in TESTED] + [(family, True) for family in NMS_FREE] + [("yolo26n", False)]
     return json.loads(run_code(EXPORT_FAMILIES, text=json.dumps(wanted)))
 
 
@@ -116,8 +109,9 @@ def test_families_export_and_agree_with_torch(families):
     """Each export was compared with torch by the step itself; here, that each head is read as what it is."""
     for name, facts in families.items():
         family, end2end = name.split()
+        assert ("notes" in facts) == (family in NMS_FREE and end2end == "auto"), name
         spec = json.loads(Path(facts["folder"], "spec.json").read_text())
-        decode = "yolo" if end2end == "False" else FAMILIES[family]
+        decode = "end2end" if end2end == "True" else "yolo"
         assert spec["output"]["decode"] == decode, name
         # 64x96 has 8*12 + 4*6 + 2*3 anchors
         assert spec["output"]["shape"] == ([1, 126, 6] if decode == "end2end" else [1, 7, 126]), name

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from exported import EXPORT, graph_for, pictures, run_code, simplified
+from exported import graph_for, pictures, run_code, simplified
 
 from edgecompile.errors import StepError
 from edgecompile.passes.int8_static import Int8Static
@@ -239,7 +239,7 @@ for family in ("yolov10n", "yolo26n"):
     out = folder / family
     out.mkdir()
     torch.save({"model": model, "train_args": {}}, out / "model.pt")
-    export(out, weights=out / "model.pt", imgsz=[64, 96], opset=18, **json.loads(SETTINGS))
+    export(out, weights=out / "model.pt", imgsz=[64, 96], opset=18, end2end=True)
 print("done")
 """
 
@@ -271,6 +271,5 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("ultralytics")
     pytest.importorskip("tensorrt_rtx_bindings")
     folder = tmp_path_factory.mktemp("heads")
-    settings = {key: value for key, value in EXPORT.items() if key not in ("imgsz", "opset")}
-    run_code(HEADS.replace("SETTINGS", repr(json.dumps(settings))), text=str(folder))
+    run_code(HEADS, text=str(folder))
     return folder
