@@ -7,18 +7,14 @@ from typing import Any
 
 from edgecompile.errors import EdgecompileError, PlanError, RecipeError
 from edgecompile.report import figures
+from edgecompile.report.verdict import BUILT, because, choice, front, verdict
 
 SCHEMA = 1
-BUILT, UNFINISHED = "built", "unfinished"
+UNFINISHED = "unfinished"
 INVALID = "invalid"
 STATES = {kind.exit_code: kind.kind for kind in EdgecompileError.__subclasses__()}
 STATES |= {0: BUILT, RecipeError.exit_code: INVALID, PlanError.exit_code: INVALID}
 """What became of a point, by its exit code."""
-FLOAT = "fp32"
-POINTS_WORTH = 0.1
-"""How much faster an artifact must be for each point (0.01) of mAP50-95 it gives away, as a share; the page says so."""
-NOISE = 1.05
-"""A gain in speed below this factor is within what two measurements of one artifact differ by."""
 COLUMNS = (
     "point", "name", "device", "precision", "varies", "overrides", "state", "reason", "map50_95", "map_drop", "map50",
     "latency_p50_ms", "latency_p95_ms", "size_bytes", "peak_memory_mb", "gates", "front", "size_front", "bundle",
@@ -64,6 +60,7 @@ def _found(report: Mapping[str, Any] | None) -> dict[str, Any]:
     now = machine.pop("mhz", None)  # differs from measurement to measurement, and the machine does not
     return {
         "device": report["target"]["device"],
+        "runtime": report["target"].get("kind"),
         "precision": report["precision"],
         "imgsz": report["model"]["imgsz"],
         "judged_on": {key: recipe["data"].get(key) for key in ("path", "validation")},
@@ -91,8 +88,8 @@ def _did(step: Mapping[str, Any]) -> dict[str, Any]:
 
 MET = {True: "met", False: "unmet", None: "on-device"}
 FOUND = (
-    "device", "precision", "imgsz", "judged_on", "map50_95", "map50", "map_drop", "latency_p50_ms", "latency_p95_ms",
-    "peak_memory_mb", "machine", "threads", "clock_mhz", "alone", "size_bytes", "gates",
+    "device", "runtime", "precision", "imgsz", "judged_on", "map50_95", "map50", "map_drop", "latency_p50_ms",
+    "latency_p95_ms", "peak_memory_mb", "machine", "threads", "clock_mhz", "alone", "size_bytes", "gates",
 )  # fmt: skip
 
 
@@ -104,7 +101,7 @@ def sweep_of(name: str, points: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         points: what `point_of` returned, in their order.
     """
     points = [dict(point) for point in points]
-    words = [set(point["overrides"]) for point in points if point["state"] != UNFINISHED]
+    words = [set(point["overrides"]) for point in points if point["overrides"] or point["state"] != UNFINISHED]
     shared = set.intersection(*words) if len(words) > 1 else set()
     for point in points:
         point["varies"] = [word for word in point["overrides"] if word not in shared]
@@ -148,7 +145,7 @@ def _device(group: list[dict[str, Any]]) -> dict[str, Any]:
         point["front"] = True
     for point in front(shippable, "size_bytes"):
         point["size_front"] = True
-    best = _best(shippable)
+    best = choice(shippable)
     machines = sorted({point["machine"] for point in group if point["machine"]})
     return {
         "device": group[0]["device"],
@@ -157,104 +154,10 @@ def _device(group: list[dict[str, Any]]) -> dict[str, Any]:
         "front": [point["point"] for point in group if point["front"]],
         "size_front": [point["point"] for point in group if point["size_front"]],
         "ship": best["point"] if best else None,
-        "verdict": _verdict(best, len(group)),
-        "because": _because(group, best),
+        "verdict": verdict(best, len(group)),
+        "because": because(group, best),
         "machines": machines,
     }
-
-
-def front(points: Iterable[Mapping[str, Any]], cost: str = "latency_p50_ms") -> list[Mapping[str, Any]]:
-    """Returns the points that no other one beats in accuracy and `cost` (latency, size) at once, the cheapest first.
-
-    Of points that are equal in both, the first one stands for all.
-    """
-    known = [point for point in points if point[cost] is not None]
-    found: list[Mapping[str, Any]] = []
-    for point in sorted(known, key=lambda one: (one[cost], -one["map50_95"])):
-        if not found or point["map50_95"] > found[-1]["map50_95"]:
-            found.append(point)
-    return found
-
-
-def _best(shippable: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Returns the point to ship: the most accurate one, unless another wins more speed than it costs accuracy."""
-    if not shippable:
-        return None
-    best = max(shippable, key=lambda one: (one["map50_95"], -(one["latency_p50_ms"] or 0), -one["size_bytes"]))
-    worth = [point for point in front(shippable) if _worth(point, best)]
-    return min(worth, key=lambda one: _price(one, best), default=best)
-
-
-def _price(point: Mapping[str, Any], base: Mapping[str, Any]) -> float:
-    """Returns the latency of a point, dearer for each point of accuracy that it is behind `base`."""
-    lost = 100 * (base["map50_95"] - point["map50_95"])
-    return point["latency_p50_ms"] * max(1 + POINTS_WORTH * lost, 0.0)
-
-
-def _worth(point: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
-    """Returns whether a point wins more speed over `base` than noise and its loss of accuracy."""
-    return base["latency_p50_ms"] is not None and _price(point, base) * NOISE < base["latency_p50_ms"]
-
-
-def _verdict(best: Mapping[str, Any] | None, count: int) -> str:
-    if best is None:
-        return f"ship none: of {count} point{'' if count == 1 else 's'}, none met its gates"
-    parts = [f"mAP50-95 {figures.score(best['map50_95'])}"]
-    if best["latency_p50_ms"] is not None:
-        parts.append(f"p50 {figures.milliseconds(best['latency_p50_ms'])}")
-    parts.append(figures.megabytes(best["size_bytes"]))
-    return f"ship this: {best['point']}, {best['precision']} ({', '.join(parts)})"
-
-
-def _because(group: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None) -> list[str]:
-    """Returns a sentence for each precision: what it brings and costs against float."""
-    floats = [point for point in group if point["precision"] == FLOAT]
-    sentences = []
-    for precision in sorted({point["precision"] for point in group} - {FLOAT}):
-        ours = [point for point in group if point["precision"] == precision]
-        ours = [point for point in ours if point["state"] == BUILT] or ours
-        if not floats:
-            drop = min(point["map_drop"] for point in ours)
-            text = f"{precision.upper()} {_cost(drop)} against the float model; no point here is float, so what it "
-            sentences.append(text + "brings in speed is not known")
-            continue
-        timed = [point for point in ours if point["latency_p50_ms"] is not None]
-        base = max(floats, key=lambda one: (one["state"] == BUILT, one["map50_95"]))
-        if not timed or base["latency_p50_ms"] is None:
-            drop = base["map50_95"] - max(point["map50_95"] for point in ours)
-            sentences.append(f"{precision.upper()} {_cost(drop)}; its latency was not measured beside float's")
-            continue
-        point = min(timed, key=lambda one: _price(one, base))
-        sentences.append(_against_float(point, base))
-    if len({point["machine"] for point in group if point["machine"]}) > 1:
-        sentences.append("latencies were measured on several machines, which do not compare")
-    if any(point["alone"] is False for point in group):
-        sentences.append(figures.NOT_ALONE)
-    if best and best["latency_p50_ms"] is None:
-        sentences.append("latency was not measured here, so accuracy alone decides")
-    return sentences
-
-
-def _against_float(point: Mapping[str, Any], base: Mapping[str, Any]) -> str:
-    """Returns the sentence on the best point of a precision beside the best float one."""
-    gain = base["latency_p50_ms"] / point["latency_p50_ms"]
-    text = f"{point['precision'].upper()} brings {gain:.1f}x here and {_cost(base['map50_95'] - point['map50_95'])}"
-    if point["state"] != BUILT:
-        return f"{text}, but ended with '{point['state']}'"
-    if _worth(point, base):
-        scatter = point["latency_p95_ms"] > base["latency_p50_ms"]
-        return f"{text}: worth it{', if it holds: the latencies overlap, measure them on a quiet machine' * scatter}"
-    if base["state"] != BUILT:
-        return f"{text}; float ended with '{base['state']}'"
-    return f"{text}: stay with float"
-
-
-def _cost(drop: float) -> str:
-    """Returns what a drop of mAP50-95 costs, in points of 0.01."""
-    points = 100 * drop
-    if abs(points) < 0.05:
-        return "costs no accuracy"
-    return f"costs {points:.1f} points" if points > 0 else f"gains {-points:.1f} points"
 
 
 def row_of(point: Mapping[str, Any]) -> dict[str, Any]:

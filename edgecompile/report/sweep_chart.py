@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from edgecompile.report.sweep import BUILT
+from edgecompile.report.verdict import BUILT
 
 WIDTH, HEIGHT = 360, 240
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 36

@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 from edgecompile.report.figures import ALONE
 from edgecompile.report.html import TEMPLATES, _environment
-from edgecompile.report.sweep import BUILT
 from edgecompile.report.sweep_chart import scatter
+from edgecompile.report.verdict import BUILT
 
 
 def render_sweep(sweep: Mapping[str, Any], *, pages: frozenset[str] = frozenset()) -> str:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from edgecompile.errors import RecipeError
-from edgecompile.report.sweep import front, point_of, sweep_of
+from edgecompile.report.sweep import point_of, sweep_of
 from edgecompile.report.sweep_chart import scatter
 from edgecompile.report.sweep_files import main, read, report
+from edgecompile.report.verdict import front
 
 from .sweeps import mixed, report_of, status_of
 
@@ -59,6 +60,61 @@ def test_without_a_float_point_its_speed_is_not_guessed():
     assert device["because"] == [
         "INT8 costs 1.0 points against the float model; no point here is float, so what it brings in speed is not known"
     ]
+
+
+def kind_of(kind: str, size: int, *figures) -> dict:
+    """Returns a report of one runtime and one size of pictures."""
+    report_ = report_of(*figures)
+    return {**report_, "target": {**report_["target"], "kind": kind}, "model": {"imgsz": [size, size]}}
+
+
+def test_a_precision_is_compared_with_float_of_its_runtime_and_size():
+    device = device_of(
+        kind_of("onnxruntime", 320, "fp32", 0.75, 38.7),
+        kind_of("openvino", 320, "fp32", 0.75, 19.1),
+        kind_of("openvino", 320, "int8", 0.753, 7.06),
+        kind_of("openvino", 192, "fp32", 0.68, 7.29),
+        kind_of("openvino", 192, "int8", 0.6796, 3.25),
+    )
+    assert device["ship"] == "4_x"
+    assert device["because"] == ["INT8 brings 2.2x here and costs no accuracy (4_x beside 3_x): worth it"]
+
+
+def test_the_reason_speaks_for_what_ships():
+    """Float at 256 ships, so it is INT8 at 256 that is weighed, whatever INT8 brings at 320."""
+    device = device_of(
+        kind_of("onnxruntime", 320, "fp32", 0.70, 10.0),
+        kind_of("onnxruntime", 256, "fp32", 0.69, 6.0),
+        kind_of("onnxruntime", 320, "int8", 0.695, 9.8),
+        kind_of("onnxruntime", 256, "int8", 0.685, 5.9),
+    )
+    assert device["ship"] == "1_x"
+    assert device["because"] == ["INT8 brings 1.0x here and costs 0.5 points (3_x beside 1_x): stay with float"]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_float_points_of_equal_accuracy_are_told_apart_by_their_latency(order):
+    floats = [kind_of("onnxruntime", 256, "fp32", 0.70, p50) for p50 in (10.0, 5.0)]
+    device = device_of(*(floats[number] for number in order), kind_of("onnxruntime", 256, "int8", 0.69, 6.0))
+    assert device["ship"] == f"{order.index(1)}_x"
+    assert device["because"][0].endswith("INT8 brings 0.8x here and costs 1.0 points: stay with float")
+
+
+def test_what_ships_for_its_accuracy_is_not_advised_against():
+    device = device_of(report_of("fp32", 0.70, 10.0), report_of("int8", 0.7005, 10.0))
+    assert device["ship"] == "1_x"
+    assert device["because"] == [
+        "INT8 brings 1.0x here and gains 0.1 points: worth it, if it holds: the latencies "
+        "overlap, measure them on a quiet machine"
+    ]
+
+
+def test_without_float_of_its_runtime_the_point_that_ships_is_told():
+    device = device_of(report_of("int8", 0.74, 5.0), kind_of("openvino", 192, "fp32", 0.60, 9.0))
+    assert device["because"][0] == (
+        "INT8 costs 1.0 points against the float model; no point of its runtime and size here is float, so what it "
+        "brings in speed is not known"
+    )
 
 
 def test_without_latency_accuracy_decides_and_there_is_no_front():
@@ -146,18 +202,20 @@ def test_what_is_no_sweep_is_said(tmp_path: Path, capsys):
 def test_what_sharing_saved_is_told(tmp_path: Path):
     folder = mixed(tmp_path / "sweep")
     assert read(folder)["sharing"] is None  # of an older version: nobody noted it
+    assert read(folder)["shared"] == ["recipe=x"]
     for name, steps in (
         ("0_x", {"run": 9, "reused": 1, "saved_s": 2.5}),
         ("2_x", {"run": 3, "reused": 7, "saved_s": 60}),
     ):
         status = json.loads((folder / name / "status.json").read_text())
         (folder / name / "status.json").write_text(json.dumps({**status, "steps": {"total": 10, **steps}}))
-    note = {"overrides": ["recipe=x", "a=b"], "total": 10, "run": 2, "reused": 1, "saved_s": 0.5, "now": "compile"}
+    note = {"overrides": ["recipe=y", "a=b"], "total": 10, "run": 2, "reused": 1, "saved_s": 0.5, "now": "compile"}
     (folder / "11_x/progress.json").write_text(json.dumps(note))
     sweep = read(folder)
     assert sweep["sharing"] == {"run": 14, "reused": 9, "saved_s": 63.0}
     assert sweep["points"][-1]["reason"] == "it was interrupted, or is still running, 3 of 10 steps done"
-    assert sweep["points"][-1]["overrides"] == ["recipe=x", "a=b"]
+    assert sweep["points"][-1]["overrides"] == ["recipe=y", "a=b"]
+    assert sweep["shared"] == []  # one that has not ended says what it is
     out = io.StringIO()
     page = report(folder, stream=out).read_text()
     text = "14 steps run, 9 reused: 63.0 s saved by sharing"
