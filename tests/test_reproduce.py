@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import pytest
 from exported import SIZE, exported
 
+from edgecompile.bundle.lock import open_locked
 from edgecompile.recipe.search import Finder
 
 ROOT = Path(__file__).parent.parent
@@ -242,6 +244,22 @@ def test_external_data_is_found_by_digest_and_named_where_it_differs(tmp_path):
     finished = edgecompile(*words, cwd=tmp_path, cache=cache)
     assert finished.returncode == 2
     assert finished.stderr.startswith("edgecompile: external data 'm.onnx.data' (sha256 ")
+
+
+def test_a_bundle_is_known_by_what_it_holds_and_a_report_by_its_bundle(made, tmp_path):
+    """A bundle without its suffix is one; a report of another build beside it does not count."""
+    renamed = shutil.copy(made.bundle, tmp_path / "renamed")
+    finished = edgecompile("diff", made.bundle, renamed, cwd=tmp_path, cache=made.cache)
+    assert finished.returncode == 0, finished.stderr
+    folder = tmp_path / "run"
+    folder.mkdir()
+    shutil.copy(made.bundle, folder)
+    said = json.loads((made.bundle.parent / "report.json").read_text())
+    (folder / "report.json").write_text(json.dumps(said))
+    assert open_locked(folder).measured is not None
+    said["run"]["bundle"]["sha256"] = "0" * 64
+    (folder / "report.json").write_text(json.dumps(said))
+    assert open_locked(folder).measured is None
 
 
 def test_diff_tells_operators_and_precisions_and_what_failed_its_gates(made, tmp_path):

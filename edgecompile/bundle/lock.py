@@ -29,6 +29,7 @@ LARGEST = 64 << 20
 DEEPEST = 64
 MEMBER = "recipe.lock.yaml"
 REPORT = "report.json"
+ZIP = b"PK\x03\x04"
 STRING = "tag:yaml.org,2002:str"
 HEADER = """\
 # Written by edgecompile; not meant to be edited. It says what one bundle was made from: the recipe with every default
@@ -157,17 +158,29 @@ def open_locked(path: Path) -> Locked:
             raise RecipeError(f"holds {len(found) or 'no'} bundles or locks, expected one", where=str(path))
         opened, report = open_locked(found[0]), path / REPORT
         return _with_report(opened, report.read_bytes(), str(report)) if report.is_file() else opened
-    if path.suffix != ".zip":
+    if not _is_zip(path):
         return Locked(path, read_lock(path))
     with Archive(path) as archive:
         opened = Locked(path, read_lock(archive.read(MEMBER)), archive.digest)
         return _with_report(opened, archive.read(REPORT), f"{path}:{REPORT}")
 
 
+def _is_zip(path: Path) -> bool:
+    """Returns whether a file is a bundle, by how it begins: people rename files."""
+    try:
+        with path.open("rb") as stream:
+            return path.suffix == ".zip" or stream.read(len(ZIP)) == ZIP
+    except OSError:
+        return path.suffix == ".zip"  # whoever reads it says what is wrong
+
+
 def _with_report(opened: Locked, report: bytes, where: str) -> Locked:
     """Returns `opened` with what the report of the same build knows."""
     try:
         said = json.loads(report)
+        told = (said.get("run") or {}).get("bundle")
+        if told and opened.digest and told["sha256"] != opened.digest:
+            return opened  # the report of another build
         did = {step["name"]: "; ".join(step["did"]) for step in said["steps"] if step["did"]}
         return replace(opened, figures=dict(said["figures"]), did=did, measured=said["measured"])
     except (ValueError, KeyError, TypeError) as error:

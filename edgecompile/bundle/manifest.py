@@ -22,6 +22,12 @@ def _member(name: str) -> str:
     return name
 
 
+def _base_name(name: str) -> str:
+    if not name or name in (".", "..") or "/" in name or "\0" in name:
+        raise ValueError("must be the name of a file, without a folder")
+    return name
+
+
 MemberName = Annotated[str, AfterValidator(_member)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -42,7 +48,7 @@ class File(Document):
 class NamedDigest(Document):
     """A file from outside, by its base name and its content. Never a path."""
 
-    name: str
+    name: Annotated[str, AfterValidator(_base_name)]
     sha256: Sha256
 
 

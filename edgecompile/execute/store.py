@@ -393,5 +393,7 @@ class _Session:
 
 
 def _judged(error: OSError) -> Exception:
-    """Returns what a failed read means: a bad sector is damage, all else is trouble with the store as a whole."""
-    return Damaged(f"the disk cannot read it: {error}") if error.errno == errno.EIO else error
+    """Returns what a failed read means: a bad sector or a folder for a file is damage, all else is trouble with the
+    store as a whole."""
+    damage = error.errno in (errno.EIO, errno.EISDIR)
+    return Damaged(f"it cannot be read: {error}") if damage else error

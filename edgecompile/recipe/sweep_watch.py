@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +74,7 @@ class Watch:
         self._began = time.monotonic()
         self._times: deque[float] = deque([self._began], RECENT)
         self._running: dict[str, Mapping[str, Any]] = {}
-        self._stale = {path: mark for path in self._points() if (mark := _mark(path / STATUS))}
+        self._stale = {path: mark for path in points_of(self.folder) if (mark := _mark(path / STATUS))}
         self._stopping = threading.Event()
         self._looking = threading.Lock()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -107,16 +107,17 @@ class Watch:
     def look(self) -> None:
         """Reads what is new in the folder, and tells it."""
         with self._looking:
-            for path in self._points():
-                if path.name in self.ended or self._stale.get(path) == (mark := _mark(path / STATUS)) is not None:
+            for path in points_of(self.folder):
+                name = path.relative_to(self.folder).as_posix()
+                if name in self.ended or self._stale.get(path) == (mark := _mark(path / STATUS)) is not None:
                     continue
                 if mark and (status := _read(path / STATUS)) is not None:
-                    self.ended[path.name] = status
-                    self._running.pop(path.name, None)
+                    self.ended[name] = status
+                    self._running.pop(name, None)
                     self._times.append(time.monotonic())
-                    self._tell(path.name, status)
+                    self._tell(name, status)
                 elif (progress := _read(path / PROGRESS)) is not None:
-                    self._running[path.name] = progress
+                    self._running[name] = progress
 
     @property
     def exit_code(self) -> int:
@@ -153,11 +154,6 @@ class Watch:
             with suppress(OSError):  # a shared folder that is away for a while
                 self.look()
 
-    def _points(self) -> Iterator[Path]:
-        """Yields the folders that may be a job's, in the order of their names."""
-        with suppress(OSError), os.scandir(self.folder) as found:
-            yield from sorted(Path(entry.path) for entry in found if entry.is_dir())
-
     def _tell(self, name: str, status: Mapping[str, Any]) -> None:
         """Says that a point ended, and what was wrong with it."""
         for problem in status.get("problems") or ():
@@ -192,6 +188,16 @@ class Watch:
             if "total" in one
         ]
         return Text("\n".join([head, *now]))
+
+
+def points_of(folder: Path) -> list[Path]:
+    """Returns the run directories of jobs below the folder of a sweep, by name. `hydra.sweep.subdir` may nest them."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        if place != str(folder) and {STATUS, PROGRESS} & {*files}:
+            found.append(Path(place))
+            folders.clear()
+    return sorted(found)
 
 
 def duration(seconds: float) -> str:

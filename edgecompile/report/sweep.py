@@ -93,6 +93,33 @@ FOUND = (
 )  # fmt: skip
 
 
+NUMBERS = ("map50_95", "map50", "map_drop", "size_bytes")
+OPTIONAL_NUMBERS = ("latency_p50_ms", "latency_p95_ms", "peak_memory_mb")
+
+
+def require_types(point: Mapping[str, Any]) -> None:
+    """Makes sure that a point holds what a sweep computes with: its files may be damaged, or anybody's.
+
+    Raises:
+        TypeError: naming the first value that is of another kind.
+    """
+    known = point["device"] is not None
+    wanted = [
+        *((name, (int, float)) for name in NUMBERS if known),
+        *((name, (int, float)) for name in OPTIONAL_NUMBERS if point[name] is not None),
+        *((name, str) for name in ("device", "precision") if known),
+    ]
+    wrong = [name for name, kind in wanted if not isinstance(point[name], kind) or isinstance(point[name], bool)]
+    wrong += ["overrides"] * any(not isinstance(one, str) for one in point["overrides"])
+    wrong += ["problems"] * any(not isinstance(one, str) for one in point["problems"])
+    steps = {} if point["steps"] is None else point["steps"]
+    wrong += ["steps"] * any(not isinstance(steps.get(key, 0), (int, float)) for key in ("run", "reused", "saved_s"))
+    for fall in point["classes"]:
+        wrong += ["falls"] * any(not isinstance(fall[key], (int, float)) for key in ("reference", "artifact"))
+    if wrong:
+        raise TypeError(f"'{wrong[0]}' is not what it should be")
+
+
 def sweep_of(name: str, points: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Returns the whole sweep: its points with what sets them apart, and for each device its front and verdict.
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from edgecompile.errors import RecipeError, StepError
-from edgecompile.recipe.sweep_watch import PROGRESS, STATUS
-from edgecompile.report.sweep import COLUMNS, point_of, row_of, sweep_of
+from edgecompile.recipe.sweep_watch import PROGRESS, STATUS, points_of
+from edgecompile.report.sweep import COLUMNS, point_of, require_types, row_of, sweep_of
 from edgecompile.report.sweep_html import render_sweep
 from edgecompile.report.terminal import print_sweep
 
@@ -54,28 +54,37 @@ def read(folder: Path) -> dict[str, Any]:
     """Returns the sweep in `folder`; see `edgecompile.report.sweep.sweep_of`."""
     if not folder.is_dir():
         raise RecipeError(f"no folder '{folder}'", where="command line", fix="see `edgecompile report --help`")
-    points = [one for one in folder.iterdir() if one.is_dir() and ((one / STATUS).exists() or JOB.match(one.name))]
-    if not points:
+    begun = points_of(folder)
+    never = [one for one in folder.iterdir() if one.is_dir() and JOB.match(one.name) and one not in begun]
+    names = [one.relative_to(folder).as_posix() for one in [*begun, *never] if one in begun or not _above(one, begun)]
+    if not names:
         raise RecipeError(f"no point of a sweep in '{folder}'", where="command line", fix="`build -m` makes one")
-    return sweep_of(folder.resolve().name, [_point(one) for one in sorted(points, key=_number)])
+    return sweep_of(folder.resolve().name, [_point(folder, name) for name in sorted(names, key=_number)])
 
 
-def _number(point: Path) -> tuple[int, str]:
+def _above(folder: Path, points: Sequence[Path]) -> bool:
+    return any(folder in point.parents for point in points)
+
+
+def _number(name: str) -> tuple[int, str]:
     """Returns by what the points are ordered: the number of their job, not its first digit."""
-    digits = re.match(r"\d+", point.name)
-    return (int(digits[0]) if digits else sys.maxsize, point.name)
+    digits = re.match(r"\d+", name)
+    return (int(digits[0]) if digits else sys.maxsize, name)
 
 
-def _point(folder: Path) -> dict[str, Any]:
-    """Returns one point; one whose files cannot be read says so and hides no other."""
+def _point(sweep: Path, name: str) -> dict[str, Any]:
+    """Returns one point; one whose files cannot be read, or hold something else, says so and hides no other."""
+    folder = sweep / name
     try:
         status = _json(folder / STATUS)
         if status is None:
             status = _unfinished(_json(folder / PROGRESS))
-        return point_of(folder.name, status, _json(folder / REPORT))
+        point = point_of(name, status, _json(folder / REPORT))
+        require_types(point)
+        return point
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         text = f"its {STATUS} or {REPORT} cannot be read ({type(error).__name__}: {error})"
-        return point_of(folder.name, {"exit_code": 1, "problems": [text]}, None)
+        return point_of(name, {"exit_code": 1, "problems": [text]}, None)
 
 
 def _unfinished(progress: Any) -> dict[str, Any] | None:
@@ -110,7 +119,7 @@ def write(sweep: dict[str, Any], folder: Path) -> Path:
     }
     try:
         for name, text in texts.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise StepError(f"the report cannot be written to {folder}: {error.strerror}") from error
     return folder / PAGE

@@ -132,6 +132,10 @@ DAMAGE: dict[str, Callable[[Store, Entry], object]] = {
     "output that became a file": lambda store, entry: (shutil.rmtree(entry.root), entry.root.write_text("x")),
     "truncated entry": lambda store, entry: alter(store.entry_path(KEY), lambda raw: raw[: len(raw) // 2]),
     "empty entry": lambda store, entry: alter(store.entry_path(KEY), lambda raw: b""),
+    "entry that became a folder": lambda store, entry: (
+        store.entry_path(KEY).unlink(),
+        store.entry_path(KEY).mkdir(),
+    ),
     "flipped bit in the entry": lambda store, entry: alter(store.entry_path(KEY), lambda raw: flip(raw[:9]) + raw[9:]),
     "entry of another key": lambda store, entry: shutil.copy(
         store.entry_path(published(store, OTHER, model_onnx="other").key), store.entry_path(KEY)

@@ -176,6 +176,33 @@ def test_points_of_an_earlier_sweep_in_the_same_folder_do_not_count(run, here):
     ]
 
 
+def test_run_directories_of_a_sweep_may_lie_deeper(run, here, monkeypatch):
+    monkeypatch.setattr(cli, "tell_sweep", TELL_SWEEP)
+    ran = run("build", "-m", "name=fine,unmet", "hydra.sweep.dir=deep", "hydra.sweep.subdir=${hydra:job.num}_x/${name}")
+    assert ran.code == 6
+    assert [line.split(";")[0] for line in ran.lines if line.startswith("[")] == [
+        "[1/2] 0_x/fine: built",
+        "[2/2] 1_x/unmet: gate unmet",
+    ]
+    assert [point["point"] for point in json.loads((here / "deep/results.json").read_text())["points"]] == [
+        "0_x/fine",
+        "1_x/unmet",
+    ]
+
+
+def test_nothing_of_an_earlier_build_stays_in_a_run_directory_that_is_used_again(run, here):
+    """What its report speaks of, that is: a bundle of somebody else's stays."""
+    (here / "out").mkdir()
+    for name in ("old.bundle.zip", "other.bundle.zip", "report.html", "recipe.lock.yaml"):
+        (here / "out" / name).touch()
+    (here / "out/report.json").write_text(json.dumps({"run": {"bundle": {"name": "old.bundle.zip"}}}))
+    assert run("build", "name=unmet", "hydra.run.dir=out").code == 6
+    assert sorted(path.name for path in (here / "out").glob("*.*")) == [
+        "other.bundle.zip",
+        "recipe.lock.yaml",
+    ]
+
+
 def test_a_sweep_ends_with_its_report(run, here, monkeypatch):
     monkeypatch.setattr(cli, "tell_sweep", TELL_SWEEP)
     ran = run("build", "-m", "name=unmet,fine", "model.imgsz=33,256")

@@ -193,6 +193,34 @@ def test_a_damaged_point_hides_no_other(tmp_path: Path):
     assert states == ["built", "error", "error", "invalid", "unfinished"]
 
 
+@pytest.mark.parametrize(
+    ("file", "keys", "value"),
+    [
+        ("report.json", ("figures", "map50_95"), None),
+        ("report.json", ("figures", "size_bytes"), "1 MB"),
+        ("report.json", ("precision",), None),
+        ("report.json", ("falls",), None),
+        ("report.json", ("falls",), [{}]),
+        ("report.json", ("measured", "latency_ms", "total", "p50"), "5 ms"),
+        ("status.json", ("steps",), "many"),
+        ("status.json", ("steps",), {"run": "many"}),
+        ("status.json", ("overrides",), [3]),
+        ("status.json", ("problems",), [None]),
+    ],
+)
+def test_a_point_that_holds_something_else_hides_no_other(tmp_path: Path, file, keys, value):
+    folder = mixed(tmp_path / "sweep")
+    document = inner = json.loads((folder / "1_x" / file).read_text())
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    (folder / "1_x" / file).write_text(json.dumps(document))
+    report(folder, stream=io.StringIO())
+    points = json.loads((folder / "results.json").read_text())["points"]
+    assert [point["state"] for point in points] == ["built", "error", "gate unmet", "invalid", "unfinished"]
+    assert "its status.json or report.json cannot be read" in points[1]["reason"]
+
+
 def test_what_is_no_sweep_is_said(tmp_path: Path, capsys):
     for folder, words in ((tmp_path, "no point of a sweep"), (tmp_path / "none", "no folder")):
         with pytest.raises(RecipeError, match=words):
