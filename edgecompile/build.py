@@ -20,7 +20,7 @@ from edgecompile.bundle.lock import MEMBER, lock_from
 from edgecompile.bundle.writer import copy_bundle
 from edgecompile.errors import StepError
 from edgecompile.evaluate import figures as merge
-from edgecompile.evaluate.gates import Verdict, judge, raise_unmet
+from edgecompile.evaluate.gates import Verdict, judge, raise_unmet, remarks
 from edgecompile.evaluate.names import unlike
 from edgecompile.execute import machine
 from edgecompile.execute.progress import Listener, shown
@@ -139,7 +139,8 @@ def judged(recipe: Recipe, plan: Plan, materials: Materials, entries: dict[str, 
     verdicts = judge(recipe.gates, {**measured, **figures}, on_device=later)
     lock = lock_document(recipe, plan, materials, entries, sources)
     spec = json.loads(entries[plan.result.spec.step].path(plan.result.spec.path).read_bytes())
-    plan = replace(plan, notes=(*plan.notes, *unlike(materials.names, spec["names"])))
+    notes = [*unlike(materials.names, spec["names"]), *remarks(recipe.gates, figures)]
+    plan = replace(plan, notes=(*plan.notes, *notes))
     manifest = manifest_of(
         recipe, plan, entries, figures, verdicts,
         spec=spec, weights=lock["weights"], tools=tool_versions(plan), isa_class=machine.isa_class(),

@@ -100,6 +100,7 @@ BEYOND_RUNTIME = (*COMPILER, "edgecompile")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    _complete_streams()
     try:
         return _run(words)
     except EdgecompileError as error:
@@ -113,9 +114,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:
-            return _tell([f"{error.strerror}: {error.filename}"], 5, "--debug" in words)
+            where = f": {error.filename}" if error.filename else ""
+            return _tell([f"{error.strerror}{where}"], 5, "--debug" in words)
         fix = "run it again with --debug for the traceback, and please report it"
         return _tell([f"unexpected {type(error).__name__}: {error}; {fix}"], 1, "--debug" in words)
+
+
+def _complete_streams() -> None:
+    """Opens what the caller closed of the standard streams, lest a file of ours takes their numbers; and has stdout
+    write what a name holds that is no text, rather than fail at it."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the whole life of the process
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    if getattr(sys.stdout, "errors", None) == "strict" and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _run(words: list[str]) -> int:

@@ -79,10 +79,15 @@ class BundleError(EdgecompileError):
     kind = "bundle invalid"
 
 
+MOST_NAMES = 60
+"""Valid names that one line lists: all recipes fit, the nodes of a graph do not."""
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Returns "; did you mean 'x'?" for the valid name nearest to `name`, or the valid names where none is near."""
     names = sorted({str(candidate) for candidate in valid})
     close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     if close:
         return f"did you mean '{close[0]}'?"
-    return f"valid: {', '.join(names)}" if names else ""
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"valid: {', '.join(names[:MOST_NAMES])}{more}" if names else ""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecompile.bundle.assemble import TOOLS, lock_of
 from edgecompile.bundle.diff import ABSENT, Difference, differences, first_apart, shown_value
-from edgecompile.bundle.lock import MEMBER, Lock, Locked, lock_from, open_locked
+from edgecompile.bundle.lock import MEMBER, Lock, Locked, lock_from, open_locked, read_lock
 from edgecompile.errors import PlanError, Problem, RecipeError, StepError
 from edgecompile.execute import machine, tools
 from edgecompile.execute.canonical import write_atomically
@@ -64,8 +64,15 @@ def write_lock(lock: Lock, path: Path) -> None:
     """Writes a lock, which appears whole or not at all, over one that may stand there.
 
     Raises:
+        RecipeError: something else stands there.
         StepError: the disk refuses.
     """
+    if path.exists() and not path.name.endswith(LOCK_SUFFIX):
+        try:
+            read_lock(path)
+        except RecipeError:
+            fix = f"choose another --out, such as NAME{LOCK_SUFFIX}"
+            raise RecipeError("would be overwritten, and is no lock", where=shown(path), fix=fix) from None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lock.to_bytes(), path.parent)

@@ -115,3 +115,25 @@ def test_doctor_names_what_a_recipe_needs(tmp_path):
     assert wrong.returncode == 2
     assert "did you mean 'x86-cpu_openvino_int8'?" in wrong.stderr
     assert not imported("doctor", cwd=tmp_path) & {"hydra", "omegaconf", "torch", "ultralytics"}
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", ">&- 2>&- <&-"])
+@pytest.mark.parametrize("verb", ["list recipes", "plan recipe=quickstart"])
+def test_a_closed_stream_is_no_error(tmp_path, closed, verb):
+    settings = {**os.environ, "PYTHONPATH": str(ROOT), "EDGECOMPILE_CACHE": str(tmp_path / "cache")}
+    line = f"'{sys.executable}' -m edgecompile {verb} {closed}"
+    finished = subprocess.run(
+        ["sh", "-c", line], cwd=tmp_path, env=settings, capture_output=True, text=True, timeout=60
+    )
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert bool(finished.stdout) is not closed.startswith(">")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="has no device that is always full")
+def test_a_full_disk_behind_stdout_is_named(tmp_path):
+    settings = {**os.environ, "PYTHONPATH": str(ROOT)}
+    line = f"'{sys.executable}' -m edgecompile list recipes > /dev/full"
+    finished = subprocess.run(
+        ["sh", "-c", line], cwd=tmp_path, env=settings, capture_output=True, text=True, timeout=60
+    )
+    assert (finished.returncode, finished.stderr) == (5, "edgecompile: No space left on device\n")

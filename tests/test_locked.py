@@ -70,6 +70,17 @@ def test_a_lock_stands_beside_its_recipe_and_depends_on_no_store(here, run):
     assert (here / "other/a.lock.yaml").read_bytes() == written
 
 
+def test_a_lock_replaces_nothing_but_a_lock(here, run):
+    recipe = (here / "my.yaml").read_text()
+    code, out, lines = run("lock", "my.yaml", "--out", "my.yaml")
+    assert (code, out) == (2, "")
+    assert lines == [
+        "edgecompile: my.yaml: would be overwritten, and is no lock; choose another --out, such as NAME.lock.yaml"
+    ]
+    assert (here / "my.yaml").read_text() == recipe
+    assert run("lock", "my.yaml", "--out", "kept")[0] == run("lock", "my.yaml", "--out", "kept")[0] == 0
+
+
 def test_what_differs_is_told_all_at_once_and_nothing_runs(here, run, monkeypatch):
     """A key, the weights, a picture, a label, a tool, the instruction set and a step's version, each on its line."""
     assert run("lock", "my.yaml")[0] == 0

@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -49,7 +49,7 @@ class LockedData(Document):
 
     names: list[str] = Field(description="class names, in the order of their numbers")
     calibration: list[NamedDigest] | None = Field(description="null where nothing was calibrated")
-    validation: list[LockedPicture]
+    validation: Annotated[list[LockedPicture], Field(min_length=1)]
 
 
 class LockedStep(Document):

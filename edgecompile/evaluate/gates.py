@@ -15,6 +15,10 @@ NOTHING_FOUND = 0.01
 """mAP50-95 of the float model under which a comparison with it proves nothing."""
 
 SHOWN_CLASSES = 3
+ON_ACCURACY = ("map_drop", "map50_95", "map50")
+COLLAPSED = 0.5
+"""Share of the float model's mAP50-95 under which an artifact is broken. It fails the build of a recipe that has no
+gate on accuracy too: nothing broken ships unasked."""
 
 
 def _megabytes(figures: Mapping[str, Any]) -> float | None:
@@ -46,13 +50,40 @@ def judge(
         figures: `figures.lasting(...)` and `figures.measured(...)` merged.
         on_device: whether gates on what is measured are left to the device, where the model is finished.
     """
-    limits = {name: limit for name, limit in dict(gates).items() if limit is not None}
+    limits = _limits(gates)
     later = {name for name in limits if on_device and GATES[name].measured}
-    return [
+    verdicts = [
         _left_to_device(name, limits[name]) if name in later else _verdict(name, limits[name], figures)
         for name in GATES
         if name in limits
     ]
+    return verdicts if limits.keys() & {*ON_ACCURACY} else [*_collapse(figures), *verdicts]
+
+
+def remarks(
+    gates: Mapping[str, float | None] | Iterable[tuple[str, float | None]], figures: Mapping[str, Any]
+) -> list[str]:
+    """Returns what to know of the figures of a recipe that has no gate on accuracy."""
+    if _limits(gates).keys() & {*ON_ACCURACY}:
+        return []
+    if figures["reference"]["map50_95"] < NOTHING_FOUND:
+        return [f"nothing is proven: {_blind(figures)}"]
+    return ["no gate is on accuracy, which may fall by half before a build ends: for example gates.map_drop=0.02"]
+
+
+def _limits(gates: Mapping[str, float | None] | Iterable[tuple[str, float | None]]) -> dict[str, float]:
+    return {name: limit for name, limit in dict(gates).items() if limit is not None}
+
+
+def _collapse(figures: Mapping[str, Any]) -> list[Verdict]:
+    """Returns an unmet gate where an artifact has lost most of what the float model finds; else none."""
+    before, after = (figures.get("reference") or {}).get("map50_95"), figures.get("map50_95")
+    if before is None or after is None or before < NOTHING_FOUND or after >= COLLAPSED * before:
+        return []
+    limit = round(before * (1 - COLLAPSED), 6)
+    fall = _fall(before - after, limit, figures, met=False)
+    text = f"{fall}; the recipe has no gate on accuracy, and half of it is gone: gates.map_drop=1 lets it pass"
+    return [Verdict("map_drop", limit, round(before - after, 6), False, False, text)]
 
 
 def _left_to_device(name: str, limit: float) -> Verdict:

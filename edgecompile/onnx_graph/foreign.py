@@ -12,6 +12,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from edgecompile.errors import StepError
+from edgecompile.onnx_graph.canonical import sort_nodes
 
 LIMIT = 2**31 - 1
 """Largest file that protobuf reads, in bytes; external data counts towards it once it is inlined."""
@@ -24,7 +25,8 @@ def read_foreign(files: list[Path]) -> onnx.ModelProto:
         files: the ONNX file, then the files beside it that may hold its external data.
 
     Raises:
-        StepError: when the file is missing, damaged or too large, is no valid model, or names external data that
+        StepError: when the file is missing, damaged or too large, is no valid model (nodes in a wrong order, as some
+            converters to FP16 leave them, are put in order), or names external data that
             escapes its folder, is linked elsewhere, or does not hold what is said of it.
     """
     path = files[0]
@@ -41,10 +43,13 @@ def read_foreign(files: list[Path]) -> onnx.ModelProto:
     for tensor in list(_tensors(model)):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _inline(tensor, files)
+    in_order = sort_nodes(onnx.ModelProto.FromString(model.SerializeToString()))
+    if len(in_order.graph.node) == len(model.graph.node):  # else there is a circle, or a tensor from nowhere
+        model = in_order
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise StepError(f"'{path.name}' is no valid ONNX model: {str(error).strip().splitlines()[0]}") from error
+        raise StepError(f"'{path.name}' is no valid ONNX model: {' '.join(str(error).split())[:300]}") from error
     return model
 
 

@@ -80,10 +80,12 @@ def import_model(
     from edgecompile.onnx_graph.canonical import operator_counts, save
     from edgecompile.onnx_graph.foreign import read_foreign
     from edgecompile.onnx_graph.spec import detection_spec, write_spec
-    from edgecompile.onnx_graph.structure import name_nodes
+    from edgecompile.onnx_graph.structure import Structure, name_nodes
 
     files = weights if isinstance(weights, list) else [weights]
     model = read_foreign(files)
+    if Structure(model).is_quantized():
+        raise StepError(f"'{files[0].name}' is quantized already", fix="import the float model it was made from")
     said = _metadata(model)
     if (task := said.get("task", "detect")) != "detect":
         raise StepError(f"'{files[0].name}' is a model for the task '{task}'; only 'detect' can be compiled")
@@ -103,7 +105,7 @@ def import_model(
     save(model, out / "model.onnx")
     spec = detection_spec(
         names=classes,
-        stride=int(said.get("stride", 32)) if stride == "auto" else int(stride),
+        stride=_stride(said.get("stride", 32), files[0].name) if stride == "auto" else int(stride),
         size=imgsz,
         input_name=entry.name,
         input_shape=shape,
@@ -160,11 +162,24 @@ def _metadata(model: Any) -> dict[str, Any]:
 
 def _class_names(said: Any, given: Sequence[str]) -> list[str]:
     """Returns the class names that the file states, or those of the data set."""
-    if isinstance(said, dict) and sorted(said) == list(range(len(said))):
+    if isinstance(said, dict) and said.keys() == {*range(len(said))}:
         return [str(said[index]) for index in sorted(said)]
     if isinstance(said, (list, tuple)) and said:
         return [str(name) for name in said]
     return list(given)
+
+
+def _stride(said: Any, file: str) -> int:
+    """Returns the coarsest stride that the file states: a number, or one for each feature map.
+
+    Raises:
+        StepError: it states something else.
+    """
+    stated = said if isinstance(said, (list, tuple)) and said else [said]
+    if not all(isinstance(one, (int, float)) and one >= 1 and one == int(one) for one in stated):
+        message = f"'{file}' states the stride {said!r}, expected a whole number of pixels"
+        raise StepError(message, fix="set passes.onnx_import.stride")
+    return int(max(stated))
 
 
 def _only_input(model: Any) -> tuple[Any, list[int]]:

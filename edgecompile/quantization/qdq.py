@@ -56,13 +56,24 @@ class Placement(Extras):
 def calibrate(
     out: Path, *, model: Path, spec: Path, pictures: list[Path], method: str, percentile: float
 ) -> dict[str, Any]:
-    """Writes `ranges.json`: the lowest and highest value of every float activation over the calibration pictures."""
+    """Writes `ranges.json`: the lowest and highest value of every float activation over the calibration pictures.
+
+    Raises:
+        StepError: the model is in FP16.
+    """
+    import onnx
+
+    from edgecompile.errors import StepError
     from edgecompile.onnx_graph.canonical import load
     from edgecompile.quantization.calibration import measure_ranges
     from edgecompile.quantization.pictures import input_reader
 
+    graph = load(model)
+    if halves := [tensor.name for tensor in graph.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT16]:
+        message = f"the model is in FP16 already ({len(halves)} of its weights), INT8 is made of a float model"
+        raise StepError(message, fix="import the float32 export")
     read = input_reader(spec)
-    ranges = measure_ranges(load(model), lambda: map(read, pictures), method=method, percentile=percentile)
+    ranges = measure_ranges(graph, lambda: map(read, pictures), method=method, percentile=percentile)
     text = json.dumps({name: list(limits) for name, limits in sorted(ranges.items())}, indent=0)
     (out / "ranges.json").write_text(text + "\n", encoding="utf-8")
     return {"pictures": len(pictures), "tensors": len(ranges), "method": method}

@@ -106,6 +106,7 @@ def _concluded(watch: Watch, after: After | None) -> int:
         print(f"edgecompile: {watch.summary()}", file=sys.stderr)
     elif watch.failed:
         print(f"edgecompile: {watch.failed} of {len(watch.ended)} points failed", file=sys.stderr)
+    objectives.drop_losers(watch.folder)
     if after:
         after(Path(shown(watch.folder)))
     return watch.exit_code

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -234,6 +235,9 @@ def pictures_of(data: DataFile, split: str, where: str) -> list[str]:
         raise RecipeError(
             f"split '{split}' is empty: no picture in {places}", where=line, fix=f"pictures end in {_some(PICTURES)}"
         )
+    if strange := [path for path in found if _NOT_TEXT.search(path)]:
+        name = os.fsencode(strange[0]).decode(errors="backslashreplace")
+        raise RecipeError(f"the name of picture '{name}' is not UTF-8", where=line, fix="rename it")
     return list(dict.fromkeys(found))
 
 
@@ -268,6 +272,10 @@ def _listed(listing: Path, root: Path) -> list[str]:
     if problems:
         raise RecipeError(_shortened(problems))
     return sorted(found)
+
+
+_NOT_TEXT = re.compile("[\ud800-\udfff]")
+"""What stands in a path for bytes that are no UTF-8; such a name fits into no lock."""
 
 
 def _is_picture(name: str) -> bool:

@@ -22,6 +22,8 @@ RESOLVER = "edgecompile.directions"
 LOSES = {True: 0.0, False: 1e9}
 """What a failed point returns for a figure that is to be large, and for one that is to be small. No figure of a point
 that was built is worse. Finite, for samplers weigh differences, and the search learns where points fail."""
+RESULTS = "optimization_results.yaml"
+"""What Optuna's sweeper leaves in the folder of a sweep."""
 EXAMPLE = "objectives=[map50_95,latency_p95_ms,size_mb]"
 
 
@@ -75,6 +77,23 @@ def returned(names: Sequence[str], run_dir: Path, *, built: bool) -> float | lis
         LOSES[GATES[name].floor] if value is None else float(value) for name, value in zip(names, found, strict=True)
     ]
     return values[0] if len(values) == 1 else values
+
+
+def drop_losers(sweep: Path) -> None:
+    """Takes points without a bundle, and points that stand twice, out of what a search of Optuna calls its solutions.
+
+    Where no point has a bundle, all of them are equally bad, and Optuna names them all.
+    """
+    file = sweep / RESULTS
+    if not file.is_file():
+        return
+    found = OmegaConf.to_container(OmegaConf.load(file))
+    if "solutions" in found:
+        kept = [one for one in found["solutions"] if not {*one["values"]} & {*LOSES.values()}]
+        found["solutions"] = [one for place, one in enumerate(kept) if one not in kept[:place]]
+    elif found.get("best_value") in LOSES.values():
+        found |= {"best_params": None, "best_value": None}
+    OmegaConf.save(OmegaConf.create(found), file)
 
 
 def _figures(report: Path) -> Mapping[str, Any]:

@@ -169,14 +169,22 @@ def print_sweep(sweep: Mapping[str, Any], page: Path | None = None, *, stream: T
         table.add_row(*map(Text, cells), state)
     blocks: list[RenderableType] = [table]
     blocks += [Text(f"{one['point']}: {line}", "red") for one in sweep["points"] for line in one["problems"]]
+    names = [device["device"] for device in sweep["devices"]]
     for device in sweep["devices"]:
-        blocks.append(Text(f"{device['device']}: {device['verdict']}", "bold"))
+        judged = f", judged on {_data(device['judged_on'])}" if names.count(device["device"]) > 1 else ""
+        blocks.append(Text(f"{device['device']}{judged}: {device['verdict']}", "bold"))
         blocks += [Text(f"  {line}") for line in device["because"]]
     if sweep["sharing"]:
         blocks.append(Text(figures.sharing_line(sweep["sharing"])))
     if page:
         blocks.append(Text(f"report: {page}"))
     write(blocks, stream)
+
+
+def _data(judged_on: Mapping[str, Any]) -> str:
+    """Returns the pictures that points were judged on, in short."""
+    split = (judged_on.get("validation") or {}).get("split")
+    return f"'{split}' of {judged_on.get('path')}"
 
 
 def write(blocks: Iterable[RenderableType], stream: TextIO) -> None:

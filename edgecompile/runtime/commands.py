@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -97,8 +98,8 @@ def predict(arguments: argparse.Namespace) -> int:
 
     pictures = find_pictures(arguments.sources)
     saved = _saved_paths(pictures, arguments.save) if arguments.save else {}
-    if arguments.out and not arguments.out.absolute().parent.is_dir():
-        raise RecipeError("there is no such folder to write to", where=str(arguments.out.parent))
+    if arguments.out:
+        _require_writable(arguments.out, [*pictures, arguments.bundle])
     model = load(arguments.bundle, threads=arguments.threads)
     if arguments.save:
         _make_folder(arguments.save)
@@ -215,6 +216,16 @@ def _check_runtime(manifest: dict[str, Any], version: str) -> str:
     return f"{distribution} {version} (the bundle needs {versions})"
 
 
+def _require_writable(out: Path, read: Sequence[Path]) -> None:
+    """Raises:
+    RecipeError: there is no such folder, or a file that is read would be overwritten.
+    """
+    if not out.absolute().parent.is_dir():
+        raise RecipeError("there is no such folder to write to", where=str(out.parent))
+    if out.resolve() in {path.resolve() for path in read}:
+        raise RecipeError("would be overwritten, and is read", where=str(out), fix="choose another --out")
+
+
 def _saved_paths(pictures: Sequence[Path], folder: Path) -> dict[Path, Path]:
     """Returns where each annotated picture goes: its name in `folder`, numbered where names meet.
 
@@ -276,18 +287,21 @@ def _shown(figures: dict[str, Any]) -> str:
 
 def _size(text: str) -> tuple[int, int]:
     height, _, width = text.lower().partition("x")
-    return _count(height), _count(width or height)
+    try:
+        return _count(height), _count(width or height)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"found '{text}', expected N or HxW, pixels") from None
 
 
 def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not in 0..1")
-    return value
+    with suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"found '{text}', expected a number in 0..1")
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
+    with suppress(ValueError):
+        if int(text) >= 1:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"found '{text}', expected a whole number of at least 1")

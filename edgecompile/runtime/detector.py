@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def open_bundle(archive: Archive, *, threads: int | None = None, engine: Path | 
         engine: folder of a built model that is yet to be judged, instead of the one that was.
     """
     target = target_of(archive)
-    threads = threads or min(target["threads"], available_cores())
+    threads = min(target["threads"], available_cores()) if threads is None else _at_least_one("threads", threads)
     try:
         spec = read_spec(archive.read_json("spec.json"))
         backend, options = find_backend(target["backend"]), target["options"]
@@ -141,8 +142,15 @@ class Detector:
         """
         return self._predict_stack([image], conf=conf, iou=iou, max_det=max_det, imgsz=imgsz)[0]
 
-    def predict_batch(self, images: Iterable[str | Path | np.ndarray], **settings: Any) -> list[Detections]:
-        """Finds the objects on several pictures, as many at once as the model takes. Settings: those of `predict`."""
+    def predict_batch(
+        self, images: str | Path | Iterable[str | Path | np.ndarray], **settings: Any
+    ) -> list[Detections]:
+        """Finds the objects on several pictures, as many at once as the model takes. Settings: those of `predict`.
+
+        A path is that of a picture or of a folder of pictures.
+        """
+        if isinstance(images, (str, Path)):
+            images = find_pictures([images])
         results: list[Detections] = []
         stack: list[str | Path | np.ndarray] = []
         limit = self._spec.input.batches[1]
@@ -232,9 +240,7 @@ class Detector:
         nms = self._spec.nms
         conf = _within("conf", nms.conf if conf is None else conf)
         iou = _within("iou", nms.iou if iou is None else iou)
-        max_det = nms.max_det if max_det is None else max_det
-        if max_det < 1:
-            raise RecipeError(f"max_det is {max_det}, expected at least 1")
+        max_det = _at_least_one("max_det", nms.max_det if max_det is None else max_det)
         raw = outputs[self._output][slot]
         if self._spec.output.decode == "end2end":
             boxes, scores, classes = postprocess.decode_end2end(raw, conf=conf, max_det=max_det)
@@ -332,10 +338,16 @@ def _picture(image: str | Path | np.ndarray) -> np.ndarray:
     return read_picture(image) if isinstance(image, (str, Path)) else as_bgr(image)
 
 
-def _within(name: str, value: float) -> float:
-    if not 0 <= value <= 1:
-        raise RecipeError(f"{name} is {value}, expected 0..1")
+def _within(name: str, value: Any) -> float:
+    if not isinstance(value, Real) or not 0 <= value <= 1:
+        raise RecipeError(f"{name} is {value!r}, expected a number in 0..1")
     return float(value)
+
+
+def _at_least_one(name: str, value: Any) -> int:
+    if not isinstance(value, Integral) or value < 1:
+        raise RecipeError(f"{name} is {value!r}, expected a whole number of at least 1")
+    return int(value)
 
 
 def _output_index(backend: Backend, spec: Spec) -> int:

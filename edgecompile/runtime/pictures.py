@@ -91,6 +91,9 @@ def find_pictures(sources: Iterable[str | Path]) -> list[Path]:
     found: dict[Path, None] = {}
     problems = []
     for source in sources:
+        if not str(source):
+            problems.append(Problem("names no picture: it is empty", "''"))
+            continue
         path = Path(source)
         if path.is_dir():
             here = sorted(child for child in path.iterdir() if _is_picture(child))

@@ -21,9 +21,10 @@ FORMATS = ("table", "json", "coco")
 @contextmanager
 def opened(out: Path | None, *, whole: bool) -> Iterator[TextIO]:
     """Yields a stream for the results. The file `out` appears, or is replaced, when all is written, and not otherwise.
+    What a name holds that is no text is written as an escape (`\\udce9`), which JSON reads.
 
     Args:
-        out: None stands for stdout.
+        out: None stands for stdout. What is no plain file, such as a pipe, is written as the results come.
         whole: whether stdout too shall get all or nothing.
 
     Raises:
@@ -33,16 +34,20 @@ def opened(out: Path | None, *, whole: bool) -> Iterator[TextIO]:
         if not whole:
             yield sys.stdout
             return
-        with tempfile.TemporaryFile("w+", encoding="utf-8") as stream:
+        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace") as stream:
             yield stream
             stream.seek(0)
             shutil.copyfileobj(stream, sys.stdout)
         return
+    plain = out.is_file() or not out.exists()
+    if plain:
+        out = Path(os.path.realpath(out))  # a link stays one
     temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
-        with temporary.open("w", encoding="utf-8") as stream:
+        with (temporary if plain else out).open("w", encoding="utf-8", errors="backslashreplace") as stream:
             yield stream
-        os.replace(temporary, out)
+        if plain:
+            os.replace(temporary, out)
     except OSError as error:
         raise RecipeError(f"cannot be written: {error.strerror or error}", where=str(out)) from error
     finally:

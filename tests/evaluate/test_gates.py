@@ -6,7 +6,7 @@ import pytest
 
 from edgecompile.errors import GateError
 from edgecompile.evaluate.figures import falls, lasting, measured
-from edgecompile.evaluate.gates import GATES, judge, raise_unmet
+from edgecompile.evaluate.gates import GATES, judge, raise_unmet, remarks
 
 REFERENCE = {
     "map50_95": 0.4862,
@@ -49,6 +49,23 @@ def test_a_dead_model_is_stopped_with_the_classes_that_fell():
         "gate map_drop: 0.4862 → 0.0000 (drop 0.4862, limit 0.01); "
         "fell most: WBC 0.67 → 0.00, RBC 0.55 → 0.00, Platelets 0.24 → 0.00"
     )
+
+
+@pytest.mark.parametrize("gates", [{}, {"map_drop": None, "size_mb": 20.0}])
+def test_a_dead_model_is_stopped_where_no_gate_is_on_accuracy(gates):
+    verdicts = judge(gates, figures(DEAD))
+    with pytest.raises(GateError, match=r"gate map_drop: 0\.4862 → 0\.0000 .*no gate on accuracy.*gates\.map_drop=1"):
+        raise_unmet(verdicts)
+    raise_unmet(judge({**gates, "map_drop": 1.0}, figures(DEAD)))
+    assert remarks({**gates, "map_drop": 1.0}, figures(DEAD)) == []
+
+
+def test_without_a_gate_on_accuracy_what_works_ships_and_is_remarked_upon():
+    raise_unmet(judge({}, figures()))
+    assert "gates.map_drop=0.02" in remarks({}, figures())[0]
+    nothing = {**figures(), "map50_95": 0.0, "reference": {**REFERENCE, "map50_95": 0.004}}
+    raise_unmet(judge({}, nothing))
+    assert remarks({}, nothing)[0].startswith("nothing is proven: the float model reaches only 0.0040")
 
 
 def test_met_gates_raise_nothing():

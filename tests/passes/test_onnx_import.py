@@ -149,3 +149,56 @@ def test_linked_external_data_is_refused(folder, link):
     link(folder / "elsewhere", files[1])
     with pytest.raises(StepError, match="link"):
         run(folder, files)
+
+
+@pytest.mark.parametrize(
+    ("said", "stride"),
+    [
+        ("[8, 16, 32]", 32),
+        ("16.0", 16),
+        ("abc", "states the stride 'abc'"),
+        ("0", "states the stride 0"),
+        ("[]", r"\[\]"),
+    ],
+)
+def test_a_stride_is_one_number_or_one_for_each_feature_map(folder, said, stride):
+    model = onnx.load(folder / "given.onnx")
+    onnx.helper.set_model_props(model, {"stride": said, "names": "{0: 'a', 'b': 'c'}"})
+    onnx.save(model, folder / "given.onnx")
+    if isinstance(stride, str):
+        with pytest.raises(StepError, match=stride):
+            run(folder)
+        return
+    run(folder)
+    spec = json.loads((folder / "out" / "spec.json").read_text())
+    assert (spec["stride"], spec["names"]) == (stride, NAMES)
+
+
+def test_nodes_in_a_wrong_order_are_put_in_order(folder):
+    """As converters to FP16 leave them; ONNX Runtime runs such files."""
+    model = onnx.load(folder / "given.onnx")
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes[5:], *nodes[:5]])
+    onnx.save(model, folder / "given.onnx")
+    assert run(folder)["decode"] == "yolo"
+    model.graph.node[0].input[0] = "nowhere"
+    onnx.save(model, folder / "given.onnx")
+    with pytest.raises(StepError, match="no valid ONNX model"):
+        run(folder)
+
+
+def test_a_quantized_model_is_refused(folder):
+    model = onnx.load(folder / "given.onnx")
+    scale = onnx.numpy_helper.from_array(np.float32(0.01), "scale")
+    zero = onnx.numpy_helper.from_array(np.uint8(0), "zero")
+    model.graph.initializer.extend([scale, zero])
+    first = next(node for node in model.graph.node if "images" in node.input)
+    first.input[list(first.input).index("images")] = "images_back"
+    model.graph.node.insert(
+        0, onnx.helper.make_node("DequantizeLinear", ["images_q", "scale", "zero"], ["images_back"])
+    )
+    model.graph.node.insert(0, onnx.helper.make_node("QuantizeLinear", ["images", "scale", "zero"], ["images_q"]))
+    onnx.save(model, folder / "given.onnx")
+    with pytest.raises(StepError, match=r"'given\.onnx' is quantized already; import the float model"):
+        run(folder)

@@ -11,6 +11,7 @@ from exported import run_step, simplified
 
 from edgecompile.errors import StepError
 from edgecompile.passes.int8_static import Int8Static
+from edgecompile.quantization.qdq import calibrate
 from edgecompile.targets.onnxruntime import OnnxRuntime
 
 onnx = pytest.importorskip("onnx")
@@ -114,3 +115,16 @@ def test_bytes_depend_on_the_inputs_alone(tmp_path, ranges):
         run_step(out, "edgecompile.quantization.qdq:quantize", paths, params, PYTHONHASHSEED=seed)
         digests.add(hashlib.sha256((out / "model.onnx").read_bytes()).hexdigest())
     assert len(digests) == 1
+
+
+def test_a_model_in_fp16_is_no_start_for_int8(tmp_path):
+    import onnx
+
+    model = onnx.load(simplified().model)
+    weights = next(tensor for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT)
+    halves = onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weights).astype(np.float16), "halves")
+    model.graph.initializer.append(halves)
+    onnx.save(model, tmp_path / "half.onnx")
+    settings = {"pictures": [], "method": "minmax", "percentile": 99.9}
+    with pytest.raises(StepError, match=r"in FP16 already .* import the float32 export"):
+        calibrate(tmp_path, model=tmp_path / "half.onnx", spec=simplified().spec, **settings)

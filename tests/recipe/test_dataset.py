@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -227,3 +228,11 @@ def test_the_root_is_relative_to_the_file(data, here):
     (here / "other").mkdir()
     (here / "other/d.yaml").write_text("path: ../set\nval: images/val\nnames: [a]\n")
     assert pictures_of(read_data(here / "other/d.yaml"), "val", "")[0] == str(data.parent / "images/val/val_0000.jpg")
+
+
+def test_a_picture_whose_name_is_no_text_is_refused_before_anything_runs(tmp_path):
+    data = shutil.copytree(SAMPLE, tmp_path / "data")
+    pictures = os.fsencode(data / "images/test")
+    os.rename(os.path.join(pictures, b"test_0000.jpg"), os.path.join(pictures, b"test_\xe9.jpg"))
+    problems = wrong(f"data.path={data / 'data.yaml'}", "data.validation.split=test")
+    assert any("test_\\xe9.jpg' is not UTF-8; rename it" in problem for problem in problems), problems

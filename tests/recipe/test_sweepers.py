@@ -126,6 +126,18 @@ def test_a_search_weighs_objectives_and_no_failed_point_wins(run, here: Path):
         assert found["values"] == [size / 1000, size / 10, 1.5]
 
 
+def test_where_every_point_fails_none_is_a_solution(run, here: Path):
+    pytest.importorskip("optuna")
+    assert run(*SEARCH, "objectives=[map50_95,size_mb]", "model.imgsz=224,320", "name=unmet").code == 6
+    assert solutions(here) == []
+
+
+def test_a_solution_stands_once(run, here: Path):
+    pytest.importorskip("optuna")
+    assert run(*SEARCH, "objectives=[map50_95,size_mb]", "model.imgsz=320").code == 0
+    assert len(solutions(here)) == 1
+
+
 def test_negative_control_a_search_that_minimizes_accuracy_finds_other_points(run, here: Path, monkeypatch):
     pytest.importorskip("optuna")
     monkeypatch.setitem(GATES, "map50_95", GATES["latency_p95_ms"].__class__(GATES["map50_95"].read, floor=False))

@@ -75,6 +75,40 @@ def test_predict_never_overwrites_a_source(tiny_bundle: Path, pictures: Path) ->
     assert {path: path.read_bytes() for path in pictures.iterdir()} == before
 
 
+def test_results_never_replace_what_is_read(tiny_bundle: Path, pictures: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.jpg"
+    link.symlink_to(pictures / "a.jpg")
+    before = {path: path.read_bytes() for path in (*pictures.iterdir(), tiny_bundle)}
+    for out in (pictures / "a.jpg", link, tiny_bundle):
+        assert "would be overwritten" in str(failed("predict", tiny_bundle, pictures, "--out", out))
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize("form", ["json", "coco", "table"])
+def test_a_name_that_is_no_text_is_escaped(form: str, tiny_bundle: Path, pictures: Path, tmp_path: Path) -> None:
+    strange = os.path.join(os.fsencode(pictures), b"b\xe9.jpg")
+    os.rename(os.fsencode(pictures / "a.jpg"), strange)
+    out = tmp_path / "found"
+    assert commands.main("predict", [str(tiny_bundle), str(pictures), "--format", form, "--out", str(out)]) == 0
+    assert "b\\udce9.jpg" in out.read_text()
+    if form == "json":
+        assert strange in [os.fsencode(one["file"]) for one in json.loads(out.read_text())]
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("--conf", "x", "found 'x', expected a number in 0..1"),
+        ("--conf", "nan", "found 'nan', expected a number in 0..1"),
+        ("--max-det", "0", "found '0', expected a whole number of at least 1"),
+        ("--imgsz", "192,256", "found '192,256', expected N or HxW, pixels"),
+    ],
+)
+def test_a_wrong_value_is_named_beside_what_is_expected(flag, value, said, tiny_bundle: Path, pictures: Path) -> None:
+    assert said in str(failed("predict", tiny_bundle, pictures, flag, value))
+    assert "it is empty" in str(failed("predict", tiny_bundle, ""))
+
+
 @pytest.mark.parametrize("form", ["json", "coco"])
 def test_a_bad_picture_ends_the_run_with_nothing_half_written(
     form: str, tiny_bundle: Path, pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]

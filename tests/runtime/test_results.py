@@ -108,6 +108,21 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["results.json"]
 
 
+def test_a_pipe_is_written_and_a_link_followed(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with opened(pipe, whole=True) as stream:
+        stream.write("through")
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    link.symlink_to(tmp_path / "file")
+    with opened(link, whole=True) as stream:
+        stream.write("to the file")
+    assert link.is_symlink()
+    assert (tmp_path / "file").read_text() == "to the file"
+
+
 def test_stdout_too_gets_all_or_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(KeyError):
         half_written(None)
