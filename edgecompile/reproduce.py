@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -101,6 +102,7 @@ def main(argv: Sequence[str]) -> int:
         EdgecompileError: a subclass for each way in which a build can end.
     """
     arguments = _parser().parse_args(list(argv))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as by Ctrl-C: the folders made for this run go
     was = open_locked(arguments.source)
     with _store(arguments.cache) as store:
         out = arguments.out or Path(

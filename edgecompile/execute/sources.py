@@ -38,8 +38,8 @@ class Sources:
     """Digests of sources, each worked out once, with a memory on disk of the files read before.
 
     Args:
-        folder: where that memory is kept; it need not exist. Damage to it, or a disk that cannot be written, costs
-            time and nothing else.
+        folder: where that memory is kept, in a store; neither need exist, and nothing is kept before the store does.
+            Damage to it, or a disk that cannot be written, costs time and nothing else.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -117,12 +117,12 @@ class _Folder:
         return content
 
     def save(self) -> None:
-        """Writes what was learned, where that is possible."""
-        if not self._grown:
+        """Writes what was learned, where that is possible and a build has made the store: a plan makes none."""
+        if not self._grown or not self._file.parent.parent.is_dir():
             return
         known = self._asked if len(self._known) > MOST_NAMES else {**self._known, **self._asked}
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
+            self._file.parent.mkdir(exist_ok=True)
             write_atomically(self._file, seal(known), self._file.parent, sync=False)
         except (OSError, UnicodeEncodeError):
             pass  # a store that cannot be written still serves
