@@ -35,6 +35,7 @@ EXPECTED = {
     "string_too_short": "at least {min_length} characters",
     "string_too_long": "at most {max_length} characters",
     "too_short": "at least {min_length} entries",
+    "missing": "more entries",
     "too_long": "at most {max_length} entries",
     "string_pattern_mismatch": "text of the form {pattern}",
 }
