@@ -106,7 +106,7 @@ def _concluded(watch: Watch, after: After | None) -> int:
         print(f"edgecompile: {watch.summary()}", file=sys.stderr)
     elif watch.failed:
         print(f"edgecompile: {watch.failed} of {len(watch.ended)} points failed", file=sys.stderr)
-    objectives.drop_losers(watch.folder)
+    objectives.drop_losers(Summary.searched, watch.folder)
     if after:
         after(Path(shown(watch.folder)))
     return watch.exit_code
@@ -188,9 +188,11 @@ class Summary(Callback):
     runs: bool = False
     quiet: bool = False
     watch: Watch | None = None
+    searched: Sequence[str] = ()
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         objectives.prepare(config)
+        Summary.searched = objectives.named(config)
         # Some sweepers resolve the config of a point before its job runs, and it names the recipe by way of Hydra's.
         HydraConfig.instance().set_config(copy.deepcopy(config))
         if not Summary.runs:
@@ -220,9 +222,9 @@ def _end(run_dir: Path, status: dict[str, Any]) -> None:
 def _remove_earlier(run_dir: Path) -> None:
     """Removes what an earlier build left in a run directory that is used again: its figures are not those of this one,
     which may end without any, or without a bundle. What no report there speaks of stays."""
-    with suppress(OSError, ValueError, AttributeError):
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or no report of ours
         earlier = json.loads((run_dir / "report.json").read_text(encoding="utf-8"))
-        bundle = (earlier["run"].get("bundle") or {}).get("name") if "run" in earlier else None
+        bundle = (earlier["run"].get("bundle") or {}).get("name")
         own = ("report.json", "report.html", bundle or "recipe.lock.yaml")
         for name in own:
             if Path(name).name == name:

@@ -79,19 +79,24 @@ def returned(names: Sequence[str], run_dir: Path, *, built: bool) -> float | lis
     return values[0] if len(values) == 1 else values
 
 
-def drop_losers(sweep: Path) -> None:
+def drop_losers(names: Sequence[str], sweep: Path) -> None:
     """Takes points without a bundle, and points that stand twice, out of what a search of Optuna calls its solutions.
 
     Where no point has a bundle, all of them are equally bad, and Optuna names them all.
+
+    Args:
+        names: the objectives.
+        sweep: its folder.
     """
     file = sweep / RESULTS
-    if not file.is_file():
+    if not names or not file.is_file():
         return
     found = OmegaConf.to_container(OmegaConf.load(file))
+    lost = [LOSES[GATES[name].floor] for name in names]
     if "solutions" in found:
-        kept = [one for one in found["solutions"] if not {*one["values"]} & {*LOSES.values()}]
+        kept = [one for one in found["solutions"] if one["values"] != lost]
         found["solutions"] = [one for place, one in enumerate(kept) if one not in kept[:place]]
-    elif found.get("best_value") in LOSES.values():
+    elif [found.get("best_value")] == lost:
         found |= {"best_params": None, "best_value": None}
     OmegaConf.save(OmegaConf.create(found), file)
 

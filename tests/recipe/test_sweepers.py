@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import yaml
 from hydra.core.config_store import ConfigStore
 
 from edgecompile import cli
@@ -108,8 +109,6 @@ SEARCH = ("build", "-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "hy
 
 
 def solutions(here: Path) -> list[dict]:
-    import yaml
-
     (file,) = here.glob("outputs/sweeps/*/optimization_results.yaml")
     return yaml.safe_load(file.read_text())["solutions"]
 
@@ -130,6 +129,20 @@ def test_where_every_point_fails_none_is_a_solution(run, here: Path):
     pytest.importorskip("optuna")
     assert run(*SEARCH, "objectives=[map50_95,size_mb]", "model.imgsz=224,320", "name=unmet").code == 6
     assert solutions(here) == []
+
+
+def test_a_single_objective_that_every_point_misses_has_no_best(run, here: Path):
+    pytest.importorskip("optuna")
+    assert run(*SEARCH, "objectives=[map50_95]", "model.imgsz=224,320", "name=unmet").code == 6
+    (file,) = here.glob("outputs/sweeps/*/optimization_results.yaml")
+    assert yaml.safe_load(file.read_text())["best_value"] is None
+
+
+def test_a_figure_that_is_zero_is_no_loss(run, here: Path, monkeypatch):
+    pytest.importorskip("optuna")
+    monkeypatch.setitem(GATES, "map_drop", GATES["map_drop"].__class__(lambda figures: 0.0))
+    assert run(*SEARCH, "objectives=[map_drop,size_mb]", "model.imgsz=320").code == 0
+    assert [found["values"][0] for found in solutions(here)] == [0.0]
 
 
 def test_a_solution_stands_once(run, here: Path):
