@@ -87,6 +87,12 @@ def test_the_first_step_with_another_output(made, lock):
     assert first_apart(locked(made.lock).lock, locked(lock).lock) == name
 
 
+def test_a_file_that_its_output_belies_is_a_difference(made, lock):
+    step = next(step for step in lock["steps"] if step["files"])
+    next(iter(step["files"].values()))["sha256"] = OTHER
+    assert first_apart(locked(made.lock).lock, locked(lock).lock) == step["name"]
+
+
 def test_figures_by_class(made, lock):
     manifest = copy.deepcopy(made.manifest)
     name = next(iter(manifest["figures"]["per_class"]))

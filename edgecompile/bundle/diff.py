@@ -87,7 +87,7 @@ def _apart(one: LockedStep, other: LockedStep | None) -> bool:
     """Returns whether two steps of one name are known to put out something else."""
     if other is None:
         return not one.measured
-    return bool(one.output and other.output and one.output != other.output)
+    return bool(one.output and other.output and (one.output, one.files) != (other.output, other.files))
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:
