@@ -61,6 +61,7 @@ def _found(report: Mapping[str, Any] | None) -> dict[str, Any]:
     return {
         "device": report["target"]["device"],
         "runtime": report["target"].get("kind"),
+        "weights": (report["model"].get("weights") or {}).get("sha256"),
         "precision": report["precision"],
         "imgsz": report["model"]["imgsz"],
         "judged_on": {key: recipe["data"].get(key) for key in ("path", "validation")},
@@ -88,8 +89,9 @@ def _did(step: Mapping[str, Any]) -> dict[str, Any]:
 
 MET = {True: "met", False: "unmet", None: "on-device"}
 FOUND = (
-    "device", "runtime", "precision", "imgsz", "judged_on", "map50_95", "map50", "map_drop", "latency_p50_ms",
-    "latency_p95_ms", "peak_memory_mb", "machine", "threads", "clock_mhz", "alone", "size_bytes", "gates",
+    "device", "runtime", "weights", "precision", "imgsz", "judged_on", "map50_95", "map50", "map_drop",
+    "latency_p50_ms", "latency_p95_ms", "peak_memory_mb", "machine", "threads", "clock_mhz", "alone", "size_bytes",
+    "gates",
 )  # fmt: skip
 
 

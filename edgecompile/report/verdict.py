@@ -77,13 +77,13 @@ def because(group: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None) 
 
 
 def _of_precision(precision: str, group: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None) -> str:
-    """Returns what a precision brings and costs, told by one point and the float one of its runtime and size."""
+    """Returns what a precision brings and costs, told by one point and the float one of its kind."""
     ours = [point for point in group if point["precision"] == precision]
     ours = [point for point in ours if point["state"] == BUILT] or ours
     pairs = [(point, twin) for point in ours if (twin := _twin(point, group))]
     if not pairs:
         point = best if best in ours else min(ours, key=lambda one: one["map_drop"])
-        missing = "of its runtime and size " if any(one["precision"] == FLOAT for one in group) else ""
+        missing = "of its model, runtime and size " if any(one["precision"] == FLOAT for one in group) else ""
         text = (
             f"{precision.upper()} {_cost(point['map_drop'])} against the float model; no point {missing}here is float"
         )
@@ -93,7 +93,7 @@ def _of_precision(precision: str, group: Sequence[Mapping[str, Any]], best: Mapp
         point, twin = max(pairs, key=lambda pair: pair[0]["map50_95"])
         cost = _cost(twin["map50_95"] - point["map50_95"])
         return f"{precision.upper()} {cost}; its latency was not measured beside float's"
-    # Of what ships, where it is of this precision or its float twin; else of what pays most, for its kind and size.
+    # Of what ships, where it is of this precision or its float twin; else of what pays most within its kind.
     shipped = [pair for pair in timed if best is not None and best["point"] in (pair[0]["point"], pair[1]["point"])]
     pair = min(shipped or timed, key=lambda pair: _price(*pair) / pair[1]["latency_p50_ms"])
     names = f" ({pair[0]['point']} beside {pair[1]['point']})" if len(_kinds(group)) > 1 else ""
@@ -101,12 +101,12 @@ def _of_precision(precision: str, group: Sequence[Mapping[str, Any]], best: Mapp
 
 
 def _kinds(group: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Returns the runtimes and sizes of points, within which alone a precision is compared with float."""
-    return {repr((point["runtime"], point["imgsz"])) for point in group}
+    """Returns the kinds of points, within which alone a precision is compared with float: model, runtime and size."""
+    return {repr((point["weights"], point["runtime"], point["imgsz"])) for point in group}
 
 
 def _twin(point: Mapping[str, Any], group: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Returns the best float point of the same runtime and size; None where there is none."""
+    """Returns the best float point of the same kind; None where there is none."""
     floats = [one for one in group if one["precision"] == FLOAT and _kinds([one]) == _kinds([point])]
     return max(
         floats, key=lambda one: (one["state"] == BUILT, one["map50_95"], -(one["latency_p50_ms"] or 0)), default=None

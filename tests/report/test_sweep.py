@@ -80,6 +80,13 @@ def test_a_precision_is_compared_with_float_of_its_runtime_and_size():
     assert device["because"] == ["INT8 brings 2.2x here and costs no accuracy (4_x beside 3_x): worth it"]
 
 
+def test_float_of_another_model_is_no_measure():
+    reports = [report_of("fp32", 0.75, 10.0), report_of("int8", 0.60, 2.0)]
+    for report_, weights in zip(reports, "ab", strict=True):
+        report_["model"] = {**report_["model"], "weights": {"name": "x.pt", "sha256": weights}}
+    assert "no point of its model, runtime and size here is float" in device_of(*reports)["because"][0]
+
+
 def test_the_reason_speaks_for_what_ships():
     """Float at 256 ships, so it is INT8 at 256 that is weighed, whatever INT8 brings at 320."""
     device = device_of(
@@ -112,8 +119,8 @@ def test_what_ships_for_its_accuracy_is_not_advised_against():
 def test_without_float_of_its_runtime_the_point_that_ships_is_told():
     device = device_of(report_of("int8", 0.74, 5.0), kind_of("openvino", 192, "fp32", 0.60, 9.0))
     assert device["because"][0] == (
-        "INT8 costs 1.0 points against the float model; no point of its runtime and size here is float, so what it "
-        "brings in speed is not known"
+        "INT8 costs 1.0 points against the float model; no point of its model, runtime and size here is float, so what "
+        "it brings in speed is not known"
     )
 
 
