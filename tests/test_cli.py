@@ -137,3 +137,10 @@ def test_a_full_disk_behind_stdout_is_named(tmp_path):
         ["sh", "-c", line], cwd=tmp_path, env=settings, capture_output=True, text=True, timeout=60
     )
     assert (finished.returncode, finished.stderr) == (5, "edgecompile: No space left on device\n")
+
+
+def test_a_plan_makes_no_store_and_a_build_does(tmp_path):
+    assert edgecompile("plan", cwd=tmp_path).returncode == 0
+    assert not (tmp_path / "cache").exists()
+    assert edgecompile("build", "--quiet", cwd=tmp_path).returncode == 0
+    assert list((tmp_path / "cache/stat").iterdir())

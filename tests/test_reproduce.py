@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -244,6 +245,22 @@ def test_external_data_is_found_by_digest_and_named_where_it_differs(tmp_path):
     finished = edgecompile(*words, cwd=tmp_path, cache=cache)
     assert finished.returncode == 2
     assert finished.stderr.startswith("edgecompile: external data 'm.onnx.data' (sha256 ")
+
+
+def test_the_folders_of_a_run_that_is_told_to_end_go(made, tmp_path):
+    """Also with SIGTERM, as a service or a batch system sends it."""
+    (tmp_path / "temporary").mkdir()
+    settings = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "temporary")}
+    words = ["reproduce", made.bundle, "--cache", "empty", "--search", made.data, "--quiet"]
+    command = [sys.executable, "-m", "edgecompile", *map(str, words)]
+    running = subprocess.Popen(command, cwd=tmp_path, env=settings, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not [*tmp_path.glob("temporary/edgecompile-reproduce-*")] and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert [*tmp_path.glob("temporary/edgecompile-reproduce-*")]
+    running.terminate()
+    assert running.wait(60) == 130
+    assert not [*tmp_path.glob("temporary/edgecompile-reproduce-*"), *tmp_path.glob("temporary/edgecompile-inputs-*")]
 
 
 def test_a_bundle_is_known_by_what_it_holds_and_a_report_by_its_bundle(made, tmp_path):

@@ -37,8 +37,12 @@ GATES = {
 """Every gate by its name in a recipe. A megabyte is 10^6 bytes."""
 
 
+Limits = Mapping[str, float | None] | Iterable[tuple[str, float | None]]
+"""Name to limit or None; a mapping or pairs (iterating a pydantic model gives pairs)."""
+
+
 def judge(
-    gates: Mapping[str, float | None] | Iterable[tuple[str, float | None]],
+    gates: Limits,
     figures: Mapping[str, Any],
     *,
     on_device: bool = False,
@@ -46,7 +50,7 @@ def judge(
     """Judges every gate that has a limit, in the order of `GATES`.
 
     Args:
-        gates: name to limit or None; a mapping or pairs (iterating a pydantic model gives pairs).
+        gates: those of the recipe.
         figures: `figures.lasting(...)` and `figures.measured(...)` merged.
         on_device: whether gates on what is measured are left to the device, where the model is finished.
     """
@@ -60,9 +64,7 @@ def judge(
     return verdicts if limits.keys() & {*ON_ACCURACY} else [*_collapse(figures), *verdicts]
 
 
-def remarks(
-    gates: Mapping[str, float | None] | Iterable[tuple[str, float | None]], figures: Mapping[str, Any]
-) -> list[str]:
+def remarks(gates: Limits, figures: Mapping[str, Any]) -> list[str]:
     """Returns what to know of the figures of a recipe that has no gate on accuracy."""
     if _limits(gates).keys() & {*ON_ACCURACY}:
         return []
@@ -71,7 +73,7 @@ def remarks(
     return ["no gate is on accuracy, which may fall by half before a build ends: for example gates.map_drop=0.02"]
 
 
-def _limits(gates: Mapping[str, float | None] | Iterable[tuple[str, float | None]]) -> dict[str, float]:
+def _limits(gates: Limits) -> dict[str, float]:
     return {name: limit for name, limit in dict(gates).items() if limit is not None}
 
 

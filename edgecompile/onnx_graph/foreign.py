@@ -19,14 +19,14 @@ LIMIT = 2**31 - 1
 
 
 def read_foreign(files: list[Path]) -> onnx.ModelProto:
-    """Returns the model of `files[0]` with all external data inlined, checked in full.
+    """Returns the model of `files[0]` with all external data inlined, checked in full. Nodes in a wrong order, as some
+    converters to FP16 leave them, are put in order.
 
     Args:
         files: the ONNX file, then the files beside it that may hold its external data.
 
     Raises:
-        StepError: when the file is missing, damaged or too large, is no valid model (nodes in a wrong order, as some
-            converters to FP16 leave them, are put in order), or names external data that
+        StepError: when the file is missing, damaged or too large, is no valid model, or names external data that
             escapes its folder, is linked elsewhere, or does not hold what is said of it.
     """
     path = files[0]

@@ -98,7 +98,7 @@ def export(
     from edgecompile.onnx_graph.spec import detection_spec, write_spec
 
     model = load_checkpoint(weights)
-    both = has_both_heads(model)
+    both = all(heads_of(model))
     nms_free = select_head(model, end2end, weights.name)
     stride = int(max(model.stride))
     shapes = profile or one_shape(imgsz)
@@ -233,10 +233,10 @@ def _reason(name: str, error: Exception) -> str:
     return f"'{name}' is damaged or is no Ultralytics checkpoint"
 
 
-def has_both_heads(model: Any) -> bool:
-    """Returns whether a checkpoint still has a head that needs non-maximum suppression beside one that does not."""
+def heads_of(model: Any) -> tuple[bool, bool]:
+    """Returns whether a checkpoint has an NMS-free head (one to one), and one that needs suppression (one to many)."""
     head = model.model[-1]
-    return getattr(head, "one2one_cv2", None) is not None and getattr(head, "cv2", None) is not None
+    return getattr(head, "one2one_cv2", None) is not None, getattr(head, "cv2", None) is not None
 
 
 def select_head(model: Any, end2end: bool | str, name: str) -> bool:
@@ -245,16 +245,14 @@ def select_head(model: Any, end2end: bool | str, name: str) -> bool:
     Raises:
         StepError: when the checkpoint lacks the head asked for.
     """
-    head = model.model[-1]
-    has_one_to_one = getattr(head, "one2one_cv2", None) is not None
-    has_one_to_many = getattr(head, "cv2", None) is not None
+    has_one_to_one, has_one_to_many = heads_of(model)
     if end2end is True and not has_one_to_one:
         raise StepError(f"'{name}' has no NMS-free head", fix="set end2end to auto or false")
     if end2end is False and not has_one_to_many:
         raise StepError(f"'{name}' has only the NMS-free head left", fix="set end2end to auto or true")
     nms_free = not has_one_to_many if end2end == "auto" else bool(end2end)
     if has_one_to_one:
-        head.end2end = nms_free
+        model.model[-1].end2end = nms_free
     model.fuse(verbose=False)
     return nms_free
 

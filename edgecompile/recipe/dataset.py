@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 """Suffixes of files that count as pictures."""
+NOT_TEXT = re.compile("[\ud800-\udfff]")
+"""What stands in a path for bytes that are no UTF-8; such a name fits into no lock."""
 WEIGHTS = (".onnx", ".pt")
 MOST_PROBLEMS = 20
 DATA_LARGEST = 1 << 20
@@ -235,7 +237,7 @@ def pictures_of(data: DataFile, split: str, where: str) -> list[str]:
         raise RecipeError(
             f"split '{split}' is empty: no picture in {places}", where=line, fix=f"pictures end in {_some(PICTURES)}"
         )
-    if strange := [path for path in found if _NOT_TEXT.search(path)]:
+    if strange := [path for path in found if NOT_TEXT.search(path)]:
         name = os.fsencode(strange[0]).decode(errors="backslashreplace")
         raise RecipeError(f"the name of picture '{name}' is not UTF-8", where=line, fix="rename it")
     return list(dict.fromkeys(found))
@@ -272,10 +274,6 @@ def _listed(listing: Path, root: Path) -> list[str]:
     if problems:
         raise RecipeError(_shortened(problems))
     return sorted(found)
-
-
-_NOT_TEXT = re.compile("[\ud800-\udfff]")
-"""What stands in a path for bytes that are no UTF-8; such a name fits into no lock."""
 
 
 def _is_picture(name: str) -> bool:

@@ -55,15 +55,12 @@ def read(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise RecipeError(f"no folder '{folder}'", where="command line", fix="see `edgecompile report --help`")
     begun = points_of(folder)
-    never = [one for one in folder.iterdir() if one.is_dir() and JOB.match(one.name) and one not in begun]
-    names = [one.relative_to(folder).as_posix() for one in [*begun, *never] if one in begun or not _above(one, begun)]
+    holding = {*begun, *(parent for point in begun for parent in point.parents)}
+    never = [one for one in folder.iterdir() if one.is_dir() and JOB.match(one.name) and one not in holding]
+    names = [one.relative_to(folder).as_posix() for one in (*begun, *never)]
     if not names:
         raise RecipeError(f"no point of a sweep in '{folder}'", where="command line", fix="`build -m` makes one")
     return sweep_of(folder.resolve().name, [_point(folder, name) for name in sorted(names, key=_number)])
-
-
-def _above(folder: Path, points: Sequence[Path]) -> bool:
-    return any(folder in point.parents for point in points)
 
 
 def _number(name: str) -> tuple[int, str]:

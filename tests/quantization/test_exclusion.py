@@ -40,3 +40,11 @@ def test_each_pattern_without_a_match_is_one_problem():
 
 def test_the_decode_part_is_not_looked_for_when_nobody_asks():
     assert excluded(["/head/*"], NODES, lambda: pytest.fail("asked")) == sorted(decode())
+
+
+def test_a_pattern_without_a_match_names_no_more_nodes_than_a_person_reads():
+    names = [f"/model.{number}/conv/Conv" for number in range(400)]
+    with pytest.raises(StepError) as raised:
+        excluded(["zzz"], names, decode)
+    (problem,) = raised.value.problems
+    assert str(problem).endswith(" and 340 more")

@@ -15,7 +15,7 @@ from edgecompile.report.sweep_chart import scatter
 from edgecompile.report.sweep_files import main, read, report
 from edgecompile.report.verdict import front
 
-from .sweeps import mixed, report_of, status_of
+from .sweeps import lay_out, mixed, report_of, status_of
 
 
 def device_of(*reports: dict, code: int = 0) -> dict:
@@ -146,6 +146,15 @@ def test_each_device_has_its_own_verdict():
     reports = [report_of("int8", 0.74, 5.0, device=name) for name in ("here", "there")]
     points = [point_of(f"{number}_x", status_of(), one) for number, one in enumerate(reports)]
     assert [one["device"] for one in sweep_of("s", points)["devices"]] == ["here", "there"]
+
+
+def test_verdicts_on_one_device_say_what_they_were_judged_on(tmp_path: Path):
+    reports = [report_of("int8", 0.74, 5.0), report_of("int8", 0.70, 5.0)]
+    reports[1]["recipe"] = {"data": {"path": "data.yaml", "validation": {"split": "val", "images": None}}}
+    said = io.StringIO()
+    report(lay_out(tmp_path / "s", {f"{n}_x": (status_of(), one) for n, one in enumerate(reports)}), stream=said)
+    assert "a small board, judged on 'test' of data.yaml: ship this: 0_x" in said.getvalue()
+    assert "a small board, judged on 'val' of data.yaml: ship this: 1_x" in said.getvalue()
 
 
 def test_front_against_size_is_one_of_its_own():

@@ -235,3 +235,23 @@ def test_unicode_paths_and_names(tiny_bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "Rück seite 写真.png"
     path.write_bytes(cv2.imencode(".png", photo(30, 30))[1].tobytes())
     assert len(rt.load(tiny_bundle).predict(path))
+
+
+def test_a_batch_may_be_a_folder_or_one_picture(model: rt.Detector, pictures: Path) -> None:
+    paths = sorted(pictures.iterdir())
+    for given in (pictures, str(pictures)):
+        found = model.predict_batch(given)
+        assert all(same(one, model.predict(path)) for one, path in zip(found, paths, strict=True))
+    assert same(model.predict_batch(str(paths[0]))[0], model.predict(paths[0]))
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2"])
+def test_threads_are_counted_in_whole_numbers(threads: Any, tiny_bundle: Path) -> None:
+    with pytest.raises(RecipeError, match=r"threads is .*, expected a whole number of at least 1"):
+        rt.load(tiny_bundle, threads=threads)
+
+
+@pytest.mark.parametrize("settings", [{"conf": "0.5"}, {"iou": None, "conf": 2}, {"max_det": 2.5}, {"max_det": "3"}])
+def test_settings_that_are_no_numbers_are_refused(settings: dict[str, Any], model: rt.Detector) -> None:
+    with pytest.raises(RecipeError, match=r"(conf|max_det) is .*, expected a (whole )?number"):
+        model.predict(photo(64, 96), **settings)
