@@ -17,8 +17,8 @@ from edgecompile.bundle.lock import MEMBER, Lock, Locked, lock_from, open_locked
 from edgecompile.errors import PlanError, Problem, RecipeError, StepError
 from edgecompile.execute import machine, tools
 from edgecompile.execute.canonical import write_atomically
+from edgecompile.places import shown
 from edgecompile.recipe.folders import LOCK_SUFFIX, belongs_to_a_package
-from edgecompile.recipe.places import shown
 
 if TYPE_CHECKING:
     from edgecompile.execute.entry import Entry

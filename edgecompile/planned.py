@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgecompile.execute.store import Store
 from edgecompile.plan.resolve import resolve
-from edgecompile.recipe.dataset import find_materials
+from edgecompile.recipe.materials import find_materials
 
 if TYPE_CHECKING:
     from edgecompile.plan.graph import Materials, Plan

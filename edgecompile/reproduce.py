@@ -19,6 +19,8 @@ from edgecompile.build import Built, judged, publish, summarize, write_run
 from edgecompile.bundle.assemble import portable
 from edgecompile.bundle.diff import Difference, differences, first_apart, flat, mappings, states_outputs
 from edgecompile.bundle.lock import Lock, Locked, NamedDigest, lock_from, open_locked
+from edgecompile.data.search import Finder
+from edgecompile.data.yolo_labels import label_path
 from edgecompile.errors import Problem, RecipeError, StepError
 from edgecompile.evaluate.gates import Verdict, raise_unmet
 from edgecompile.execute.progress import shown
@@ -30,10 +32,8 @@ from edgecompile.plan.graph import Materials
 from edgecompile.plan.resolve import resolve
 from edgecompile.plan.step import Source
 from edgecompile.recipe.commands import Parser
-from edgecompile.recipe.dataset import remarks
-from edgecompile.recipe.labels import label_path
+from edgecompile.recipe.materials import remarks
 from edgecompile.recipe.schema import Recipe
-from edgecompile.recipe.search import Finder
 from edgecompile.recipe.validate import recipe_from
 from edgecompile.runtime import open_artifact
 from edgecompile.runtime.archive import Archive

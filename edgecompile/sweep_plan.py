@@ -17,7 +17,7 @@ from edgecompile.execute.survey import StepState, survey, usual_seconds
 from edgecompile.plan.resolve import resolve
 from edgecompile.plan.shared import SharedSteps, by_stage
 from edgecompile.planned import steps_here
-from edgecompile.recipe.dataset import Files, find_materials
+from edgecompile.recipe.materials import Files, find_materials
 
 if TYPE_CHECKING:
     from edgecompile.plan.graph import Materials

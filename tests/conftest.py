@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+from edgecompile import cli
 
 os.environ["EDGECOMPILE_DEVICE_CACHE"] = "off"
 
@@ -18,3 +22,50 @@ def shared(tmp_path_factory) -> Path:
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory and a cache of this test's own."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("EDGECOMPILE_CACHE", str(tmp_path / "cache"))
+    return folder
+
+
+@dataclass
+class Ran:
+    """What a command line came to."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.err.splitlines()
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]):
+    """Runs a command line in this process."""
+
+    def run_line(*words: str) -> Ran:
+        capfd.readouterr()
+        code = cli.main(words)
+        return Ran(code, *capfd.readouterr())
+
+    return run_line
+
+
+@pytest.fixture(scope="session")
+def ultralytics(tmp_path_factory) -> ModuleType:
+    """Ultralytics, to compare with; the test is skipped where it is not installed.
+
+    It is told beforehand to install, fetch and unpickle nothing, and to keep its settings in a temporary folder.
+    """
+    quiet = {"YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true", "ULTRALYTICS_SAFE_LOAD": "1", "YOLO_VERBOSE": "false"}
+    for name, value in {**quiet, "YOLO_CONFIG_DIR": str(tmp_path_factory.mktemp("ultralytics"))}.items():
+        os.environ.setdefault(name, value)
+    return pytest.importorskip("ultralytics")

@@ -13,9 +13,9 @@ import pytest
 
 from edgecompile import cli
 from edgecompile.bundle.lock import open_locked
+from edgecompile.data.search import Finder
 from edgecompile.errors import RecipeError
 from edgecompile.plan.resolve import resolve
-from edgecompile.recipe.search import Finder
 from edgecompile.reproduce import Inputs, recipe_of
 from edgecompile.runtime.archive import SCHEMA
 

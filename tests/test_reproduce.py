@@ -18,7 +18,7 @@ import pytest
 from exported import SIZE, exported
 
 from edgecompile.bundle.lock import open_locked
-from edgecompile.recipe.search import Finder
+from edgecompile.data.search import Finder
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "edgecompile/sample"

@@ -13,7 +13,7 @@ from edgecompile.execute.sources import Sources
 from edgecompile.execute.store import Store
 from edgecompile.plan.resolve import resolve
 from edgecompile.recipe.compose import compose
-from edgecompile.recipe.dataset import find_materials
+from edgecompile.recipe.materials import find_materials
 
 SWEEP = ("recipe=quickstart,x86-cpu_openvino_fp32", "model=sample", "data=sample", "model.imgsz=64,96,33")
 

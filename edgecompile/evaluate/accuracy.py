@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from edgecompile.data.yolo_labels import Labels, read_labels
 from edgecompile.evaluate import metric
-from edgecompile.evaluate.labels import Labels, read_labels
 from edgecompile.evaluate.names import unique_names
 from edgecompile.runtime import Detections, open_artifact
 from edgecompile.runtime.pictures import read_picture

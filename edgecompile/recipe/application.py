@@ -27,12 +27,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from edgecompile.errors import EdgecompileError, StepError
+from edgecompile.places import conf_folder, shown
 from edgecompile.recipe import folders, objectives, submitted
 from edgecompile.recipe.arguments import Line, Options, parse
 from edgecompile.recipe.compose import CONFIG, given_overrides, recipe_of, set_up
 from edgecompile.recipe.composed_once import composed_once
 from edgecompile.recipe.hydra_errors import explained
-from edgecompile.recipe.places import conf_folder, shown
 from edgecompile.recipe.schema import Recipe
 from edgecompile.recipe.sweep import Sweep, all_at_once, count
 from edgecompile.recipe.sweep_watch import PROGRESS, STATUS, Watch, write_json

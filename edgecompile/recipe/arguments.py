@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgecompile.errors import RecipeError, nearest
+from edgecompile.places import conf_folder
 from edgecompile.recipe.folders import LOCK_SUFFIX
-from edgecompile.recipe.places import conf_folder
 
 SWITCHES = {
     "--multirun": "-m",

@@ -62,7 +62,7 @@ def _schema(_: argparse.Namespace) -> int:
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
-    from edgecompile.recipe.fetch import fetch
+    from edgecompile.data.fetch import fetch
 
     if arguments.sha256 and len(arguments.names) > 1:
         raise RecipeError("--sha256 goes with one name", where="command line")

@@ -19,13 +19,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from edgecompile.errors import Problem, RecipeError
+from edgecompile.places import conf_folder, shown
 from edgecompile.recipe import folders, objectives, searchpath
 from edgecompile.recipe.arguments import parse
 from edgecompile.recipe.composed_once import Loader
-from edgecompile.recipe.dataset import missing_files
 from edgecompile.recipe.hydra_errors import explained
 from edgecompile.recipe.locate import Layer, Origins
-from edgecompile.recipe.places import conf_folder, shown
+from edgecompile.recipe.materials import missing_files
 from edgecompile.recipe.schema import Recipe
 from edgecompile.recipe.searchpath import FileConfigSource
 from edgecompile.recipe.validate import MISSING, recipe_from

@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 
 from edgecompile.errors import PlanError
+from edgecompile.places import conf_folder, recipes_folder
 from edgecompile.recipe.entry_points import entry_points
-from edgecompile.recipe.places import conf_folder, recipes_folder
 
 SUFFIXES = (".yaml", ".yml")
 LOCK_SUFFIX = ".lock.yaml"

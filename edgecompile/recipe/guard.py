@@ -9,21 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+from edgecompile.yaml_text import Finding, Rules, check_yaml, is_plain
 
-from edgecompile.errors import Problem, RecipeError
-from edgecompile.recipe.places import shown
-
-LARGEST = 64 << 10
-"""Bytes of a recipe; the shipped ones have about a thousand."""
-DEEPEST = 16
 MOST_INTERPOLATIONS = 8
 """Of one file. Chains of `${a}${a}` unfold like aliases do; those of a few interpolations stay small."""
-MOST_PROBLEMS = 50
 
 CODE_KEYS = frozenset({"_target_", "_partial_", "_args_", "_recursive_", "_convert_", "()"})
 HYDRA_KEYS = (
@@ -43,48 +35,6 @@ _NOT_A_NAME = re.compile(r"(yes|no|on|off|true|false|null|~|[-+.]?[0-9][0-9_.:eE
 _INTERPOLATION = re.compile(r"\$\{\s*([^}]*)")
 _RESOLVER = re.compile(r"[\w.]+\s*:")
 
-Loader = yaml.SafeLoader
-"""The parser that OmegaConf uses: libyaml's is quicker, but lets through what this one then stumbles over."""
-
-
-@dataclass
-class _Frame:
-    """A mapping or a list that the walk is inside of."""
-
-    mapping: bool
-    path: tuple[str, ...]
-    seen: dict[str, int] = field(default_factory=dict)
-    key: str | None = None
-    count: int = 0
-
-    def here(self) -> tuple[str, ...]:
-        """Returns the key path of the value that comes next."""
-        return (*self.path, (self.key or "") if self.mapping else str(self.count))
-
-    def done(self) -> None:
-        """Notes that a value has ended."""
-        self.key, self.count = None, self.count + 1
-
-
-def read_text(file: Path, largest: int = LARGEST) -> str:
-    """Returns the text of a YAML file of at most `largest` bytes.
-
-    Raises:
-        RecipeError: it cannot be read, is too large, or is not UTF-8 text.
-    """
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(largest + 1)
-    except OSError as error:
-        raise RecipeError(f"cannot be read: {error.strerror or error}", where=shown(file)) from error
-    if len(content) > largest:
-        raise RecipeError(f"larger than {largest >> 10} KiB, which no file of this kind is", where=shown(file))
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise RecipeError("not UTF-8 text", where=f"{shown(file)}:{line}") from error
-
 
 def check_recipe(text: str, file: Path) -> None:
     """Refuses a recipe that is not plain data.
@@ -93,119 +43,10 @@ def check_recipe(text: str, file: Path) -> None:
         RecipeError: with a problem for each anchor, alias, tag, key that names code, key that stands twice, value that
             YAML misreads, interpolation that reads more than the recipe, and Hydra setting that belongs to the person.
     """
-    _check(text, file, _RecipeRules(text))
+    check_yaml(text, file, _RecipeRules(text))
 
 
-def check_data(text: str, file: Path) -> None:
-    """Refuses a data.yaml that is not plain data: anchors, aliases, tags, keys that stand twice."""
-    _check(text, file, _Rules())
-
-
-def _check(text: str, file: Path, rules: _Rules) -> None:
-    found: list[Problem] = []
-    try:
-        for line, key, message, fix in rules.walk(yaml.parse(text, Loader=Loader)):
-            where = f"{shown(file)}:{line}:{key}" if key else f"{shown(file)}:{line}"
-            found.append(Problem(message, where, fix))
-            if len(found) == MOST_PROBLEMS:
-                break
-    except yaml.YAMLError as error:
-        found.append(_syntax(error, text, file))
-    if found:
-        raise RecipeError(found)
-
-
-def _syntax(error: yaml.YAMLError, text: str, file: Path) -> Problem:
-    """Returns the one line that says where YAML could not be read, and the likely reason."""
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    if isinstance(error, yaml.reader.ReaderError):  # a character that no YAML may hold
-        line = text.count("\n", 0, error.position) + 1
-        return Problem(f"not YAML: character U+{ord(text[error.position]):04X}", f"{shown(file)}:{line}", "remove it")
-    message = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable"
-    tab = "\\t" in str(message) or " tab " in str(message) or "cannot start any token" in str(message)
-    fix = "indent with spaces, not tabs" if tab else "quote text that holds ': ', '#', '{' or '['"
-    return Problem(f"not YAML: {message}", f"{shown(file)}:{mark.line + 1}" if mark else shown(file), fix)
-
-
-Finding = tuple[int, str, str, str]
-"""line, key path, message, fix."""
-
-
-class _Rules:
-    """What holds for every YAML that a person hands in."""
-
-    def walk(self, events: Iterator[Any]) -> Iterator[Finding]:
-        """Yields what is wrong, in the order of the text."""
-        stack: list[_Frame] = []
-        documents = 0
-        for event in events:
-            line = event.start_mark.line + 1
-            kind = type(event)
-            documents += kind is yaml.DocumentStartEvent
-            if documents > 1:
-                yield line, "", "a second document starts here ('---')", "keep one to a file"
-                return
-            if kind in (yaml.MappingEndEvent, yaml.SequenceEndEvent):
-                stack.pop()
-                if stack:
-                    stack[-1].done()
-                continue
-            if not isinstance(event, yaml.NodeEvent):
-                continue
-            frame = stack[-1] if stack else None
-            yield from self._marks(event, line, frame)
-            if frame is not None and frame.mapping and frame.key is None:  # this node is a key
-                if kind is not yaml.ScalarEvent:
-                    yield line, ".".join(frame.path), "a key must be a plain name", ""
-                    return
-                yield from self._key(event, line, frame)
-            elif kind is yaml.ScalarEvent:
-                path = frame.here() if frame else ()
-                yield from self.value(event, line, path) if frame else self.no_mapping(line)
-                if frame:
-                    frame.done()
-            elif kind is yaml.AliasEvent:
-                return
-            else:
-                if frame is None and kind is not yaml.MappingStartEvent:
-                    yield from self.no_mapping(line)
-                if len(stack) == DEEPEST:
-                    yield line, ".".join(frame.path), f"nested deeper than {DEEPEST} levels", ""
-                    return
-                stack.append(_Frame(kind is yaml.MappingStartEvent, frame.here() if frame else ()))
-
-    def _marks(self, event: Any, line: int, frame: _Frame | None) -> Iterator[Finding]:
-        """Yields on anchors, aliases and tags."""
-        awaited = frame is not None and (not frame.mapping or frame.key is not None)
-        key = ".".join(frame.here() if awaited else frame.path) if frame else ""
-        if isinstance(event, yaml.AliasEvent) or event.anchor:
-            yield line, key, f"anchors and aliases ('{event.anchor}') are refused", "write the value out"
-        elif getattr(event, "tag", None) not in (None, "!"):
-            yield line, key, f"tags ('{event.tag}') are refused", "write the plain value"
-
-    def _key(self, event: Any, line: int, frame: _Frame) -> Iterator[Finding]:
-        """Takes the key of a mapping's next value."""
-        frame.key = event.value
-        path = ".".join((*frame.path, event.value))
-        if event.value in frame.seen:
-            yield line, path, f"stands twice (first in line {frame.seen[event.value]})", "keep one"
-        frame.seen.setdefault(event.value, line)
-        yield from self.key(event, line, path)
-
-    def no_mapping(self, line: int) -> Iterator[Finding]:
-        """Yields that the text holds no mapping."""
-        yield line, "", "holds no keys; expected lines such as 'key: value'", ""
-
-    def key(self, event: Any, line: int, path: str) -> Iterator[Finding]:
-        """Yields what is wrong with a key."""
-        yield from ()
-
-    def value(self, event: Any, line: int, path: tuple[str, ...]) -> Iterator[Finding]:
-        """Yields what is wrong with a scalar."""
-        yield from ()
-
-
-class _RecipeRules(_Rules):
+class _RecipeRules(Rules):
     """What holds for recipes and config groups of a person besides."""
 
     def __init__(self, text: str) -> None:
@@ -222,7 +63,7 @@ class _RecipeRules(_Rules):
         name = event.value
         if name in CODE_KEYS:
             yield line, path, f"'{name}' names code to run; a recipe is data", "remove it"
-        elif _plain(event) and _NOT_A_NAME.fullmatch(name):
+        elif is_plain(event) and _NOT_A_NAME.fullmatch(name):
             yield line, path, f"YAML does not read the key '{name}' as text", f'write "{name}" if it is meant'
         elif path.startswith("hydra."):
             if _allowed(path.rpartition(".")[0]) and not _allowed(path):
@@ -238,7 +79,7 @@ class _RecipeRules(_Rules):
         if path[0] == "defaults" and len(path) == 2:
             yield from self._default(line, text)
         yield from self._interpolations(text, line, key)
-        if not _plain(event):
+        if not is_plain(event):
             return
         if _OCTAL.fullmatch(text) and text.strip("+-0_"):
             yield line, key, f"YAML may read {text} as an octal number", f'write {text.lstrip("0_+-")} or "{text}"'
@@ -273,8 +114,3 @@ class _RecipeRules(_Rules):
 def _allowed(path: str) -> bool:
     """Returns whether a key of Hydra's is one that a recipe may set, lies in one, or leads to one."""
     return any(f"{path}.".startswith(f"{one}.") or one.startswith(f"{path}.") for one in HYDRA_KEYS)
-
-
-def _plain(event: Any) -> bool:
-    """Returns whether a scalar stands without quotes."""
-    return not event.style

@@ -12,10 +12,11 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import OmegaConfBaseException
 
 from edgecompile.errors import EdgecompileError, MissingToolError, Problem, RecipeError, nearest
+from edgecompile.places import conf_folder, recipes_folder, shown
 from edgecompile.recipe import folders, searchpath
-from edgecompile.recipe.locate import COMMAND_LINE, line_of, line_of_text, lists_of
-from edgecompile.recipe.places import conf_folder, recipes_folder, shown
+from edgecompile.recipe.locate import COMMAND_LINE, line_of_text, lists_of
 from edgecompile.recipe.plugins import choices, missing_plugin, no_slurm
+from edgecompile.yaml_text import line_of
 
 CAREFREE = (ValueError, TypeError, AttributeError, AssertionError, KeyError)
 """What Hydra raises where it did not expect what it was given."""

@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from edgecompile.errors import RecipeError
+from edgecompile.places import fetched_folder, shown
 from edgecompile.recipe import folders
-from edgecompile.recipe.guard import check_data, read_text
-from edgecompile.recipe.places import fetched_folder, shown
+from edgecompile.yaml_text import check_data, read_text
 
 Row = dict[str, Any]
 

@@ -6,14 +6,14 @@ looked up again in their text, when a message needs it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import yaml
 
-from edgecompile.recipe.places import shown
+from edgecompile.places import shown
+from edgecompile.yaml_text import line_of, tree_of
 
 COMMAND_LINE = "command line"
 Keys = tuple[str, ...]
@@ -96,31 +96,14 @@ class Origins:
 
     def leaves(self, layer: Layer) -> Iterator[Keys]:
         """Yields the key path in the recipe of each value other than null that a file sets, but its defaults list."""
-        for keys in _leaves(_tree(layer.file)):
+        for keys in _leaves(tree_of(layer.file)):
             if keys[0] != "defaults":
                 yield (*layer.prefix, *keys)
 
 
-def line_of(file: Path, keys: Sequence[str]) -> int:
-    """Returns the line (from 1) on which `file` sets the key path, or 0 where it does not."""
-    node, line = _tree(file), 0
-    for key in keys:
-        if isinstance(node, yaml.MappingNode):
-            entry = next(((k, v) for k, v in reversed(node.value) if k.value == key), None)
-            if entry is None:
-                return 0
-            line, node = entry[0].start_mark.line + 1, entry[1]
-        elif isinstance(node, yaml.SequenceNode) and key.isdigit() and int(key) < len(node.value):
-            node = node.value[int(key)]
-            line = node.start_mark.line + 1
-        else:
-            return 0
-    return line
-
-
 def lists_of(file: Path) -> Iterator[tuple[Keys, int]]:
     """Yields the key path and the line (from 1) of each list that a file sets, those within lists left out."""
-    yield from _lists(_tree(file), ())
+    yield from _lists(tree_of(file), ())
 
 
 def _lists(node: yaml.Node | None, keys: Keys) -> Iterator[tuple[Keys, int]]:
@@ -132,7 +115,7 @@ def _lists(node: yaml.Node | None, keys: Keys) -> Iterator[tuple[Keys, int]]:
 
 def line_of_text(file: Path, text: str) -> int:
     """Returns the line (from 1) of the first value in the defaults list of `file` that is or ends in `text`, or 0."""
-    defaults = next((v for k, v in getattr(_tree(file), "value", ()) if k.value == "defaults"), None)
+    defaults = next((v for k, v in getattr(tree_of(file), "value", ()) if k.value == "defaults"), None)
     stack = [defaults] if defaults is not None else []
     while stack:
         node = stack.pop(0)
@@ -144,22 +127,6 @@ def line_of_text(file: Path, text: str) -> int:
         else:
             stack.extend(part for pair in node.value for part in reversed(pair))
     return 0
-
-
-def _tree(file: Path) -> yaml.Node | None:
-    """Returns the nodes of a file that the guard has let through; None where it is empty or has gone since."""
-    try:
-        return _parsed(file, file.stat().st_mtime_ns)
-    except OSError:
-        return None
-
-
-@lru_cache(maxsize=64)
-def _parsed(file: Path, _changed: int) -> yaml.Node | None:
-    try:
-        return yaml.compose(file.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
-    except (OSError, yaml.YAMLError, UnicodeDecodeError):
-        return None
 
 
 def _leaves(node: yaml.Node | None) -> Iterator[Keys]:

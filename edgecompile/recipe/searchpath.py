@@ -22,7 +22,8 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import Container, ListConfig, OmegaConf
 
 from edgecompile.recipe.folders import SUFFIXES, conf_folders, is_recipe, recipe_folders
-from edgecompile.recipe.guard import check_recipe, read_text
+from edgecompile.recipe.guard import check_recipe
+from edgecompile.yaml_text import read_text
 
 GROUP = "recipe"
 

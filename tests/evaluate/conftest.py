@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 from exported import CHECKPOINT, EXPORT, SAMPLE, run_step
 
 SIZE = 256
 ULTRALYTICS_SIDE = Path(__file__).resolve().parents[2] / "bench" / "ultralytics_side.py"
-
-
-@pytest.fixture(scope="session")
-def ultralytics(tmp_path_factory) -> ModuleType:
-    """Ultralytics, to compare with; the test is skipped where it is not installed.
-
-    It is told beforehand to install, fetch and unpickle nothing, and to keep its settings in a temporary folder.
-    """
-    quiet = {"YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true", "ULTRALYTICS_SAFE_LOAD": "1", "YOLO_VERBOSE": "false"}
-    for name, value in {**quiet, "YOLO_CONFIG_DIR": str(tmp_path_factory.mktemp("ultralytics"))}.items():
-        os.environ.setdefault(name, value)
-    return pytest.importorskip("ultralytics")
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from exported import CHECKPOINT, SAMPLE
 
+from edgecompile.data.yolo_labels import Labels
 from edgecompile.errors import RecipeError
 from edgecompile.evaluate.accuracy import KEPT_DETECTIONS, RAW_PICTURES, evaluate, most_detections
-from edgecompile.evaluate.labels import Labels
 
 from .conftest import SIZE, export, split, ultralytics_val
 
@@ -107,7 +107,7 @@ def test_pictures_without_labels_are_backgrounds(whole, float_model, held_out, t
 def test_a_malformed_label_names_its_line(float_model, held_out, tmp_path):
     (tmp_path / "bad.txt").write_text("0 0.5 0.5 0.1 0.1\n7 0.5 0.5 0.1 0.1\n")
     data = SimpleNamespace(pictures=held_out.pictures[:1], labels=[tmp_path / "bad.txt"])
-    with pytest.raises(RecipeError, match=r"bad\.txt:2: class 7"):
+    with pytest.raises(RecipeError, match=r"bad\.txt:2: found class 7"):
         evaluated(tmp_path / "out", float_model, data)
 
 

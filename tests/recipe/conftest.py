@@ -1,50 +1,18 @@
-"""A working directory and a cache of its own for each test, and ways to run a line in this process."""
+"""Ways to compose a recipe in this process."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from edgecompile import cli
 from edgecompile.errors import RecipeError
 from edgecompile.recipe.compose import compose
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("EDGECOMPILE_CACHE", str(tmp_path / "cache"))
-    return folder
-
-
-@dataclass
-class Ran:
-    """What a command line came to."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[str]:
-        return self.err.splitlines()
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]):
-    """Runs a command line in this process."""
-
-    def run_line(*words: str) -> Ran:
-        capfd.readouterr()
-        code = cli.main(words)
-        return Ran(code, *capfd.readouterr())
-
-    return run_line
+def _here(here: Path) -> None:
+    """Each test runs in its own working directory."""
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import random
 import pytest
 
 from edgecompile.errors import EdgecompileError, Problem
+from edgecompile.places import recipes_folder
 from edgecompile.recipe.compose import compose
-from edgecompile.recipe.dataset import find_materials
-from edgecompile.recipe.places import recipes_folder
+from edgecompile.recipe.materials import find_materials
 
 
 def parted(text: str) -> tuple[str, ...]:

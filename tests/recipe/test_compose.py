@@ -7,9 +7,9 @@ import shutil
 import pytest
 
 from edgecompile.errors import RecipeError
+from edgecompile.places import sample_folder
 from edgecompile.recipe.compose import compose, folder_name
-from edgecompile.recipe.dataset import find_materials
-from edgecompile.recipe.places import sample_folder
+from edgecompile.recipe.materials import find_materials
 
 EXTENDS = "defaults: [x86-cpu_openvino_int8, _self_]\nmodel: {imgsz: 320}\n"
 

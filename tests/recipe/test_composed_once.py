@@ -12,9 +12,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from edgecompile.places import conf_folder
 from edgecompile.recipe.compose import CONFIG, compose, given_overrides, set_up, trace
 from edgecompile.recipe.composed_once import Loader, composed_once
-from edgecompile.recipe.places import conf_folder
 
 
 @pytest.fixture

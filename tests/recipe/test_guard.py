@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edgecompile import yaml_text
 from edgecompile.errors import RecipeError
 from edgecompile.recipe import guard
 
@@ -109,18 +110,18 @@ def test_alias_bomb_is_refused_at_once():
 
 def test_a_large_file_is_not_read(tmp_path):
     file = tmp_path / "large.yaml"
-    file.write_text("#" * (guard.LARGEST + 1))
+    file.write_text("#" * (yaml_text.LARGEST + 1))
     with pytest.raises(RecipeError, match="larger than 64 KiB"):
-        guard.read_text(file)
-    file.write_text("#" * guard.LARGEST)
-    assert len(guard.read_text(file)) == guard.LARGEST
+        yaml_text.read_text(file)
+    file.write_text("#" * yaml_text.LARGEST)
+    assert len(yaml_text.read_text(file)) == yaml_text.LARGEST
 
 
 def test_text_that_is_not_utf8(tmp_path):
     file = tmp_path / "latin.yaml"
     file.write_bytes(b"a: 1\nb: \xe9\n")
     with pytest.raises(RecipeError, match=r"latin.yaml:2: not UTF-8 text"):
-        guard.read_text(file)
+        yaml_text.read_text(file)
 
 
 def test_a_control_character():
@@ -129,6 +130,6 @@ def test_a_control_character():
 
 
 def test_data_may_number_its_classes_and_say_yes():
-    guard.check_data("names: {0: yes, 1: no}\ndownload: https://x\n", FILE)
+    yaml_text.check_data("names: {0: yes, 1: no}\ndownload: https://x\n", FILE)
     with pytest.raises(RecipeError, match="anchors"):
-        guard.check_data("a: &a 1\n", FILE)
+        yaml_text.check_data("a: &a 1\n", FILE)

@@ -7,8 +7,8 @@ import json
 import pytest
 import yaml
 
+from edgecompile.places import recipes_folder
 from edgecompile.recipe import jsonschema as ours
-from edgecompile.recipe.places import recipes_folder
 
 SCHEMA = ours.recipe_schema()
 RECIPES = sorted(recipes_folder().glob("*.yaml"))

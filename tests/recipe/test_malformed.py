@@ -14,7 +14,7 @@ import pytest
 
 from edgecompile.errors import EdgecompileError
 from edgecompile.recipe.compose import compose
-from edgecompile.recipe.dataset import find_materials
+from edgecompile.recipe.materials import find_materials
 
 from .malformed import Malformed, every
 

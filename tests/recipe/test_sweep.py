@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecompile.errors import RecipeError
+from edgecompile.places import conf_folder
 from edgecompile.recipe import application, compose, folders
 from edgecompile.recipe.application import Job
 from edgecompile.recipe.arguments import parse
 from edgecompile.recipe.changes import NUMBER, Reader
-from edgecompile.recipe.dataset import find_materials
 from edgecompile.recipe.hydra_errors import explained
-from edgecompile.recipe.places import conf_folder
+from edgecompile.recipe.materials import find_materials
 from edgecompile.recipe.schema import Recipe
 from edgecompile.recipe.sweep import Point, all_at_once
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from edgecompile.errors import RecipeError
-from edgecompile.recipe.dataset import file_digest
-from edgecompile.recipe.places import fetched_folder, sample_folder, shown
+from edgecompile.places import fetched_folder, sample_folder, shown
 
 MOST_FILES = 500_000
 """Files of one folder that are looked at: the working directory may be the root of a large disk."""
@@ -84,6 +84,12 @@ class Finder:
             except OSError:
                 self._digests[path] = None
         return self._digests[path]
+
+
+def file_digest(path: str) -> str:
+    """Returns the sha256 of a file's content."""
+    with open(path, "rb") as stream:
+        return hashlib.sha256(stream.read()).hexdigest()
 
 
 def _absolute(folder: Path) -> Path:

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
+from edgecompile.data.yolo_labels import read_labels
 from edgecompile.errors import RecipeError
-from edgecompile.evaluate.labels import read_labels
 
 GOOD = {
     "boxes": "0 0.5 0.5 0.2 0.4\n2 0.1 0.2 0.05 0.1\n",
@@ -21,16 +21,16 @@ GOOD = {
 }
 
 BAD = {
-    "too few values": ("0 0.5 0.5 0.2 0.4\n1 0.5 0.5\n", 2, "5: class x y width height"),
-    "six values": ("0 0.5 0.5 0.2 0.4 0.9\n", 1, "5: class x y width height"),
+    "too few values": ("0 0.5 0.5 0.2 0.4\n1 0.5 0.5\n", 2, "expected 5: class x y width height"),
+    "six values": ("0 0.5 0.5 0.2 0.4 0.9\n", 1, "expected 5: class x y width height"),
     "polygons and boxes": ("0 0.1 0.1 0.3 0.1 0.3 0.4\n0 0.5 0.5 0.2 0.4\n", 2, "at least three points"),
     "half a point": ("0 0.1 0.1 0.3 0.1 0.3 0.4 0.5\n", 1, "at least three points"),
-    "words": ("bolt 0.5 0.5 0.2 0.4\n", 1, "not a row of numbers"),
-    "not a number": ("0 nan 0.5 0.2 0.4\n", 1, "outside the picture"),
-    "pixels": ("0 0.5 0.5 0.2 0.4\n\n0 120 80 40 30\n", 3, "coordinate 120 lies outside"),
-    "unknown class": ("3 0.5 0.5 0.2 0.4\n", 1, "class 3 is not one of 0 to 2"),
+    "words": ("bolt 0.5 0.5 0.2 0.4\n", 1, "expected numbers"),
+    "not a number": ("0 nan 0.5 0.2 0.4\n", 1, "coordinate nan"),
+    "pixels": ("0 0.5 0.5 0.2 0.4\n\n0 120 80 40 30\n", 3, "the coordinate 120, expected a share"),
+    "unknown class": ("3 0.5 0.5 0.2 0.4\n", 1, "class 3, expected 0 to 2"),
     "half a class": ("0.5 0.5 0.5 0.2 0.4\n", 1, "class 0.5"),
-    "negative width": ("0 0.5 0.5 -0.005 0.4\n", 1, "negative"),
+    "negative width": ("0 0.5 0.5 -0.005 0.4\n", 1, "size -0.005"),
 }
 
 

@@ -40,7 +40,7 @@ def recipes_folder() -> Path:
 
 def sample_folder() -> Path:
     """Returns the folder of the embedded model and its pictures."""
-    return Path(__file__).parent.parent / "sample"
+    return Path(__file__).parent / "sample"
 
 
 def shown(path: str | Path) -> str:
@@ -56,4 +56,4 @@ def _packaged(name: str) -> Path:
     spec = importlib.util.find_spec(f"edgecompile.{name}")
     if spec is not None and spec.submodule_search_locations:
         return Path(next(iter(spec.submodule_search_locations))).absolute()
-    return Path(__file__).parent.parent.parent.absolute() / name
+    return Path(__file__).parent.parent.absolute() / name

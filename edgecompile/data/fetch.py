@@ -21,9 +21,9 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 
+from edgecompile.data.published import COCO_CLASSES, DATASETS, EXAMPLES, FAMILIES, is_published
 from edgecompile.errors import RecipeError, StepError, nearest
-from edgecompile.recipe.places import fetched_folder, shown
-from edgecompile.recipe.published import COCO_CLASSES, DATASETS, EXAMPLES, FAMILIES, is_published
+from edgecompile.places import fetched_folder, shown
 
 BASE_VARIABLE = "EDGECOMPILE_FETCH_URL"
 CHECKPOINTS = "https://github.com/ultralytics/assets/releases/download/v8.4.0"

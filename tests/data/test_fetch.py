@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from edgecompile.data.fetch import fetch
 from edgecompile.errors import RecipeError, StepError
+from edgecompile.places import fetched_folder, sample_folder
 from edgecompile.recipe.compose import compose
-from edgecompile.recipe.dataset import find_materials
-from edgecompile.recipe.fetch import fetch
-from edgecompile.recipe.places import fetched_folder, sample_folder
+from edgecompile.recipe.materials import find_materials
 
 CONTENT = b"weights of a net" * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

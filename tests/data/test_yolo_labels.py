@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgecompile.recipe.labels import check_labels, label_path
+from edgecompile.data.yolo_labels import check_labels, label_path
 
 FINE = [
     "",

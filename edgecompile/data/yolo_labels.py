@@ -1,0 +1,139 @@
+"""YOLO label files: where the one of a picture stands, what a line may say, and what all lines mean.
+
+The rules are those of Ultralytics (`ultralytics.data.utils.verify_image_label`, 8.4), which drops a picture whose
+labels break them; here they are errors, because a validation set that shrinks silently proves nothing. Checking needs
+no array library, so that `plan` tells a malformed line before anything runs.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgecompile.errors import Problem, RecipeError
+from edgecompile.places import shown
+
+if TYPE_CHECKING:
+    import numpy as np
+
+TOLERANCE = 0.01
+"""How far a coordinate may lie outside the picture, as a share of its side."""
+
+Line = tuple[int, list[str]]
+"""Number of a line in its file, from 1, and its fields."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The objects of one picture: `classes` (n,) int64 and `boxes` (n, 4) float32, x1, y1, x2, y2 as shares of it."""
+
+    classes: np.ndarray
+    boxes: np.ndarray
+
+    def in_pixels(self, width: int, height: int) -> np.ndarray:
+        """Returns the boxes in pixels of a picture of that size."""
+        import numpy as np
+
+        return self.boxes * np.array([width, height, width, height], np.float32)
+
+
+def label_path(picture: str) -> str:
+    """Returns the label file of a picture: the last folder named `images` becomes `labels`, the suffix `.txt`."""
+    before, between, after = picture.rpartition(f"{os.sep}images{os.sep}")
+    moved = f"{before}{os.sep}labels{os.sep}{after}" if between else picture
+    return os.path.splitext(moved)[0] + ".txt"
+
+
+def check_labels(file: Path, classes: int) -> Iterator[Problem]:
+    """Yields a problem, with `file:line`, for each malformed line. A missing file is a picture without objects."""
+    try:
+        lines = _lines(file)
+    except RecipeError as error:
+        yield from error.problems
+        return
+    polygons = _are_polygons(lines)
+    for number, fields in lines:
+        if fault := _fault(fields, classes, polygons):
+            yield Problem(fault, f"{shown(file)}:{number}")
+
+
+def read_labels(file: Path, classes: int) -> Labels:
+    """Reads the labels of one picture. A missing or an empty file is a picture without objects.
+
+    Lines that repeat another are dropped. Of a polygon the box around it counts.
+
+    Raises:
+        RecipeError: with a problem for each malformed line.
+    """
+    import numpy as np
+
+    if problems := list(check_labels(file, classes)):
+        raise RecipeError(problems)
+    values = [np.array(fields, dtype=np.float32) for _, fields in _lines(file)]
+    if not values:
+        return _labels(np.zeros((0, 5), np.float32))
+    rows = np.stack([_row(one) for one in values])
+    _, kept = np.unique(rows, axis=0, return_index=True)
+    if len(kept) < len(rows) and len(values[0]) > 5:  # two polygons may share one box
+        _, kept = np.unique(np.array([one.tobytes() for one in values], dtype=object), return_index=True)
+    return _labels(rows[kept] if len(kept) < len(rows) else rows)
+
+
+def _lines(file: Path) -> list[Line]:
+    """Returns the lines of a label file that hold something; none where there is no file."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return []
+    except UnicodeDecodeError:
+        raise RecipeError("labels are not UTF-8 text", where=shown(file)) from None
+    except OSError as error:
+        raise RecipeError(f"labels cannot be read: {error.strerror or error}", where=shown(file)) from error
+    return [(number, line.split()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+
+
+def _are_polygons(lines: list[Line]) -> bool:
+    """Returns whether the lines of a file are polygons: `class x1 y1 x2 y2 x3 y3 ...`. All are, or none is."""
+    return any(len(fields) > 6 for _, fields in lines)
+
+
+def _fault(fields: list[str], classes: int, polygon: bool) -> str:
+    """Returns what is wrong with the values of one line, or ""."""
+    if polygon and (len(fields) < 7 or len(fields) % 2 == 0):
+        return f"found {len(fields)} values, expected a class and at least three points, as on the file's other lines"
+    if not polygon and len(fields) != 5:
+        return f"found {len(fields)} values, expected 5: class x y width height"
+    try:
+        values = [float(one) for one in fields]
+    except ValueError:
+        return f"found '{' '.join(fields)[:60]}', expected numbers"
+    if not values[0].is_integer() or not 0 <= values[0] < classes:
+        return f"found class {fields[0]}, expected 0 to {classes - 1}"
+    for value in values[1:]:
+        if not (math.isfinite(value) and -TOLERANCE <= value <= 1 + TOLERANCE):
+            return f"found the coordinate {value:g}, expected a share of the picture's side, 0 to 1"
+    if not polygon and min(values[3:]) < 0:
+        return f"found the size {min(values[3:]):g}, expected a share of the picture's side, 0 to 1"
+    return ""
+
+
+def _row(values: np.ndarray) -> np.ndarray:
+    """Returns class, x, y, width, height of a line's numbers."""
+    import numpy as np
+
+    if len(values) == 5:
+        return values
+    points = values[1:].reshape(-1, 2)
+    low, high = points.min(0), points.max(0)
+    return np.concatenate((values[:1], (low + high) / 2, high - low)).astype(np.float32)
+
+
+def _labels(rows: np.ndarray) -> Labels:
+    import numpy as np
+
+    centre, half = rows[:, 1:3], rows[:, 3:5] / 2
+    return Labels(rows[:, 0].astype(np.int64), np.concatenate((centre - half, centre + half), 1))
