@@ -55,10 +55,7 @@ def fixed_input(shape: Sequence[int], size: Sequence[int]) -> np.ndarray:
 
 
 def run(model: bytes, picture: np.ndarray) -> np.ndarray:
-    """Returns the first output of an ONNX model on `picture`, on one thread.
-
-    Fully optimized: where a graph is quantized, only then are its sums sums of integers, which no order changes.
-    """
+    """Returns the first output of an ONNX model on `picture`, on one thread, fully optimized."""
     session = single_thread_session(model, optimize="ORT_ENABLE_ALL")
     return session.run(None, {session.get_inputs()[0].name: picture})[0]
 

@@ -18,6 +18,7 @@ def compile_onnx(out: Path, *, model: Path, spec: Path) -> dict[str, Any]:
     from edgecompile.onnx_graph.canonical import load, operator_counts, save, sort_nodes
     from edgecompile.onnx_graph.embed import BYTE, embed_pictures
     from edgecompile.onnx_graph.expectation import rewrite_expectations
+    from edgecompile.onnx_graph.rounding import require_same_quantizers, without_rounding
     from edgecompile.onnx_graph.spec import embed_preprocessing, read_spec, shapes_of, write_spec
 
     read = read_spec(spec)
@@ -27,13 +28,16 @@ def compile_onnx(out: Path, *, model: Path, spec: Path) -> dict[str, Any]:
     means = rewrite_expectations(graph)
     changes.append(f"{means} means of distance distributions written as sums of exponentials")
 
-    before, after, proof = original.SerializeToString(), graph.SerializeToString(), {}
+    what = "compiling the graph"
+    require_same_quantizers(original, graph, what)
+    before, after = (without_rounding(one).SerializeToString() for one in (original, graph))
+    proof: dict[str, float] = {}
     for shape in shapes_of(read):
         picture = np.round(fixed_input(shape, shape[2:]) * 255)
         pixels = np.ascontiguousarray(picture[:, ::-1].transpose(0, 2, 3, 1)).astype(np.uint8)
         outputs = run(before, (picture * np.float32(BYTE)).astype(np.float32)), run(after, pixels)
         gaps = differences(*outputs, read["output"]["decode"])
-        proof = largest(proof, require_agreement(gaps, shape[2:], "compiling the graph"))
+        proof = largest(proof, require_agreement(gaps, shape[2:], what))
 
     save(graph, out / "model.onnx")
     write_spec(embed_preprocessing(read), out / "spec.json")

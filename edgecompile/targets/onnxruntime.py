@@ -79,6 +79,7 @@ class OnnxRuntime(Target):
             Step(
                 name="compile",
                 function="edgecompile.onnx_graph.compile:compile_onnx",
+                version=2,
                 stage=Stage.COMPILATION,
                 inputs={"model": model.artifact, "spec": model.spec},
                 tools=("onnxruntime", "onnx", "numpy"),
