@@ -1,21 +1,44 @@
-# Two commands do all the set-up: `make demo` and `make test`. Everything lands in .venv of this folder.
+# Everything lands in .venv of this folder. `make help` lists the targets.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+FAST   := not slow and not ssh and not browser and not stress
 
-.PHONY: demo test lint clean
+.DEFAULT_GOAL := help
+.PHONY: help demo check test coverage lint docs dist schema clean
+
+help:                 ## list these targets
+	@awk -F ' *## ' '/^[a-z]+:.*## / {sub(/:.*/, "", $$1); printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY)        ## build the quickstart bundle from the embedded model, verify it and predict with it
 	$(BIN)/python tools/demo.py
 
+check: $(READY)       ## run the fast tests: under two minutes on two cores
+	$(BIN)/python -m pytest -n auto -m '$(FAST)'
+
 test: $(READY)        ## run the whole test suite
 	$(BIN)/python -m pytest -n auto
+
+coverage: $(READY)    ## run the whole test suite and show which lines it reached; a page in build/coverage
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term --cov-report=html:build/coverage
 
 lint: $(READY)        ## style and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+
+docs: $(READY)        ## build the site of the documentation in build/site; a warning is an error
+	$(BIN)/mkdocs build --strict --clean --site-dir build/site
+
+dist: $(READY)        ## build wheel and sdist, install the wheel in bare environments, run the quickstart from it
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python tools/check_dist.py dist
+
+schema: $(READY)      ## write the JSON schema of recipes that editors use
+	$(BIN)/edgecompile schema > recipes/recipe.schema.json
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info < (3, 14) else "Python 3.10 to 3.13 is needed; try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
@@ -26,4 +49,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:                ## remove what the commands above made
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.*

@@ -123,7 +123,10 @@ def test_the_golden_bundle(program: Path, tmp_path: Path):
         ({"decode": "end2end"}, {}),
         ({"batch": None}, {}),
         ({"batch": 3}, {}),
-        ({"batch": None}, {"input": {"profile": {"min": [2, 3, 64, 96], "opt": [2, 3, 64, 96], "max": [4, 3, 64, 96]}}}),
+        (
+            {"batch": None},
+            {"input": {"profile": {"min": [2, 3, 64, 96], "opt": [2, 3, 64, 96], "max": [4, 3, 64, 96]}}},
+        ),
         ({}, {"input": {"color": "BGR", "mean": [0.4, 0.45, 0.5], "std": [0.2, 0.25, 0.3]}}),
         ({}, {"letterbox": {"center": False, "fill": 0}}),
         ({}, {"letterbox": {"scale_up": False}}),
