@@ -1,23 +1,23 @@
-"""Finds and reads pictures. A picture's header is read before anything is decoded: 31 KB of PNG can hold gigabytes."""
+"""Finds and reads pictures, each after a look at its header: small files can hold gigabytes, or take hours."""
 
 from __future__ import annotations
 
 import glob
-import struct
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecompile.errors import RecipeError
+from edgecompile.runtime.picture_headers import MOST_BYTES, avif_properties, is_avif, is_tiff, measure_picture
 
 if TYPE_CHECKING:
     import numpy as np
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-MOST_PIXELS = 64_000_000
-"""Pixels a picture may have: 192 MB decoded."""
-MOST_BYTES = 512 << 20
-"""Bytes a picture's file may have: that of the largest picture allowed, uncompressed at 16 bits and with alpha."""
+PICTURES = (".avif", ".bmp", ".jp2", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp")
+"""Suffixes of files that are read: those that Ultralytics reads (its `IMG_FORMATS`), as far as OpenCV decodes them.
+
+Not HEIC, which OpenCV does not decode, nor DNG, of which it decodes the preview at most.
+"""
 
 
 def read_picture(path: str | Path) -> np.ndarray:
@@ -27,7 +27,8 @@ def read_picture(path: str | Path) -> np.ndarray:
         uint8 (height, width, 3), blue green red.
 
     Raises:
-        RecipeError: there is no such file, it is no JPEG, PNG, BMP or WebP, it is truncated, damaged or too large.
+        RecipeError: there is no such file, it is no picture of a kind that is read, truncated, damaged or too
+            large.
     """
     path = Path(path)
     try:
@@ -45,38 +46,50 @@ def decode_picture(content: bytes, where: str) -> np.ndarray:
     """Decodes the bytes of a picture's file; as `read_picture`. `where` names it in errors."""
     width, height = measure_picture(content, where)
     import cv2
-    import numpy as np
 
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        image = _decoded_tiff(content) if is_tiff(content) else _decoded(content)
     except cv2.error:
         image = None
     if image is None or sorted(image.shape[:2]) != sorted((height, width)):
-        raise RecipeError("picture is damaged: it cannot be decoded", where=where)
-    return image
+        fix = f"OpenCV {cv2.__version__} reads no {'AVIF' if is_avif(content) else 'such picture'}, or it is truncated"
+        raise RecipeError("picture is damaged: it cannot be decoded", where=where, fix=fix if image is None else "")
+    if image.dtype == "uint16":
+        image = (image >> 8).astype("uint8")
+    if image.dtype != "uint8":
+        raise RecipeError(f"picture holds numbers of kind {image.dtype}, expected 8 or 16 bits a channel", where=where)
+    return _upright(image, content) if is_avif(content) else image
 
 
-def measure_picture(content: bytes, where: str) -> tuple[int, int]:
-    """Returns width and height that the header of a picture tells, before turning by EXIF.
+def _decoded(content: bytes) -> np.ndarray | None:
+    """Returns what OpenCV reads as a colour picture; None where it reads nothing."""
+    import cv2
+    import numpy as np
 
-    Raises:
-        RecipeError: it is of no kind known here, truncated, or has no pixels or more than `MOST_PIXELS`.
-    """
-    png, jpeg = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
-    readers = {jpeg: _measure_jpeg, png: _measure_png, b"BM": _measure_bmp, b"RIFF": _measure_webp}
-    reader = next((read for magic, read in readers.items() if content.startswith(magic)), None)
-    if reader is None:
-        raise RecipeError("is not a picture (JPEG, PNG, BMP or WebP)", where=where)
-    try:
-        width, height = reader(content)
-    except (struct.error, IndexError, EOFError):
-        raise RecipeError("picture is truncated or damaged", where=where) from None
-    if width < 1 or height < 1:
-        raise RecipeError(f"picture has no pixels ({width} x {height})", where=where)
-    if width * height > MOST_PIXELS:
-        megapixels = f"{width * height / 1e6:.0f} megapixels, at most {MOST_PIXELS // 10**6} are read"
-        raise RecipeError(f"picture is too large: {width} x {height} is {megapixels}", where=where)
-    return width, height
+    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+
+
+def _decoded_tiff(content: bytes) -> np.ndarray | None:
+    """Returns the first page of a TIFF, as Ultralytics reads it: the colours as they stand there, alpha dropped."""
+    import cv2
+    import numpy as np
+
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None or image.ndim != 3 or image.shape[2] < 3:
+        return _decoded(content)
+    return np.ascontiguousarray(image[..., :3])
+
+
+def _upright(image: np.ndarray, content: bytes) -> np.ndarray:
+    """Returns an AVIF turned, then mirrored, as its properties say; OpenCV passes them over."""
+    import cv2
+
+    turns = next((content[at] & 3 for at, _ in avif_properties(content, b"irot")), 0)
+    axis = next((content[at] & 1 for at, _ in avif_properties(content, b"imir")), None)
+    rotations = (None, cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
+    if turns:
+        image = cv2.rotate(image, rotations[turns])
+    return image if axis is None else cv2.flip(image, axis)
 
 
 def find_pictures(sources: Iterable[str | Path]) -> list[Path]:
@@ -114,73 +127,3 @@ def find_pictures(sources: Iterable[str | Path]) -> list[Path]:
 
 def _is_picture(path: Path) -> bool:
     return path.suffix.lower() in PICTURES and path.is_file()
-
-
-def _measure_png(content: bytes) -> tuple[int, int]:
-    """PNG (ISO/IEC 15948): the first chunk is IHDR, the last IEND."""
-    if content[12:16] != b"IHDR" or content.rfind(b"IEND") < 0:
-        raise EOFError
-    return struct.unpack_from(">II", content, 16)
-
-
-def _measure_jpeg(content: bytes) -> tuple[int, int]:
-    """JPEG (ITU-T T.81): walks the segments to the frame header, the way libjpeg does, then looks for the end marker.
-
-    In the data of a scan 0xFF is followed by 0x00 or a restart marker, so that `FF D9` can only be the end.
-    """
-    position, size = 2, None
-    while True:
-        position = content.find(b"\xff", position)
-        if position < 0:
-            raise EOFError
-        while content[position] == 0xFF:  # any number of fill bytes
-            position += 1
-        marker = content[position]
-        position += 1
-        if marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:  # no segment follows
-            continue
-        if marker == 0xD9:
-            raise EOFError
-        (length,) = struct.unpack_from(">H", content, position)
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack_from(">HH", content, position + 3)
-            size = size or (width, height)
-        position += max(length, 2)
-        if marker == 0xDA:
-            break
-    if size is None or content.find(b"\xff\xd9", position) < 0:
-        raise EOFError
-    return size
-
-
-def _measure_bmp(content: bytes) -> tuple[int, int]:
-    """BMP: file header of 14 bytes, then a header that begins with its own length; negative heights run downwards."""
-    (offset,) = struct.unpack_from("<I", content, 10)
-    (header,) = struct.unpack_from("<I", content, 14)
-    width, height = struct.unpack_from("<HH" if header == 12 else "<ii", content, 18)
-    height = abs(height)
-    if header != 12:
-        (bits,) = struct.unpack_from("<H", content, 28)
-        (compression,) = struct.unpack_from("<I", content, 30)
-        whole = offset + (width * bits + 31) // 32 * 4 * height
-        if compression in (0, 3) and len(content) < whole and width * height <= MOST_PIXELS:
-            raise EOFError
-    return width, height
-
-
-def _measure_webp(content: bytes) -> tuple[int, int]:
-    """WebP (RFC 9649): the RIFF length, then an extended, a lossless or a lossy first chunk."""
-    if content[8:12] != b"WEBP":
-        raise EOFError
-    kind = content[12:16]
-    if kind == b"VP8X":
-        size = (int.from_bytes(content[24:27], "little") + 1, int.from_bytes(content[27:30], "little") + 1)
-    elif kind == b"VP8L":
-        bits = int.from_bytes(content[21:25], "little")
-        size = ((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
-    else:
-        width, height = struct.unpack_from("<HH", content, 26)
-        size = (width & 0x3FFF, height & 0x3FFF)
-    if len(content) < int.from_bytes(content[4:8], "little") + 8 and size[0] * size[1] <= MOST_PIXELS:
-        raise EOFError
-    return size

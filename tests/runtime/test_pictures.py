@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+import time
 import zlib
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 
 from edgecompile.errors import RecipeError
-from edgecompile.runtime.pictures import MOST_PIXELS, find_pictures, measure_picture, read_picture
+from edgecompile.runtime.picture_headers import MOST_PIXELS, MOST_SCANS, measure_picture
+from edgecompile.runtime.pictures import find_pictures, read_picture
 
 from .tiny import photo
 
-SUFFIXES = (".jpg", ".png", ".bmp", ".webp")
+SUFFIXES = (".jpg", ".png", ".bmp", ".webp", ".tif", ".jp2", ".avif")
 SIZES = [(48, 64), (1, 1), (37, 251), (300, 7)]
 
 
@@ -32,8 +34,10 @@ def png(width: int, height: int, rows: bytes = b"") -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("suffix", "size"),
+    [(one, size) for one in SUFFIXES for size in SIZES if one != ".jp2" or min(size) >= 32],  # OpenCV writes no smaller
+)
 def test_reads_what_opencv_reads(suffix: str, size: tuple[int, int], tmp_path: Path) -> None:
     path = tmp_path / f"picture{suffix}"
     path.write_bytes(encoded(suffix, photo(*size)))
@@ -120,6 +124,132 @@ def test_claims_of_jpeg_and_webp_are_weighed_too() -> None:
             measure_picture(bytes(content), "")
 
 
+def tiff(*tags: tuple[int, int], big: bool = False) -> bytes:
+    """Returns a TIFF of nothing but a directory of the tags given, each one number."""
+    ordered = sorted(tags)
+    if big:
+        entries = b"".join(struct.pack("<HHQQ", tag, 4, 1, value) for tag, value in ordered)
+        return b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, len(ordered)) + entries + bytes(8)
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in ordered)
+    return b"II*\0" + struct.pack("<IH", 8, len(ordered)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (tiff((256, 100_000), (257, 100_000)), "too large"),
+        (tiff((256, 100_000), (257, 100_000), big=True), "too large"),
+        (tiff((256, 8000), (257, 8000), (258, 64), (277, 4)), "4 x 64 bits a pixel"),
+        (tiff((256, 64), (257, 64), (322, 1 << 15), (323, 1 << 15)), "tiles of 1074 megapixels"),
+        (tiff((256, 0), (257, 9)), "no pixels"),
+        (tiff((256, 9), (257, 9))[:20], "truncated"),
+        (b"II*\0\xff\xff\xff\xff", "truncated"),
+    ],
+)
+def test_claims_of_tiff_are_weighed_too(content: bytes, words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        measure_picture(content, "")
+
+
+def test_claims_of_jpeg_2000_and_avif_are_weighed_too() -> None:
+    jp2, avif = bytearray(encoded(".jp2", photo(48, 64))), bytearray(encoded(".avif", photo(48, 64)))
+    assert measure_picture(bytes(jp2), "") == measure_picture(bytes(avif), "") == (64, 48)
+    struct.pack_into(">II", jp2, jp2.index(b"\xff\x51") + 6, 1 << 20, 1 << 20)
+    struct.pack_into(">II", avif, avif.index(b"ispe") + 8, 1 << 20, 1 << 20)
+    for content in (jp2, avif):
+        with pytest.raises(RecipeError, match="too large"):
+            measure_picture(bytes(content), "")
+
+
+def test_a_jpeg_2000_of_millions_of_blocks_is_refused() -> None:
+    """A file of some hundred bytes can make the decoder hold gigabytes of blocks of 4 by 4 pixels."""
+    content = bytearray(encoded(".jp2", photo(48, 64)))
+    assert measure_picture(bytes(content), "") == (64, 48)
+    struct.pack_into(">II", content, content.index(b"\xff\x51") + 6, 4000, 4000)
+    assert measure_picture(bytes(content), "") == (4000, 4000)  # blocks of 64 by 64 are fine
+    coding = content.index(b"\xff\x52")
+    content[coding + 10 : coding + 12] = b"\0\0"
+    with pytest.raises(RecipeError, match=r"3,000,000 code blocks and precincts, at most 1,000,000 are read"):
+        measure_picture(bytes(content), "")
+
+
+def scans_of(jpeg: bytes, count: int) -> bytes:
+    """Returns a progressive JPEG with its last scan repeated."""
+    last = jpeg.rindex(b"\xff\xda")
+    return jpeg[:last] + jpeg[last:-2] * count + b"\xff\xd9"
+
+
+def test_a_jpeg_of_many_scans_is_refused_undecoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flat = encoded(".jpg", np.full((1000, 1000, 3), 90, np.uint8), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    path = tmp_path / "scans.jpg"
+    path.write_bytes(scans_of(flat, 20_000))
+    began = time.monotonic()
+    with pytest.raises(
+        RecipeError, match=r"scans.jpg: picture is refused: a JPEG of 20,009 scans, at most 100 "
+    ) as caught:
+        read_picture(path)
+    assert time.monotonic() - began < 2
+    assert "\n" not in str(caught.value)
+    path.write_bytes(scans_of(flat, MOST_SCANS - 9))  # the control: as many as are allowed
+    assert read_picture(path).shape == (1000, 1000, 3)
+    monkeypatch.setenv("EDGECOMPILE_MOST_SCANS", "9")
+    with pytest.raises(RecipeError, match="at most 9 "):
+        read_picture(path)
+    monkeypatch.setenv("EDGECOMPILE_MOST_SCANS", "many")
+    with pytest.raises(RecipeError, match="EDGECOMPILE_MOST_SCANS: found 'many', expected a whole number"):
+        read_picture(path)
+
+
+def test_scans_are_weighed_by_the_pixels_of_each() -> None:
+    flat = bytearray(encoded(".jpg", np.full((100, 100), 90, np.uint8), cv2.IMWRITE_JPEG_PROGRESSIVE, 1))
+    struct.pack_into(">HH", flat, flat.index(b"\xff\xc2") + 5, 8000, 8000)
+    assert measure_picture(bytes(flat), "") == (8000, 8000)
+    with pytest.raises(RecipeError, match=r"scans of 64 megapixels, at most 2,000 megapixels in all"):
+        measure_picture(scans_of(bytes(flat), 40), "")
+
+
+def test_a_bound_is_set_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(".png", photo(40, 50)))
+    monkeypatch.setenv("EDGECOMPILE_MOST_PIXELS", "1999")
+    with pytest.raises(RecipeError, match="EDGECOMPILE_MOST_PIXELS sets another bound"):
+        read_picture(path)
+    monkeypatch.setenv("EDGECOMPILE_MOST_PIXELS", "2000")
+    assert read_picture(path).shape == (40, 50, 3)
+
+
+def test_a_png_of_many_packed_texts_is_refused(tmp_path: Path) -> None:
+    """300 of them, 2 MB in all, took half a minute."""
+    plain = encoded(".png", photo(40, 50))
+    body = b"zTXt" + b"key\0\0" + zlib.compress(bytes(7_900_000), 9)
+    text = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    (tmp_path / "a.png").write_bytes(plain[:33] + text + plain[33:])
+    assert read_picture(tmp_path / "a.png").shape == (40, 50, 3)
+    with pytest.raises(RecipeError, match="a PNG of 101 packed texts, at most 100 are read"):
+        measure_picture(plain[:33] + text * 101 + plain[33:], "")
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"GIF89a" + bytes(90), "GIF"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"8BPS\0\x01", "Photoshop"),
+        (b"P6 40 40 255\n", "PNM"),
+    ],
+)
+def test_a_picture_of_another_kind_is_named(content: bytes, name: str) -> None:
+    with pytest.raises(RecipeError, match=f"of a kind that is not read: {name}"):
+        measure_picture(content, "")
+
+
+def test_a_picture_of_floating_point_numbers_is_an_error(tmp_path: Path) -> None:
+    """Ultralytics takes the numbers for colours from 0 to 255."""
+    cv2.imwrite(str(tmp_path / "a.tif"), photo(40, 50).astype(np.float32))
+    with pytest.raises(RecipeError, match="holds numbers of kind float32, expected 8 or 16 bits a channel"):
+        read_picture(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_truncated_picture_is_an_error(suffix: str, tmp_path: Path) -> None:
     content = encoded(suffix, photo(48, 64))
@@ -135,7 +265,7 @@ def test_a_truncated_picture_is_an_error(suffix: str, tmp_path: Path) -> None:
 def test_garbage_is_an_error_of_one_line(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     for number in range(300):
-        content = bytearray(encoded(SUFFIXES[number % 4], photo(20, 30)))
+        content = bytearray(encoded(SUFFIXES[number % len(SUFFIXES)], photo(40, 50)))
         for position in rng.integers(0, len(content), 1 + number % 5):
             content[position] = rng.integers(0, 256)
         path = tmp_path / "garbage"
@@ -152,7 +282,7 @@ def test_garbage_is_an_error_of_one_line(tmp_path: Path) -> None:
 
 
 def test_what_is_no_picture_says_so(tmp_path: Path) -> None:
-    (tmp_path / "text.jpg").write_text("GIF89a and so on")
+    (tmp_path / "text.jpg").write_text("MZ and so on")
     (tmp_path / "empty.png").write_bytes(b"")
     for name, message in (
         ("text.jpg", "is not a picture"),
