@@ -25,7 +25,7 @@ import cv2
 import harness
 import numpy as np
 
-from edgecompile.evaluate.golden import TOLERANCES
+from edgecompile.evaluate.golden_vectors import TOLERANCES
 from edgecompile.runtime import open_artifact
 from edgecompile.runtime.alignment import aligned
 from edgecompile.runtime.archive import Archive

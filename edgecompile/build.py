@@ -15,20 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecompile.bundle.assemble import PACKAGE, manifest_of, packaging_step, with_packaging
-from edgecompile.bundle.canonical import canonical_json
+from edgecompile.bundle.documents import canonical_json
 from edgecompile.bundle.lock import MEMBER, lock_from
 from edgecompile.bundle.writer import copy_bundle
 from edgecompile.errors import StepError
-from edgecompile.evaluate import figures as merge
+from edgecompile.evaluate import metrics as merge
+from edgecompile.evaluate.class_names import class_name_mismatch
 from edgecompile.evaluate.gates import Verdict, judge, raise_unmet, remarks
-from edgecompile.evaluate.names import unlike
-from edgecompile.execute import machine
+from edgecompile.execute import hardware
 from edgecompile.execute.progress import Listener, shown
 from edgecompile.execute.runner import execute
 from edgecompile.execute.sources import Sources
 from edgecompile.execute.store import Store
-from edgecompile.locked import drafted, lock_document, require_locked, require_same_outputs, tool_versions
-from edgecompile.planned import prepare, steps_here
+from edgecompile.local_plan import local_steps, prepare
+from edgecompile.recipe_lock import lock_document, require_locked, require_same_outputs, resolve_lock, tool_versions
 from edgecompile.report.document import report_of
 from edgecompile.report.html import render_html
 
@@ -62,7 +62,7 @@ class Built:
     manifest: dict[str, Any]
     lock: dict[str, Any]
     verdicts: list[Verdict]
-    stated: list[Verdict]
+    manifest_gates: list[Verdict]
     measured: Mapping[str, Any]
     device: Mapping[str, Any] | None = None
 
@@ -104,19 +104,19 @@ def run_build(
         sources = Sources(store.root / "stat")
         materials, plan = prepare(recipe)
         if lock:
-            require_locked(lock, drafted(recipe, plan, materials, sources), recipe.origins)
-        here = steps_here(recipe, plan)
+            require_locked(lock, resolve_lock(recipe, plan, materials, sources), recipe.origins)
+        here = local_steps(recipe, plan)
         if recipe.device.host:
             from edgecompile.device.trial import require_device
 
             require_device(recipe)
         with progress(here) as listener:
             entries = execute(here, store, jobs=jobs, progress=listener)
-        built = judged(recipe, plan, materials, entries, sources)
+        built = evaluate_gates(recipe, plan, materials, entries, sources)
         if lock:
             require_same_outputs(lock, lock_from(built.lock))
         if recipe.device.host:
-            built = judged_on_device(built, materials, store, quiet=quiet)
+            built = evaluate_gates_on_device(built, materials, store, quiet=quiet)
         try:
             raise_unmet(built.verdicts)
         except Exception:
@@ -127,61 +127,70 @@ def run_build(
         return run_dir / bundle["name"]
 
 
-def judged(recipe: Recipe, plan: Plan, materials: Materials, entries: dict[str, Entry], sources: Sources) -> Built:
+def evaluate_gates(
+    recipe: Recipe, plan: Plan, materials: Materials, entries: dict[str, Entry], sources: Sources
+) -> Built:
     """Merges what the steps found into the documents of the bundle, and judges the gates."""
     facts = {name: entry.facts for name, entry in entries.items()}
     measured = {}
     if "measure" in entries:
         measured = merge.measured(facts["measure"])
         measured["alone"] = entries["measure"].record.get("alone")
-    figures = merge.lasting(facts["reference.evaluate"], facts["evaluate"], facts.get("distance"))
-    later = recipe.target.stand_in() is not None or recipe.device.host is not None
+    figures = merge.deterministic_metrics(facts["reference.evaluate"], facts["evaluate"], facts.get("distance"))
+    later = recipe.target.proxy_backend() is not None or recipe.device.host is not None
     verdicts = judge(recipe.gates, {**measured, **figures}, on_device=later)
     lock = lock_document(recipe, plan, materials, entries, sources)
     spec = json.loads(entries[plan.result.spec.step].path(plan.result.spec.path).read_bytes())
-    notes = [*unlike(materials.names, spec["names"]), *remarks(recipe.gates, figures)]
+    notes = [*class_name_mismatch(materials.names, spec["names"]), *remarks(recipe.gates, figures)]
     plan = replace(plan, notes=(*plan.notes, *notes))
     manifest = manifest_of(
         recipe, plan, entries, figures, verdicts,
-        spec=spec, weights=lock["weights"], tools=tool_versions(plan), isa_class=machine.isa_class(),
+        spec=spec, weights=lock["weights"], tools=tool_versions(plan), isa_class=hardware.isa_class(),
     )  # fmt: skip
     return Built(recipe, plan, entries, manifest, lock, verdicts, verdicts, measured)
 
 
-def judged_on_device(built: Built, materials: Materials, store: Store, *, quiet: bool = False) -> Built:
+def evaluate_gates_on_device(built: Built, materials: Materials, store: Store, *, quiet: bool = False) -> Built:
     """Tries a provisional bundle on the device that the recipe names, and judges the gates on what is found there.
 
     Raises:
         BundleError: the artifact does not run there as here.
         EdgecompileError: the device cannot be reached, or lacks something.
     """
-    from edgecompile.device import progress, trial
+    from edgecompile.device import remote_progress, trial
 
     recipe, place = built.recipe, trial.place_of(built.recipe)
     assert place is not None
     bundle, _ = packed(provisional(built), store)
     pictures = [Path(path) for path in materials.validation.paths]
-    with progress.shown(quiet=quiet) as told:
-        found = trial.tried(bundle, recipe, place, pictures, told)
+    with remote_progress.shown(quiet=quiet) as told:
+        found = trial.run_on_device(bundle, recipe, place, pictures, told)
     measured = merge.measured(found.measured)
     verdicts = judge(recipe.gates, {**measured, **built.manifest["figures"]})
-    stated = built.stated if recipe.target.stand_in() else verdicts
-    manifest = {**built.manifest, "gates": [verdict.for_manifest() for verdict in stated]}
-    return replace(built, manifest=manifest, verdicts=verdicts, stated=stated, measured=measured, device=found.section)
+    manifest_gates = built.manifest_gates if recipe.target.proxy_backend() else verdicts
+    manifest = {**built.manifest, "gates": [verdict.for_manifest() for verdict in manifest_gates]}
+    return replace(
+        built,
+        manifest=manifest,
+        verdicts=verdicts,
+        manifest_gates=manifest_gates,
+        measured=measured,
+        device=found.section,
+    )
 
 
 def provisional(built: Built) -> Built:
     """Returns the build as it goes to the device: without the gates that are judged on what is found there."""
-    stated = [verdict for verdict in built.stated if not verdict.measured]
-    manifest = {**built.manifest, "gates": [verdict.for_manifest() for verdict in stated]}
-    return replace(built, manifest=manifest, stated=stated)
+    manifest_gates = [verdict for verdict in built.manifest_gates if not verdict.measured]
+    manifest = {**built.manifest, "gates": [verdict.for_manifest() for verdict in manifest_gates]}
+    return replace(built, manifest=manifest, manifest_gates=manifest_gates)
 
 
 def packed(built: Built, store: Store) -> tuple[Path, Mapping[str, Any]]:
     """Packs the bundle, as a step like any other, and returns its path in the store and the facts of the step."""
-    report = report_of(built.manifest, built.lock["recipe"], built.plan, built.entries, built.stated)
+    report = report_of(built.manifest, built.lock["recipe"], built.plan, built.entries, built.manifest_gates)
     step = packaging_step(built.plan, manifest=built.manifest, lock=built.lock, report=report)
-    entry = execute(with_packaging(steps_here(built.recipe, built.plan), step), store)[PACKAGE]
+    entry = execute(with_packaging(local_steps(built.recipe, built.plan), step), store)[PACKAGE]
     return entry.path(entry.facts["bundle"]), entry.facts
 
 
@@ -240,4 +249,4 @@ def resolved(recipe: Recipe) -> Lock:
         EdgecompileError: a subclass for each way in which a recipe can be without a plan, or a tool missing.
     """
     materials, plan = prepare(recipe)
-    return drafted(recipe, plan, materials, Sources(Store.default().root / "stat"))
+    return resolve_lock(recipe, plan, materials, Sources(Store.default().root / "stat"))

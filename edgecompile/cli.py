@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from edgecompile.errors import EdgecompileError, MissingToolError, RecipeError, nearest
 
 if TYPE_CHECKING:
-    from edgecompile.recipe.arguments import Options
+    from edgecompile.compose.command_line import Options
+    from edgecompile.compose.sweep_points import Sweep
     from edgecompile.recipe.schema import Recipe
-    from edgecompile.recipe.sweep import Sweep
 
 VERBS = {
     "build": "compose, plan, run, publish; the bundle's path is the last line of stdout",
@@ -44,10 +44,10 @@ VERBS = {
 }
 
 MODULES = {
-    "cache": "edgecompile.execute.commands",
-    "report": "edgecompile.report.sweep_files",
-    "reproduce": "edgecompile.reproduce",
-    "diff": "edgecompile.compare",
+    "cache": "edgecompile.verbs.cache",
+    "report": "edgecompile.sweep.report_files",
+    "reproduce": "edgecompile.reproduction",
+    "diff": "edgecompile.verbs.diff",
 }
 """Verbs of the compiler that take no recipe, each with the module whose `main` takes the words behind it."""
 
@@ -150,7 +150,7 @@ def _run(words: list[str]) -> int:
         with _compiler():
             return import_module(MODULES[verb]).main([word for word in rest if word != "--debug"])
     if verb == "doctor":
-        from edgecompile import doctor
+        from edgecompile.verbs import doctor
 
         return doctor.main([word for word in rest if word != "--debug"])
     if verb in VERBS:
@@ -186,7 +186,7 @@ def _without_verb(words: list[str]) -> int:
         return 0
     if "-sc" in words or "--shell-completion" in words:
         with _compiler():
-            from edgecompile.recipe import completion
+            from edgecompile.compose import completion
 
             return completion.main(words[1:], VERBS)
     strange = [word for word in words if word not in ("-h", "--help", "--debug")]
@@ -202,7 +202,7 @@ def _compile(verb: str, words: list[str]) -> int:
         print(COMPILE_HELP.format(verb=verb, about=VERBS[verb].capitalize(), flags=FLAGS[verb]))
         return 0
     with _compiler():
-        from edgecompile.recipe import application
+        from edgecompile.compose import application
     if verb == "plan":
         return application.main(verb, words, plan, writes=False, whole=plan_sweep)
     if verb == "lock":
@@ -214,7 +214,7 @@ def build(recipe: Recipe, run_dir: Path, options: Options) -> Path:
     """Builds one recipe and returns the bundle's path."""
     from edgecompile.build import run_build, summarize
     from edgecompile.execute.progress import noted, shown
-    from edgecompile.locked import lock_beside
+    from edgecompile.recipe_lock import lock_beside
 
     held = lock_beside(recipe) if options.locked else None
     if options.point:  # of a sweep, which shows progress from the notes of its points, and their figures at its end
@@ -233,7 +233,7 @@ def _say_nothing(report: Mapping[str, Any], run_dir: Path) -> None:
 def lock(recipe: Recipe, run_dir: Path, options: Options) -> None:
     """Writes the lock of one recipe and prints its path."""
     from edgecompile.build import resolved
-    from edgecompile.locked import lock_path, write_lock
+    from edgecompile.recipe_lock import lock_path, write_lock
 
     path = Path(options.out) if options.out else lock_path(recipe)
     write_lock(resolved(recipe), path)
@@ -242,21 +242,21 @@ def lock(recipe: Recipe, run_dir: Path, options: Options) -> None:
 
 def tell_sweep(folder: Path) -> None:
     """Writes the report of a sweep that has ended into its folder, and prints it."""
-    from edgecompile.report.sweep_files import report
+    from edgecompile.sweep.report_files import report
 
     report(folder, stream=sys.stderr)
 
 
 def plan_sweep(sweep: Sweep, options: Options) -> int:
     """Prints what a sweep would run, and returns the worst exit code of its points."""
-    from edgecompile.sweep_plan import show_sweep_plan
+    from edgecompile.sweep.sweep_plan import show_sweep_plan
 
     return show_sweep_plan(sweep, as_json=options.json, mermaid=options.mermaid)
 
 
 def plan(recipe: Recipe, run_dir: Path, options: Options) -> None:
     """Prints the plan of one recipe."""
-    from edgecompile.planned import show_plan
+    from edgecompile.local_plan import show_plan
 
     show_plan(recipe, as_json=options.json, mermaid=options.mermaid)
 

@@ -17,8 +17,8 @@ import numpy as np
 from pydantic import BaseModel
 
 from edgecompile.bundle.assemble import lock_of, manifest_of
-from edgecompile.evaluate.figures import lasting, measured
 from edgecompile.evaluate.gates import judge
+from edgecompile.evaluate.metrics import deterministic_metrics, measured
 from edgecompile.execute.sources import Sources
 from edgecompile.execute.store import Entry
 from edgecompile.plan.graph import Graph, Materials, Model, Plan
@@ -42,7 +42,7 @@ TARGET = SimpleNamespace(
     finalize=False,
     system_runtime=False,
     constraints=dict,
-    stand_in=lambda: None,
+    proxy_backend=lambda: None,
 )
 
 
@@ -127,7 +127,7 @@ def build(folder: Path, *, names: tuple[str, ...] = NAMES, **changes: Any) -> Bu
     plan = _plan(recipe, materials)
     entries = {step.name: _entry(step, folder / "store", names) for step in plan}
     facts = {name: entry.facts for name, entry in entries.items()}
-    figures = lasting(facts["reference.evaluate"], facts["evaluate"], facts["distance"])
+    figures = deterministic_metrics(facts["reference.evaluate"], facts["evaluate"], facts["distance"])
     verdicts = judge(recipe.gates, {**figures, **measured(facts["measure"])})
     environment = {"tools": {"onnx": "1.23.2", "openvino": "2026.4.1"}, "isa_class": "x86_64+avx2+avx512_vnni"}
     sources = Sources(folder / "stat")

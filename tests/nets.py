@@ -81,7 +81,7 @@ def detector(*, seed: int = 0, activation: str = "silu", channels: Sequence[int]
 
 def written(model: onnx.ModelProto, folder: Path) -> tuple[Path, Path]:
     """Writes `model.onnx` and `spec.json` of a detection model into a folder; returns their paths."""
-    from edgecompile.onnx_graph.spec import detection_spec, write_spec
+    from edgecompile.graphs.onnx.model_spec import detection_spec, write_spec
 
     folder.mkdir(parents=True, exist_ok=True)
     entry, output = model.graph.input[0], model.graph.output[0]

@@ -16,7 +16,7 @@ from edgecompile.bundle.lock import open_locked
 from edgecompile.data.search import Finder
 from edgecompile.errors import RecipeError
 from edgecompile.plan.resolve import resolve
-from edgecompile.reproduce import Inputs, recipe_of
+from edgecompile.reproduction import Inputs, recipe_of
 from edgecompile.runtime.archive import SCHEMA
 
 HERE = Path(__file__).parent

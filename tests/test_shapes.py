@@ -71,7 +71,7 @@ def test_the_usual_size_cannot_contradict_imgsz():
 @cache
 def dynamic() -> SimpleNamespace:
     """Returns the sample exported with `PROFILE` and compiled for ONNX Runtime."""
-    from edgecompile.onnx_graph.compile import compile_onnx
+    from edgecompile.graphs.onnx.onnx_artifact import compile_onnx
 
     base = exported().folder / "dynamic"
     run_step(base, "edgecompile.passes.onnx_export:export", {"weights": CHECKPOINT}, {**EXPORT, "profile": PROFILE})
@@ -150,7 +150,7 @@ def test_int8_is_calibrated_at_the_usual_size_and_leaves_as_much_in_float_as_the
 
 def test_openvino_keeps_the_bounds(tmp_path):
     openvino = pytest.importorskip("openvino")
-    from edgecompile.openvino_graph.compile import compile_ir
+    from edgecompile.graphs.openvino.ir_artifact import compile_ir
 
     compile_ir(tmp_path, model=dynamic().model, spec=dynamic().spec, half=False, separate_silu=False)
     shape = openvino.Core().read_model(tmp_path / "model.xml").input(0).get_partial_shape()
@@ -180,7 +180,7 @@ def test_fp16_keeps_the_shapes(tmp_path):
 
 
 def test_golden_vectors_stand_at_the_smallest_the_usual_and_the_largest_shape(tmp_path: Path):
-    from edgecompile.evaluate.golden import golden
+    from edgecompile.evaluate.golden_vectors import golden
 
     (tmp_path / "detections.json").write_text("[]")
     final, out = dynamic().final, tmp_path / "golden"

@@ -43,7 +43,7 @@ def manifest_of(
     Args:
         recipe: the `Recipe` that was built.
         entries: step name to its entry in the store.
-        figures: what `edgecompile.evaluate.figures.lasting` returned; any others (measured ones) are not taken over.
+        figures: what `edgecompile.evaluate.metrics.lasting` returned; any others (measured ones) are not taken over.
         verdicts: what `edgecompile.evaluate.gates.judge` returned.
         spec: the spec.json of the artifact.
         weights: {"name", "sha256"} of the file that the build began with.
@@ -122,7 +122,7 @@ def target_facts(target: Any) -> dict[str, Any]:
         "status": target.status,
         "finalize": target.finalize,
         "constraints": target.constraints(),
-        "stand_in": (target.stand_in() or (None,))[0],
+        "stand_in": (target.proxy_backend() or (None,))[0],
     }
 
 

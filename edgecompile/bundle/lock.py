@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from edgecompile.bundle.canonical import canonical_json
+from edgecompile.bundle.documents import canonical_json
 from edgecompile.bundle.manifest import Document, File, NamedDigest, Sha256, problems_of
 from edgecompile.errors import RecipeError, StepError
 from edgecompile.runtime.archive import Archive

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from edgecompile.bundle.canonical import canonical_json
+from edgecompile.bundle.documents import canonical_json
 from edgecompile.errors import BundleError, Problem
 from edgecompile.runtime.archive import MEMBER_NAME
 

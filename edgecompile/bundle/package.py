@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecompile.bundle.assemble import NOT_ARTIFACT, bundle_name
-from edgecompile.bundle.canonical import canonical_json
+from edgecompile.bundle.documents import canonical_json
 from edgecompile.bundle.lock import lock_from
 from edgecompile.bundle.writer import write_bundle
 from edgecompile.errors import StepError

@@ -12,10 +12,10 @@ from typing import Any
 
 from edgecompile.device.address import FORM, parse
 from edgecompile.device.connection import Listener
-from edgecompile.device.measure import bench, section_of_bench, section_of_record, verdicts_of
-from edgecompile.device.progress import shown
-from edgecompile.device.remote import Bundle, Place, Remote, opened, reached
-from edgecompile.device.report import add_to_run
+from edgecompile.device.remote import Bundle, Place, Remote, connect, opened
+from edgecompile.device.remote_bench import bench, section_of_bench, section_of_record, verdicts_of
+from edgecompile.device.remote_progress import shown
+from edgecompile.device.run_report import add_to_run
 from edgecompile.recipe.commands import Parser
 from edgecompile.runtime.commands import bench_lines
 from edgecompile.runtime.pictures import find_pictures
@@ -126,7 +126,7 @@ def _finished(remote: Remote, path: PurePosixPath, *words: str, as_json: bool = 
 
 
 def _summary(record: dict[str, Any]) -> list[str]:
-    from edgecompile.runtime.summary import summarize_record
+    from edgecompile.runtime.bundle_summary import summarize_record
 
     return list(summarize_record(record))
 
@@ -150,7 +150,7 @@ def _there(arguments: argparse.Namespace) -> Iterator[tuple[Bundle, Remote, Pure
     """Yields the bundle, the device with the runtime on it, the bundle's path there, and who is told what goes on."""
     place = Place(parse(arguments.device), arguments.wheels, arguments.python)
     bundle = opened(arguments.bundle)
-    with shown(quiet=arguments.quiet) as told, reached(place, bundle.target, told) as remote:
+    with shown(quiet=arguments.quiet) as told, connect(place, bundle.target, told) as remote:
         told(f"copying {bundle.path.name}, {bundle.path.stat().st_size / 1e6:.1f} MB")
         yield bundle, remote, remote.put(bundle), told
 

@@ -1,7 +1,7 @@
 """One connection to a device, by the system's `ssh`. All calls share it, so that only the first one takes time.
 
-What runs on the device is `there.py`, sent as text with each call. Nothing is left running there: each call ends with
-the connection, and a connection that falls silent ends by itself.
+What runs on the device is `remote_agent.py`, sent as text with each call. Nothing is left running there: each call ends
+with the connection, and a connection that falls silent ends by itself.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Connection:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def call(self, do: str, **request: Any) -> Any:
-        """Calls a function of `there.py` and returns its answer.
+        """Calls a function of `remote_agent.py` and returns its answer.
 
         Raises:
             EdgecompileError: of the kind that its exit code names.
@@ -121,7 +121,7 @@ class Connection:
         return json.loads(self.output(do, **request).splitlines()[-1])
 
     def output(self, do: str, *, unfinished: Listener = lambda text: None, **request: Any) -> str:
-        """Calls a function of `there.py` and returns all it wrote to stdout. Raises as `call`.
+        """Calls a function of `remote_agent.py` and returns all it wrote to stdout. Raises as `call`.
 
         Args:
             unfinished: told what was written to stdout before the call failed.
@@ -274,7 +274,7 @@ COMPLAINTS = (
 
 
 def _packed_source() -> str:
-    source = Path(__file__).with_name("there.py").read_bytes()
+    source = Path(__file__).with_name("remote_agent.py").read_bytes()
     return base64.b64encode(zlib.compress(source, 9)).decode()
 
 

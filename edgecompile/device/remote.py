@@ -143,7 +143,7 @@ class Remote:
 
 
 @contextmanager
-def reached(place: Place, target: Mapping[str, Any], listener: Listener = lambda line: None) -> Iterator[Remote]:
+def connect(place: Place, target: Mapping[str, Any], listener: Listener = lambda line: None) -> Iterator[Remote]:
     """Connects to a device and yields it with the runtime on it.
 
     Args:

@@ -10,8 +10,8 @@ from typing import Any
 
 from edgecompile.device.address import parse
 from edgecompile.device.connection import Connection, Listener
-from edgecompile.device.measure import bench, measured_of, section_of_bench, verdicts_of
-from edgecompile.device.remote import Place, opened, reached, wheels_of
+from edgecompile.device.remote import Place, connect, opened, wheels_of
+from edgecompile.device.remote_bench import bench, measured_of, section_of_bench, verdicts_of
 from edgecompile.errors import EdgecompileError, RecipeError
 from edgecompile.evaluate.latency import PICTURES
 from edgecompile.recipe.schema import Recipe
@@ -65,7 +65,7 @@ def require_device(recipe: Recipe) -> None:
         raise RecipeError(message, where=where, fix="choose the target of that device, or another device")
 
 
-def tried(bundle: Path, recipe: Recipe, place: Place, pictures: Sequence[Path], told: Listener) -> Trial:
+def run_on_device(bundle: Path, recipe: Recipe, place: Place, pictures: Sequence[Path], told: Listener) -> Trial:
     """Copies a bundle to the device, proves there that it runs as here, measures it, and removes it again.
 
     Args:
@@ -78,7 +78,7 @@ def tried(bundle: Path, recipe: Recipe, place: Place, pictures: Sequence[Path], 
     """
     found = opened(bundle)
     chosen = list(pictures[:PICTURES])
-    with reached(place, found.target, told) as remote:
+    with connect(place, found.target, told) as remote:
         told(f"copying {bundle.name}, {bundle.stat().st_size / 1e6:.1f} MB")
         path = remote.put(found)
         try:

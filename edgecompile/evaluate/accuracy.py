@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from edgecompile.data.yolo_labels import Labels, read_labels
-from edgecompile.evaluate import metric
-from edgecompile.evaluate.names import unique_names
+from edgecompile.evaluate import average_precision
+from edgecompile.evaluate.class_names import unique_names
 from edgecompile.runtime import Detections, open_artifact
 from edgecompile.runtime.pictures import read_picture
 
@@ -69,7 +69,7 @@ def evaluate(
     settings = {"conf": conf, "iou": iou, "max_det": limit, "multi_label": True, "clip": False}
     (out / "raw").mkdir()
 
-    judged: list[metric.Judged] = []
+    judged: list[average_precision.MatchedDetections] = []
     results: list[dict[str, Any]] = []
     for index, (picture, objects) in enumerate(zip(pictures, truth, strict=True)):
         image = read_picture(picture)
@@ -80,7 +80,7 @@ def evaluate(
         found = detector.postprocess(outputs, geometry, **settings)
         height, width = image.shape[:2]
         boxes = objects.in_pixels(width, height)
-        judged.append(metric.compare(found.boxes, found.scores, found.classes, boxes, objects.classes))
+        judged.append(average_precision.compare(found.boxes, found.scores, found.classes, boxes, objects.classes))
         results += coco_results(index, picture.name, found)
 
     (out / "detections.json").write_text(json.dumps(results, separators=(",", ":")), encoding="utf-8")
@@ -88,10 +88,10 @@ def evaluate(
     return {**figures(judged, names), "size_bytes": size}
 
 
-def figures(judged: list[metric.Judged], names: list[str]) -> dict[str, Any]:
+def figures(judged: list[average_precision.MatchedDetections], names: list[str]) -> dict[str, Any]:
     """Returns the accuracy figures as facts, rounded to 6 digits: far finer than they mean anything."""
-    classes = metric.per_class(judged)
-    map50_95, map50 = metric.mean(list(classes.values()))
+    classes = average_precision.per_class(judged)
+    map50_95, map50 = average_precision.mean(list(classes.values()))
     return {
         "map50_95": round(map50_95, 6),
         "map50": round(map50, 6),

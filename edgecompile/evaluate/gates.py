@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from edgecompile.evaluate.figures import falls
-from edgecompile.runtime.gates import MEASURED, Gate, Verdict, compared, named, raise_unmet
+from edgecompile.evaluate.metrics import per_class_drops
+from edgecompile.runtime.measured_gates import MEASURED, Gate, Verdict, compared, named, raise_unmet
 
 __all__ = ["GATES", "Gate", "Verdict", "judge", "raise_unmet"]
 
@@ -109,7 +109,9 @@ def _fall(drop: float, limit: float, figures: Mapping[str, Any], met: bool) -> s
     """Returns the line of the accuracy drop; where it is too deep, with the classes that fell most."""
     before, after = figures["reference"]["map50_95"], figures["map50_95"]
     text = f"{before:.4f} → {after:.4f} (drop {drop:.4f}, limit {limit:g})"
-    deepest = [f"{name} {old:.2f} → {new:.2f}" for name, old, new in falls(figures)[:SHOWN_CLASSES] if new < old]
+    deepest = [
+        f"{name} {old:.2f} → {new:.2f}" for name, old, new in per_class_drops(figures)[:SHOWN_CLASSES] if new < old
+    ]
     return f"{text}; fell most: {', '.join(deepest)}" if deepest and not met else text
 
 

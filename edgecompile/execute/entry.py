@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecompile.errors import StepError, nearest
-from edgecompile.execute.canonical import Damaged, digest_of, hash_file, sync_folder
+from edgecompile.execute.canonical_json import Damaged, digest_of, hash_file, sync_folder
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def check(root: Path, files: Mapping[str, Any], *, thorough: bool = True) -> Non
             raise Damaged(f"'{name}' was altered")
 
 
-def settle(folder: Path) -> dict[str, list[Any]]:
+def seal_output(folder: Path) -> dict[str, list[Any]]:
     """Makes a folder ready to be published: on the disk, not to be written. Returns path to [sha256, size].
 
     Raises:

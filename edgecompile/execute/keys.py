@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from edgecompile.errors import PlanError
-from edgecompile.execute import machine, tools
-from edgecompile.execute.canonical import canonical_json, digest_of
+from edgecompile.execute import hardware, tools
+from edgecompile.execute.canonical_json import canonical_json, digest_of
 from edgecompile.execute.sources import Sources
 from edgecompile.plan.step import Input, Source, Step
 
@@ -46,9 +46,9 @@ def ingredients(step: Step, sources: Sources, entries: Mapping[str, Entry]) -> d
         "tools": {tool: tools.version_of(tool) for tool in sorted(step.tools)},
     }
     if step.isa:
-        found["isa"] = machine.isa_class()
+        found["isa"] = hardware.isa_class()
     if step.measured:
-        found["machine"] = machine.fingerprint()
+        found["machine"] = hardware.fingerprint()
     try:
         canonical_json(found)
     except (TypeError, ValueError) as error:

@@ -34,7 +34,20 @@ PINNED = {
 }
 """What every step finds in its environment."""
 
-SWEPT_AWAY = ("PYTHON", "OMP_", "KMP_", "GOMP_", "MKL_", "OPENBLAS_", "ONEDNN_", "DNNL_", "ATEN_", "OV_", "LC_", "LANG")
+SCRUBBED_ENV = (
+    "PYTHON",
+    "OMP_",
+    "KMP_",
+    "GOMP_",
+    "MKL_",
+    "OPENBLAS_",
+    "ONEDNN_",
+    "DNNL_",
+    "ATEN_",
+    "OV_",
+    "LC_",
+    "LANG",
+)
 """Beginnings of variables that a person's shell may hold and that could change a result: no step sees them."""
 
 KEPT = ("PYTHONHOME",)
@@ -178,7 +191,7 @@ class Worker:
 
 def _environment(scratch: Path) -> dict[str, str]:
     """Returns the environment of a worker: the person's, less what could change results, plus what is pinned."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(SWEPT_AWAY) or name in KEPT}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(SCRUBBED_ENV) or name in KEPT}
     # Absolute, because the worker starts in another folder than this process did.
     path = os.pathsep.join(os.path.abspath(folder) for folder in sys.path if os.path.exists(folder or "."))
     return {**kept, **PINNED, "PYTHONPATH": path, "TMPDIR": str(scratch), "YOLO_CONFIG_DIR": str(scratch)}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from edgecompile.plan.step import Step
-from edgecompile.recipe.sweep_watch import PROGRESS, write_json
+from edgecompile.sweep.watch import PROGRESS, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table

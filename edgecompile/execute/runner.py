@@ -19,7 +19,7 @@ from edgecompile.execute import keys
 from edgecompile.execute.locks import Cancelled, Lock, Wait
 from edgecompile.execute.process import Report, Worker
 from edgecompile.execute.progress import Event, Listener, State
-from edgecompile.execute.room import Room
+from edgecompile.execute.resource_pool import ResourcePool
 from edgecompile.execute.sources import Sources
 from edgecompile.execute.store import Entry, Store
 from edgecompile.execute.tools import require_tools
@@ -94,7 +94,7 @@ class _Run:
         self._sources = Sources(store.root / "stat")
         self._entries: dict[str, Entry] = {}
         self._cancelled = threading.Event()
-        self._room = Room(jobs, self._cancelled.is_set)
+        self._room = ResourcePool(jobs, self._cancelled.is_set)
         self._ended: queue.SimpleQueue[tuple[Step, Entry | BaseException]] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._workers: set[Worker] = set()
@@ -186,7 +186,7 @@ class _Run:
         if entry := self._store.find(key):
             self._tell(step, State.REUSED, entry)
             return entry
-        with self._room.cores(step, waiting) as cores, self._workplace() as place:
+        with self._room.cores(step, waiting) as cores, self._staging_dir() as place:
             self._tell(step, State.RUNNING)
             worker, report = self._work(step, entries, place, cores.numbers, lock.note_worker)
             self._require_unchanged(step, entries)
@@ -235,7 +235,7 @@ class _Run:
             if isinstance(value, Output):
                 entry = entries[value.step]
                 if not self._store.intact(entry):
-                    self._store.set_aside(entry.key)
+                    self._store.quarantine(entry.key)
                     raise InputsChanged(f"the output of '{value.step}' changed while step '{step.name}' read it")
             elif not self._sources.unchanged(value):
                 raise InputsChanged(f"{value.name} changed while step '{step.name}' read them")
@@ -256,8 +256,8 @@ class _Run:
         return StepError([replace(problem, fix=f"all it printed: {kept}") for problem in error.problems])
 
     @contextmanager
-    def _workplace(self) -> Iterator[Path]:
-        place = self._store.workplace()
+    def _staging_dir(self) -> Iterator[Path]:
+        place = self._store.staging_dir()
         try:
             yield place
         finally:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgecompile.errors import RecipeError
-from edgecompile.execute.canonical import Damaged, hash_file, seal, unseal, write_atomically
+from edgecompile.execute.canonical_json import Damaged, hash_file, seal, unseal, write_atomically
 from edgecompile.plan.step import Source
 
 SETTLED_NS = 2_000_000_000

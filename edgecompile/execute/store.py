@@ -39,8 +39,8 @@ from pathlib import Path
 from typing import Any
 
 from edgecompile.errors import StepError
-from edgecompile.execute.canonical import Damaged, digest_of, seal, sync_folder, unseal, write_atomically
-from edgecompile.execute.entry import Entry, check, settle
+from edgecompile.execute.canonical_json import Damaged, digest_of, seal, sync_folder, unseal, write_atomically
+from edgecompile.execute.entry import Entry, check, seal_output
 from edgecompile.execute.locks import Lock
 from edgecompile.execute.sharing import LOCATION, require_locks
 from edgecompile.execute.sources import SourceDigest
@@ -100,7 +100,7 @@ class Store:
         except FileNotFoundError:
             return None
         except Damaged:
-            self.set_aside(key)
+            self.quarantine(key)
             return None
         except OSError as error:
             raise self.trouble(error) from error
@@ -121,8 +121,8 @@ class Store:
         with self.translated():
             self.begin()
             if not folder.is_relative_to(self._staging()):
-                folder = Path(shutil.copytree(folder, self.workplace() / "out", symlinks=True))
-            files = settle(folder)
+                folder = Path(shutil.copytree(folder, self.staging_dir() / "out", symlinks=True))
+            files = seal_output(folder)
             document = {
                 "schema": SCHEMA, "key": key, "output": digest_of(files), "files": files, "record": dict(record),
             }  # fmt: skip
@@ -182,7 +182,7 @@ class Store:
         self.begin()
         return Lock(self.root / "locks" / f"{key}.lock", what)
 
-    def workplace(self) -> Path:
+    def staging_dir(self) -> Path:
         """Returns a new, empty folder inside the store. It is removed later if its maker dies.
 
         Raises:
@@ -194,7 +194,7 @@ class Store:
             folder.mkdir(parents=True)
         return folder
 
-    def set_aside(self, key: str) -> None:
+    def quarantine(self, key: str) -> None:
         """Moves a damaged result out of the way, after looking again. A store that cannot be written is left alone."""
         with suppress(OSError, StepError):
             self.begin()

@@ -24,7 +24,7 @@ from typing import Any
 
 from edgecompile import errors
 from edgecompile.errors import EdgecompileError, StepError
-from edgecompile.execute.canonical import canonical_json
+from edgecompile.execute.canonical_json import canonical_json
 from edgecompile.plan.step import FACTS
 
 

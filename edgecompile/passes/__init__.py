@@ -30,8 +30,8 @@ class Pass(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     stage: ClassVar[Stage]
-    gives: ClassVar[str] = ""
-    begins: ClassVar[bool] = False
+    output_precision: ClassVar[str] = ""
+    is_source: ClassVar[bool] = False
 
     @abstractmethod
     def lower(self, graph: Graph, model: Model | None) -> Model:

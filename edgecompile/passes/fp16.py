@@ -19,7 +19,7 @@ class Fp16(Pass):
     """
 
     stage: ClassVar[Stage] = Stage.QUANTIZATION
-    gives: ClassVar[str] = "fp16"
+    output_precision: ClassVar[str] = "fp16"
 
     keep: tuple[str, ...] = ()
 
@@ -52,8 +52,8 @@ def convert(out: Path, *, model: Path, keep: list[str]) -> dict[str, Any]:
         StepError: when an operator type of `keep` is not in the graph.
     """
     from edgecompile.errors import Problem, StepError, nearest
-    from edgecompile.onnx_graph.canonical import load, operator_counts, save
-    from edgecompile.onnx_graph.half import decode_names, halve
+    from edgecompile.graphs.onnx.fp16 import decode_names, halve
+    from edgecompile.graphs.onnx.serialization import load, operator_counts, save
 
     graph = load(model)
     counts = operator_counts(graph)

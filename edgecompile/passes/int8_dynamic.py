@@ -27,7 +27,7 @@ class Int8Dynamic(Pass):
     """
 
     stage: ClassVar[Stage] = Stage.QUANTIZATION
-    gives: ClassVar[str] = "int8"
+    output_precision: ClassVar[str] = "int8"
     calibrates: ClassVar[bool] = False
 
     per_channel: bool = True
@@ -63,8 +63,8 @@ def quantize(out: Path, *, model: Path, per_channel: bool, convolution_share: fl
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     from edgecompile.errors import StepError
-    from edgecompile.onnx_graph.canonical import load, operator_counts, save, sort_nodes
-    from edgecompile.onnx_graph.structure import Structure, name_nodes, parameter_shares
+    from edgecompile.graphs.onnx.serialization import load, operator_counts, save, sort_nodes
+    from edgecompile.graphs.onnx.structure import Structure, name_nodes, parameter_shares
 
     graph = load(model)
     shares = parameter_shares(Structure(graph))

@@ -27,7 +27,7 @@ class Int8Static(Pass):
     """
 
     stage: ClassVar[Stage] = Stage.QUANTIZATION
-    gives: ClassVar[str] = "int8"
+    output_precision: ClassVar[str] = "int8"
     calibrates: ClassVar[bool] = True
 
     method: Literal["minmax", "percentile", "entropy"] = "minmax"

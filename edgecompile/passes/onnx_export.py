@@ -43,8 +43,8 @@ class OnnxExport(Pass):
     """
 
     stage: ClassVar[Stage] = Stage.EXPORT
-    gives: ClassVar[str] = "fp32"
-    begins: ClassVar[bool] = True
+    output_precision: ClassVar[str] = "fp32"
+    is_source: ClassVar[bool] = True
 
     opset: int = Field(default=18, ge=13, le=20)
     end2end: bool | Literal["auto"] = "auto"
@@ -93,9 +93,9 @@ def export(
     import onnx
     import torch
 
-    from edgecompile.onnx_graph.agreement import differences, fixed_input, largest, require_agreement, run
-    from edgecompile.onnx_graph.canonical import operator_counts, save
-    from edgecompile.onnx_graph.spec import detection_spec, write_spec
+    from edgecompile.graphs.onnx.agreement import differences, fixed_input, largest, require_agreement, run
+    from edgecompile.graphs.onnx.model_spec import detection_spec, write_spec
+    from edgecompile.graphs.onnx.serialization import operator_counts, save
 
     model = load_checkpoint(weights)
     both = all(heads_of(model))

@@ -30,8 +30,8 @@ class OnnxImport(Pass):
     """
 
     stage: ClassVar[Stage] = Stage.EXPORT
-    gives: ClassVar[str] = "fp32"
-    begins: ClassVar[bool] = True
+    output_precision: ClassVar[str] = "fp32"
+    is_source: ClassVar[bool] = True
 
     decode: Literal["auto", "yolo", "end2end"] = "auto"
     stride: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
@@ -76,11 +76,11 @@ def import_model(
     Raises:
         StepError: when the file cannot be trusted or is no detection model for pictures of this size.
     """
-    from edgecompile.onnx_graph.agreement import fixed_input, run
-    from edgecompile.onnx_graph.canonical import operator_counts, save
-    from edgecompile.onnx_graph.foreign import read_foreign
-    from edgecompile.onnx_graph.spec import detection_spec, write_spec
-    from edgecompile.onnx_graph.structure import Structure, name_nodes
+    from edgecompile.graphs.onnx.agreement import fixed_input, run
+    from edgecompile.graphs.onnx.foreign import read_foreign
+    from edgecompile.graphs.onnx.model_spec import detection_spec, write_spec
+    from edgecompile.graphs.onnx.serialization import operator_counts, save
+    from edgecompile.graphs.onnx.structure import Structure, name_nodes
 
     files = weights if isinstance(weights, list) else [weights]
     model = read_foreign(files)

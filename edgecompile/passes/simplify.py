@@ -70,9 +70,9 @@ def simplify(out: Path, *, model: Path, spec: Path, optimizations: list[str]) ->
     """
     import onnxslim
 
-    from edgecompile.onnx_graph.agreement import differences, fixed_input, largest, require_agreement, run
-    from edgecompile.onnx_graph.canonical import load, operator_counts, save
-    from edgecompile.onnx_graph.spec import read_spec, shapes_of
+    from edgecompile.graphs.onnx.agreement import differences, fixed_input, largest, require_agreement, run
+    from edgecompile.graphs.onnx.model_spec import read_spec, shapes_of
+    from edgecompile.graphs.onnx.serialization import load, operator_counts, save
 
     original, graph, changes = load(model), load(model), []  # two copies: the simplifier may change what it is given
     fused_before = _normalised_convolutions(original)

@@ -26,8 +26,8 @@ def add_validation(graph: Graph, artifact: Model, reference: Model) -> dict[str,
         without a stand-in, `measure`.
     """
     target = graph.target
-    stand_in = target.stand_in()
-    backend, distribution, options = stand_in or (target.backend, target.runtime[0], target.options())
+    proxy_backend = target.proxy_backend()
+    backend, distribution, options = proxy_backend or (target.backend, target.runtime[0], target.options())
     baseline = _evaluate(graph, "reference.evaluate", reference, *REFERENCE_BACKEND, {}, "the float model")
     evaluated = _evaluate(graph, "evaluate", artifact, backend, distribution, options, "the artifact")
     distance = Step(
@@ -42,7 +42,7 @@ def add_validation(graph: Graph, artifact: Model, reference: Model) -> dict[str,
     )
     golden = Step(
         name="golden",
-        function="edgecompile.evaluate.golden:golden",
+        function="edgecompile.evaluate.golden_vectors:golden",
         version=2,
         stage=Stage.VALIDATION,
         params={"backend": backend, "options": options, "threads": 1, "precision": artifact.precision},
@@ -73,7 +73,7 @@ def add_validation(graph: Graph, artifact: Model, reference: Model) -> dict[str,
         measured=True,
         about="latency, memory and power on this machine",
     )
-    here = (distance, golden) if stand_in else (distance, golden, measure)  # a stand-in's latency says nothing
+    here = (distance, golden) if proxy_backend else (distance, golden, measure)  # a stand-in's latency says nothing
     for step in here:
         graph.add(step)
     return {step.name: Output(step.name) for step in (baseline, evaluated, *here)}

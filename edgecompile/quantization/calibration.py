@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from edgecompile.errors import StepError
-from edgecompile.onnx_graph.agreement import single_thread_session
+from edgecompile.graphs.onnx.agreement import single_thread_session
 
 FETCH_BYTES = 256 * 2**20
 """How many bytes of activations are taken from the session in one run; more are taken in further runs."""

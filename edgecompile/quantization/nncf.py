@@ -31,16 +31,16 @@ def quantize(
     Raises:
         StepError: when a pattern of `exclude` matches no operation.
     """
-    from edgecompile.openvino_graph import import_openvino
+    from edgecompile.graphs.openvino import import_openvino
 
     openvino = import_openvino()
     sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # nncf would import it, and 200 MB, for no use here
     import nncf
 
-    from edgecompile.openvino_graph.canonical import save
-    from edgecompile.openvino_graph.structure import decode, learned
+    from edgecompile.graphs.openvino.canonical_names import save
+    from edgecompile.graphs.openvino.ir_structure import decode, learned
+    from edgecompile.quantization.calibration_batches import input_reader
     from edgecompile.quantization.exclusion import excluded
-    from edgecompile.quantization.pictures import input_reader
 
     nncf.set_log_level(30)
     graph = openvino.convert_model(model)

@@ -64,9 +64,9 @@ def calibrate(
     import onnx
 
     from edgecompile.errors import StepError
-    from edgecompile.onnx_graph.canonical import load
+    from edgecompile.graphs.onnx.serialization import load
     from edgecompile.quantization.calibration import measure_ranges
-    from edgecompile.quantization.pictures import input_reader
+    from edgecompile.quantization.calibration_batches import input_reader
 
     graph = load(model)
     if halves := [tensor.name for tensor in graph.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT16]:
@@ -91,8 +91,8 @@ def quantize(out: Path, *, model: Path, ranges: Path, placement: Placement, excl
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
     from edgecompile.errors import StepError
-    from edgecompile.onnx_graph.canonical import load, operator_counts, save, sort_nodes
-    from edgecompile.onnx_graph.structure import Structure, name_nodes
+    from edgecompile.graphs.onnx.serialization import load, operator_counts, save, sort_nodes
+    from edgecompile.graphs.onnx.structure import Structure, name_nodes
     from edgecompile.quantization.exclusion import excluded
 
     graph = onnx.shape_inference.infer_shapes(load(model))
@@ -158,9 +158,9 @@ def quantize(out: Path, *, model: Path, ranges: Path, placement: Placement, excl
 def _free_others(model: Any, operators: list[str]) -> None:
     """Lets every node that is not among `operators` read the float tensor before a pair, in place; drops pairs that
     nobody reads then."""
-    from edgecompile.onnx_graph.canonical import sort_nodes
-    from edgecompile.onnx_graph.expectation import drop_unread
-    from edgecompile.onnx_graph.structure import Structure
+    from edgecompile.graphs.onnx.dfl import drop_unread
+    from edgecompile.graphs.onnx.serialization import sort_nodes
+    from edgecompile.graphs.onnx.structure import Structure
 
     structure = Structure(model)
     for node in structure.nodes:

@@ -47,7 +47,7 @@ def passes() -> Iterator[Row]:
 
     for kind in pass_kinds():
         one = pass_class(kind)
-        yield {"kind": kind, "stage": one.stage.value, "makes": one.gives or "-", "about": _first_line(one)}
+        yield {"kind": kind, "stage": one.stage.value, "makes": one.output_precision or "-", "about": _first_line(one)}
 
 
 def targets() -> Iterator[Row]:

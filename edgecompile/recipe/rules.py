@@ -86,7 +86,7 @@ def _order(order: tuple[str, ...], passes: dict[str, Pass], origins: Origins) ->
 
 
 def _begins(ordered: list[tuple[str, Pass]], origins: Origins) -> Iterator[Problem]:
-    beginners = [name for name, one in ordered if one.begins]
+    beginners = [name for name, one in ordered if one.is_source]
     if not beginners:
         yield Problem(
             "no pass makes the model", str(origins.of("passes")), "add onnx_export, or onnx_import for an ONNX file"
@@ -97,7 +97,7 @@ def _begins(ordered: list[tuple[str, Pass]], origins: Origins) -> Iterator[Probl
             str(origins.of("passes", name)),
             f"leave one out: {name}: null",
         )
-    if len(beginners) == 1 and not ordered[0][1].begins:
+    if len(beginners) == 1 and not ordered[0][1].is_source:
         yield Problem(
             f"'{ordered[0][0]}' stands before '{beginners[0]}', which makes the model",
             str(origins.of("order")),
@@ -106,7 +106,7 @@ def _begins(ordered: list[tuple[str, Pass]], origins: Origins) -> Iterator[Probl
 
 
 def _precisions(ordered: list[tuple[str, Pass]], target: Any, origins: Origins) -> Iterator[Problem]:
-    lowering = [(name, one.gives) for name, one in ordered if one.gives in LOW]
+    lowering = [(name, one.output_precision) for name, one in ordered if one.output_precision in LOW]
     for name, precision in lowering[1:]:
         first, before = lowering[0]
         yield Problem(
@@ -127,7 +127,7 @@ def _precisions(ordered: list[tuple[str, Pass]], target: Any, origins: Origins) 
 
 def _stages(ordered: list[tuple[str, Pass]], origins: Origins) -> Iterator[Problem]:
     for (before, one), (after, other) in pairwise(ordered):
-        if other.stage.place < one.stage.place and not other.begins:
+        if other.stage.place < one.stage.place and not other.is_source:
             yield Problem(
                 f"'{after}' ({other.stage.value}) cannot follow '{before}' ({one.stage.value})",
                 str(origins.of("order")),
@@ -148,4 +148,4 @@ def _calibration(ordered: list[tuple[str, Pass]], data: Any, origins: Origins) -
 def calibrates(one: Pass) -> bool:
     """Returns whether a pass reads the calibration pictures: it says so, or it makes INT8 in the calibration stage."""
     said = getattr(type(one), "calibrates", None)
-    return one.gives == "int8" if said is None else bool(said)
+    return one.output_precision == "int8" if said is None else bool(said)

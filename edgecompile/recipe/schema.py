@@ -216,4 +216,4 @@ class Recipe(Section):
 
 def stage_order(passes: dict[str, Pass]) -> tuple[str, ...]:
     """Returns the names of passes by stage, the one that begins first; of one stage, in the order of writing."""
-    return tuple(sorted(passes, key=lambda name: (not passes[name].begins, passes[name].stage.place)))
+    return tuple(sorted(passes, key=lambda name: (not passes[name].is_source, passes[name].stage.place)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from edgecompile.evaluate.figures import falls
+from edgecompile.evaluate.metrics import per_class_drops
 from edgecompile.plan.graph import Plan
 from edgecompile.plan.step import Source, Stage, Step
 from edgecompile.report.sentences import sentences
@@ -41,7 +41,7 @@ def report_of(
         measured: facts of the step `measure`; None for the bundle's variant.
         run: what this run was; None for the bundle's variant. Keys, all optional: `started` (ISO time), `wall_s`,
             `host`, `python`, and `bundle` ({"name", "sha256", "size_bytes"}, missing where none was published).
-        device: what was found on the device (`edgecompile.device.measure.section_of`); None for the bundle's variant.
+        device: what was found on the device (`edgecompile.device.remote_bench`); None for the bundle's variant.
     """
     whole = measured is not None or run is not None
     steps = [_step(step, entries.get(step.name), whole) for step in plan]
@@ -50,7 +50,8 @@ def report_of(
         **{key: manifest[key] for key in FROM_MANIFEST},
         "gates": [verdict.for_report() if whole else verdict.for_manifest() for verdict in verdicts],
         "falls": [
-            {"name": name, "reference": before, "artifact": after} for name, before, after in falls(manifest["figures"])
+            {"name": name, "reference": before, "artifact": after}
+            for name, before, after in per_class_drops(manifest["figures"])
         ],
         "reference_size_bytes": _reference_size(entries),
         "recipe": dict(recipe),
@@ -70,18 +71,18 @@ def _reference_size(entries: Mapping[str, Any]) -> int | None:
 
 def _step(step: Step, entry: Any, whole: bool) -> dict[str, Any]:
     """Returns one step: what it is, what it did, and in the run directory's variant how it went."""
-    lasting = entry is not None and not step.measured
+    deterministic_metrics = entry is not None and not step.measured
     return {
         "name": step.name,
         "stage": step.stage.value,
         "about": step.about,
         "needs": list(step.needs),
         "measured": step.measured,
-        "key": entry.key if lasting else None,
-        "output": entry.digest if lasting else None,
-        "size_bytes": sum(size for _, size in entry.files.values()) if lasting else None,
+        "key": entry.key if deterministic_metrics else None,
+        "output": entry.digest if deterministic_metrics else None,
+        "size_bytes": sum(size for _, size in entry.files.values()) if deterministic_metrics else None,
         "makes": step.stage in MAKING,
-        "did": sentences(entry.facts) if lasting and step.stage in MAKING else [],
+        "did": sentences(entry.facts) if deterministic_metrics and step.stage in MAKING else [],
         "run": _how(entry) if whole else None,
     }
 
@@ -101,7 +102,7 @@ def plan_document(recipe: Any, plan: Plan, states: Iterable[Any]) -> dict[str, A
 
     Args:
         recipe: the `Recipe` it was made from; its name is taken over.
-        states: what `edgecompile.execute.survey` returned for the plan.
+        states: what `edgecompile.execute.plan_status` returned for the plan.
     """
     steps = [planned_step(state) for state in states]
     return {

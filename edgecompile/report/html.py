@@ -13,25 +13,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecompile.errors import MissingToolError
-from edgecompile.report import charts, figures
+from edgecompile.report import charts, number_format
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
 FILTERS = {
-    "score": figures.score,
-    "signed": figures.signed,
-    "ms": figures.milliseconds,
-    "seconds": figures.seconds,
-    "mb": figures.megabytes,
-    "number": figures.number,
-    "gate_title": figures.gate_title,
-    "gate_figure": figures.gate_figure,
-    "gate_limit": figures.gate_limit,
-    "machine": figures.machine_line,
-    "alone": figures.alone_line,
-    "sharing": figures.sharing_line,
+    "score": number_format.score,
+    "signed": number_format.signed,
+    "ms": number_format.milliseconds,
+    "seconds": number_format.seconds,
+    "mb": number_format.megabytes,
+    "number": number_format.number,
+    "gate_title": number_format.gate_title,
+    "gate_figure": number_format.gate_figure,
+    "gate_limit": number_format.gate_limit,
+    "machine": number_format.machine_line,
+    "alone": number_format.alone_line,
+    "sharing": number_format.sharing_line,
 }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from edgecompile.report import figures
+from edgecompile.report import number_format
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,16 +45,16 @@ def print_summary(report: Mapping[str, Any], page: Path | None = None, *, stream
     for verdict in report["gates"]:
         name = verdict["gate"]
         mark = marks[verdict["met"]]
-        shown = "on the device" if verdict["met"] is None else figures.gate_figure(name, verdict["figure"])
+        shown = "on the device" if verdict["met"] is None else number_format.gate_figure(name, verdict["figure"])
         figure = Text(shown, "bold red" if verdict["met"] is False else "")
-        gates.add_row(mark, Text(f"gate {name}"), figure, Text(figures.gate_limit(name, verdict["limit"]), "dim"))
+        gates.add_row(mark, Text(f"gate {name}"), figure, Text(number_format.gate_limit(name, verdict["limit"]), "dim"))
     title = Text.assemble((report["name"], "bold"), f", {report['precision']} for {report['target']['device']}")
     blocks: list[RenderableType] = [title, lines]
     if report["gates"]:
         blocks.append(gates)
     blocks += [Text(f"note: {note}", "yellow") for note in report["notes"]]
     if bundle := (report["run"] or {}).get("bundle"):
-        size = figures.megabytes(bundle["size_bytes"])
+        size = number_format.megabytes(bundle["size_bytes"])
         blocks.append(Text(f"bundle: {bundle['name']}, {size}, sha256 {bundle['sha256']}"))
     if page:
         blocks.append(Text(f"report: {page}"))
@@ -66,13 +66,21 @@ def _accuracy(report: Mapping[str, Any]) -> Iterator[Line]:
     found = report["figures"]
     for name, what in (("map50_95", "mAP50-95"), ("map50", "mAP50")):
         before, after = found["reference"][name], found[name]
-        yield what, figures.score(after), f"float {figures.score(before)}, {figures.signed(after - before)}"
+        yield (
+            what,
+            number_format.score(after),
+            f"float {number_format.score(before)}, {number_format.signed(after - before)}",
+        )
     fallen = [one for one in report["falls"] if one["artifact"] < one["reference"]][:FALLEN]
     if fallen:
-        shown = (f"{one['name']} {figures.signed(one['artifact'] - one['reference'])}" for one in fallen)
+        shown = (f"{one['name']} {number_format.signed(one['artifact'] - one['reference'])}" for one in fallen)
         yield "fell most", "", ", ".join(shown)
     reference = report["reference_size_bytes"]
-    yield "size", figures.megabytes(found["size_bytes"]), f"float {figures.megabytes(reference)}" if reference else ""
+    yield (
+        "size",
+        number_format.megabytes(found["size_bytes"]),
+        f"float {number_format.megabytes(reference)}" if reference else "",
+    )
 
 
 def _measured(report: Mapping[str, Any]) -> Iterator[Line]:
@@ -81,19 +89,23 @@ def _measured(report: Mapping[str, Any]) -> Iterator[Line]:
     if not measured:
         return
     if not measured["latency_ms"]:
-        yield "latency", figures.NONE, f"not measured: {(measured.get('unmeasured') or {}).get('latency_p95_ms', '')}"
+        yield (
+            "latency",
+            number_format.NONE,
+            f"not measured: {(measured.get('unmeasured') or {}).get('latency_p95_ms', '')}",
+        )
         return
     total = measured["latency_ms"]["total"]
-    tail = f"p95 {figures.milliseconds(total['p95'])}, p99 {figures.milliseconds(total['p99'])}"
-    yield "latency", figures.milliseconds(total["p50"]), tail
-    yield "throughput", figures.number(measured["fps"], 1, " FPS"), "one picture after another"
-    yield "peak memory", figures.number(measured["peak_memory_mb"], 0, " MB"), ""
+    tail = f"p95 {number_format.milliseconds(total['p95'])}, p99 {number_format.milliseconds(total['p99'])}"
+    yield "latency", number_format.milliseconds(total["p50"]), tail
+    yield "throughput", number_format.number(measured["fps"], 1, " FPS"), "one picture after another"
+    yield "peak memory", number_format.number(measured["peak_memory_mb"], 0, " MB"), ""
     if measured["power_watt"]:
-        yield "power", figures.number(measured["power_watt"], 1, " W"), f"{measured['fps_per_watt']:.2f} FPS/W"
+        yield "power", number_format.number(measured["power_watt"], 1, " W"), f"{measured['fps_per_watt']:.2f} FPS/W"
     device = report.get("device")
     where = f"{device['address']}, {device['board'] or device['host']}: " if device else ""
-    yield "", "", f"measured on {where}{figures.machine_line(measured)}"
-    if alone := figures.alone_line(measured):
+    yield "", "", f"measured on {where}{number_format.machine_line(measured)}"
+    if alone := number_format.alone_line(measured):
         yield "", "", alone
 
 
@@ -103,7 +115,7 @@ def _made(report: Mapping[str, Any]) -> Iterator[Line]:
     if not run:
         return
     states = [step["run"]["state"] for step in report["steps"]]
-    took = f" in {figures.seconds(run['wall_s'])}" if "wall_s" in run else ""
+    took = f" in {number_format.seconds(run['wall_s'])}" if "wall_s" in run else ""
     yield "steps", f"{states.count('ran')} ran", f"{states.count('reused')} reused{took}"
 
 
@@ -111,7 +123,7 @@ def print_plan(plan: Plan, states: Sequence[Any], *, stream: TextIO) -> None:
     """Prints a plan as a table: each step under its stage, whether it is in the store, and why or why not.
 
     Args:
-        states: what `edgecompile.execute.survey` returned for the plan.
+        states: what `edgecompile.execute.plan_status` returned for the plan.
         stream: where to print.
     """
     from rich.box import SIMPLE_HEAD
@@ -134,7 +146,7 @@ def print_plan(plan: Plan, states: Sequence[Any], *, stream: TextIO) -> None:
     hits = sum(state.hit for state in states)
     saved = sum(state.seconds or 0 for state in states if state.hit)
     total = f"{len(states)} steps: {hits} reused, {len(states) - hits} to run"
-    remark = f"; {figures.seconds(saved)} saved" if saved else ""
+    remark = f"; {number_format.seconds(saved)} saved" if saved else ""
     write([table, Text(total + remark), *(Text(f"note: {note}", "yellow") for note in plan.notes)], stream)
 
 
@@ -142,7 +154,7 @@ def print_sweep(sweep: Mapping[str, Any], page: Path | None = None, *, stream: T
     """Prints the points of a sweep as a table, why some failed, the verdicts, and where the report lies.
 
     Args:
-        sweep: what `edgecompile.report.sweep.sweep_of` returned.
+        sweep: what `edgecompile.sweep.sweep_results.sweep_of` returned.
         page: report.html, named at the end.
         stream: where to print.
     """
@@ -157,13 +169,13 @@ def print_sweep(sweep: Mapping[str, Any], page: Path | None = None, *, stream: T
     for point in sweep["points"]:
         cells = (
             point["point"],
-            point["precision"] or figures.NONE,
+            point["precision"] or number_format.NONE,
             " ".join(point["varies"]),
-            figures.score(point["map50_95"]),
-            figures.score(point["map_drop"]),
-            figures.milliseconds(point["latency_p50_ms"]),
-            figures.milliseconds(point["latency_p95_ms"]),
-            figures.megabytes(point["size_bytes"]),
+            number_format.score(point["map50_95"]),
+            number_format.score(point["map_drop"]),
+            number_format.milliseconds(point["latency_p50_ms"]),
+            number_format.milliseconds(point["latency_p95_ms"]),
+            number_format.megabytes(point["size_bytes"]),
         )
         state = Text(point["state"], "green" if point["state"] == "built" else "bold red")
         table.add_row(*map(Text, cells), state)
@@ -175,7 +187,7 @@ def print_sweep(sweep: Mapping[str, Any], page: Path | None = None, *, stream: T
         blocks.append(Text(f"{device['device']}{judged}: {device['verdict']}", "bold"))
         blocks += [Text(f"  {line}") for line in device["because"]]
     if sweep["sharing"]:
-        blocks.append(Text(figures.sharing_line(sweep["sharing"])))
+        blocks.append(Text(number_format.sharing_line(sweep["sharing"])))
     if page:
         blocks.append(Text(f"report: {page}"))
     write(blocks, stream)

@@ -79,8 +79,8 @@ def _parser(verb: str) -> argparse.ArgumentParser:
 def finalize(arguments: argparse.Namespace) -> int:
     """Builds, verifies and judges a bundle's model on its device, and says what was found, good or bad."""
     from edgecompile.runtime.archive import Archive
+    from edgecompile.runtime.bundle_summary import summarize_record
     from edgecompile.runtime.finalize import finalize as finish
-    from edgecompile.runtime.summary import summarize_record
 
     def tell(record: dict[str, Any]) -> None:
         print(json.dumps(record, indent=2) if arguments.json else "\n".join(summarize_record(record)), flush=True)
@@ -186,7 +186,7 @@ def bench_lines(figures: Mapping[str, Any]) -> Iterator[str]:
 def inspect(arguments: argparse.Namespace) -> int:
     """Shows the manifest of a bundle."""
     from edgecompile.runtime.archive import Archive
-    from edgecompile.runtime.summary import summarize
+    from edgecompile.runtime.bundle_summary import summarize
 
     with Archive(arguments.bundle) as archive:
         size = archive.path.stat().st_size

@@ -17,9 +17,9 @@ from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.backends import find_backend
 from edgecompile.runtime.detector import Detector, available_cores, open_bundle, target_of
 from edgecompile.runtime.finished import Place
-from edgecompile.runtime.gates import MEASURED, Verdict, compared, raise_unmet
 from edgecompile.runtime.golden import Check, check_golden
 from edgecompile.runtime.measure import measure
+from edgecompile.runtime.measured_gates import MEASURED, Verdict, compared, raise_unmet
 from edgecompile.runtime.requirement import satisfies
 
 Record = dict[str, Any]

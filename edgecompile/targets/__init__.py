@@ -97,7 +97,7 @@ class Target(BaseModel, ABC):
         `device()` states to a version range (">=10.3,<11") or to a list of allowed values."""
         return {}
 
-    def stand_in(self) -> tuple[str, str, dict[str, Any]] | None:
+    def proxy_backend(self) -> tuple[str, str, dict[str, Any]] | None:
         """Returns backend, its distribution and its options that run the artifact where the device cannot be: they give
         its accuracy and its golden vectors. None where the device's own backend runs on the machine that builds."""
         return None

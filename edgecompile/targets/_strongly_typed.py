@@ -46,7 +46,7 @@ def quantize_signed(graph: Graph, model: Model, settings: Int8Static) -> Model:
     graph.add(
         Step(
             name="fp16",
-            function="edgecompile.quantization.typed:halve_rest",
+            function="edgecompile.quantization.strongly_typed_qdq:halve_rest",
             stage=Stage.QUANTIZATION,
             inputs={"model": quantized.artifact, "reference": model.artifact},
             tools=("onnxruntime", "onnx", "numpy"),
@@ -66,7 +66,7 @@ def compile_typed(graph: Graph, model: Model, build: dict[str, Any] | None, abou
     """
     step = Step(
         name="compile",
-        function="edgecompile.onnx_graph.typed:compile_typed",
+        function="edgecompile.graphs.onnx.strongly_typed:compile_typed",
         stage=Stage.COMPILATION,
         params={"build": build},
         inputs={"model": model.artifact, "spec": model.spec},

@@ -39,7 +39,7 @@ class Cann(Target):
     def constraints(self) -> dict[str, str | list[str]]:
         return {"soc": list(self.soc)}
 
-    def stand_in(self) -> tuple[str, str, dict[str, Any]] | None:
+    def proxy_backend(self) -> tuple[str, str, dict[str, Any]] | None:
         return ("aipp", "onnxruntime", {"session.disable_quant_qdq": "1"})
 
     def quantize(self, graph: Graph, model: Model, settings: Int8Static) -> Model:
@@ -68,7 +68,7 @@ class Cann(Target):
         graph.add(
             Step(
                 name="compile",
-                function="edgecompile.onnx_graph.cann:compile_cann",
+                function="edgecompile.graphs.onnx.cann_onnx:compile_cann",
                 stage=Stage.COMPILATION,
                 inputs={"model": model.artifact, "spec": model.spec},
                 tools=("onnxruntime", "onnx", "numpy"),

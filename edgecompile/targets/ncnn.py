@@ -50,7 +50,7 @@ class Ncnn(Target):
         graph.add(
             Step(
                 name="calibration",
-                function="edgecompile.quantization.ncnn:calibrate",
+                function="edgecompile.quantization.ncnn_int8:calibrate",
                 stage=Stage.CALIBRATION,
                 params={"method": settings.method, "percentile": settings.percentile},
                 inputs={
@@ -67,7 +67,7 @@ class Ncnn(Target):
         graph.add(
             Step(
                 name="quantization",
-                function="edgecompile.quantization.ncnn:quantize",
+                function="edgecompile.quantization.ncnn_int8:quantize",
                 stage=Stage.QUANTIZATION,
                 params={"per_channel": settings.per_channel, "exclude": settings.excluded()},
                 inputs={"model": converted.artifact, "ranges": Output("calibration", "ranges.json")},
@@ -87,7 +87,7 @@ class Ncnn(Target):
         graph.add(
             Step(
                 name="compile",
-                function="edgecompile.ncnn_graph.compile:compile_ncnn",
+                function="edgecompile.graphs.ncnn.ncnn_artifact:compile_ncnn",
                 stage=Stage.COMPILATION,
                 params={"half": half},
                 inputs={"model": model.artifact, "spec": model.spec},

@@ -32,7 +32,7 @@ class Ncs2(Target):
     def options(self) -> dict[str, Any]:
         return {"DEVICE": "MYRIAD"}
 
-    def stand_in(self) -> tuple[str, str, dict[str, Any]]:
+    def proxy_backend(self) -> tuple[str, str, dict[str, Any]]:
         return "openvino", "openvino", {"INFERENCE_PRECISION_HINT": "f32"}
 
     def quantize(self, graph: Graph, model: Model, settings: Any) -> Model:
@@ -44,7 +44,7 @@ class Ncs2(Target):
         graph.add(
             Step(
                 name="compile",
-                function="edgecompile.openvino_graph.compile:compile_ir",
+                function="edgecompile.graphs.openvino.ir_artifact:compile_ir",
                 stage=Stage.COMPILATION,
                 params={"half": True, "separate_silu": False},
                 inputs={"model": model.artifact, "spec": model.spec},
@@ -57,7 +57,7 @@ class Ncs2(Target):
         graph.add(
             Step(
                 name="legacy",
-                function="edgecompile.openvino_graph.legacy:compile_legacy",
+                function="edgecompile.graphs.openvino.legacy_ir:compile_legacy",
                 stage=Stage.COMPILATION,
                 inputs={"model": Output("compile"), "spec": Output("compile", "spec.json")},
                 tools=("openvino", "numpy"),

@@ -78,7 +78,7 @@ class OnnxRuntime(Target):
         graph.add(
             Step(
                 name="compile",
-                function="edgecompile.onnx_graph.compile:compile_onnx",
+                function="edgecompile.graphs.onnx.onnx_artifact:compile_onnx",
                 version=2,
                 stage=Stage.COMPILATION,
                 inputs={"model": model.artifact, "spec": model.spec},

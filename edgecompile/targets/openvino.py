@@ -67,7 +67,7 @@ class OpenVino(Target):
             chosen["INFERENCE_PRECISION_HINT"] = self.inference_precision
         return {**chosen, **self._cpu_kernels()} if "CPU" in self.device_name else chosen
 
-    def stand_in(self) -> tuple[str, str, dict[str, Any]] | None:
+    def proxy_backend(self) -> tuple[str, str, dict[str, Any]] | None:
         if self._family == "CPU":
             return None
         options = {"DEVICE": "CPU", "INFERENCE_PRECISION_HINT": REFERENCE_PRECISION, **self._cpu_kernels()}
@@ -114,7 +114,7 @@ class OpenVino(Target):
         graph.add(
             Step(
                 name="compile",
-                function="edgecompile.openvino_graph.compile:compile_ir",
+                function="edgecompile.graphs.openvino.ir_artifact:compile_ir",
                 stage=Stage.COMPILATION,
                 params={"half": model.precision == "fp16", "separate_silu": separate},
                 inputs={"model": model.artifact, "spec": model.spec},

@@ -51,7 +51,7 @@ class TensorRt(Target):
     def constraints(self) -> dict[str, str | list[str]]:
         return {"sm": [self.sm], "driver": self.driver}
 
-    def stand_in(self) -> tuple[str, str, dict[str, Any]] | None:
+    def proxy_backend(self) -> tuple[str, str, dict[str, Any]] | None:
         return STAND_IN
 
     def quantize(self, graph: Graph, model: Model, settings: Int8Static) -> Model:

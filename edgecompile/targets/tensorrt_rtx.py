@@ -41,7 +41,7 @@ class TensorRtRtx(Target):
     def constraints(self) -> dict[str, str | list[str]]:
         return {"sm": [f"{sm // 10}.{sm % 10}" for sm in self.sm], "driver": self.driver}
 
-    def stand_in(self) -> tuple[str, str, dict[str, Any]] | None:
+    def proxy_backend(self) -> tuple[str, str, dict[str, Any]] | None:
         return STAND_IN
 
     def quantize(self, graph: Graph, model: Model, settings: Int8Static) -> Model:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from built import build
 
-from edgecompile.bundle.canonical import canonical_json
+from edgecompile.bundle.documents import canonical_json
 from edgecompile.bundle.manifest import complete_manifest, manifest_schema, read_manifest
 from edgecompile.errors import BundleError, StepError
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from edgecompile.compose.composition import compose
 from edgecompile.data.fetch import fetch
 from edgecompile.errors import RecipeError, StepError
 from edgecompile.places import fetched_folder, sample_folder
-from edgecompile.recipe.compose import compose
 from edgecompile.recipe.materials import find_materials
 
 CONTENT = b"weights of a net" * 1000

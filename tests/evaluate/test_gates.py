@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from edgecompile.errors import GateError
-from edgecompile.evaluate.figures import falls, lasting, measured
 from edgecompile.evaluate.gates import GATES, judge, raise_unmet, remarks
+from edgecompile.evaluate.metrics import deterministic_metrics, measured, per_class_drops
 
 REFERENCE = {
     "map50_95": 0.4862,
@@ -37,7 +37,10 @@ MEASURED = {
 
 
 def figures(artifact=GOOD, facts=MEASURED):
-    return {**lasting(REFERENCE, artifact, {"max": 3.0, "cosine": 0.99, "sqnr_db": 20.0}), **measured(facts)}
+    return {
+        **deterministic_metrics(REFERENCE, artifact, {"max": 3.0, "cosine": 0.99, "sqnr_db": 20.0}),
+        **measured(facts),
+    }
 
 
 def test_a_dead_model_is_stopped_with_the_classes_that_fell():
@@ -112,12 +115,12 @@ def test_an_artifact_better_than_its_reference_meets_a_drop_of_zero():
 
 def test_a_float_model_that_finds_nothing_proves_nothing():
     """Dead against dead is a drop of 0; it must not count as accuracy kept."""
-    both = {**lasting(DEAD, DEAD), **measured(MEASURED)}
+    both = {**deterministic_metrics(DEAD, DEAD), **measured(MEASURED)}
     (verdict,) = judge({"map_drop": 0.01}, both)
     assert not verdict.met
     assert "the float model reaches only 0.0000" in str(verdict)
     unlabelled = {**DEAD, "per_class": {}, "objects": 0}
-    (verdict,) = judge({"map_drop": 0.01}, {**lasting(unlabelled, unlabelled), **measured(MEASURED)})
+    (verdict,) = judge({"map_drop": 0.01}, {**deterministic_metrics(unlabelled, unlabelled), **measured(MEASURED)})
     assert "no labelled object" in str(verdict)
 
 
@@ -145,7 +148,7 @@ def test_measured_figures_stay_out_of_the_manifest():
 
 
 def test_lasting_figures_hold_no_measurement():
-    lasted = lasting(REFERENCE, GOOD, {"max": 3.0, "cosine": 0.99, "sqnr_db": 20.0, "per_picture": []})
+    lasted = deterministic_metrics(REFERENCE, GOOD, {"max": 3.0, "cosine": 0.99, "sqnr_db": 20.0, "per_picture": []})
     assert lasted["map_drop"] == 0.0041
     assert lasted["distance"] == {"max": 3.0, "cosine": 0.99, "sqnr_db": 20.0}
     assert set(lasted) == {
@@ -154,7 +157,7 @@ def test_lasting_figures_hold_no_measurement():
 
 
 def test_a_class_that_the_artifact_lost_stands_among_the_falls():
-    assert falls(lasting(REFERENCE, DEAD))[0] == ("WBC", 0.67, 0.0)
+    assert per_class_drops(deterministic_metrics(REFERENCE, DEAD))[0] == ("WBC", 0.67, 0.0)
 
 
 def test_what_only_the_device_can_measure_is_left_to_it_and_accuracy_is_not():

@@ -9,9 +9,9 @@ import pytest
 
 from edgecompile.errors import StepError
 from edgecompile.evaluate import latency
-from edgecompile.evaluate.figures import measured
 from edgecompile.evaluate.gates import judge
 from edgecompile.evaluate.latency import GATED, PARTS, measure, probe
+from edgecompile.evaluate.metrics import measured
 from edgecompile.runtime.machine import architecture
 from edgecompile.runtime.power import EnergyMeter
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgecompile.execute.canonical import digest_of, seal
-from edgecompile.execute.entry import Entry, settle
+from edgecompile.execute.canonical_json import digest_of, seal
+from edgecompile.execute.entry import Entry, seal_output
 from edgecompile.execute.runner import execute
 from edgecompile.execute.store import Store
 from edgecompile.plan.graph import Plan
@@ -51,7 +51,7 @@ class InPlaceStore(Store):
 
     def publish(self, key: str, folder: Path, record: Mapping[str, Any]) -> Entry:
         self.begin()
-        files = settle(folder)
+        files = seal_output(folder)
         document = {"schema": 1, "key": key, "output": digest_of(files), "files": files, "record": dict(record)}
         path, root = self.entry_path(key), self.output_path(document["output"])
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ def write_result(store: Store, seed: int, number: int) -> Entry:
     key = key_of(seed, number)
     if entry := store.find(key):
         return entry
-    folder = store.workplace() / "out"
+    folder = store.staging_dir() / "out"
     for name, content in contents(seed, number).items():
         (folder / name).parent.mkdir(parents=True)
         (folder / name).write_bytes(content)
@@ -256,7 +256,7 @@ def kill_children(kind: str, root: Path, work: str, kills: int, longest_s: float
             wrong = audit(root)
             tally.damaged += wrong
             for line in wrong:  # seen; what follows must not count it again
-                own.set_aside(next(path.stem for path in (root / "entries").glob(f"*/{line[:12]}*")))
+                own.quarantine(next(path.stem for path in (root / "entries").glob(f"*/{line[:12]}*")))
             tally.wrong += rebuild(own, work, seed, nursery.board.count)
     finally:
         nursery.close()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from edgecompile.errors import PlanError
-from edgecompile.execute import keys, machine, tools
+from edgecompile.execute import hardware, keys, tools
 from edgecompile.execute.entry import Entry
 from edgecompile.execute.sources import Sources
 from edgecompile.plan.step import Output, Step
@@ -66,7 +66,7 @@ def test_tool_versions_isa_and_machine_count(tmp_path: Path, monkeypatch: pytest
     plain = step("one", tools=("numpy",))
     isa, measured = step("one", isa=True), step("one", measured=True)
     before = [key(one, tmp_path) for one in (plain, isa, measured)]
-    monkeypatch.setenv(machine.OVERRIDE, "aarch64+asimd")
+    monkeypatch.setenv(hardware.OVERRIDE, "aarch64+asimd")
     assert [key(one, tmp_path) == old for one, old in zip((plain, isa, measured), before, strict=True)] == [
         True,
         False,
@@ -75,7 +75,7 @@ def test_tool_versions_isa_and_machine_count(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(tools, "version_of", lambda tool: "0.0.1")
     assert key(plain, tmp_path) != before[0]
     before = [key(one, tmp_path) for one in (isa, measured)]
-    monkeypatch.setattr(machine, "cpu_model", lambda: "Another CPU")
+    monkeypatch.setattr(hardware, "cpu_model", lambda: "Another CPU")
     assert [key(one, tmp_path) == old for one, old in zip((isa, measured), before, strict=True)] == [True, False]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgecompile.errors import StepError
-from edgecompile.execute.canonical import digest_of, hash_file, seal, unseal
+from edgecompile.execute.canonical_json import digest_of, hash_file, seal, unseal
 from edgecompile.execute.store import SCHEMA, Entry, Store
 from execute.plans import finish, python, until
 
@@ -23,7 +23,7 @@ RECORD = {"step": "one", "function": "module:one", "wall_seconds": 1.5}
 
 def folder(store: Store, **files: str) -> Path:
     """Returns a folder as a worker leaves it, with `__` for the slash in names."""
-    place = store.workplace() / "out"
+    place = store.staging_dir() / "out"
     place.mkdir()
     for name, text in {"facts_json": '{"n":1}', **files}.items():
         path = place / name.replace("__", "/").replace("_", ".")
@@ -171,7 +171,7 @@ def test_damage_to_a_shared_output_heals_for_all(store: Store) -> None:
 def test_undamaged_results_are_not_set_aside(store: Store) -> None:
     """The other half of the tests above: what finds damage must not find it everywhere."""
     entry = published(store)
-    store.set_aside(KEY)
+    store.quarantine(KEY)
     assert store.find(KEY) == entry
     assert not list((store.root / "aside").iterdir())
 

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
+from edgecompile.execute.gc import collect, kept
 from edgecompile.execute.runner import execute
 from edgecompile.execute.store import Store
-from edgecompile.execute.upkeep import collect, kept
 from edgecompile.plan.graph import Plan
 from execute.plans import chain, finish, lines, plan, python, step, until
 from execute.stress import Nursery, audit, is_right, key_of, kill_children, rebuild, workers_below, write_result
@@ -124,7 +124,7 @@ def test_every_byte_of_entries_and_outputs_matters(store: Store, change: Change)
 
 
 def _tiny(store: Store) -> Path:
-    folder = store.workplace() / "out"
+    folder = store.staging_dir() / "out"
     folder.mkdir()
     (folder / "facts.json").write_bytes(b'{"n":1}')
     (folder / "model.bin").write_bytes(random.Random(1).randbytes(300))

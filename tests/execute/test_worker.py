@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from edgecompile.errors import EdgecompileError, MissingToolError, RecipeError, StepError
-from edgecompile.execute import machine
+from edgecompile.execute import hardware
 from edgecompile.execute.process import Report, Worker
 from execute.plans import alive, python, step, until
 
@@ -19,7 +19,7 @@ from execute.plans import alive, python, step, until
 def started(tmp_path: Path, function: str, inputs: dict[str, Any] | None = None, **params: Any) -> Worker:
     place = tmp_path / "place"
     place.mkdir()
-    return Worker(step("one", function, params=params), inputs or {}, place, machine.usable_cores()[:1])
+    return Worker(step("one", function, params=params), inputs or {}, place, hardware.usable_cores()[:1])
 
 
 def facts(worker: Worker) -> dict[str, Any]:

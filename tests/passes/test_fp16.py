@@ -39,7 +39,7 @@ def test_it_works_on_float_only():
 
 def test_converted_sample_is_half_the_size_and_agrees(tmp_path):
     pytest.importorskip("onnxruntime")
-    from edgecompile.onnx_graph.agreement import fixed_input, run
+    from edgecompile.graphs.onnx.agreement import fixed_input, run
 
     convert(tmp_path, model=simplified().model, keep=[])
     small, large = (tmp_path / "model.onnx").read_bytes(), simplified().model.read_bytes()

@@ -43,7 +43,7 @@ def test_a_net_of_matrix_products_is_quantized(tmp_path):
     pytest.importorskip("onnxruntime")
     from onnx import helper, numpy_helper
 
-    from edgecompile.onnx_graph.agreement import run
+    from edgecompile.graphs.onnx.agreement import run
 
     noise = np.random.default_rng(0)
     weights = [noise.normal(size=(64, 64)).astype(np.float32) / 8 for _ in range(2)]

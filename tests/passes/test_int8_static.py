@@ -64,8 +64,8 @@ def test_fields_are_checked(field):
 def quantized(tmp_path_factory):
     """Returns a function that quantizes the sample for ONNX Runtime and returns its raw output on a test picture."""
     pytest.importorskip("onnxruntime")
-    from edgecompile.onnx_graph.agreement import run
-    from edgecompile.quantization.pictures import input_reader
+    from edgecompile.graphs.onnx.agreement import run
+    from edgecompile.quantization.calibration_batches import input_reader
     from edgecompile.quantization.qdq import calibrate, quantize
 
     spec, model = simplified().spec, simplified().model

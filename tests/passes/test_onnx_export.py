@@ -121,7 +121,7 @@ def test_decode_part_is_found_in_every_family(families):
     """The nodes after the last convolutions: all of them, none of the net; by structure, whatever the names."""
     import onnx
 
-    from edgecompile.onnx_graph.structure import Structure
+    from edgecompile.graphs.onnx.structure import Structure
 
     for name, facts in families.items():
         model = onnx.load(f"{facts['folder']}/model.onnx")

@@ -79,7 +79,7 @@ def with_batch_normalisation():
 
 @pytest.fixture
 def small(tmp_path):
-    from edgecompile.onnx_graph.spec import detection_spec, write_spec
+    from edgecompile.graphs.onnx.model_spec import detection_spec, write_spec
 
     onnx.save(with_batch_normalisation(), tmp_path / "model.onnx")
     shapes = {"input_shape": [1, 3, 32, 32], "output_shape": [1, 7, 1024]}

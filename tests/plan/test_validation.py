@@ -13,14 +13,14 @@ from edgecompile.plan.step import Output, Source, Stage, Step
 from edgecompile.plan.validation import add_validation
 
 
-def planned(artifact_step: str = "compile", backend: str = "openvino", stand_in: tuple | None = None):
+def planned(artifact_step: str = "compile", backend: str = "openvino", proxy_backend: tuple | None = None):
     target = SimpleNamespace(
         backend=backend,
         runtime=(backend, ">=1"),
         threads=4,
         arch="x86_64",
         options=lambda: {} if backend == "onnxruntime" else {"INFERENCE_PRECISION_HINT": "f32"},
-        stand_in=lambda: stand_in,
+        proxy_backend=lambda: proxy_backend,
     )
     settings = SimpleNamespace(conf=0.001, iou=0.7, max_det=300, latency_images=100)
     pictures = Source("validation pictures", ("/data/1.jpg",), many=True)
@@ -47,7 +47,9 @@ def test_both_models_are_evaluated_in_the_same_way():
 
 
 def test_a_stand_in_judges_accuracy_and_leaves_latency_to_the_device():
-    graph, outputs = planned(backend="tensorrt", stand_in=("onnxruntime", "onnxruntime", {"log_severity_level": 2}))
+    graph, outputs = planned(
+        backend="tensorrt", proxy_backend=("onnxruntime", "onnxruntime", {"log_severity_level": 2})
+    )
     assert set(outputs) == {"reference.evaluate", "evaluate", "distance", "golden"}
     for name in ("evaluate", "golden"):
         assert graph.steps[name].params["backend"] == "onnxruntime"

@@ -22,7 +22,7 @@ def quantized(out, count=6, how=None, **fields):
 
 
 def output(path, picture):
-    from edgecompile.openvino_graph import import_openvino
+    from edgecompile.graphs.openvino import import_openvino
 
     core = import_openvino().Core()
     compiled = core.compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1})
@@ -36,7 +36,7 @@ def made(tmp_path_factory):
 
 
 def test_detections_are_kept(made):
-    from edgecompile.quantization.pictures import input_reader
+    from edgecompile.quantization.calibration_batches import input_reader
 
     out, facts = made
     picture = input_reader(simplified().spec)(pictures("test", 1)[0]).copy()
@@ -48,7 +48,7 @@ def test_detections_are_kept(made):
 
 def test_whole_graph_loses_every_detection(tmp_path):
     """The negative control: the output too is in 8 bits, one step of which is more than a score can be."""
-    from edgecompile.quantization.pictures import input_reader
+    from edgecompile.quantization.calibration_batches import input_reader
 
     quantized(tmp_path, exclude=[])
     picture = input_reader(simplified().spec)(pictures("test", 1)[0]).copy()
@@ -58,7 +58,7 @@ def test_whole_graph_loses_every_detection(tmp_path):
 
 
 def test_the_picture_is_quantized_in_steps_of_a_byte(made):
-    from edgecompile.openvino_graph import import_openvino
+    from edgecompile.graphs.openvino import import_openvino
 
     model = import_openvino().Core().read_model(str(made[0] / "model.xml"))
     (reader,) = (target.get_node() for target in model.get_parameters()[0].output(0).get_target_inputs())
@@ -67,7 +67,7 @@ def test_the_picture_is_quantized_in_steps_of_a_byte(made):
 
 
 def test_weights_of_the_first_convolution_cannot_overflow_without_vnni(made):
-    from edgecompile.openvino_graph import import_openvino
+    from edgecompile.graphs.openvino import import_openvino
 
     model = import_openvino().Core().read_model(str(made[0] / "model.xml"))
     largest = []
@@ -82,8 +82,8 @@ def test_weights_of_the_first_convolution_cannot_overflow_without_vnni(made):
 
 
 def test_decode_part_is_in_float(made):
-    from edgecompile.openvino_graph import import_openvino
-    from edgecompile.openvino_graph.structure import decode
+    from edgecompile.graphs.openvino import import_openvino
+    from edgecompile.graphs.openvino.ir_structure import decode
 
     model = import_openvino().Core().read_model(str(made[0] / "model.xml"))
     inside = {one.get_friendly_name(): one for one in model.get_ordered_ops()}

@@ -57,7 +57,7 @@ def test_profile_of_x86(tmp_path, ranges):
 
 
 def test_decode_part_has_no_pairs(tmp_path, ranges):
-    from edgecompile.onnx_graph.structure import Structure
+    from edgecompile.graphs.onnx.structure import Structure
 
     names = {node.name for node in Structure(onnx.load(simplified().model)).decode()}
     for exclude, pairs in (("auto", False), ([], True)):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from edgecompile.compose.composition import compose
 from edgecompile.errors import RecipeError
-from edgecompile.recipe.compose import compose
 
 
 @pytest.fixture(autouse=True)

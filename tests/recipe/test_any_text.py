@@ -6,9 +6,9 @@ import random
 
 import pytest
 
+from edgecompile.compose.composition import compose
 from edgecompile.errors import EdgecompileError, Problem
 from edgecompile.places import recipes_folder
-from edgecompile.recipe.compose import compose
 from edgecompile.recipe.materials import find_materials
 
 

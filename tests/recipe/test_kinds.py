@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import edgecompile.passes
+from edgecompile.compose.composition import compose
 from edgecompile.errors import PlanError
 from edgecompile.recipe import entry_points, folders, kinds
-from edgecompile.recipe.compose import compose
 
 PASS = """\
 from typing import ClassVar

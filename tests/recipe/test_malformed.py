@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from edgecompile.compose.composition import compose
 from edgecompile.errors import EdgecompileError
-from edgecompile.recipe.compose import compose
 from edgecompile.recipe.materials import find_materials
 
 from .malformed import Malformed, every

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from edgecompile.compose.composition import compose
 from edgecompile.data.yolo_dataset import pictures_of, read_data
 from edgecompile.errors import RecipeError
 from edgecompile.places import fetched_folder, sample_folder
-from edgecompile.recipe.compose import compose
 from edgecompile.recipe.materials import Files, find_materials, spread
 
 SAMPLE = sample_folder()

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from edgecompile.recipe.compose import compose
+from edgecompile.compose.composition import compose
 
 from .conftest import BASE
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from built import Built, build
 
-from edgecompile.execute.survey import StepState
+from edgecompile.execute.plan_status import StepState
 from edgecompile.report.document import plan_document, report_of
 
 
@@ -59,8 +59,8 @@ def test_a_build_that_ended_early_reports_what_there_is(built: Built):
 
 
 def test_classes_that_fell_most_come_first(built: Built):
-    falls = built.report()["falls"]
-    assert falls[0] == {"name": "Platelets", "reference": 0.1736, "artifact": 0.1655}
+    per_class_drops = built.report()["falls"]
+    assert per_class_drops[0] == {"name": "Platelets", "reference": 0.1736, "artifact": 0.1655}
 
 
 def test_it_is_plain_json(built: Built):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from built import Built, build
 
-from edgecompile.execute.survey import StepState
+from edgecompile.execute.plan_status import StepState
 from edgecompile.report.terminal import print_plan, print_summary
 
 

@@ -19,7 +19,7 @@ from ascend import AMCT, NPU_SMI, fake_board
 from exported import CHECKPOINT, EXPORT, exported, pictures, run_step, simplified
 
 from edgecompile.errors import BundleError, MissingToolError, StepError
-from edgecompile.onnx_graph.cann import compile_cann, coverage
+from edgecompile.graphs.onnx.cann_onnx import compile_cann, coverage
 from edgecompile.passes.int8_static import Int8Static
 from edgecompile.passes.simplify import OPTIMIZATIONS, simplify
 from edgecompile.quantization.qdq import calibrate, quantize
@@ -29,7 +29,7 @@ from edgecompile.runtime.backends.cann import Backend
 from edgecompile.targets.cann import Cann
 
 TARGET = Cann(kind="cann", device="a board", memory_mb=1, soc=("Ascend310B4",))
-OPTIONS = TARGET.stand_in()[2]
+OPTIONS = TARGET.proxy_backend()[2]
 
 
 @pytest.fixture(scope="module")

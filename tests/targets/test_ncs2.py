@@ -30,7 +30,7 @@ def test_its_life_has_ended_and_what_to_use_instead_is_said(stick):
 
 def test_the_device_opens_it_on_the_stick_and_this_machine_on_its_cpu(stick):
     assert stick.options() == {"DEVICE": "MYRIAD"}
-    backend, distribution, options = stick.stand_in()
+    backend, distribution, options = stick.proxy_backend()
     assert (backend, distribution) == ("openvino", "openvino")
     assert "DEVICE" not in options
 

@@ -33,8 +33,8 @@ def test_written_targets_are_valid_and_say_where_they_come_from(path):
     target = OpenVino(**yaml.safe_load(path.read_text()))
     assert target.source
     assert bool(target.warnings("int8")) is (target.arch == "aarch64" and "asimddp" not in target.isa)
-    assert all(not target.warnings(precision) for precision in target.precisions if target.stand_in())
-    assert target.board.source or not target.stand_in()
+    assert all(not target.warnings(precision) for precision in target.precisions if target.proxy_backend())
+    assert target.board.source or not target.proxy_backend()
     assert target.options()["DEVICE"] == target.device_name
 
 
@@ -70,8 +70,8 @@ def test_a_device_that_openvino_does_not_have_is_refused(wrong):
 
 @pytest.mark.parametrize("device_name", ["GPU", "GPU.1", "NPU", "AUTO:GPU,CPU"])
 def test_a_cpu_stands_in_for_what_the_building_machine_may_lack(device_name):
-    assert a_cpu().stand_in() is None
-    backend, distribution, options = a_cpu(device_name=device_name, inference_precision="f16").stand_in()
+    assert a_cpu().proxy_backend() is None
+    backend, distribution, options = a_cpu(device_name=device_name, inference_precision="f16").proxy_backend()
     assert (backend, distribution) == ("openvino", "openvino")
     assert options == {
         "DEVICE": "CPU",

@@ -40,10 +40,10 @@ def a_jetson(**fields: Any) -> TensorRt:
 @cache
 def typed(precision: str) -> SimpleNamespace:
     """Returns the sample as it ships for a Jetson: `folder` of the compiled artifact."""
-    from edgecompile.onnx_graph.typed import compile_typed
+    from edgecompile.graphs.onnx.strongly_typed import compile_typed
     from edgecompile.passes.fp16 import convert
     from edgecompile.quantization.qdq import calibrate, quantize
-    from edgecompile.quantization.typed import halve_rest
+    from edgecompile.quantization.strongly_typed_qdq import halve_rest
 
     float_model = simplified()
     folder = float_model.folder / f"jetson-{precision}"
@@ -99,7 +99,7 @@ def test_written_targets_carry_what_people_otherwise_look_up(path: Path) -> None
 def test_the_bundle_is_finished_on_the_device_and_judged_by_a_stand_in() -> None:
     target = a_jetson(workspace_mb=512)
     assert target.finalize
-    assert target.stand_in()[:2] == ("onnxruntime", "onnxruntime")
+    assert target.proxy_backend()[:2] == ("onnxruntime", "onnxruntime")
     assert target.options() == {"workspace_mb": 512, "dla": None}
     assert "GPU" in a_jetson(dla=0).warnings("int8")[0]
     assert a_jetson().warnings("fp32")
@@ -117,7 +117,7 @@ def test_the_plan_proves_the_onnx_where_the_library_is(monkeypatch: pytest.Monke
 
 
 def test_pairs_stand_on_what_learned_layers_read_and_the_ends_stay_in_float() -> None:
-    from edgecompile.onnx_graph.structure import Structure
+    from edgecompile.graphs.onnx.structure import Structure
 
     structure = Structure(typed("int8").model)
     for node in structure.nodes:
@@ -180,7 +180,7 @@ def test_a_graph_that_is_in_int8_to_its_end_finds_nothing(tmp_path: Path) -> Non
 
 
 def test_two_builds_are_equal(tmp_path: Path) -> None:
-    from edgecompile.onnx_graph.typed import compile_typed
+    from edgecompile.graphs.onnx.strongly_typed import compile_typed
 
     once = typed("int8")
     compile_typed(tmp_path, model=once.half, spec=simplified().spec, build=a_jetson().options())
@@ -189,7 +189,7 @@ def test_two_builds_are_equal(tmp_path: Path) -> None:
 
 
 def test_the_script_says_to_trtexec_what_finalize_does() -> None:
-    from edgecompile.onnx_graph.typed import build_script
+    from edgecompile.graphs.onnx.strongly_typed import build_script
 
     script = (typed("int8").folder / "build.sh").read_text()
     line = script.splitlines()[-1].split()
@@ -213,7 +213,7 @@ def test_tensorrt_rtx_builds_it(precision: str, tmp_path: Path) -> None:
 def test_what_tensorrt_does_not_take_is_an_error_of_the_step(tmp_path: Path) -> None:
     """The negative control: unsigned activations, which ONNX Runtime likes best, are no graph for TensorRT."""
     pytest.importorskip("tensorrt_rtx_bindings")
-    from edgecompile.onnx_graph.typed import compile_typed
+    from edgecompile.graphs.onnx.strongly_typed import compile_typed
     from edgecompile.quantization.qdq import quantize
 
     ranges = typed("int8").folder.parent / "ranges" / "ranges.json"
@@ -247,9 +247,9 @@ print("done")
 @pytest.mark.parametrize("family", ["yolov10n", "yolo26n"])
 def test_heads_without_suppression_build_too(family: str, heads: Path, tmp_path: Path) -> None:
     """Random weights: what is shown is that the graph is one that the parser and the builder take."""
-    from edgecompile.onnx_graph.typed import compile_typed
+    from edgecompile.graphs.onnx.strongly_typed import compile_typed
     from edgecompile.quantization.qdq import calibrate, quantize
-    from edgecompile.quantization.typed import halve_rest
+    from edgecompile.quantization.strongly_typed_qdq import halve_rest
 
     model, spec = heads / family / "model.onnx", heads / family / "spec.json"
     assert json.loads(spec.read_text())["output"]["decode"] == "end2end"

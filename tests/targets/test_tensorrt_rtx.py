@@ -51,7 +51,7 @@ def test_the_artifact_is_the_engines_and_the_onnx_they_are_built_of() -> None:
     model = a_pc().compile(graph, FLOAT)
     assert (model.artifact, model.spec) == (Output("engines"), Output("compile", "spec.json"))
     assert a_pc().finalize
-    assert a_pc().stand_in()[0] == "onnxruntime"
+    assert a_pc().proxy_backend()[0] == "onnxruntime"
     with pytest.raises(PlanError, match="not in the plan"):
         a_pc().compile(graph_for(a_pc()), FLOAT)
 

@@ -1,0 +1,95 @@
+"""Shell completion. Hydra's own completes groups and keys; here are the words before them: verbs, recipes, flags.
+
+`edgecompile -sc install=bash` prints Hydra's script, which calls `edgecompile -sc query=bash` with the line so far in
+COMP_LINE. Nothing may be printed but candidates, and whatever goes wrong means that there are none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from edgecompile.compose.command_line import CFG, INFO, OURS, SWITCHES, VALUED, config_groups, quoted, rewritten
+from edgecompile.recipe import folders
+
+COMPILING = ("build", "plan", "lock")
+SECOND = {"list": ("recipes", "passes", "targets", "data"), "cache": ("ls", "verify", "gc")}
+AFTER = {"--cfg": CFG, "-c": CFG, "--info": INFO, "-i": INFO}
+
+
+def main(words: Sequence[str], verbs: Iterable[str]) -> int:
+    """Installs (install=bash) or answers (query=bash). Returns the exit code."""
+    command = next((word for word in words if "=" in word), "")
+    if not command.startswith("query="):
+        sys.stdout.write(_ask_hydra(list(words)))
+        return 0
+    shell = command.partition("=")[2]
+    with contextlib.suppress(Exception):
+        found = candidates(os.environ.get("COMP_LINE", ""), verbs, shell)
+        print(("\n" if shell == "fish" else " ").join(found))
+    return 0
+
+
+def candidates(line: str, verbs: Iterable[str], shell: str = "bash") -> list[str]:
+    """Returns what the last word of a command line may become, sorted."""
+    words = line.split()[1:]
+    last = "" if not line or line[-1].isspace() else words.pop() if words else ""
+    if not words:
+        return _starting(last, [*verbs, "--help", "--version"])
+    verb, given = words[0], words[1:]
+    if verb in SECOND:
+        return _starting(last, SECOND[verb]) if not given else []
+    if verb == "doctor":
+        return _starting(last, [*_files(last), *(f"recipe={name}" for name in folders.recipe_names())])
+    if verb not in COMPILING:
+        return []
+    if given and given[-1] in AFTER:
+        return _starting(last, AFTER[given[-1]])
+    if last.startswith("-"):
+        return _starting(last, [*SWITCHES, *VALUED, "--info", "--help", *OURS[verb]])
+    found = [] if "=" in last else _files(last)
+    return sorted({*found, *_from_hydra(given, last, shell)})
+
+
+def _from_hydra(given: Sequence[str], last: str, shell: str) -> list[str]:
+    """Returns Hydra's candidates: the line is put to it as `build` would put it, the word to complete as it stands."""
+    own = [Path(word).absolute() for word in given if word.endswith(folders.SUFFIXES) and os.path.isfile(word)]
+    overrides = [word for word in given if "=" in word or word.startswith(("~", "+"))]
+    folders.own_folders[:] = [file.parent for file in own]
+    line = [f"recipe={quoted(file.stem)}" for file in own]
+    line += [rewritten(word, config_groups()) for word in overrides]
+    if any(word in ("-m", "--multirun") for word in given):
+        line.insert(0, "--multirun")
+    os.environ["COMP_LINE"] = " ".join(["edgecompile", *line, last])
+    return _ask_hydra([f"query={shell}"]).split()
+
+
+def _ask_hydra(words: list[str]) -> str:
+    """Returns what Hydra prints when asked about completion."""
+    from edgecompile.compose.application import ask_hydra
+
+    with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(io.StringIO()):
+        ask_hydra(["--shell-completion", *words])
+    return printed.getvalue()
+
+
+def _files(word: str) -> list[str]:
+    """Returns the recipe files and folders that a word may become."""
+    folder, _, _ = word.rpartition("/")
+    found = []
+    with contextlib.suppress(OSError):
+        for path in sorted(Path(folder or ".").iterdir()):
+            name = f"{folder}/{path.name}" if folder else path.name
+            if path.is_dir() and not path.name.startswith("."):
+                found.append(f"{name}/")
+            elif folders.is_recipe(path):
+                found.append(name)
+    return [name for name in found if name.startswith(word)]
+
+
+def _starting(word: str, choices: Iterable[str]) -> list[str]:
+    return sorted(choice for choice in choices if choice.startswith(word))

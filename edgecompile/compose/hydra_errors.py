@@ -1,0 +1,156 @@
+"""Turns what Hydra and OmegaConf raise into one line for people, with the nearest valid name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+
+from edgecompile.compose import searchpath
+from edgecompile.compose.hydra_plugins import choices, missing_plugin, no_slurm
+from edgecompile.errors import EdgecompileError, MissingToolError, Problem, RecipeError, nearest
+from edgecompile.places import conf_folder, recipes_folder, shown
+from edgecompile.recipe import folders
+from edgecompile.recipe.locate import COMMAND_LINE, line_of_text, lists_of
+from edgecompile.yaml_text import line_of
+
+HYDRA_INTERNAL_ERRORS = (ValueError, TypeError, AttributeError, AssertionError, KeyError)
+"""What Hydra raises where it did not expect what it was given."""
+MAPPINGS = ("model", "data", "target", "passes", "gates", "evaluate")
+"""Sections of a recipe; so are the parts of `data` and each of `passes`."""
+SEVERAL = re.compile(r"Ambiguous value for argument '(?P<key>[^=']+)=(?P<value>.*)'")
+SWEEP = re.compile(r"Sweep parameters '(?P<key>[^=']+)=.*' requires --multirun")
+CONTAINED = re.compile(r"In '?(?P<config>[^':]+)'?: (?P<rest>.*)", re.DOTALL)
+DELETE = re.compile(r"Could not delete (?:from config\. )?'(?P<key>[^'=]+)")
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Raises RecipeError, with one line, for whatever Hydra raises inside; MissingToolError for a plugin to install."""
+    try:
+        yield
+    except EdgecompileError:
+        raise
+    except RecursionError as error:
+        first = next((file for file in searchpath.loaded if not _shipped(file)), Path("recipe"))
+        where = f"{shown(first)}:{line_of(first, ['defaults']) or 1}:defaults"
+        raise RecipeError("the recipe extends itself", where=where, fix="rename it, or extend another") from error
+    except RuntimeError as error:
+        if '"srun"' not in str(error):
+            raise
+        raise no_slurm() from error
+    except OSError as error:
+        if not isinstance(error, HydraException):
+            raise
+        raise _plugin(error) or RecipeError(problem_of(error)) from error
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, *HYDRA_INTERNAL_ERRORS) as error:
+        if ours := _ours(error):
+            raise ours from None
+        raise _plugin(error) or RecipeError(problem_of(error)) from error
+
+
+def _ours(error: BaseException | None) -> EdgecompileError | None:
+    """Returns what a resolver of ours raised, which OmegaConf and Hydra wrap; None where there is no such error."""
+    while error is not None and not isinstance(error, EdgecompileError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _plugin(error: BaseException) -> MissingToolError | None:
+    """Returns the error for a launcher or sweeper that an extra brings; None where something else is wrong."""
+    choice = getattr(error, "missing_cfg_file", None) or ""
+    return missing_plugin(choice, _chosen_in(*choice.rpartition("/")[::2]))
+
+
+def problem_of(error: BaseException) -> Problem:
+    """Returns the one line that says what is wrong."""
+    if isinstance(error, MissingConfigException):
+        return _missing(error)
+    if isinstance(error, OverrideParseException):
+        return Problem("not an override (key=value)", f"{COMMAND_LINE}:{_key(error.override)}", _first(error.message))
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    text = str(cause) or str(error)
+    several = SEVERAL.search(text) or SWEEP.search(text)
+    if several:
+        key = _key(several.group("key"))
+        return Problem(
+            f"'{key}' has several values", f"{COMMAND_LINE}:{key}", "add -m to build each, or write a list: [a,b]"
+        )
+    deleted = DELETE.search(text)
+    if deleted:
+        return Problem("nothing to delete", f"{COMMAND_LINE}:~{_key(deleted.group('key'))}", _first(text))
+    if "with ListConfig" in text and (listed := _list_for_mapping()):
+        return listed
+    contained = CONTAINED.match(text)
+    if contained:
+        file = file_of(contained.group("config"))
+        return Problem(_first(contained.group("rest")), shown(file) if file else contained.group("config"))
+    full_key = getattr(cause, "full_key", None)
+    own = next((file for file in reversed(searchpath.loaded) if _own(file)), None)
+    return Problem(_first(text) or type(error).__name__, str(full_key or (shown(own) if own else COMMAND_LINE)))
+
+
+def _list_for_mapping() -> Problem | None:
+    """Returns the problem of a list that stands where the recipe has a mapping, which OmegaConf does not place."""
+    for file in reversed(searchpath.loaded):
+        for keys, line in () if _shipped(file) else lists_of(file):
+            if (len(keys) == 1 and keys[0] in MAPPINGS) or (len(keys) == 2 and keys[0] in ("data", "passes")):
+                return Problem(
+                    "found a list, expected a mapping (key: value)", f"{shown(file)}:{line}:{'.'.join(keys)}"
+                )
+    return None
+
+
+def _missing(error: MissingConfigException) -> Problem:
+    """Returns the problem of a choice that is not there, where it was made, and the nearest that is."""
+    group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+    where = _chosen_in(group, choice)
+    if group in ("", f"{searchpath.GROUP}/{searchpath.GROUP}"):  # "/NAME" or "recipe/NAME" in a defaults list
+        if choice in folders.recipe_names():
+            return Problem(f"found a path to the recipe '{choice}', expected its name", where, f"write '- {choice}'")
+        group = searchpath.GROUP
+    known = folders.recipe_names() if group == searchpath.GROUP else [name for name, _ in folders.options(group)]
+    known += choices(group)
+    what = group if group in ("recipe", "target", "pass") else f"choice of '{group}'"
+    return Problem(f"unknown {what} '{choice}'", where, nearest(choice, known))
+
+
+def _chosen_in(group: str, choice: str) -> str:
+    """Returns the line of the recipe whose defaults list makes a choice, or the command line."""
+    for file in reversed(searchpath.loaded):
+        line = line_of_text(file, choice) if not _shipped(file) else 0
+        if line:
+            return f"{shown(file)}:{line}:defaults"
+    return f"{COMMAND_LINE}:{group}"
+
+
+def file_of(config_path: str) -> Path | None:
+    """Returns the file of a config such as "recipe/quickstart", where it was read."""
+    name = config_path.rpartition("/")[2]
+    return next((file for file in searchpath.loaded if file.stem == name), None)
+
+
+def _shipped(file: Path) -> bool:
+    """Returns whether a file is one of the shipped config groups, which nobody here can have got wrong."""
+    return file.is_relative_to(conf_folder())
+
+
+def _own(file: Path) -> bool:
+    """Returns whether a file was not shipped."""
+    return not (_shipped(file) or file.is_relative_to(recipes_folder()))
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _first(text: str) -> str:
+    """Returns the first line of a message that says something, without what Hydra adds to it."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    kept = [line for line in lines if not re.match(r"(full_key|object_type|reference_type|See https?:)", line)]
+    return re.sub(r"'\+\+", "'", " ".join(kept[:2]))[:300]

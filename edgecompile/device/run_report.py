@@ -1,0 +1,52 @@
+"""Brings what was found on a device into the report of the run that made the bundle."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from edgecompile.bundle.documents import canonical_json
+from edgecompile.device.remote import Bundle
+from edgecompile.errors import StepError
+from edgecompile.report.html import render_html
+from edgecompile.runtime.archive import Archive
+
+
+def add_to_run(bundle: Bundle, device: dict[str, Any]) -> Path | None:
+    """Writes the section `device` into report.json and report.html beside a bundle, and returns the page's path.
+
+    Returns:
+        None where the bundle does not lie in the directory of the run that made it.
+
+    Raises:
+        StepError: the report cannot be written.
+    """
+    folder = bundle.path.parent
+    try:
+        report = json.loads((folder / "report.json").read_bytes())
+        made = report["run"]["bundle"]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if made != bundle.sha256:
+        return None
+    report["device"] = device
+    with Archive(bundle.path) as archive:
+        golden = archive.manifest["golden"]
+        picture, detections = archive.read(golden["input"]), archive.read_json(golden["detections"])
+    page = folder / "report.html"
+    _write(page, render_html(report, picture=picture, detections=detections).encode("utf-8"))
+    _write(folder / "report.json", canonical_json(report))
+    return page
+
+
+def _write(path: Path, content: bytes) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    except OSError as error:
+        raise StepError(f"the report cannot be written: {error.strerror}", where=str(path)) from error
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Reads, compares and rewrites the graphs of each format."""

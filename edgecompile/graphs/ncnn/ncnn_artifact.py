@@ -1,0 +1,116 @@
+"""ONNX to ncnn, by ncnn's own converter pnnx, and the proof that both compute the same."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from edgecompile.errors import MissingToolError, StepError
+
+INPUT, OUTPUT = "in0", "out0"
+"""Names that pnnx gives to the first input and output, whatever they were called."""
+INSTALL = "pip install --no-deps pnnx"
+"""Its program needs no torch, its package says it does."""
+
+
+def compile_ncnn(out: Path, *, model: Path, spec: Path, half: bool) -> dict[str, Any]:
+    """Writes `model.param`, `model.bin` and the final `spec.json`.
+
+    Args:
+        half: whether weights are stored in FP16.
+
+    Raises:
+        StepError: pnnx cannot convert the model, ncnn lacks one of its layers, or the two disagree.
+        MissingToolError: pnnx is not installed.
+    """
+    import numpy as np
+
+    from edgecompile.graphs.ncnn import BIN, PARAM
+    from edgecompile.graphs.ncnn.layers import read_layers
+    from edgecompile.graphs.onnx.agreement import differences, fixed_input, require_agreement, run
+    from edgecompile.graphs.onnx.model_spec import read_spec, write_spec
+    from edgecompile.graphs.onnx.serialization import load
+    from edgecompile.runtime.backends.ncnn import Backend
+
+    read = read_spec(spec)
+    size = read["letterbox"]["size"]
+    if read["input"]["shape"][0] > 1:
+        raise StepError("ncnn runs one picture at a time", fix="passes.onnx_export.batch=1")
+    with TemporaryDirectory() as folder:
+        exact = convert(model, Path(folder), size, half=False)
+        text = (exact / PARAM).read_text(encoding="utf-8")
+        require_layers(text, read["output"]["decode"])
+        picture = fixed_input([1, 3, *size], size)
+        before = run(load(model).SerializeToString(), picture)
+        after = np.array(Backend(exact, read, 1, {}).infer(picture)[0])
+        gaps = differences(before, after, read["output"]["decode"])
+        proof = require_agreement(gaps, size, "converting the graph to ncnn")
+        chosen = convert(model, Path(folder), size, half=True) if half else exact
+        for name in (PARAM, BIN):
+            shutil.copyfile(chosen / name, out / name)
+    read["input"] |= {"name": INPUT, "shape": [1, 3, *size]}  # ncnn plans for one size: dynamic ones are fixed
+    read["output"] |= {"name": OUTPUT, "shape": list(after.shape)}
+    write_spec(read, out / "spec.json")
+    kinds = [layer.kind for layer in read_layers(text)]
+    counts = {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+    stored = "FP16" if half else "float"
+    return {"changes": [f"ONNX converted to ncnn, weights in {stored}"], "max_abs_diff": proof, "layers": counts}
+
+
+def convert(model: Path, folder: Path, size: list[int], *, half: bool) -> Path:
+    """Returns a new folder inside `folder` with `model.param` and `model.bin` of an ONNX file.
+
+    Args:
+        size: height and width of the input in pixels.
+        half: whether weights are stored in FP16.
+    """
+    from edgecompile.graphs.ncnn import BIN, PARAM
+
+    place = folder / ("half" if half else "float")
+    scratch = place / "pnnx"  # it writes much more than is wanted, beside the file that it reads
+    scratch.mkdir(parents=True)
+    shutil.copyfile(model, scratch / "model.onnx")
+    shape = ",".join(map(str, (1, 3, *size)))
+    command = [str(program()), "model.onnx", f"inputshape=[{shape}]", f"fp16={int(half)}", "device=cpu"]
+    done = subprocess.run(command, cwd=scratch, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    made = {"model.ncnn.param": PARAM, "model.ncnn.bin": BIN}
+    if done.returncode or not all((scratch / name).is_file() for name in made):
+        said = done.stdout.decode(errors="replace").strip().splitlines()[-1:] or ["nothing"]
+        raise StepError(f"pnnx cannot convert the model (exit code {done.returncode}); it said: {said[0].strip()}")
+    for name, ours in made.items():
+        (scratch / name).rename(place / ours)
+    return place
+
+
+def program() -> Path:
+    """Returns pnnx's program, found without importing its package, which would import torch.
+
+    Raises:
+        MissingToolError: it is not installed.
+    """
+    found = find_spec("pnnx")
+    inside = Path(next(iter(found.submodule_search_locations))) / "pnnx" if found else None
+    if inside is None or not inside.is_file():
+        raise MissingToolError("pnnx, the converter to ncnn, is not installed", fix=INSTALL)
+    if not os.access(inside, os.X_OK):
+        raise MissingToolError(f"pnnx's program may not be executed: {inside}", fix=f"chmod +x {inside}")
+    return inside
+
+
+def require_layers(text: str, decode: str) -> None:
+    """Raises:
+    StepError: naming the layers of a text that ncnn does not have.
+    """
+    import ncnn
+
+    from edgecompile.graphs.ncnn.layers import read_layers
+
+    absent = sorted({layer.kind for layer in read_layers(text) if ncnn.create_layer(layer.kind) is None})
+    if absent:
+        fix = "passes.onnx_export.end2end=false" if decode == "end2end" else ""
+        raise StepError(f"ncnn has no layer for {', '.join(absent)}", fix=fix)

@@ -1,0 +1,84 @@
+"""The last step for TensorRT: a strongly typed ONNX that takes pictures, and the line that builds it by hand."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from edgecompile.plan.shapes import POINTS
+
+SCRIPT = "build.sh"
+
+
+def compile_typed(out: Path, *, model: Path, spec: Path, build: dict[str, Any] | None) -> dict[str, Any]:
+    """Writes `model.onnx` that takes uint8 (n, h, w, 3) BGR, its final `spec.json` and, with `build`, `build.sh`.
+
+    Args:
+        build: options of the backend by which `edgecompile finalize` builds the engine; the script says the same to
+            trtexec. None for no script.
+
+    Raises:
+        StepError: when the outputs change.
+    """
+    import numpy as np
+
+    from edgecompile.graphs.onnx.agreement import differences, fixed_input, largest, require_agreement
+    from edgecompile.graphs.onnx.embed import BYTE, embed_casts
+    from edgecompile.graphs.onnx.model_spec import embed_preprocessing, read_spec, shapes_of, write_spec
+    from edgecompile.graphs.onnx.serialization import load, operator_counts, save, sort_nodes
+
+    read = read_spec(spec)
+    original, graph = load(model), load(model)
+    change = embed_casts(graph)
+    sort_nodes(graph)
+    before, after = original.SerializeToString(), graph.SerializeToString()
+    proof: dict[str, float] = {}
+    for shape in shapes_of(read):
+        picture = np.round(fixed_input(shape, shape[2:]) * 255)
+        pixels = np.ascontiguousarray(picture[:, ::-1].transpose(0, 2, 3, 1)).astype(np.uint8)
+        outputs = _run(before, (picture * np.float32(BYTE)).astype(np.float32)), _run(after, pixels)
+        gaps = differences(*outputs, read["output"]["decode"])
+        proof = largest(proof, require_agreement(gaps, shape[2:], "building in the preprocessing"))
+
+    save(graph, out / "model.onnx")
+    final = embed_preprocessing(read)
+    write_spec(final, out / "spec.json")
+    if build is not None:
+        (out / SCRIPT).write_text(build_script(final, build), encoding="utf-8")
+    return {"changes": [change], "max_abs_diff": proof, "operators": operator_counts(graph)}
+
+
+def _run(model: bytes, tensor: Any) -> Any:
+    """Returns the first output; without the fusions of ONNX Runtime, which know no scales in FP16."""
+    from edgecompile.graphs.onnx.agreement import single_thread_session
+
+    session = single_thread_session(model, optimize="ORT_DISABLE_ALL")
+    return session.run(None, {session.get_inputs()[0].name: tensor})[0]
+
+
+def build_script(spec: dict[str, Any], build: dict[str, Any]) -> str:
+    """Returns a shell script that builds `model.engine` as `edgecompile finalize` does.
+
+    Args:
+        spec: the final spec; `input.profile`, where it stands, holds the smallest, usual and largest input shapes.
+        build: `workspace_mb` and `dla` of the target.
+    """
+    words = ["trtexec", "--onnx=model.onnx", "--saveEngine=model.engine", "--timingCacheFile=timing.cache"]
+    words.append(f"--memPoolSize=workspace:{build['workspace_mb']}")
+    if build.get("dla") is None:
+        words.append("--stronglyTyped")
+    else:
+        words += [f"--useDLACore={build['dla']}", "--allowGPUFallback", "--fp16"]
+    if profile := spec["input"].get("profile"):
+        for point in POINTS:
+            sides = "x".join(str(side) for side in profile[point])
+            words.append(f"--{point}Shapes={spec['input']['name']}:{sides}")
+    lines = (
+        "#!/bin/sh",
+        "# What `edgecompile finalize` does on the device, by hand. Run it beside model.onnx; it proves nothing of the",
+        "# outputs: that is what finalize is for. TensorRT 11 types every network so: leave --stronglyTyped out there.",
+        "set -eu",
+        " ".join(shlex.quote(word) for word in words),
+    )
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,62 @@
+"""What a recipe resolves to on this machine, and what building it would run. Runs no step, and is quick to import."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from edgecompile.execute.store import Store
+from edgecompile.plan.resolve import resolve
+from edgecompile.recipe.materials import find_materials
+
+if TYPE_CHECKING:
+    from edgecompile.plan.graph import Materials, Plan
+    from edgecompile.recipe.schema import Recipe
+
+
+def prepare(recipe: Recipe) -> tuple[Materials, Plan]:
+    """Finds on disk what a recipe names, and resolves it into a plan. Runs no step.
+
+    Raises:
+        RecipeError: weights, data set, pictures or labels are missing or malformed.
+        PlanError: the passes cannot work together or on the target.
+    """
+    materials = find_materials(recipe)
+    return materials, resolve(recipe, materials)
+
+
+def local_steps(recipe: Recipe, plan: Plan) -> Plan:
+    """Returns the plan without the steps that measure this machine, where the recipe names a device to measure."""
+    if not recipe.device.host:
+        return plan
+    note = f"latency, memory and power are measured on {recipe.device.host}, after all other steps"
+    return replace(plan, steps=tuple(step for step in plan if not step.measured), notes=(*plan.notes, note))
+
+
+def show_plan(recipe: Recipe, *, as_json: bool = False, mermaid: bool = False) -> None:
+    """Prints the plan of `recipe` to stdout: each step, its stage, hit or miss and why. Runs no step.
+
+    Raises:
+        RecipeError, PlanError: everything that is wrong with the recipe, as far as reading it tells.
+    """
+    store = Store.default()
+    _, plan = prepare(recipe)
+    plan = local_steps(recipe, plan)
+    if mermaid:
+        from edgecompile.report.mermaid import mermaid_of
+
+        print(mermaid_of(plan))
+        return
+    from edgecompile.execute.plan_status import plan_status
+
+    states = plan_status(plan, store)
+    if as_json:
+        from edgecompile.report.document import plan_document
+
+        print(json.dumps(plan_document(recipe, plan, states), indent=2))
+        return
+    from edgecompile.report.terminal import print_plan
+
+    print_plan(plan, states, stream=sys.stdout)

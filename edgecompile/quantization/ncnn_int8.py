@@ -1,0 +1,128 @@
+"""INT8 as ncnn reads it: symmetric, convolutions only, written into ncnn's own two files.
+
+ncnn's tools for this (ncnn2table, ncnn2int8) are in no package that can be installed; the form of the files is ncnn's
+documented one (docs/how-to-use-and-FAQ/quantized-int8-inference.md of Tencent/ncnn): int8 = round(scale * value), with
+one scale for what a convolution reads and one for the weights of each output channel. Sums are of whole numbers.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+LARGEST = 127
+"""Largest INT8 value that is used: -128 is not, so that zero is in the middle."""
+TERM = "1"
+"""Value of the parameter `int8_scale_term`: scales of weights, then one of the input; outputs are float."""
+LAYOUT = frozenset({"Permute", "Reshape", "Slice", "Split", "Squeeze", "ExpandDims", "Crop"})
+
+
+def calibrate(
+    out: Path, *, model: Path, spec: Path, pictures: list[Path], method: str, percentile: float
+) -> dict[str, Any]:
+    """Writes `ranges.json`: for each convolution, the largest absolute value that it reads.
+
+    Args:
+        model: folder of a float model.
+        method: "minmax" for the largest of all, "percentile" for the largest, over the pictures, of what `percentile`
+            percent of a picture's values stay below.
+    """
+    import ncnn
+    import numpy as np
+
+    from edgecompile.graphs.ncnn import BIN, PARAM
+    from edgecompile.graphs.ncnn.layers import CONVOLUTIONS, read_layers
+    from edgecompile.quantization.calibration_batches import input_reader
+    from edgecompile.runtime.backends.ncnn import DEFAULTS
+
+    layers = read_layers((model / PARAM).read_text(encoding="utf-8"))
+    reads = {layer.name: layer.inputs[0] for layer in layers if layer.kind in CONVOLUTIONS}
+    net = ncnn.Net()
+    for key, value in {**DEFAULTS, "num_threads": 1, "lightmode": False}.items():  # light would drop what was read
+        setattr(net.opt, key, value)
+    net.load_param(str(model / PARAM))
+    net.load_model(str(model / BIN))
+    read_picture = input_reader(spec)
+    ranges = dict.fromkeys(reads, 0.0)
+    for path in pictures:
+        extractor = net.create_extractor()
+        extractor.input(net.input_names()[0], ncnn.Mat(read_picture(path)[0]))
+        for name, blob in reads.items():
+            values = np.abs(np.array(extractor.extract(blob)[1]))
+            largest = values.max() if method == "minmax" else np.percentile(values, percentile)
+            ranges[name] = max(ranges[name], float(largest))
+    (out / "ranges.json").write_text(json.dumps(ranges, indent=1, sort_keys=True), encoding="utf-8")
+    return {"pictures": len(pictures), "tensors": len(ranges), "method": method}
+
+
+def quantize(out: Path, *, model: Path, ranges: Path, per_channel: bool, exclude: str | list[str]) -> dict[str, Any]:
+    """Writes the INT8 `model.param` and `model.bin`.
+
+    Args:
+        model: folder of a float model.
+        ranges: what `calibrate` wrote.
+        per_channel: whether each output channel of a weight has a scale of its own.
+        exclude: "auto" or patterns of names of layers, see `edgecompile.quantization.exclusion`.
+
+    Raises:
+        StepError: a pattern matches no layer; a layer's weights are not known.
+    """
+    from dataclasses import replace
+
+    from edgecompile.graphs.ncnn import BIN, PARAM
+    from edgecompile.graphs.ncnn.layers import CONVOLUTIONS, SCALES, read_layers, weights, write_layers
+    from edgecompile.quantization.exclusion import excluded
+
+    largest = json.loads(ranges.read_text(encoding="utf-8"))
+    layers = read_layers((model / PARAM).read_text(encoding="utf-8"))
+    left = set(excluded(exclude, [layer.name for layer in layers], lambda: decode(layers)))
+    written, content, count = [], bytearray(), 0
+    for layer, flagged, plain in weights(layers, (model / BIN).read_bytes()):
+        if layer.kind in CONVOLUTIONS and layer.name not in left:
+            content += _int8(layer, flagged, plain, largest[layer.name], per_channel)
+            layer = replace(layer, params={**layer.params, SCALES: TERM})
+            count += 1
+        else:
+            content += (b"\0\0\0\0" if len(flagged) else b"") + flagged + plain
+        written.append(layer)
+    (out / PARAM).write_text(write_layers(written), encoding="utf-8")
+    (out / BIN).write_bytes(content)
+    convolutions = sum(layer.kind in CONVOLUTIONS for layer in layers)
+    return {
+        "changes": [f"{count} of {convolutions} convolutions in INT8, {len(left)} layers left in float"],
+        "excluded": sorted(left),
+    }
+
+
+def decode(layers: list[Any]) -> list[str]:
+    """Returns the names of convolutions that only take the mean of a softmax: the decode part has no other."""
+    from edgecompile.graphs.ncnn.layers import CONVOLUTIONS
+
+    makers = {blob: layer for layer in layers for blob in layer.outputs}
+
+    def follows_softmax(layer: Any) -> bool:
+        source = makers.get(layer.inputs[0])
+        while source is not None and source.kind in LAYOUT:
+            source = makers.get(source.inputs[0])
+        return source is not None and source.kind == "Softmax"
+
+    return [layer.name for layer in layers if layer.kind in CONVOLUTIONS and follows_softmax(layer)]
+
+
+def _int8(layer: Any, flagged: memoryview, plain: memoryview, largest: float, per_channel: bool) -> bytes:
+    """Returns the bytes of a convolution in INT8: flag, weights, bias, scales of the weights, scale of the input."""
+    import numpy as np
+
+    from edgecompile.graphs.ncnn.layers import GROUP, INT8, OUTPUTS
+
+    values = np.frombuffer(flagged, "<f4")
+    # a convolution has a scale for each output channel, a depthwise one for each group
+    rows = layer.number(OUTPUTS) if layer.kind == "Convolution" else layer.number(GROUP, 1)
+    by_row = np.abs(values.reshape(rows, -1)).max(axis=1)
+    reach = by_row if per_channel else np.full_like(by_row, by_row.max())
+    scales = (LARGEST / np.where(reach > 0, reach, LARGEST)).astype("<f4")
+    whole = np.clip(np.rint(values.reshape(rows, -1) * scales[:, None]), -LARGEST, LARGEST).astype(np.int8).tobytes()
+    padded = whole + b"\0" * (-len(whole) % 4)
+    entry = np.array([LARGEST / largest if largest > 0 else 1.0], "<f4")
+    return INT8.to_bytes(4, "little") + padded + bytes(plain) + scales.tobytes() + entry.tobytes()

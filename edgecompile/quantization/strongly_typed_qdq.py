@@ -1,0 +1,23 @@
+"""The rest of a Q/DQ graph in FP16, for runtimes that compute each operator in the type that the graph gives it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def halve_rest(out: Path, *, model: Path, reference: Path) -> dict[str, Any]:
+    """Writes `model.onnx`: what `model` leaves in float is in FP16, scales included, but for the decoding of boxes.
+
+    Args:
+        model: a graph with Q/DQ pairs.
+        reference: the float graph that it was made of: there the decode part is found by its structure.
+    """
+    from edgecompile.graphs.onnx.fp16 import decode_names, halve, with_half_scales
+    from edgecompile.graphs.onnx.serialization import load, operator_counts, save
+
+    decode = decode_names(load(reference))
+    halved = halve(with_half_scales(load(model)), nodes=decode)
+    save(halved, out / "model.onnx")
+    changes = [f"what is not in INT8 is in FP16; {len(decode)} nodes that decode boxes left in float"]
+    return {"changes": changes, "operators": operator_counts(halved)}

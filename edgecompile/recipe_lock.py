@@ -1,0 +1,132 @@
+"""A lock beside a recipe: written before anything runs (`edgecompile lock`), and held to (`build --locked`).
+
+It is called as the recipe is, `my-camera.lock.yaml` beside `my-camera.yaml`; beside a recipe that came with a package,
+which is nobody's to write to, it stands in the working directory. The `recipe.lock.yaml` of a bundle serves as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgecompile.bundle.assemble import TOOLS, lock_of
+from edgecompile.bundle.diff import ABSENT, Difference, differences, first_apart, shown_value
+from edgecompile.bundle.lock import MEMBER, Lock, Locked, lock_from, open_locked, read_lock
+from edgecompile.errors import PlanError, Problem, RecipeError, StepError
+from edgecompile.execute import hardware, tools
+from edgecompile.execute.canonical_json import write_atomically
+from edgecompile.places import shown
+from edgecompile.recipe.folders import LOCK_SUFFIX, belongs_to_a_package
+
+if TYPE_CHECKING:
+    from edgecompile.execute.entry import Entry
+    from edgecompile.execute.sources import Sources
+    from edgecompile.plan.graph import Materials, Plan
+    from edgecompile.recipe.locate import Origins
+    from edgecompile.recipe.schema import Recipe
+
+
+def tool_versions(plan: Plan) -> dict[str, Any]:
+    """Returns the installed version of every distribution that has a say in the bundle of a plan."""
+    return {tool: tools.version_of(tool) for tool in {*TOOLS, *(tool for step in plan for tool in step.tools)}}
+
+
+def lock_document(
+    recipe: Recipe, plan: Plan, materials: Materials, entries: Mapping[str, Entry], sources: Sources
+) -> dict[str, Any]:
+    """Returns the lock of a build as plain JSON; see `edgecompile.bundle.assemble.lock_of`."""
+    versions, isa_class = tool_versions(plan), hardware.isa_class()
+    return lock_of(recipe, plan, materials, entries, read=sources.of, tools=versions, isa_class=isa_class)
+
+
+def resolve_lock(recipe: Recipe, plan: Plan, materials: Materials, sources: Sources) -> Lock:
+    """Returns the lock of a build that has not run: what a recipe resolves to here and now, without any output.
+
+    Raises:
+        MissingToolError: a tool of the plan is not installed, and so has no version.
+        RecipeError: weights, a picture or a label file cannot be read.
+    """
+    tools.require_tools(plan)
+    return lock_from(lock_document(recipe, plan, materials, {}, sources))
+
+
+def lock_path(recipe: Recipe) -> Path:
+    """Returns where the lock of a recipe stands, or would."""
+    file = recipe.origins.recipe
+    if file is None or belongs_to_a_package(file):
+        return Path.cwd() / f"{file.stem if file else recipe.name}{LOCK_SUFFIX}"
+    return file.with_name(f"{file.stem}{LOCK_SUFFIX}")
+
+
+def write_lock(lock: Lock, path: Path) -> None:
+    """Writes a lock, which appears whole or not at all, over one that may stand there.
+
+    Raises:
+        RecipeError: something else stands there.
+        StepError: the disk refuses.
+    """
+    if path.exists() and not path.name.endswith(LOCK_SUFFIX):
+        try:
+            read_lock(path)
+        except RecipeError:
+            fix = f"choose another --out, such as NAME{LOCK_SUFFIX}"
+            raise RecipeError("would be overwritten, and is no lock", where=shown(path), fix=fix) from None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lock.to_bytes(), path.parent)
+    except OSError as error:
+        raise StepError(f"the lock cannot be written: {error.strerror or error}", where=shown(path)) from error
+
+
+def lock_beside(recipe: Recipe) -> Locked:
+    """Returns the lock beside a recipe.
+
+    Raises:
+        RecipeError: there is none, or it is no lock that this version reads.
+    """
+    path = lock_path(recipe)
+    found = next((one for one in (path, path.with_name(MEMBER)) if one.is_file()), None)
+    if found is None:
+        file = recipe.origins.recipe
+        name = recipe.name if file is None or belongs_to_a_package(file) else shown(file)
+        raise RecipeError(
+            f"no lock '{shown(path)}'", where="command line:--locked", fix=f"run `edgecompile lock {name}`"
+        )
+    return open_locked(Path(shown(found)))
+
+
+def require_locked(was: Locked, now: Lock, origins: Origins) -> None:
+    """Makes sure that a recipe resolves to what its lock says.
+
+    Raises:
+        PlanError: it does not; with one problem for each thing that differs.
+    """
+    found = differences(was.lock, now)
+    if not any(step.isa for step in was.lock.steps):
+        found = [one for one in found if one.section != "isa"]
+    if not found:
+        return
+    problems = [_problem(one, was.path, origins) for one in found]
+    file = origins.recipe
+    anew = f"`edgecompile lock {shown(file) if file else 'RECIPE'}` writes the lock anew"
+    raise PlanError([*problems[:-1], replace(problems[-1], fix=anew)])
+
+
+def _problem(one: Difference, lock: Path, origins: Origins) -> Problem:
+    """Returns a difference as a problem: a key of the recipe with the line that sets it."""
+    now, was = (ABSENT if value is None else shown_value(value) for value in (one.b, one.a))
+    if one.section == "recipe":
+        return Problem(f"found {now}, locked is {was} ({lock})", str(origins.of(*one.what.split("."))))
+    return Problem(f"{one.what}: found {now}, locked is {was}", str(lock))
+
+
+def require_same_outputs(was: Locked, now: Lock) -> None:
+    """Makes sure that the steps put out what a lock says, as far as it does.
+
+    Raises:
+        StepError: a step did not, although all that it depends on is the same.
+    """
+    if step := first_apart(was.lock, now):
+        raise StepError(f"step '{step}' put out something else than is locked, of equal inputs", where=str(was.path))

@@ -1,0 +1,359 @@
+"""The verb `reproduce`: builds again what a lock says, from the lock alone, and says whether the same came out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from edgecompile import __version__
+from edgecompile.build import Built, evaluate_gates, publish, summarize, write_run
+from edgecompile.bundle.assemble import portable
+from edgecompile.bundle.diff import Difference, differences, first_apart, flat, mappings, states_outputs
+from edgecompile.bundle.lock import Lock, Locked, NamedDigest, lock_from, open_locked
+from edgecompile.data.search import Finder
+from edgecompile.data.yolo_labels import label_path
+from edgecompile.errors import Problem, RecipeError, StepError
+from edgecompile.evaluate.gates import Verdict, raise_unmet
+from edgecompile.execute.progress import shown
+from edgecompile.execute.runner import execute
+from edgecompile.execute.sources import Sources
+from edgecompile.execute.store import Store
+from edgecompile.plan.graph import Materials
+from edgecompile.plan.resolve import resolve
+from edgecompile.plan.step import Source
+from edgecompile.recipe.commands import Parser
+from edgecompile.recipe.materials import remarks
+from edgecompile.recipe.schema import Recipe
+from edgecompile.recipe.validate import recipe_from
+from edgecompile.recipe_lock import resolve_lock
+from edgecompile.runtime import open_artifact
+from edgecompile.runtime.archive import Archive
+from edgecompile.runtime.golden import Check, check_golden
+
+TOLERANCE = 0.005
+"""Difference of mAP50-95 up to which another result counts as near the one of the lock."""
+EMPTY = "empty"
+MOST_LINES = 8
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What came out of building again.
+
+    Attributes:
+        was: the lock that was given.
+        lock, map50_95: what this build resolved and found.
+        digest: of the bundle; None where a gate that is measured here was not met, and none was made.
+        ran, reused: number of steps.
+        verdicts: the gates, judged here.
+        checks: the outputs of the artifact built here, compared with the golden ones of the bundle that was given,
+            where another came out.
+    """
+
+    was: Locked
+    lock: Lock
+    map50_95: float
+    digest: str | None
+    ran: int
+    reused: int
+    verdicts: list[Verdict]
+    bundle: Path | None
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def apart(self) -> list[Difference]:
+        return differences(self.was.lock, self.lock)
+
+    @property
+    def same(self) -> bool:
+        """Whether the bundle has the digest it had; of a lock alone, or without one, whether all it states is so."""
+        if self.was.digest and self.digest:
+            return self.was.digest == self.digest
+        return not self.apart
+
+    @property
+    def near(self) -> bool | None:
+        """Whether outputs and mAP50-95 are within tolerance of the bundle that was given; None for a lock alone."""
+        if not self.was.figures:
+            return None
+        return abs(self.drop) <= TOLERANCE and all(check.met for check in self.checks)
+
+    @property
+    def drop(self) -> float:
+        """By how much mAP50-95 differs from that of the bundle that was given."""
+        return self.map50_95 - self.was.figures["map50_95"] if self.was.figures else 0.0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the verb; returns 0 where the same came out.
+
+    Raises:
+        StepError: something else came out; what it is stands on stdout.
+        GateError: the same came out, but a gate that is measured is not met on this machine.
+        EdgecompileError: a subclass for each way in which a build can end.
+    """
+    arguments = _parser().parse_args(list(argv))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as by Ctrl-C: the folders made for this run go
+    was = open_locked(arguments.source)
+    with _store(arguments.cache) as store:
+        out = arguments.out or Path(
+            "outputs", was.lock.recipe.get("name", "lock"), time.strftime("reproduced_%F_%H-%M-%S")
+        )
+        rebuilt = reproduce(was, store, Finder(arguments.search), out, jobs=arguments.jobs, quiet=arguments.quiet)
+    for line in verdict(rebuilt):
+        print(line, flush=True)
+    if not rebuilt.same:
+        near = {True: "; within tolerance", False: "; not within tolerance", None: ""}[rebuilt.near]
+        raise StepError(f"not reproduced: {_cause(rebuilt)}{near}", where=str(was.path))
+    raise_unmet(rebuilt.verdicts)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="edgecompile reproduce", description=__doc__)
+    parser.add_argument("source", metavar="BUNDLE|LOCK", type=Path, help="a .bundle.zip or a .lock.yaml")
+    cache = "store to use; `empty` for one that is made for this run and removed: every step runs"
+    parser.add_argument("--cache", metavar="DIR|empty", help=f"{cache} (default: the store of builds)")
+    search = "folder in which weights and data are looked for, by digest; may be given more than once"
+    parser.add_argument("--search", metavar="DIR", type=Path, action="append", default=[], help=search)
+    parser.add_argument("--out", metavar="DIR", type=Path, help="where the bundle goes (default: below outputs)")
+    parser.add_argument("--jobs", metavar="N", type=_count, help="at most N steps side by side")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found '{text}', expected a whole number of at least 1")
+    return int(text)
+
+
+@contextmanager
+def _store(choice: str | None) -> Iterator[Store]:
+    """Yields the store that was asked for. What `empty` made is removed in the end."""
+    if choice != EMPTY:
+        yield Store(choice) if choice else Store.default()
+        return
+    with tempfile.TemporaryDirectory(prefix="edgecompile-reproduce-") as folder:
+        store = Store(folder)
+        try:
+            yield store
+        finally:
+            store.close()
+
+
+def reproduce(
+    was: Locked, store: Store, finder: Finder, out: Path, *, jobs: int | None = None, quiet: bool = False
+) -> Rebuilt:
+    """Builds again what `was` says. What is known to differ beforehand is said before any step runs.
+
+    Raises:
+        RecipeError: the lock's recipe is not one that this version reads word for word, or a file is nowhere.
+        EdgecompileError: a subclass for each way in which a build can end.
+    """
+    began = time.time()
+    recipe = recipe_of(was)
+    with tempfile.TemporaryDirectory(prefix="edgecompile-inputs-") as place:
+        inputs = Inputs(was.lock, finder, Path(place))
+        materials = inputs.materials(recipe)
+        plan = resolve(recipe, materials)
+        sources = Sources(store.root / "stat")
+        found = differences(was.lock, resolve_lock(recipe, plan, materials, sources))
+        for line in [*inputs.changed, *(one for one in found if one.section not in ("weights", "data"))]:
+            print(f"differs: {line}", flush=True)
+        with shown(plan, quiet=quiet) as progress:
+            entries = execute(plan, store, jobs=jobs, progress=progress)
+        built = evaluate_gates(recipe, plan, materials, entries, sources)
+        met = all(one.met is not False for one in built.verdicts)
+        bundle = publish(built, store, out) if met else None
+        summarize(write_run(built, out, began, bundle=bundle), out)
+    ran = sum(entry.fresh for entry in entries.values())
+    rebuilt = Rebuilt(
+        was=was,
+        lock=lock_from(json.loads(json.dumps(built.lock))),
+        map50_95=built.manifest["figures"]["map50_95"],
+        digest=bundle["sha256"] if bundle else None,
+        ran=ran,
+        reused=len(entries) - ran,
+        verdicts=built.verdicts,
+        bundle=out / bundle["name"] if bundle else None,
+    )
+    return rebuilt if rebuilt.same or not was.digest else replace(rebuilt, checks=compared_outputs(was, built))
+
+
+def compared_outputs(was: Locked, built: Built) -> tuple[Check, ...]:
+    """Runs the artifact that was built here on the golden picture of a bundle, and compares with its golden outputs."""
+    golden, entries = built.plan["golden"], built.entries
+    artifact, spec = (entries[one.step].path(one.path) for one in (golden.inputs["artifact"], golden.inputs["spec"]))
+    ran = {key: golden.params[key] for key in ("backend", "options", "threads")}
+    with Archive(was.path) as archive:
+        checks = check_golden(archive, open_artifact(artifact, spec, **ran))
+    return tuple(check for check in checks if check.name != "detections")  # those were decoded from the golden outputs
+
+
+def recipe_of(was: Locked) -> Recipe:
+    """Returns the typed recipe of a lock, exactly as it stands there.
+
+    Raises:
+        RecipeError: this version does not read it, or would fill in a default that the lock does not state.
+    """
+    try:
+        recipe = recipe_from(json.loads(json.dumps(was.lock.recipe)))
+    except RecipeError as error:
+        raise RecipeError([replace(one, where=f"{was.path}:recipe.{one.where}") for one in error.problems]) from error
+    strange = mappings("recipe", flat(was.lock.recipe), flat(portable(recipe)))
+    if strange:
+        fix = f"reproduce it with edgecompile {was.lock.tools.get('edgecompile')}; this is {__version__}"
+        raise RecipeError(
+            [Problem("this version reads the lock otherwise", f"{was.path}:recipe.{one}", fix) for one in strange]
+        )
+    return recipe
+
+
+@dataclass
+class Inputs:
+    """The files of a lock, found again. What has to bear another name than it has here is linked under its own.
+
+    Attributes:
+        changed: one line for each file of the right name that holds something else, and is used for want of better.
+        missing: by role, the names of files that are nowhere.
+    """
+
+    lock: Lock
+    finder: Finder
+    place: Path
+    changed: list[str] = field(default_factory=list)
+    missing: dict[str, list[NamedDigest]] = field(default_factory=dict)
+
+    def materials(self, recipe: Recipe) -> Materials:
+        """Raises:
+        RecipeError: one problem for each role of which files are nowhere.
+        """
+        data = self.lock.data
+        weights = self.weights()
+        calibration = self.files("calibration picture", data.calibration or ())
+        validation = self.files("validation picture", data.validation)
+        labels = [
+            self.file("label file", one.label) if one.label else str(self.place / "none" / label_path(one.name))
+            for one in data.validation
+        ]
+        if self.missing:
+            raise RecipeError(list(map(self._nowhere, self.missing.items())))
+        return Materials(
+            weights=Source("weights", weights, many=len(weights) > 1),
+            calibration=Source("calibration pictures", tuple(calibration), many=True) if data.calibration else None,
+            validation=Source("validation pictures", tuple(validation), many=True),
+            labels=Source("labels", tuple(labels), many=True),
+            names=tuple(data.names),
+            notes=tuple(remarks(recipe, len(calibration))) if calibration else (),
+        )
+
+    def weights(self) -> tuple[str, ...]:
+        """Returns the weights, then their external data, beside them under its own name.
+
+        A model is not read whose external data is a link, so that what lies elsewhere is copied.
+        """
+        first, *beside = paths = [
+            self.file(role, one)
+            for role, one in (
+                ("weights", self.lock.weights),
+                *(("external data", one) for one in self.lock.external_data),
+            )
+        ]
+        if "" in paths or all(os.path.dirname(one) == os.path.dirname(first) for one in beside):
+            return tuple(paths)
+        folder = self.place / "weights"
+        folder.mkdir()
+        return tuple(shutil.copyfile(one, folder / os.path.basename(one)).as_posix() for one in paths)
+
+    def files(self, role: str, wanted: Iterable[NamedDigest]) -> list[str]:
+        return [self.file(role, one) for one in wanted]
+
+    def file(self, role: str, wanted: NamedDigest) -> str:
+        """Returns where a file of the lock lies; notes it where it is changed or missing."""
+        path = self.finder.find(wanted.name, wanted.sha256)
+        if path is None:
+            path = self.finder.namesake(wanted.name)
+            if path is None:
+                self.missing.setdefault(role, []).append(wanted)
+                return ""
+            self.changed.append(
+                f"{role} {wanted.name}: not what the lock says (sha256 {wanted.sha256[:12]}); using {path}"
+            )
+        if path.name == wanted.name:
+            return str(path)
+        link = self.place / wanted.sha256 / wanted.name
+        link.parent.mkdir(exist_ok=True)
+        if not link.exists():
+            os.symlink(path, link)
+        return str(link)
+
+    def _nowhere(self, found: tuple[str, list[NamedDigest]]) -> Problem:
+        role, files = found
+        first = f"{role} '{files[0].name}' (sha256 {files[0].sha256[:12]})"
+        rest = f" and {len(files) - 1} more like it" if len(files) > 1 else ""
+        message = f"{first}{rest} not found, neither by digest nor by name (looked in {self.finder.looked_in()})"
+        return Problem(message, fix="name the folder that holds it: --search DIR")
+
+
+def verdict(rebuilt: Rebuilt) -> Iterator[str]:
+    """Yields the lines that say what came out."""
+    steps = f"{rebuilt.ran} steps ran, {rebuilt.reused} reused"
+    if rebuilt.same:
+        yield f"reproduced: {_same(rebuilt)} ({steps})"
+    else:
+        yield f"not reproduced ({steps})"
+        yield from _told(rebuilt)
+    if rebuilt.same and not rebuilt.ran:
+        yield "every result was in the store already; `--cache empty` runs every step again"
+    if rebuilt.bundle:
+        yield f"bundle: {rebuilt.bundle}"
+
+
+def _same(rebuilt: Rebuilt) -> str:
+    """Returns what is the same."""
+    if rebuilt.was.digest and rebuilt.digest:
+        return f"sha256 {rebuilt.digest}"
+    if states_outputs(rebuilt.was.lock):
+        return "every step's output is the lock's"
+    return "all that the lock states; it states no outputs, which the recipe.lock.yaml of a bundle does"
+
+
+def _told(rebuilt: Rebuilt) -> Iterator[str]:
+    """Yields what differs: inputs, versions, instruction set, steps, and how far the result is off."""
+    for section in ("recipe", "weights", "data", "tools", "isa", "steps"):
+        found = [one for one in rebuilt.apart if one.section == section]
+        yield from (f"  {one}" for one in found[:MOST_LINES])
+        if len(found) > MOST_LINES:
+            yield f"  and {len(found) - MOST_LINES} more of {section}"
+    if first := first_apart(rebuilt.was.lock, rebuilt.lock):
+        yield f"  first step with another output: {first}"
+    elif states_outputs(rebuilt.was.lock):
+        yield "  every step's output is the lock's"
+    if not rebuilt.was.figures:
+        yield f"  mAP50-95 {rebuilt.map50_95:.4f}; whether that is near cannot be told: a lock holds no figures"
+        return
+    for check in rebuilt.checks:
+        yield f"  {check.name}: {'within' if check.met else 'not within'} tolerance, {check.detail}"
+    near = "within" if abs(rebuilt.drop) <= TOLERANCE else "not within"
+    was, now = rebuilt.was.figures["map50_95"], rebuilt.map50_95
+    yield f"  mAP50-95 {was:.4f} → {now:.4f} ({rebuilt.drop:+.4f}, {near} {TOLERANCE:g})"
+    yield f"  {'within' if rebuilt.near else 'not within'} tolerance of the bundle"
+
+
+def _cause(rebuilt: Rebuilt) -> str:
+    """Returns in one line why another bundle came out."""
+    inputs = [one.what for one in rebuilt.apart if one.section != "outputs"]
+    if not inputs:
+        return "inputs, tools and instruction set are those of the lock, and yet the result is another"
+    more = f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""
+    return f"{inputs[0]}{more} {'differs' if len(inputs) == 1 else 'differ'} from the lock"

@@ -1,0 +1,1 @@
+"""Sweeps: plan, progress, objectives and report of many points."""

@@ -1,0 +1,122 @@
+"""Reads the run directories of a sweep, and writes beside them: results.csv, results.json, report.html."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgecompile.errors import RecipeError, StepError
+from edgecompile.report.terminal import print_sweep
+from edgecompile.sweep.report_page import render_sweep
+from edgecompile.sweep.sweep_results import COLUMNS, point_of, require_types, row_of, sweep_of
+from edgecompile.sweep.watch import PROGRESS, STATUS, points_of
+
+REPORT, PAGE = "report.json", "report.html"
+JOB = re.compile(r"\d+_")
+"""How the run directory of a job begins, also of one that never ended."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Runs `edgecompile report` and returns its exit code.
+
+    Raises:
+        EdgecompileError: for whoever called to print.
+    """
+    from edgecompile.recipe.commands import Parser
+
+    about = "Write results.csv, results.json and report.html of a sweep into its directory, and print its points."
+    parser = Parser(prog="edgecompile report", description=about)
+    parser.add_argument("sweep", metavar="SWEEP_DIR", type=Path, help="outputs/sweeps/..., of a `build -m`")
+    report(parser.parse_args(list(words)).sweep, stream=sys.stdout)
+    return 0
+
+
+def report(folder: Path, *, stream: Any) -> Path:
+    """Writes the report of the sweep in `folder`, prints its table to `stream`, and returns the page's path.
+
+    Raises:
+        RecipeError: there is no such folder, or no point in it.
+        StepError: it cannot be written.
+    """
+    sweep = read(folder)
+    page = write(sweep, folder)
+    print_sweep(sweep, page, stream=stream)
+    return page
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Returns the sweep in `folder`; see `edgecompile.sweep.sweep_results.sweep_of`."""
+    if not folder.is_dir():
+        raise RecipeError(f"no folder '{folder}'", where="command line", fix="see `edgecompile report --help`")
+    begun = points_of(folder)
+    holding = {*begun, *(parent for point in begun for parent in point.parents)}
+    never = [one for one in folder.iterdir() if one.is_dir() and JOB.match(one.name) and one not in holding]
+    names = [one.relative_to(folder).as_posix() for one in (*begun, *never)]
+    if not names:
+        raise RecipeError(f"no point of a sweep in '{folder}'", where="command line", fix="`build -m` makes one")
+    return sweep_of(folder.resolve().name, [_point(folder, name) for name in sorted(names, key=_number)])
+
+
+def _number(name: str) -> tuple[int, str]:
+    """Returns by what the points are ordered: the number of their job, not its first digit."""
+    digits = re.match(r"\d+", name)
+    return (int(digits[0]) if digits else sys.maxsize, name)
+
+
+def _point(sweep: Path, name: str) -> dict[str, Any]:
+    """Returns one point; one whose files cannot be read, or hold something else, says so and hides no other."""
+    folder = sweep / name
+    try:
+        status = _json(folder / STATUS)
+        if status is None:
+            status = _unfinished(_json(folder / PROGRESS))
+        point = point_of(name, status, _json(folder / REPORT))
+        require_types(point)
+        return point
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        text = f"its {STATUS} or {REPORT} cannot be read ({type(error).__name__}: {error})"
+        return point_of(name, {"exit_code": 1, "problems": [text]}, None)
+
+
+def _unfinished(progress: Any) -> dict[str, Any] | None:
+    """Returns the status of a job that noted how far it is, and has not ended; None where it noted nothing."""
+    if not progress:
+        return None
+    far = f", {progress['run'] + progress['reused']} of {progress['total']} steps done" if "total" in progress else ""
+    problems = [f"it was interrupted, or is still running{far}"]
+    return {"exit_code": None, "overrides": progress["overrides"], "problems": problems, "steps": progress}
+
+
+def _json(file: Path) -> Any:
+    """Returns what a file holds; None where there is none."""
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
+def write(sweep: dict[str, Any], folder: Path) -> Path:
+    """Writes the three files and returns the path of the page.
+
+    Raises:
+        StepError: the folder cannot be written.
+    """
+    table = io.StringIO()
+    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row_of(point) for point in sweep["points"])
+    pages = frozenset(point["point"] for point in sweep["points"] if (folder / point["point"] / PAGE).exists())
+    texts = {
+        "results.csv": table.getvalue(),
+        "results.json": json.dumps(sweep, indent=2, ensure_ascii=False) + "\n",
+        PAGE: render_sweep(sweep, pages=pages),
+    }
+    try:
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise StepError(f"the report cannot be written to {folder}: {error.strerror}") from error
+    return folder / PAGE

@@ -1,0 +1,87 @@
+"""What the shell is offered, line by line."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from edgecompile.cli import VERBS
+from edgecompile.compose.completion import candidates
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    monkeypatch.setenv("COMP_LINE", "")
+
+
+def offered(line: str) -> list[str]:
+    return candidates(line, VERBS)
+
+
+def test_verbs():
+    assert set(VERBS) < set(offered("edgecompile "))
+    assert offered("edgecompile bu") == ["build"]
+    assert offered("edgecompile") == sorted([*VERBS, "--help", "--version"])
+
+
+def test_second_words():
+    assert offered("edgecompile list ") == ["data", "passes", "recipes", "targets"]
+    assert offered("edgecompile cache v") == ["verify"]
+    assert offered("edgecompile doctor recipe=q") == ["recipe=quickstart"]
+    assert offered("edgecompile predict ") == []
+
+
+def test_recipes_groups_keys_and_values():
+    assert "recipe=x86-cpu_openvino_int8" in offered("edgecompile build recipe=")
+    assert offered("edgecompile build recipe=q") == ["recipe=quickstart"]
+    assert {"recipe=", "target=", "model.", "gates."} <= set(offered("edgecompile build "))
+    assert "target=x86-cpu_openvino" in offered("edgecompile plan target=x86")
+    assert offered("edgecompile plan model.im") == ["model.imgsz="]
+    assert offered("edgecompile plan model.imgsz=") == ["model.imgsz=256"]
+
+
+def test_behind_other_words(write):
+    write("model: {imgsz: 416}\n")
+    assert offered("edgecompile plan my.yaml model.imgsz=") == ["model.imgsz=416"]
+    assert offered("edgecompile plan gates.fps=1 -m model.im") == ["model.imgsz="]
+    assert offered("edgecompile plan target=x86-cpu_openvino target.inf") == ["target.inference_precision="]
+    assert "passes.onnx_export." in offered("edgecompile plan passes.simplify=null passes.")
+
+
+def test_files(write):
+    write("", "my.yaml")
+    write("", "sub/other.yaml")
+    assert offered("edgecompile build m")[:1] == ["model."] or "my.yaml" in offered("edgecompile build m")
+    assert "sub/" in offered("edgecompile build s")
+    assert offered("edgecompile build sub/") == ["sub/other.yaml"]
+
+
+def test_flags():
+    assert offered("edgecompile plan --m") == ["--mermaid", "--multirun"]
+    assert offered("edgecompile build --j") == ["--jobs"]
+    assert offered("edgecompile plan --cfg ") == ["all", "hydra", "job"]
+    assert "defaults-tree" in offered("edgecompile plan --info d")
+
+
+def test_the_shell_asks(run, monkeypatch):
+    monkeypatch.setenv("COMP_LINE", "edgecompile build recipe=q")
+    ran = run("-sc", "query=bash")
+    assert (ran.code, ran.out, ran.err) == (0, "recipe=quickstart\n", "")
+    monkeypatch.setenv("COMP_LINE", "edgecompile list ")
+    assert run("--shell-completion", "query=fish").out.splitlines() == ["data", "passes", "recipes", "targets"]
+
+
+def test_nothing_is_offered_where_something_is_wrong(run, monkeypatch, write):
+    write("a: &x 1\n", "bad.yaml")
+    monkeypatch.setenv("COMP_LINE", "edgecompile build bad.yaml model.")
+    ran = run("-sc", "query=bash")
+    assert (ran.code, ran.err) == (0, "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_installs(run, shell):
+    ran = run("-sc", f"install={shell}")
+    assert ran.code == 0
+    assert "edgecompile" in ran.out
+    assert "edgecompile" not in os.environ["COMP_LINE"]

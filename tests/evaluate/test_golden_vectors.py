@@ -1,0 +1,145 @@
+"""Golden vectors: what they hold, and which faults of a device they bring to light."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edgecompile.evaluate.golden_vectors import TOLERANCES, fullest, golden, scaled
+from edgecompile.runtime import letterbox, open_artifact
+from edgecompile.runtime.golden import compare_output
+from edgecompile.runtime.letterbox import Geometry
+from edgecompile.runtime.spec import Frame
+
+FRAME = Frame(size=(256, 256), fill=114, center=True, scale_up=True, interpolation="linear")
+
+
+@pytest.fixture(scope="module")
+def vectors(float_model, held_out, tmp_path_factory) -> tuple[Path, dict]:
+    """Folder and facts of the golden vectors of the embedded model."""
+    out = tmp_path_factory.mktemp("golden")
+    evaluation = tmp_path_factory.mktemp("evaluation")
+    found = [{"image_id": 1, "score": 0.9}, {"image_id": 1, "score": 0.8}, {"image_id": 0, "score": 0.9}]
+    (evaluation / "detections.json").write_text(json.dumps(found))
+    facts = golden(
+        out, artifact=float_model.model, spec=float_model.spec, pictures=held_out.pictures[:2], evaluation=evaluation,
+        precision="fp32", backend="onnxruntime", options={}, threads=1,
+    )  # fmt: skip
+    return out, facts
+
+
+def agree(folder: Path, model, *, precision: str = "fp32", change=None, damage=None, threads: int = 1) -> bool:
+    """Runs a device's check on golden vectors.
+
+    Args:
+        change: changes the spec that the device follows.
+        damage: changes the outputs that the device computes.
+    """
+    spec = json.loads(model.spec.read_text())
+    if change:
+        change(spec)
+    device = open_artifact(model.model, spec, "onnxruntime", {}, threads)
+    tensor, _ = device.preprocess(cv2.imread(str(folder / "input.png")))
+    (output,) = device.infer(tensor)
+    if damage:
+        damage(output)
+    wanted = np.load(folder / "output_0.npy")
+    return all(check.met for check in compare_output("output 0", output, wanted, spec, TOLERANCES[precision]))
+
+
+def test_the_fullest_picture_is_stored_without_its_border(vectors, held_out, float_model):
+    out, facts = vectors
+    assert sorted(path.name for path in out.iterdir()) == ["detections.json", "input.png", "output_0.npy"]
+    assert facts["picture"] == held_out.pictures[1].name
+    assert {name: facts[name] for name in ("max_abs", "min_cosine")} == TOLERANCES["fp32"]
+    picture = cv2.imread(str(out / "input.png"))
+    assert picture.shape == (192, 256, 3)
+    device = open_artifact(float_model.model, float_model.spec, "onnxruntime", {}, 1)
+    direct = device.preprocess(held_out.pictures[1])[0]
+    np.testing.assert_array_equal(device.preprocess(picture)[0], direct)
+
+
+def test_detections_are_those_of_the_outputs(vectors, float_model):
+    out, facts = vectors
+    stored = json.loads((out / "detections.json").read_text())
+    assert facts["detections"] == len(stored["scores"]) == len(stored["boxes"]) == len(stored["classes"]) > 0
+    found = open_artifact(float_model.model, float_model.spec, "onnxruntime", {}, 1).predict(out / "input.png")
+    np.testing.assert_allclose(found.boxes, stored["boxes"], atol=0.001)
+    np.testing.assert_allclose(found.scores, stored["scores"], atol=1e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_same_model_agrees(vectors, float_model, threads):
+    assert agree(vectors[0], float_model, threads=threads)
+
+
+FAULTS = {
+    "colours swapped": lambda spec: spec["input"].update(color="BGR"),
+    "pixels not scaled": lambda spec: spec["input"].update(scale=1.0),
+    "picture not centred": lambda spec: spec["letterbox"].update(center=False),
+}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_a_wrong_preprocessing_is_found(vectors, float_model, fault, precision):
+    assert not agree(vectors[0], float_model, change=fault, precision=precision)
+
+
+def test_a_wrong_border_is_found(vectors, float_model):
+    assert not agree(vectors[0], float_model, change=lambda spec: spec["letterbox"].update(fill=0))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_stretched_picture_is_found(vectors, float_model, monkeypatch, precision):
+    """A device without a letterbox: the picture fills the whole input."""
+    monkeypatch.setattr(letterbox, "fit", lambda source, frame: Geometry(source, frame.size, 0, 0))
+    assert not agree(vectors[0], float_model, precision=precision)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_picture_moved_by_a_pixel_is_found(vectors, float_model, monkeypatch, precision):
+    """The least of the faults that were measured: a device that rounds half a border the other way."""
+    place = letterbox.Letterbox.place
+    monkeypatch.setattr(
+        letterbox.Letterbox, "place", lambda self, image: place(self, np.ascontiguousarray(np.roll(image, 1, axis=1)))
+    )
+    assert not agree(vectors[0], float_model, precision=precision)
+
+
+def test_dead_scores_are_found(vectors, float_model):
+    def kill(output: np.ndarray) -> None:
+        output[:, 4:] = 0
+
+    assert not agree(vectors[0], float_model, damage=kill, precision="int8")
+
+
+def test_the_rounding_of_another_machine_is_tolerated(vectors, float_model):
+    """Errors of the size that were measured between instruction sets pass, those of half precision do not as float."""
+
+    def shake(size: float):
+        def damage(output: np.ndarray) -> None:
+            noise = np.random.default_rng(0).uniform(-size, size, output.shape)
+            output[:, :4] += noise[:, :4] * output[:, :4].max()
+            output[:, 4:] *= 1 + noise[:, 4:]
+
+        return damage
+
+    assert agree(vectors[0], float_model, damage=shake(1e-5))
+    assert not agree(vectors[0], float_model, damage=shake(0.01))
+    assert agree(vectors[0], float_model, damage=shake(0.01), precision="fp16")
+
+
+def test_a_picture_that_fills_the_frame_is_cut_so_that_there_is_a_border():
+    image = np.random.default_rng(0).integers(0, 255, (512, 512, 3), np.uint8)
+    assert scaled(image, FRAME).shape == (192, 256, 3)
+    assert scaled(image[:, :128], FRAME).shape == (256, 64, 3)
+
+
+def test_a_model_that_finds_nothing_takes_the_first_picture(tmp_path):
+    (tmp_path / "detections.json").write_text(json.dumps([{"image_id": 3, "score": 0.01}]))
+    assert fullest(tmp_path / "detections.json", 0.25) == 0
