@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecompile.bundle.assemble import PACKAGE, manifest_of, packaging_step, with_packaging
 from edgecompile.bundle.documents import canonical_json
-from edgecompile.bundle.lock import MEMBER, lock_from
+from edgecompile.bundle.lock import lock_from
 from edgecompile.bundle.writer import copy_bundle
 from edgecompile.errors import StepError
 from edgecompile.evaluate import metrics as merge
@@ -31,6 +31,7 @@ from edgecompile.local_plan import local_steps, prepare
 from edgecompile.recipe_lock import lock_document, require_locked, require_same_outputs, resolve_lock, tool_versions
 from edgecompile.report.document import report_of
 from edgecompile.report.html import render_html
+from edgecompile.run_dir import LOCK, PAGE, REPORT
 
 if TYPE_CHECKING:
     from edgecompile.bundle.lock import Lock, Locked
@@ -71,7 +72,7 @@ def summarize(report: Mapping[str, Any], run_dir: Path) -> None:
     """Prints the figures of a build and where its report lies, on stderr."""
     from edgecompile.report.terminal import print_summary
 
-    print_summary(report, run_dir / "report.html", stream=sys.stderr)
+    print_summary(report, run_dir / PAGE, stream=sys.stderr)
 
 
 def run_build(
@@ -233,10 +234,10 @@ def write_run(built: Built, run_dir: Path, began: float, *, bundle: Mapping[str,
     )
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "report.json").write_bytes(canonical_json(report))
-        (run_dir / "report.html").write_text(page, encoding="utf-8")
+        (run_dir / REPORT).write_bytes(canonical_json(report))
+        (run_dir / PAGE).write_text(page, encoding="utf-8")
         if not bundle:  # a bundle holds it
-            (run_dir / MEMBER).write_bytes(lock_from(built.lock).to_bytes())
+            (run_dir / LOCK).write_bytes(lock_from(built.lock).to_bytes())
     except OSError as error:
         raise StepError(f"the report cannot be written to {run_dir}: {error.strerror}") from error
     return report

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from edgecompile.bundle.assemble import TOOLS, lock_of
 from edgecompile.bundle.diff import ABSENT, Difference, differences, first_apart, shown_value
-from edgecompile.bundle.lock import MEMBER, Lock, Locked, lock_from, open_locked, read_lock
+from edgecompile.bundle.lock import Lock, Locked, lock_from, open_locked, read_lock
 from edgecompile.errors import PlanError, Problem, RecipeError, StepError
 from edgecompile.execute import hardware, tools
 from edgecompile.execute.canonical_json import write_atomically
 from edgecompile.places import shown
 from edgecompile.recipe.folders import LOCK_SUFFIX, belongs_to_a_package
+from edgecompile.run_dir import LOCK
 
 if TYPE_CHECKING:
     from edgecompile.execute.entry import Entry
@@ -87,7 +88,7 @@ def lock_beside(recipe: Recipe) -> Locked:
         RecipeError: there is none, or it is no lock that this version reads.
     """
     path = lock_path(recipe)
-    found = next((one for one in (path, path.with_name(MEMBER)) if one.is_file()), None)
+    found = next((one for one in (path, path.with_name(LOCK)) if one.is_file()), None)
     if found is None:
         file = recipe.origins.recipe
         name = recipe.name if file is None or belongs_to_a_package(file) else shown(file)

@@ -21,14 +21,13 @@ from pydantic import Field, ValidationError
 from edgecompile.bundle.documents import canonical_json
 from edgecompile.bundle.manifest import Document, File, NamedDigest, Sha256, problems_of
 from edgecompile.errors import RecipeError, StepError
+from edgecompile.run_dir import LOCK, REPORT
 from edgecompile.runtime.archive import Archive
 
 SCHEMA = 1
 LARGEST = 64 << 20
 """Bytes of a lock that is still read: about half a million pictures."""
 DEEPEST = 64
-MEMBER = "recipe.lock.yaml"
-REPORT = "report.json"
 ZIP = b"PK\x03\x04"
 STRING = "tag:yaml.org,2002:str"
 HEADER = """\
@@ -161,7 +160,7 @@ def open_locked(path: Path) -> Locked:
     if not _is_zip(path):
         return Locked(path, read_lock(path))
     with Archive(path) as archive:
-        opened = Locked(path, read_lock(archive.read(MEMBER)), archive.digest)
+        opened = Locked(path, read_lock(archive.read(LOCK)), archive.digest)
         return _with_report(opened, archive.read(REPORT), f"{path}:{REPORT}")
 
 

@@ -15,7 +15,6 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,8 +34,9 @@ from edgecompile.errors import EdgecompileError, StepError
 from edgecompile.places import conf_folder, shown
 from edgecompile.recipe import folders
 from edgecompile.recipe.schema import Recipe
+from edgecompile.run_dir import PROGRESS, STATUS, remove_earlier_results, write_json
 from edgecompile.sweep import objectives, submitit_jobs
-from edgecompile.sweep.watch import PROGRESS, STATUS, Watch, write_json
+from edgecompile.sweep.watch import Watch
 
 Work = Callable[[Recipe, Path, Options], "Path | None"]
 After = Callable[[Path], None]
@@ -153,7 +153,7 @@ class Job:
         options = replace(self.options, point=sweeping)
         typed = [one for one in given_overrides() if not one.startswith("hydra")]
         status: dict[str, Any] = {"exit_code": 0, "overrides": typed}
-        _remove_earlier(run_dir)
+        remove_earlier_results(run_dir)
         if sweeping:
             status["job"] = settings.job.num
             (run_dir / STATUS).unlink(missing_ok=True)
@@ -218,18 +218,6 @@ def _end(run_dir: Path, status: dict[str, Any]) -> None:
     status["steps"] = {key: progress[key] for key in ("total", "run", "reused", "saved_s") if key in progress}
     write_json(run_dir / STATUS, status)
     (run_dir / PROGRESS).unlink(missing_ok=True)
-
-
-def _remove_earlier(run_dir: Path) -> None:
-    """Removes what an earlier build left in a run directory that is used again: its figures are not those of this one,
-    which may end without any, or without a bundle. What no report there speaks of stays."""
-    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or no report of ours
-        earlier = json.loads((run_dir / "report.json").read_text(encoding="utf-8"))
-        bundle = (earlier["run"].get("bundle") or {}).get("name")
-        own = ("report.json", "report.html", bundle or "recipe.lock.yaml")
-        for name in own:
-            if Path(name).name == name:
-                (run_dir / name).unlink(missing_ok=True)
 
 
 def _remove_empty(run_dir: Path) -> None:

@@ -32,6 +32,7 @@ from edgecompile.recipe.locate import Origins
 from edgecompile.recipe.rules import calibrates
 from edgecompile.recipe.schema import Recipe
 from edgecompile.recipe.validate import PARTS, Part, join, problems_between, read_part, recipe_from
+from edgecompile.sweep.points import Point
 
 LISTING = ("list", "filter")
 """Sweepers of plugins that say all their points at once, whatever comes of them."""
@@ -43,26 +44,6 @@ OWN_NAME = "${edgecompile.folder:${hydra:runtime.choices.recipe}}"
 Words = tuple[str, ...]
 _Layout = tuple[list[int], dict[str, list[int]]]
 """Which of a job's overrides choose from config groups, and which touch which part of a recipe."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """One point of a sweep.
-
-    Attributes:
-        number: of the job that would build it.
-        overrides: as Hydra gives them to that job.
-        recipe: None where `problems` say why there is none.
-        alike: equal for points that differ in nothing that a plan depends on, but in gates, name or description.
-        files: equal for points that name the same weights and the same data.
-    """
-
-    number: int
-    overrides: Words
-    recipe: Recipe | None
-    problems: tuple[Problem, ...]
-    alike: Hashable = None
-    files: Hashable = None
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from edgecompile.bundle.documents import canonical_json
 from edgecompile.device.remote import Bundle
 from edgecompile.errors import StepError
 from edgecompile.report.html import render_html
+from edgecompile.run_dir import PAGE, REPORT
 from edgecompile.runtime.archive import Archive
 
 
@@ -25,7 +26,7 @@ def add_to_run(bundle: Bundle, device: dict[str, Any]) -> Path | None:
     """
     folder = bundle.path.parent
     try:
-        report = json.loads((folder / "report.json").read_bytes())
+        report = json.loads((folder / REPORT).read_bytes())
         made = report["run"]["bundle"]["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -35,9 +36,9 @@ def add_to_run(bundle: Bundle, device: dict[str, Any]) -> Path | None:
     with Archive(bundle.path) as archive:
         golden = archive.manifest["golden"]
         picture, detections = archive.read(golden["input"]), archive.read_json(golden["detections"])
-    page = folder / "report.html"
+    page = folder / PAGE
     _write(page, render_html(report, picture=picture, detections=detections).encode("utf-8"))
-    _write(folder / "report.json", canonical_json(report))
+    _write(folder / REPORT, canonical_json(report))
     return page
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from edgecompile.plan.step import Step
-from edgecompile.sweep.watch import PROGRESS, write_json
+from edgecompile.run_dir import PROGRESS, read_json, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -82,11 +81,7 @@ def noted(plan: Plan, folder: Path) -> Iterator[Listener]:
     took when they were made), now (the step that began last).
     """
     note = folder / PROGRESS
-    try:
-        known = json.loads(note.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        known = {}
-    told = {**known, "total": len(plan.steps), "run": 0, "reused": 0, "saved_s": 0.0, "now": None}
+    told = {**(read_json(note) or {}), "total": len(plan.steps), "run": 0, "reused": 0, "saved_s": 0.0, "now": None}
 
     def listen(event: Event) -> None:
         if event.state is State.RUNNING:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from edgecompile.errors import RecipeError, nearest
 from edgecompile.evaluate.gates import GATES
+from edgecompile.run_dir import REPORT
 
 DIRECTION = "direction"
 """What a sweeper of Optuna calls which way an objective is better."""
@@ -71,7 +72,7 @@ def returned(names: Sequence[str], run_dir: Path, *, built: bool) -> float | lis
         built: whether there is a bundle. A point without one loses, also where its figures are known: what misses a
             gate is not to be shipped, however quick it is.
     """
-    figures = _figures(run_dir / "report.json") if built else {}
+    figures = _figures(run_dir / REPORT) if built else {}
     found = [GATES[name].read(figures) for name in names]
     values = [
         LOSES[GATES[name].floor] if value is None else float(value) for name, value in zip(names, found, strict=True)

@@ -13,11 +13,10 @@ from typing import Any
 
 from edgecompile.errors import RecipeError, StepError
 from edgecompile.report.terminal import print_sweep
+from edgecompile.run_dir import PAGE, PROGRESS, REPORT, STATUS, job_folders
 from edgecompile.sweep.report_page import render_sweep
 from edgecompile.sweep.sweep_results import COLUMNS, point_of, require_types, row_of, sweep_of
-from edgecompile.sweep.watch import PROGRESS, STATUS, points_of
 
-REPORT, PAGE = "report.json", "report.html"
 JOB = re.compile(r"\d+_")
 """How the run directory of a job begins, also of one that never ended."""
 
@@ -54,7 +53,7 @@ def read(folder: Path) -> dict[str, Any]:
     """Returns the sweep in `folder`; see `edgecompile.sweep.sweep_results.sweep_of`."""
     if not folder.is_dir():
         raise RecipeError(f"no folder '{folder}'", where="command line", fix="see `edgecompile report --help`")
-    begun = points_of(folder)
+    begun = job_folders(folder)
     holding = {*begun, *(parent for point in begun for parent in point.parents)}
     never = [one for one in folder.iterdir() if one.is_dir() and JOB.match(one.name) and one not in holding]
     names = [one.relative_to(folder).as_posix() for one in (*begun, *never)]

@@ -20,8 +20,8 @@ from edgecompile.plan.shared import SharedSteps, by_stage
 from edgecompile.recipe.materials import Files, find_materials
 
 if TYPE_CHECKING:
-    from edgecompile.compose.sweep_points import Point, Sweep
     from edgecompile.plan.graph import Materials
+    from edgecompile.sweep.points import Point, Points
 
 EXPLAINED = 500
 """Steps up to which it is found out what is new about each that the store lacks."""
@@ -79,7 +79,7 @@ class SweepPlan:
         return dict(sorted(found.items(), key=lambda one: -len(one[1])))
 
 
-def plan_sweep(sweep: Sweep, store: Store) -> SweepPlan:
+def plan_sweep(sweep: Points, store: Store) -> SweepPlan:
     """Plans all points of a sweep.
 
     Raises:
@@ -158,7 +158,7 @@ class _Planner:
         return found
 
 
-def show_sweep_plan(sweep: Sweep, *, as_json: bool = False, mermaid: bool = False) -> int:
+def show_sweep_plan(sweep: Points, *, as_json: bool = False, mermaid: bool = False) -> int:
     """Prints to stdout what a sweep would run, and returns the exit code: that of the worst of its points.
 
     Raises:

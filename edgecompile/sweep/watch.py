@@ -5,8 +5,6 @@ A job writes `progress.json` into its run directory while it runs, and `status.j
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import threading
 import time
@@ -18,12 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from edgecompile.errors import EdgecompileError
+from edgecompile.run_dir import PROGRESS, STATUS, job_folders, read_json
 
 if TYPE_CHECKING:
     from rich.live import Live
 
-STATUS = "status.json"
-PROGRESS = "progress.json"
 EVERY_S = 0.5
 RECENT = 10
 """Points that ended last, from which the time left is told: the first ones make what the others share."""
@@ -74,7 +71,7 @@ class Watch:
         self._began = time.monotonic()
         self._times: deque[float] = deque([self._began], RECENT)
         self._running: dict[str, Mapping[str, Any]] = {}
-        self._stale = {path: mark for path in points_of(self.folder) if (mark := _mark(path / STATUS))}
+        self._stale = {path: mark for path in job_folders(self.folder) if (mark := _mark(path / STATUS))}
         self._stopping = threading.Event()
         self._looking = threading.Lock()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -107,16 +104,16 @@ class Watch:
     def look(self) -> None:
         """Reads what is new in the folder, and tells it."""
         with self._looking:
-            for path in points_of(self.folder):
+            for path in job_folders(self.folder):
                 name = path.relative_to(self.folder).as_posix()
                 if name in self.ended or self._stale.get(path) == (mark := _mark(path / STATUS)) is not None:
                     continue
-                if mark and (status := _read(path / STATUS)) is not None:
+                if mark and (status := read_json(path / STATUS)) is not None:
                     self.ended[name] = status
                     self._running.pop(name, None)
                     self._times.append(time.monotonic())
                     self._tell(name, status)
-                elif (progress := _read(path / PROGRESS)) is not None:
+                elif (progress := read_json(path / PROGRESS)) is not None:
                     self._running[name] = progress
 
     @property
@@ -190,16 +187,6 @@ class Watch:
         return Text("\n".join([head, *now]))
 
 
-def points_of(folder: Path) -> list[Path]:
-    """Returns the run directories of jobs below the folder of a sweep, by name. `hydra.sweep.subdir` may nest them."""
-    found = []
-    for place, folders, files in os.walk(folder):
-        if place != str(folder) and {STATUS, PROGRESS} & {*files}:
-            found.append(Path(place))
-            folders.clear()
-    return sorted(found)
-
-
 def duration(seconds: float) -> str:
     """Returns a duration for a person: seconds, minutes or hours."""
     whole = round(seconds)
@@ -208,17 +195,6 @@ def duration(seconds: float) -> str:
     if whole < 6000:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def write_json(file: Path, content: Mapping[str, Any]) -> None:
-    """Writes a file that others may read at any time: they see what was there before, or all of it.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    beside = file.with_name(f"{file.name}.{os.getpid()}.part")
-    beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(beside, file)
 
 
 def _steps(count: int) -> str:
@@ -232,12 +208,3 @@ def _mark(file: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return stat.st_mtime_ns, stat.st_ino
-
-
-def _read(file: Path) -> dict[str, Any] | None:
-    """Returns what a file says; None where it is not there, or not all of it."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None

@@ -16,12 +16,13 @@ from edgecompile.compose.application import Job
 from edgecompile.compose.command_line import parse
 from edgecompile.compose.hydra_errors import explained
 from edgecompile.compose.overrides import NUMBER, Reader
-from edgecompile.compose.sweep_points import Point, all_at_once
+from edgecompile.compose.sweep_points import all_at_once
 from edgecompile.errors import RecipeError
 from edgecompile.places import conf_folder
 from edgecompile.recipe import folders
 from edgecompile.recipe.materials import find_materials
 from edgecompile.recipe.schema import Recipe
+from edgecompile.sweep.points import Point
 
 
 def points_of(*words: str) -> tuple[list[Point], list[str]]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edgecompile.sweep.watch import PROGRESS, STATUS, Watch, duration, write_json
+from edgecompile.run_dir import PROGRESS, STATUS, write_json
+from edgecompile.sweep.watch import Watch, duration
 
 STEPS = {"total": 10, "run": 4, "reused": 6, "saved_s": 31.0}
 

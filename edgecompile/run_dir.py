@@ -1,0 +1,60 @@
+"""Names and files of a run directory: what a build leaves there and a sweep reads there. Standard library only."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+REPORT = "report.json"
+PAGE = "report.html"
+LOCK = "recipe.lock.yaml"
+"""The lock, in a bundle or, where a build ends without one, beside the report."""
+STATUS = "status.json"
+"""How a job of a sweep ended."""
+PROGRESS = "progress.json"
+"""How far a job of a sweep is; removed when the job ends."""
+
+
+def job_folders(sweep: Path) -> list[Path]:
+    """Returns the run directories of jobs below the folder of a sweep, by name. `hydra.sweep.subdir` may nest them."""
+    found = []
+    for place, folders, files in os.walk(sweep):
+        if place != str(sweep) and {STATUS, PROGRESS} & {*files}:
+            found.append(Path(place))
+            folders.clear()
+    return sorted(found)
+
+
+def write_json(file: Path, content: Mapping[str, Any]) -> None:
+    """Writes a file that others may read at any time: they see what was there before, or all of it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    beside = file.with_name(f"{file.name}.{os.getpid()}.part")
+    beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(beside, file)
+
+
+def read_json(file: Path) -> dict[str, Any] | None:
+    """Returns the mapping in a file; None where there is no file, or not all of it."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def remove_earlier_results(run_dir: Path) -> None:
+    """Removes what an earlier build left in a run directory that is used again: its figures are not those of this one,
+    which may end without any, or without a bundle. What no report there speaks of stays."""
+    with suppress(OSError, KeyError, TypeError, AttributeError):  # no report, or none of ours
+        earlier = read_json(run_dir / REPORT) or {}
+        bundle = (earlier["run"].get("bundle") or {}).get("name")
+        for name in (REPORT, PAGE, bundle or LOCK):
+            if Path(name).name == name:
+                (run_dir / name).unlink(missing_ok=True)
