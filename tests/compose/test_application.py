@@ -7,14 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import Ran
 
 from edgecompile import cli
 from edgecompile.compose.command_line import Options
 from edgecompile.compose.sweep_points import Sweep
 from edgecompile.errors import GateError, PlanError
 from edgecompile.recipe.schema import Recipe
-
-from .conftest import Ran
 
 
 def build(recipe: Recipe, run_dir: Path, options: Options) -> Path:

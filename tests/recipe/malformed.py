@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .conftest import BASE
+from recipe_texts import BASE
 
 FIRST = BASE.count("\n") + 1
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
+from recipe_texts import BASE
 
 from edgecompile.compose.composition import compose
-
-from .conftest import BASE
 
 FIRST = BASE.count("\n") + 1
 """The line on which a test's own text begins."""

@@ -7,13 +7,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from report.test_html import CHROMIUM, FLAGS, HOSTILE, Page, browse
 
 from edgecompile.report import number_format
 from edgecompile.sweep.report_files import read
 from edgecompile.sweep.report_page import render_sweep
 
 from .sweeps import lay_out, mixed, report_of, status_of
-from .test_html import CHROMIUM, FLAGS, HOSTILE, Page, browse
 
 DRIVE = """<!doctype html><body><iframe src="report.html"></iframe><output></output><script>
 document.querySelector("iframe").onload = event => {
