@@ -87,7 +87,9 @@ MULTIRUN = (
 )
 FLAGS = {
     "build": f"{MULTIRUN}  --jobs N               at most N steps side by side\n"
-    "  --locked               fail where anything differs from the lock beside the recipe; see `lock`",
+    "  --locked               fail where anything differs from the lock beside the recipe; see `lock`\n"
+    "  --step-timeout SECONDS end a step that takes longer, or none (default: by its stage and pictures)\n"
+    "  --step-memory SIZE     fail a step that allocates more, as 8G, or none (default: 3/4 of the machine's memory)",
     "lock": "  --out FILE             where to write (default: RECIPE.lock.yaml beside the recipe)",
     "plan": f"{MULTIRUN}  --json                 the plan as JSON\n"
     "  --mermaid              the graph as a Mermaid drawing",
@@ -213,9 +215,11 @@ def _compile(verb: str, words: list[str]) -> int:
 def build(recipe: Recipe, run_dir: Path, options: Options) -> Path:
     """Builds one recipe and returns the bundle's path."""
     from edgecompile.build import run_build, summarize
+    from edgecompile.execute import limits
     from edgecompile.execute.progress import noted, shown
     from edgecompile.recipe_lock import lock_beside
 
+    limits.adjust(options.step_timeout, options.step_memory)
     held = lock_beside(recipe) if options.locked else None
     if options.point:  # of a sweep, which shows progress from the notes of its points, and their figures at its end
         progress, tell = partial(noted, folder=run_dir), _say_nothing

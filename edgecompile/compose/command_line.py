@@ -31,7 +31,7 @@ REFUSED = {
     "--experimental-rerun": "it would load a pickle",
 }
 OURS = {
-    "build": ("--debug", "--quiet", "--jobs", "--locked"),
+    "build": ("--debug", "--quiet", "--jobs", "--locked", "--step-timeout", "--step-memory"),
     "lock": ("--debug", "--quiet", "--out"),
     "plan": ("--debug", "--quiet", "--json", "--mermaid"),
 }
@@ -53,6 +53,8 @@ class Options:
     jobs: int | None = None
     locked: bool = False
     out: str | None = None
+    step_timeout: str | None = None
+    step_memory: str | None = None
     point: bool = False
 
 
@@ -105,7 +107,7 @@ def parse(verb: str, words: Sequence[str], names: Callable[[], Sequence[str]] = 
     for word in rest:
         flag, _, value = word.partition("=")
         flag = SHORT.get(flag, flag)
-        name = flag.removeprefix("--")
+        name = flag.removeprefix("--").replace("-", "_")
         if not flag.startswith("-"):
             _take_positional(line, word, names)
         elif flag in OURS[verb]:
@@ -161,13 +163,18 @@ def _count(flag: str, value: str) -> int:
     return int(value)
 
 
-def _path(flag: str, value: str) -> str:
+def _text(flag: str, value: str) -> str:
     if not value:
         raise RecipeError(f"{flag} needs a value", where="command line")
     return value
 
 
-OF_VALUE: dict[str, Callable[[str, str], int | str]] = {"--jobs": _count, "--out": _path}
+OF_VALUE: dict[str, Callable[[str, str], int | str]] = {
+    "--jobs": _count,
+    "--out": _text,
+    "--step-timeout": _text,
+    "--step-memory": _text,
+}
 """Our flags that take a value, each with what reads it."""
 
 

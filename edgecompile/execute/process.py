@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
+import re
 import select
 import signal
 import subprocess
@@ -18,6 +20,7 @@ from typing import Any
 
 from edgecompile import errors
 from edgecompile.errors import EdgecompileError, Problem, StepError
+from edgecompile.execute.limits import Limits
 from edgecompile.plan.step import Step
 
 PINNED = {
@@ -53,6 +56,12 @@ SCRUBBED_ENV = (
 KEPT = ("PYTHONHOME",)
 """Those without which the interpreter would not start."""
 
+NO_MEMORY = re.compile(
+    r"MemoryError|bad_alloc|bad allocation|(can't|[Cc]annot|[Ff]ailed to|Unable to) allocate|[Oo]ut of memory"
+    r"|failed to map segment|[Aa]llocation (still )?failed"
+)
+"""What Python, C++ and the libraries say when an allocation fails."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -70,13 +79,18 @@ class Worker:
         inputs: for each argument a path, or a list of paths.
         place: an empty folder for this worker alone: gets `out`, `scratch` and `log.txt`.
         cores: numbers of the cores it may use.
+        limits: how long it may take, from now on, and how much memory it may allocate.
 
     Attributes:
         unexplained: whether the worker failed with anything but an error made for people: its log says more.
     """
 
-    def __init__(self, step: Step, inputs: Mapping[str, Any], place: Path, cores: Sequence[int]) -> None:
+    def __init__(
+        self, step: Step, inputs: Mapping[str, Any], place: Path, cores: Sequence[int], limits: Limits
+    ) -> None:
         self._step = step
+        self._limits = limits
+        self._end_by = time.monotonic() + limits.seconds
         self.unexplained = False
         self.out = place / "out"
         self.log = place / "log.txt"
@@ -90,6 +104,7 @@ class Worker:
             "inputs": {name: _sent(value) for name, value in inputs.items()},
             "out": str(self.out),
             "cores": list(cores),
+            "memory_bytes": int(limits.memory_mb * 10**6) if limits.memory_mb != math.inf else None,
             "restore": {"PYTHONPATH": os.environ.get("PYTHONPATH")},
         }
         self._result, result = os.pipe()
@@ -129,10 +144,13 @@ class Worker:
 
         Raises:
             EdgecompileError: what the step's function raised, if it raised one of those.
-            StepError: when it raised anything else, or the process was killed.
+            StepError: when it raised anything else, took more than its limits allow, or the process was killed.
         """
         try:
             line = self._read_result()
+        except TimeoutError as error:
+            self.kill()
+            raise self._limits.too_slow(self._step) from error
         finally:
             self._end()
         if not line.endswith(b"\n"):
@@ -143,7 +161,11 @@ class Worker:
         return Report(outcome["wall_seconds"], outcome["peak_memory_mb"])
 
     def _read_result(self) -> bytes:
-        """Reads until the result is whole or the worker has ended (a process it forked may keep the pipe open)."""
+        """Reads until the result is whole or the worker has ended (a process it forked may keep the pipe open).
+
+        Raises:
+            TimeoutError: the step has taken longer than its limit.
+        """
         line, poll = b"", select.poll()
         poll.register(self._result, select.POLLIN)
         while not line.endswith(b"\n"):
@@ -155,6 +177,8 @@ class Worker:
                     break
             elif ended:
                 break
+            elif time.monotonic() > self._end_by:
+                raise TimeoutError
         return line
 
     def _end(self) -> None:
@@ -171,6 +195,8 @@ class Worker:
 
     def _died(self, code: int) -> StepError:
         """Returns the error for a worker that ended without a word."""
+        if self._lacked_memory():
+            return self._limits.too_large(self._step)
         self.unexplained = True
         if code >= 0:
             return StepError(f"step '{self._step.name}' ended its process with exit code {code}")
@@ -180,13 +206,24 @@ class Worker:
 
     def _failed(self, outcome: Mapping[str, Any]) -> EdgecompileError:
         """Returns the error for a function that raised."""
+        reasons = [outcome.get("reason", ""), *(message for message, *_ in outcome.get("problems", ()))]
+        if outcome.get("errno") == errno.ENOMEM or any(map(NO_MEMORY.search, reasons)):
+            return self._limits.too_large(self._step)
         if outcome["error"]:
             kind = getattr(errors, outcome["error"], StepError)
             return kind([Problem(*problem) for problem in outcome["problems"]])
         if outcome["errno"] in (errno.ENOSPC, errno.EDQUOT):
             return StepError(f"step '{self._step.name}' failed: no space left on the disk of {self.out.parent}")
+        if self._lacked_memory():
+            return self._limits.too_large(self._step)
         self.unexplained = True
         return StepError(f"step '{self._step.name}' failed: {outcome['reason']}")
+
+    def _lacked_memory(self) -> bool:
+        """Whether the last that the worker printed is the end of a program that could not allocate."""
+        with self.log.open("rb") as log:
+            log.seek(max(0, self.log.stat().st_size - 4096))
+            return bool(NO_MEMORY.search(log.read().decode(errors="replace")))
 
 
 def _environment(scratch: Path) -> dict[str, str]:

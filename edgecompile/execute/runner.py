@@ -16,6 +16,7 @@ from typing import Any
 from edgecompile import __version__
 from edgecompile.errors import EdgecompileError, PlanError, StepError, nearest
 from edgecompile.execute import keys
+from edgecompile.execute.limits import Asked, asked_for, limits_of
 from edgecompile.execute.locks import Cancelled, Lock, Wait
 from edgecompile.execute.process import Report, Worker
 from edgecompile.execute.progress import Event, Listener, State
@@ -53,18 +54,19 @@ def execute(
 
     Raises:
         MissingToolError: before anything runs, naming all the tools that are missing.
-        RecipeError: when a source cannot be read.
+        RecipeError: when a source cannot be read, or the limits of steps are none.
         StepError: when a step fails (the others are cancelled), or the store cannot be written.
         EdgecompileError: what a step's function raises of that kind.
         KeyboardInterrupt: after Ctrl-C, once all workers are gone. What was finished is kept.
     """
     steps = _wanted(plan, until)
     require_tools(steps)
+    asked = asked_for()
     with suppress(StepError):  # a store that cannot be written still serves what it has
         store.begin()
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return _Run(steps, store, jobs, progress or (lambda event: None)).finish()
+            return _Run(steps, store, jobs, progress or (lambda event: None), asked).finish()
         except InputsChanged as change:
             if attempt == ATTEMPTS:
                 raise StepError(str(change)) from change
@@ -88,8 +90,11 @@ def _wanted(plan: Plan, until: str | None) -> tuple[Step, ...]:
 class _Run:
     """One going through a plan. The calling thread decides what comes next; each step to be run has its own thread."""
 
-    def __init__(self, steps: tuple[Step, ...], store: Store, jobs: int | None, listener: Listener) -> None:
+    def __init__(
+        self, steps: tuple[Step, ...], store: Store, jobs: int | None, listener: Listener, asked: Asked
+    ) -> None:
         self._steps = steps
+        self._asked = asked
         self._store = store
         self._sources = Sources(store.root / "stat")
         self._entries: dict[str, Entry] = {}
@@ -209,7 +214,7 @@ class _Run:
         with self._one_at_a_time:
             if self._cancelled.is_set():
                 raise Cancelled
-            worker = Worker(step, inputs, place, cores)
+            worker = Worker(step, inputs, place, cores, limits_of(step, self._asked))
             self._workers.add(worker)
         note(worker.pid)
         try:

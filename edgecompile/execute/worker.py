@@ -91,6 +91,9 @@ def _settle_in(job: dict[str, Any]) -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash of a native library must not fill the disk
+        if job["memory_bytes"] is not None:
+            # What is allocated, not the address space: a GPU's driver reserves many times the memory of the machine.
+            resource.setrlimit(resource.RLIMIT_DATA, (job["memory_bytes"],) * 2)
 
 
 def _start_guard(result: int) -> int:

@@ -151,6 +151,21 @@ def hoard(out: Path, *, mb: int) -> None:
     block[::4096] = b"x" * len(block[::4096])
 
 
+def hoard_in_a_library(out: Path, *, mb: int) -> None:
+    """Allocates as a library does that ends the process when it cannot."""
+    try:
+        bytearray(mb << 20)
+    except MemoryError:
+        os.write(2, b"terminate called after throwing an instance of 'std::bad_alloc'\n  what():  std::bad_alloc\n")
+        os.abort()
+
+
+def hoard_in_a_child(out: Path, *, mb: int) -> None:
+    child = subprocess.run([sys.executable, "-c", f"bytearray({mb} << 20)"], capture_output=True, text=True)
+    if child.returncode:
+        raise RuntimeError(child.stderr.splitlines()[-1])
+
+
 def interval(out: Path, *, journal: str, name: str, seconds: float = 0.2) -> None:
     """Writes down when it ran."""
     began = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,19 @@ import pytest
 
 from edgecompile.errors import EdgecompileError, MissingToolError, RecipeError, StepError
 from edgecompile.execute import hardware
+from edgecompile.execute.limits import Limits
 from edgecompile.execute.process import Report, Worker
 from execute.plans import alive, python, step, until
 
+LIMITS = Limits(seconds=60, memory_mb=2000)
 
-def started(tmp_path: Path, function: str, inputs: dict[str, Any] | None = None, **params: Any) -> Worker:
+
+def started(
+    tmp_path: Path, function: str, inputs: dict[str, Any] | None = None, limits: Limits = LIMITS, **params: Any
+) -> Worker:
     place = tmp_path / "place"
     place.mkdir()
-    return Worker(step("one", function, params=params), inputs or {}, place, hardware.usable_cores()[:1])
+    return Worker(step("one", function, params=params), inputs or {}, place, hardware.usable_cores()[:1], limits)
 
 
 def facts(worker: Worker) -> dict[str, Any]:
@@ -143,6 +149,27 @@ def test_a_crash_names_its_signal(tmp_path: Path) -> None:
     assert not list(worker.log.parent.rglob("core*"))
 
 
+def test_a_step_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+    began = time.monotonic()
+    error, worker = failure(tmp_path, "family", StepError, limits=Limits(1.5, 2000), pids=str(tmp_path / "pids"))
+    assert time.monotonic() - began < 10
+    assert str(error) == (
+        "step 'one' was ended after 1.5 s, its limit; allow it more: --step-timeout 3, or EDGECOMPILE_STEP_TIMEOUT"
+    )
+    assert not worker.unexplained
+    until(lambda: not any(map(alive, family(tmp_path / "pids"))))
+
+
+@pytest.mark.parametrize("function", ["hoard", "hoard_in_a_library", "hoard_in_a_child"])
+def test_a_step_that_allocates_too_much_is_told_its_limit(tmp_path: Path, function: str) -> None:
+    error, worker = failure(tmp_path, function, StepError, limits=Limits(60, 500), mb=600)
+    assert str(error) == (
+        "step 'one' ran out of memory: its limit is 0.5 GB; allow it more: --step-memory 1G, or EDGECOMPILE_STEP_MEMORY"
+    )
+    assert not worker.unexplained
+    started(tmp_path / "again", function, limits=Limits(60, 900), mb=600).wait()
+
+
 def family(path: Path) -> list[int]:
     return [int(pid) for pid in until(lambda: path.exists() and path.read_text()).split()]
 
@@ -168,11 +195,12 @@ def test_what_a_worker_leaves_running_ends_with_it(tmp_path: Path) -> None:
 START = """
 import sys, time
 from pathlib import Path
+from edgecompile.execute.limits import Limits
 from edgecompile.execute.process import Worker
 from execute.plans import step
 place = Path(sys.argv[1]) / "place"
 place.mkdir()
-worker = Worker(step("one", "family", params={"pids": sys.argv[1] + "/pids"}), {}, place, [0])
+worker = Worker(step("one", "family", params={"pids": sys.argv[1] + "/pids"}), {}, place, [0], Limits(60, 2000))
 print(worker.pid, flush=True)
 worker.wait()
 """

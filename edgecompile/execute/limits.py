@@ -1,0 +1,146 @@
+"""How long a step may take, and how much memory: what a model of unknown origin can cost at most.
+
+A limit is no part of what a step computes: it stands in no key and in no lock.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from edgecompile.errors import RecipeError, StepError
+from edgecompile.execute import hardware
+from edgecompile.plan.step import Source, Stage, Step
+
+TIMEOUT, MEMORY = "EDGECOMPILE_STEP_TIMEOUT", "EDGECOMPILE_STEP_MEMORY"
+"""Environment variables that replace the defaults. The flags --step-timeout and --step-memory set them, so that they
+reach the processes of a parallel sweep and of `reproduce` too."""
+
+NONE = "none"
+"""What both take for no limit."""
+
+STAGE_S = {
+    Stage.EXPORT: 900,
+    Stage.FUSION: 900,
+    Stage.CALIBRATION: 1800,
+    Stage.QUANTIZATION: 3600,
+    Stage.COMPILATION: 3600,
+    Stage.VALIDATION: 1800,
+    Stage.PACKAGING: 900,
+}
+"""Seconds that a step of each stage may take, beside what its pictures take."""
+
+PICTURE_S = 20
+"""Seconds that each picture may take: the largest models need about 10 on one core of a small board."""
+
+MEMORY_SHARE = 0.75
+"""Share of the machine's memory that a step may allocate."""
+
+LEAST_MEMORY_MB = 4096
+"""What a step may allocate on any machine: libraries allocate more than they touch."""
+
+UNITS_MB = {"M": 1, "G": 1000, "T": 1000**2}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a person set; None for the default, infinity for no limit."""
+
+    seconds: float | None = None
+    memory_mb: float | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one step may take: infinity where it has no limit."""
+
+    seconds: float
+    memory_mb: float
+
+    def too_slow(self, step: Step) -> StepError:
+        """Returns the error for a step that took longer."""
+        fix = f"allow it more: --step-timeout {math.ceil(2 * self.seconds)}, or {TIMEOUT}"
+        return StepError(f"step '{step.name}' was ended after {self.seconds:g} s, its limit", fix=fix)
+
+    def too_large(self, step: Step) -> StepError:
+        """Returns the error for a step that could not allocate what it wanted."""
+        if math.isinf(self.memory_mb):
+            return StepError(f"step '{step.name}' ran out of the machine's memory")
+        fix = f"allow it more: --step-memory {math.ceil(2 * self.memory_mb / 1000)}G, or {MEMORY}"
+        return StepError(f"step '{step.name}' ran out of memory: its limit is {self.memory_mb / 1000:.2g} GB", fix=fix)
+
+
+def asked_for(environment: Mapping[str, str] = os.environ) -> Asked:
+    """Returns the limits that a person set.
+
+    Raises:
+        RecipeError: what is set is no limit.
+    """
+    return Asked(_read(environment, TIMEOUT, seconds_of), _read(environment, MEMORY, megabytes_of))
+
+
+def adjust(timeout: str | None, memory: str | None) -> None:
+    """Sets limits for all steps that this process and its children run; None leaves one as it is.
+
+    Raises:
+        RecipeError: it is no limit.
+    """
+    for value, name, flag, read in (
+        (timeout, TIMEOUT, "--step-timeout", seconds_of),
+        (memory, MEMORY, "--step-memory", megabytes_of),
+    ):
+        if value is not None:
+            where = f"command line:{flag}"
+            _read({where: value}, where, read)
+            os.environ[name] = value
+
+
+def limits_of(step: Step, asked: Asked) -> Limits:
+    """Returns what a step may take on this machine."""
+    pictures = max((len(one.paths) for one in step.inputs.values() if isinstance(one, Source) and one.many), default=0)
+    seconds = STAGE_S[step.stage] + PICTURE_S * pictures
+    memory_mb = max(MEMORY_SHARE * hardware.memory_mb(), LEAST_MEMORY_MB)
+    return Limits(
+        seconds if asked.seconds is None else asked.seconds,
+        memory_mb if asked.memory_mb is None else asked.memory_mb,
+    )
+
+
+def seconds_of(text: str) -> float:
+    """Returns the seconds that a text such as "600" names, infinity for "none".
+
+    Raises:
+        ValueError: it names none.
+    """
+    if text == NONE:
+        return float("inf")
+    if not re.fullmatch(r"\d{1,9}(\.\d+)?", text) or float(text) <= 0:
+        raise ValueError(f"expected seconds, such as 600, or {NONE}")
+    return float(text)
+
+
+def megabytes_of(text: str) -> float:
+    """Returns the megabytes that a size such as "8G" names, infinity for "none".
+
+    Raises:
+        ValueError: it names none.
+    """
+    if text == NONE:
+        return float("inf")
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)\s*([MGT])B?", text, re.IGNORECASE)
+    if match is None or float(match[1]) <= 0:
+        raise ValueError(f"expected a size, such as 8G or 500M, or {NONE}")
+    return float(match[1]) * UNITS_MB[match[2].upper()]
+
+
+def _read(environment: Mapping[str, str], name: str, read: Callable[[str], float]) -> float | None:
+    value = environment.get(name)
+    if value is None:
+        return None
+    try:
+        return read(value)
+    except ValueError as error:
+        raise RecipeError(f"found '{value}'", where=name, fix=str(error)) from error
