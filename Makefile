@@ -29,7 +29,7 @@ lint: $(READY)        ## style and import contracts
 	$(BIN)/lint-imports
 
 docs: $(READY)        ## build the site of the documentation in build/site; a warning is an error
-	$(BIN)/mkdocs build --strict --clean --site-dir build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean --site-dir build/site
 
 dist: $(READY)        ## build wheel and sdist, install the wheel in bare environments, run the quickstart from it
 	rm -rf dist

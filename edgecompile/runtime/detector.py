@@ -232,7 +232,9 @@ class Detector:
         Args:
             outputs: all raw outputs of the model.
             geometry: what `preprocess` returned.
-            conf, iou, max_det: as for `predict`.
+            conf: as for `predict`.
+            iou: as for `predict`.
+            max_det: as for `predict`.
             multi_label: whether a box stands once for each class above `conf`, as in Ultralytics' validation.
             clip: whether boxes are cut at the border of the picture.
             slot: which picture of the stack.
