@@ -9,12 +9,10 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import numpy as np
-from pydantic import BaseModel
 
 from edgecompile.bundle.assemble import lock_of, manifest_of
 from edgecompile.evaluate.gates import judge
@@ -23,66 +21,39 @@ from edgecompile.execute.sources import Sources
 from edgecompile.execute.store import Entry
 from edgecompile.plan.graph import Graph, Materials, Model, Plan
 from edgecompile.plan.step import Output, Source, Stage, Step
+from edgecompile.recipe.schema import Recipe
+from edgecompile.recipe.validate import recipe_from
 from edgecompile.report.document import report_of
 
 NAMES = ("RBC", "WBC", "Platelets")
 SIZE = 64
 FLOAT = {"RBC": (0.5534, 0.8271), "WBC": (0.7316, 0.9650), "Platelets": (0.1736, 0.6121)}
 INT8 = {"RBC": (0.5511, 0.8264), "WBC": (0.7297, 0.9650), "Platelets": (0.1655, 0.6013)}
-TARGET = SimpleNamespace(
-    device="Intel Xeon with VNNI",
-    kind="openvino_cpu",
-    arch="x86_64",
-    isa=("avx512_vnni",),
-    backend="openvino",
-    runtime=("openvino", ">=2024.6"),
-    options=lambda: {"INFERENCE_PRECISION_HINT": "f32"},
-    threads=2,
-    status="built here",
-    finalize=False,
-    system_runtime=False,
-    constraints=dict,
-    proxy_backend=lambda: None,
-)
-
-
-class Part(BaseModel):
-    weights: str = ""
-    imgsz: int = SIZE
-    path: str = ""
-    conf: float = 0.001
-    iou: float = 0.7
-    max_det: int = 300
-
-
-class InventedRecipe(BaseModel):
-    """Has of a recipe what the documents read."""
-
-    name: str = "blood-cells"
-    description: str = "YOLO11n on blood cells, INT8 for an x86 server"
-    model: Part = Part(weights="/home/somebody/models/yolo11n_bccd.pt")
-    data: Part = Part(path="/data/bccd/data.yaml")
-    passes: dict[str, dict[str, Any]] = {
-        "simplify": {},
-        "onnx_export": {"opset": 18},
-        "int8_static": {"method": "minmax"},
-    }
-    evaluate: Part = Part()
-    gates: dict[str, float | None] = {"map_drop": 0.01, "latency_p95_ms": 8.0, "fps": 100.0, "size_mb": 4.0}
-
-    @property
-    def target(self) -> Any:
-        return TARGET
-
-    def ordered_names(self) -> tuple[str, ...]:
-        return ("onnx_export", "simplify", "int8_static")
+RECIPE: dict[str, Any] = {
+    "name": "blood-cells",
+    "description": "YOLO11n on blood cells, INT8 for an x86 server",
+    "model": {"weights": "/home/somebody/models/yolo11n_bccd.pt", "imgsz": SIZE},
+    "data": {"path": "/data/bccd/data.yaml"},
+    "target": {
+        "kind": "openvino",
+        "device": "Intel Xeon with VNNI",
+        "arch": "x86_64",
+        "isa": ["avx512_vnni"],
+        "memory_mb": 8192,
+        "threads": 2,
+        "status": "built here",
+    },
+    "passes": {"simplify": {}, "onnx_export": {"opset": 18}, "int8_static": {"method": "minmax"}},
+    "gates": {"map_drop": 0.01, "latency_p95_ms": 8.0, "fps": 100.0, "size_mb": 4.0},
+}
+"""What a person writes, as plain data: `build` has the schema read it, as every recipe."""
 
 
 @dataclass
 class Built:
     """All that build.py has in hand when the gates were judged."""
 
-    recipe: InventedRecipe
+    recipe: Recipe
     materials: Materials
     plan: Plan
     entries: dict[str, Entry]
@@ -120,9 +91,9 @@ def build(folder: Path, *, names: tuple[str, ...] = NAMES, **changes: Any) -> Bu
 
     Args:
         names: three class names.
-        changes: fields of the recipe.
+        changes: parts of the recipe, as plain data.
     """
-    recipe = InventedRecipe(**changes)
+    recipe = recipe_from({**RECIPE, **changes})
     materials = _materials(folder / "data", names)
     plan = _plan(recipe, materials)
     entries = {step.name: _entry(step, folder / "store", names) for step in plan}

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from built import Built, Part, build
+from built import SIZE, Built, build
 
 from edgecompile.bundle.assemble import bundle_name, packaging_step, with_packaging
 from edgecompile.errors import PlanError
@@ -44,14 +44,16 @@ def test_lock_and_manifest_hold_no_path_time_or_host(built: Built, tmp_path: Pat
 
 
 def test_files_of_the_package_keep_their_name(tmp_path: Path):
-    recipe = {"model": Part(weights="sample://parts.pt"), "data": Part(path="sample://data.yaml")}
+    recipe = {"model": {"weights": "sample://parts.pt"}, "data": {"path": "sample://data.yaml"}}
     lock = build(tmp_path, **recipe).lock
     assert lock["recipe"]["model"]["weights"] == "sample://parts.pt"
     assert lock["recipe"]["data"]["path"] == "sample://data.yaml"
 
 
 def test_other_folders_make_equal_documents(built: Built, tmp_path: Path):
-    other = build(tmp_path / "else", model=Part(weights="../yolo11n_bccd.pt"), data=Part(path="x/y/data.yaml"))
+    other = build(
+        tmp_path / "else", model={"weights": "../yolo11n_bccd.pt", "imgsz": SIZE}, data={"path": "x/y/data.yaml"}
+    )
     assert (other.lock, other.manifest, other.report()) == (built.lock, built.manifest, built.report())
 
 
