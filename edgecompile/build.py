@@ -19,9 +19,9 @@ from edgecompile.bundle.documents import canonical_json
 from edgecompile.bundle.lock import lock_from
 from edgecompile.bundle.writer import copy_bundle
 from edgecompile.errors import StepError
-from edgecompile.evaluate import metrics as merge
 from edgecompile.evaluate.class_names import class_name_mismatch
 from edgecompile.evaluate.gates import Verdict, judge, raise_unmet, remarks
+from edgecompile.evaluate.metrics import deterministic_metrics
 from edgecompile.execute import hardware
 from edgecompile.execute.progress import Listener, shown
 from edgecompile.execute.runner import execute
@@ -135,9 +135,8 @@ def evaluate_gates(
     facts = {name: entry.facts for name, entry in entries.items()}
     measured = {}
     if "measure" in entries:
-        measured = merge.measured(facts["measure"])
-        measured["alone"] = entries["measure"].record.get("alone")
-    figures = merge.deterministic_metrics(facts["reference.evaluate"], facts["evaluate"], facts.get("distance"))
+        measured = {**facts["measure"], "exclusive": entries["measure"].record.get("exclusive")}
+    figures = deterministic_metrics(facts["reference.evaluate"], facts["evaluate"], facts.get("distance"))
     later = recipe.target.proxy_backend() is not None or recipe.device.host is not None
     verdicts = judge(recipe.gates, {**measured, **figures}, on_device=later)
     lock = lock_document(recipe, plan, materials, entries, sources)
@@ -166,7 +165,7 @@ def evaluate_gates_on_device(built: Built, materials: Materials, store: Store, *
     pictures = [Path(path) for path in materials.validation.paths]
     with remote_progress.shown(quiet=quiet) as told:
         found = trial.run_on_device(bundle, recipe, place, pictures, told)
-    measured = merge.measured(found.measured)
+    measured = found.measurement.to_json()
     verdicts = judge(recipe.gates, {**measured, **built.manifest["figures"]})
     manifest_gates = built.manifest_gates if recipe.target.proxy_backend() else verdicts
     manifest = {**built.manifest, "gates": [verdict.for_manifest() for verdict in manifest_gates]}

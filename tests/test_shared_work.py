@@ -51,7 +51,7 @@ def test_what_points_share_ran_once_in_all_of_them(reports: list[dict]) -> None:
 def test_every_point_has_its_own_measurement_taken_alone(reports: list[dict]) -> None:
     measured = [step["run"]["state"] for report in reports for step in report["steps"] if step["measured"]]
     assert measured == ["ran"] * 4
-    assert [report["measured"]["alone"] for report in reports] == [True] * 4
+    assert [report["measured"]["exclusive"] for report in reports] == [True] * 4
 
 
 def test_negative_control_a_step_that_two_points_ran_is_counted(reports: list[dict]) -> None:

@@ -17,6 +17,7 @@ from edgecompile.device.remote_bench import bench, section_of_bench, section_of_
 from edgecompile.device.remote_progress import shown
 from edgecompile.device.run_report import add_to_run
 from edgecompile.recipe.commands import Parser
+from edgecompile.runtime.bench import Bench
 from edgecompile.runtime.commands import bench_lines
 from edgecompile.runtime.pictures import find_pictures
 
@@ -140,8 +141,8 @@ def measure(arguments: argparse.Namespace) -> int:
     pictures = find_pictures(arguments.images) if arguments.images else []
     with _there(arguments) as (bundle, remote, path, told):
         told("measuring")
-        figures = bench(remote, path, pictures=pictures, rounds=arguments.rounds, threads=arguments.threads)
-        _tell(bundle, remote, figures, as_json=arguments.json)
+        found = bench(remote, path, pictures=pictures, rounds=arguments.rounds, threads=arguments.threads)
+        _tell(bundle, remote, found, as_json=arguments.json)
     return 0
 
 
@@ -159,15 +160,13 @@ def _threads(arguments: argparse.Namespace) -> list[str]:
     return ["--threads", str(arguments.threads)] if arguments.threads else []
 
 
-def _tell(
-    bundle: Bundle, remote: Remote, figures: dict[str, Any], verified: Sequence[str] = (), *, as_json: bool = False
-) -> None:
+def _tell(bundle: Bundle, remote: Remote, found: Bench, verified: Sequence[str] = (), *, as_json: bool = False) -> None:
     """Prints the figures of the device and what they mean for the gates, and brings them into the run's report."""
     limits = [(gate["gate"], gate["limit"]) for gate in bundle.manifest["gates"]]
-    verdicts = verdicts_of(limits, figures)
-    lines = [json.dumps(figures, indent=2)] if as_json else bench_lines(figures)
+    verdicts = verdicts_of(limits, found.measurement)
+    lines = [json.dumps(found.to_json(), indent=2)] if as_json else bench_lines(found)
     print("\n".join(lines), flush=True)
     for verdict in verdicts:
         print(f"{'met' if verdict.met else 'NOT met'}: {verdict}", file=sys.stderr)
-    if page := add_to_run(bundle, section_of_bench(remote, figures, verdicts, verified)):
+    if page := add_to_run(bundle, section_of_bench(remote, found, verdicts, verified)):
         print(f"report: {page}", file=sys.stderr)

@@ -9,11 +9,9 @@ from typing import Any
 
 from edgecompile.device.remote import Remote
 from edgecompile.errors import EdgecompileError
-from edgecompile.evaluate import metrics as merge
 from edgecompile.evaluate.gates import GATES, Verdict, judge
-
-PARTS = {"preprocess": "preprocess", "inference": "inference", "postprocess": "postprocess", "total": "predict"}
-"""Part of `edgecompile.evaluate.latency` to part of the runtime's `bench`: a picture in memory to its boxes in both."""
+from edgecompile.runtime.bench import Bench
+from edgecompile.runtime.measurement import Measurement
 
 
 def bench(
@@ -23,8 +21,8 @@ def bench(
     pictures: Sequence[Path] = (),
     rounds: int | None = None,
     threads: int | None = None,
-) -> dict[str, Any]:
-    """Measures a bundle that is on the device and returns the figures of `edgecompile bench --json` there.
+) -> Bench:
+    """Measures a bundle that is on the device and returns what `edgecompile bench` found there.
 
     Args:
         pictures: here; copied there for the measurement. The golden one of the bundle where there are none.
@@ -43,7 +41,7 @@ def bench(
         _forget(remote, folder)
         raise
     _forget(remote, folder)
-    return json.loads(said)
+    return Bench.from_json(json.loads(said))
 
 
 def _forget(remote: Remote, folder: PurePosixPath | None) -> None:
@@ -55,44 +53,15 @@ def _forget(remote: Remote, folder: PurePosixPath | None) -> None:
             return
 
 
-def measured_of(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what `bench` found as the facts that `edgecompile.evaluate.latency.measure` states."""
-    latency = {name: dict(figures["latency_ms"][part]) for name, part in PARTS.items()}
-    total = latency["total"]
-    return {
-        "latency_ms": latency,
-        "fps": figures["predict_fps"],
-        "jitter_ms": round(total["p95"] - total["p50"], 3),
-        "predictions": figures["predictions"],
-        "import_ms": None,  # counted with the opening
-        "open_ms": figures["start_ms"]["open"],
-        "first_ms": figures["start_ms"]["first_prediction"],
-        **{name: figures[name] for name in ("peak_memory_mb", "power_watt", "fps_per_watt", "power_meter")},
-        "temperature_c": figures["temperature_c"],
-        "threads": figures["threads"],
-        "machine": figures["machine"],
-        "unmeasured": {"fps_per_watt": figures["no_meter"]} if figures["no_meter"] else {},
-    }
-
-
-def measured_by(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what `finalize` measured as the facts that `edgecompile.evaluate.latency.measure` states."""
-    figures = dict(record["figures"])
-    start = figures.pop("start_ms")
-    total = figures["latency_ms"]["total"]
-    figures |= {"import_ms": None, "open_ms": start["open"], "first_ms": start["first_prediction"]}
-    return {**figures, "jitter_ms": round(total["p95"] - total["p50"], 3)}
-
-
-def verdicts_of(limits: Iterable[tuple[str, float]], figures: Mapping[str, Any]) -> list[Verdict]:
-    """Judges those gates that are about measured figures on what `bench` found on the device."""
+def verdicts_of(limits: Iterable[tuple[str, float]], measurement: Measurement) -> list[Verdict]:
+    """Judges those gates that are about measured figures on what was found on the device."""
     measured = {name: limit for name, limit in limits if name in GATES and GATES[name].measured}
-    return judge(measured, merge.measured(measured_of(figures)))
+    return judge(measured, measurement.to_json())
 
 
 def section_of(
     remote: Remote,
-    measured: Mapping[str, Any],
+    measurement: Measurement,
     gates: Iterable[Mapping[str, Any]],
     *,
     sha256: str,
@@ -103,7 +72,7 @@ def section_of(
     """Returns the section `device` of a report: what device it was, how it was set, and what was found there.
 
     Args:
-        measured: what `measured_of` or `measured_by` returned.
+        measurement: what was found there.
         gates: that were judged on it, as `Verdict.for_report` states them.
         sha256: of the bundle.
         backend: and its version.
@@ -113,29 +82,29 @@ def section_of(
     return {
         "address": str(remote.connection.address),
         **{name: remote.facts[name] for name in ("host", "arch", "system", "python")},
-        "board": measured["machine"].get("board"),
+        "board": measurement.machine.board,
         "backend": backend,
         "power_mode": dict(power_mode or {}),
-        "temperature_c": measured["temperature_c"],
+        "temperature_c": list(measurement.temperature_c),
         "sha256": sha256,
         "gates": [dict(gate) for gate in gates],
         "verified": list(verified),
-        "measured": dict(measured),
+        "measured": measurement.to_json(),
     }
 
 
 def section_of_bench(
-    remote: Remote, figures: Mapping[str, Any], verdicts: Iterable[Verdict], verified: Sequence[str] = ()
+    remote: Remote, found: Bench, verdicts: Iterable[Verdict], verified: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Returns the section of what `bench` found on the device; see `section_of`."""
     return section_of(
         remote,
-        measured_of(figures),
+        found.measurement,
         [verdict.for_report() for verdict in verdicts],
-        sha256=figures["sha256"],
-        backend=figures["backend"],
+        sha256=found.sha256,
+        backend=found.backend,
         verified=verified,
-        power_mode=figures["power_mode"],
+        power_mode=found.power_mode,
     )
 
 
@@ -143,7 +112,7 @@ def section_of_record(remote: Remote, record: Mapping[str, Any]) -> dict[str, An
     """Returns the section of what `finalize` found on the device; see `section_of`."""
     return section_of(
         remote,
-        measured_by(record),
+        Measurement.from_json(record["figures"]),
         record["gates"],
         sha256=record["sha256"],
         backend=" ".join(record["runtime"]),

@@ -11,10 +11,11 @@ from typing import Any
 from edgecompile.device.address import parse
 from edgecompile.device.connection import Connection, Listener
 from edgecompile.device.remote import Place, connect, opened, wheels_of
-from edgecompile.device.remote_bench import bench, measured_of, section_of_bench, verdicts_of
+from edgecompile.device.remote_bench import bench, section_of_bench, verdicts_of
 from edgecompile.errors import EdgecompileError, RecipeError
 from edgecompile.evaluate.latency import PICTURES
 from edgecompile.recipe.schema import Recipe
+from edgecompile.runtime.measurement import Measurement
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,11 @@ class Trial:
     """What was found on the device.
 
     Attributes:
-        measured: as `edgecompile.evaluate.latency.measure` states it of this machine.
+        measurement: of the bundle on the device.
         section: the section `device` of the report.
     """
 
-    measured: dict[str, Any]
+    measurement: Measurement
     section: dict[str, Any]
 
 
@@ -87,10 +88,11 @@ def run_on_device(bundle: Path, recipe: Recipe, place: Place, pictures: Sequence
             verified = remote.run(verb, path).splitlines()
             told("measuring")
             rounds = -(-recipe.evaluate.latency_images // len(chosen))
-            figures = bench(remote, path, pictures=chosen, rounds=rounds)
+            found_there = bench(remote, path, pictures=chosen, rounds=rounds)
         finally:
             with suppress(EdgecompileError):  # where the connection is gone, it cannot be removed
                 remote.remove(path.parent)
         limits = [(name, limit) for name, limit in recipe.gates if limit is not None]
-        section = section_of_bench(remote, figures, verdicts_of(limits, figures), verified)
-    return Trial(measured_of(figures), section)
+        measurement = found_there.measurement
+        section = section_of_bench(remote, found_there, verdicts_of(limits, measurement), verified)
+    return Trial(measurement, section)

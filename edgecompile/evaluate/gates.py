@@ -51,7 +51,7 @@ def judge(
 
     Args:
         gates: those of the recipe.
-        figures: `figures.lasting(...)` and `figures.measured(...)` merged.
+        figures: `deterministic_metrics(...)` and a measurement as JSON, merged.
         on_device: whether gates on what is measured are left to the device, where the model is finished.
     """
     limits = _limits(gates)

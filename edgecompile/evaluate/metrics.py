@@ -32,17 +32,6 @@ def deterministic_metrics(
     return figures
 
 
-def measured(facts: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Returns the figures of the run report from the facts of `latency.measure`, flattened where a gate reads them.
-
-    Empty where nothing was measured, as for a target that only a stand-in runs here.
-    """
-    if not facts:
-        return {}
-    total = (facts.get("latency_ms") or {}).get("total") or {}
-    return {**facts, "latency_p95_ms": total.get("p95")}
-
-
 def per_class_drops(figures: Mapping[str, Any]) -> list[tuple[str, float, float]]:
     """Returns (class, mAP50-95 of the float model, mAP50-95 of the artifact), the deepest fall first."""
     before, after = figures["reference"]["per_class"], figures["per_class"]

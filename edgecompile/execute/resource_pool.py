@@ -32,7 +32,7 @@ class Cores:
     itself. Only a measured step asks for that; it goes without where a lock of another user cannot be opened."""
 
     numbers: list[int]
-    alone: bool = False
+    exclusive: bool = False
 
 
 class ResourcePool:
@@ -101,11 +101,11 @@ class ResourcePool:
     def _all_cores(self, step: Step, held: ExitStack, wait: Wait) -> Cores:
         """Takes the gate and every core: at once when the machine is idle, or, where it never is, first the gate, which
         keeps others from starting anything, and then every core as it becomes free."""
-        alone, locks, end = True, self._locks(step.name), time.monotonic() + LET_OTHERS_START_S
+        exclusive, locks, end = True, self._locks(step.name), time.monotonic() + LET_OTHERS_START_S
         with suppress(OSError):
             while time.monotonic() < end:
                 if _take_together(locks, held):
-                    return Cores(self._numbers, alone)
+                    return Cores(self._numbers, exclusive)
                 wait.pause(*locks)
         for lock in locks:
             try:
@@ -113,8 +113,8 @@ class ResourcePool:
                     wait.pause(lock)
                 held.callback(lock.release)
             except OSError:  # a lock of another user that may not be opened: measure all the same
-                alone = False
-        return Cores(self._numbers, alone)
+                exclusive = False
+        return Cores(self._numbers, exclusive)
 
     def _one_core(self, step: Step, held: ExitStack, wait: Wait) -> int:
         """Takes a core that nobody uses, while nobody measures."""

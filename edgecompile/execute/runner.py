@@ -195,7 +195,7 @@ class _Run:
             self._tell(step, State.RUNNING)
             worker, report = self._work(step, entries, place, cores.numbers, lock.note_worker)
             self._require_unchanged(step, entries)
-            entry = self._store.publish(key, worker.out, _record(step, found, report, cores.alone))
+            entry = self._store.publish(key, worker.out, _record(step, found, report, cores.exclusive))
             self._keep_listings(step)
         entry = replace(entry, fresh=True)
         self._tell(step, State.DONE, entry)
@@ -293,7 +293,7 @@ def _materialise(value: Source | Output, entries: Mapping[str, Entry]) -> Path |
     return paths if value.many else paths[0]
 
 
-def _record(step: Step, found: Mapping[str, Any], report: Report, alone: bool) -> dict[str, Any]:
+def _record(step: Step, found: Mapping[str, Any], report: Report, exclusive: bool) -> dict[str, Any]:
     """Returns what is kept about the making of a result. None of it counts as part of the result."""
     return {
         "step": step.name,
@@ -302,7 +302,7 @@ def _record(step: Step, found: Mapping[str, Any], report: Report, alone: bool) -
         "ingredients": found,
         "wall_seconds": report.wall_seconds,
         "peak_memory_mb": report.peak_memory_mb,
-        **({"alone": alone} if step.measured else {}),
+        **({"exclusive": exclusive} if step.measured else {}),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "edgecompile": __version__,
     }

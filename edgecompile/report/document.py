@@ -71,18 +71,18 @@ def _reference_size(entries: Mapping[str, Any]) -> int | None:
 
 def _step(step: Step, entry: Any, whole: bool) -> dict[str, Any]:
     """Returns one step: what it is, what it did, and in the run directory's variant how it went."""
-    deterministic_metrics = entry is not None and not step.measured
+    reproducible = entry is not None and not step.measured
     return {
         "name": step.name,
         "stage": step.stage.value,
         "about": step.about,
         "needs": list(step.needs),
         "measured": step.measured,
-        "key": entry.key if deterministic_metrics else None,
-        "output": entry.digest if deterministic_metrics else None,
-        "size_bytes": sum(size for _, size in entry.files.values()) if deterministic_metrics else None,
+        "key": entry.key if reproducible else None,
+        "output": entry.digest if reproducible else None,
+        "size_bytes": sum(size for _, size in entry.files.values()) if reproducible else None,
         "makes": step.stage in MAKING,
-        "did": sentences(entry.facts) if deterministic_metrics and step.stage in MAKING else [],
+        "did": sentences(entry.facts) if reproducible and step.stage in MAKING else [],
         "run": _how(entry) if whole else None,
     }
 

@@ -30,7 +30,7 @@ FILTERS = {
     "gate_figure": number_format.gate_figure,
     "gate_limit": number_format.gate_limit,
     "machine": number_format.machine_line,
-    "alone": number_format.alone_line,
+    "exclusive": number_format.exclusive_line,
     "sharing": number_format.sharing_line,
 }
 

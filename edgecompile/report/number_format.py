@@ -8,8 +8,8 @@ from edgecompile.evaluate.gates import GATES
 
 NONE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
-ALONE = "a machine-wide lock held off every other measurement and every step of any build"
-NOT_ALONE = "steps of another user's builds may have run meanwhile: their locks could not be opened"
+EXCLUSIVE = "a machine-wide lock held off every other measurement and every step of any build"
+NOT_EXCLUSIVE = "steps of another user's builds may have run meanwhile: their locks could not be opened"
 TITLES = {
     "map_drop": "mAP50-95 drop",
     "map50_95": "mAP50-95",
@@ -104,10 +104,10 @@ def machine_line(measured: dict[str, Any]) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def alone_line(measured: dict[str, Any]) -> str:
+def exclusive_line(measured: dict[str, Any]) -> str:
     """Returns whether a measurement had the machine to itself: "" where that was not written down."""
-    alone = measured.get("alone")
-    return "" if alone is None else ALONE if alone else NOT_ALONE
+    exclusive = measured.get("exclusive")
+    return "" if exclusive is None else EXCLUSIVE if exclusive else NOT_EXCLUSIVE
 
 
 def _count(value: int | None, noun: str) -> str:

@@ -105,8 +105,8 @@ def _measured(report: Mapping[str, Any]) -> Iterator[Line]:
     device = report.get("device")
     where = f"{device['address']}, {device['board'] or device['host']}: " if device else ""
     yield "", "", f"measured on {where}{number_format.machine_line(measured)}"
-    if alone := number_format.alone_line(measured):
-        yield "", "", alone
+    if exclusive := number_format.exclusive_line(measured):
+        yield "", "", exclusive
 
 
 def _made(report: Mapping[str, Any]) -> Iterator[Line]:

@@ -6,12 +6,15 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from edgecompile.errors import BundleError, MissingToolError, RecipeError
+
+if TYPE_CHECKING:
+    from edgecompile.runtime.bench import Bench
 
 VERBS = ("finalize", "predict", "verify", "bench", "inspect")
 
@@ -148,7 +151,7 @@ def bench(arguments: argparse.Namespace) -> int:
 
     pictures = find_pictures(arguments.images) if arguments.images else []
     with Archive(arguments.bundle) as archive:
-        figures = measuring.bench(
+        found = measuring.bench(
             archive,
             pictures,
             threads=arguments.threads,
@@ -157,29 +160,33 @@ def bench(arguments: argparse.Namespace) -> int:
             batch=arguments.batch,
         )
     if arguments.json:
-        print(json.dumps(figures, indent=2))
+        print(json.dumps(found.to_json(), indent=2))
         return 0
-    print("\n".join(bench_lines(figures)))
+    print("\n".join(bench_lines(found)))
     return 0
 
 
-def bench_lines(figures: Mapping[str, Any]) -> Iterator[str]:
+def bench_lines(found: Bench) -> Iterator[str]:
     """Yields the lines that tell a person what `bench` found."""
-    counts = f"{figures['threads']} threads, {figures['predictions']} predictions of {_shown(figures)}"
-    yield f"{figures['bundle']}, {figures['backend']}, {counts}"
+    figures = found.measurement
+    height, width = found.imgsz
+    pictures = "a picture" if figures.batch == 1 else f"{figures.batch} pictures"
+    yield (
+        f"{found.bundle}, {found.backend}, {figures.threads} threads, {figures.predictions} predictions of {pictures} "
+        f"at {height}x{width}"
+    )
     yield f"{'ms':<12}  {'p50':>8}  {'p95':>8}  {'p99':>8}"
-    for part, ranks in figures["latency_ms"].items():
-        yield f"{part:<12}  {ranks['p50']:8.2f}  {ranks['p95']:8.2f}  {ranks['p99']:8.2f}"
-    start = figures["start_ms"]
-    yield f"frames a second {figures['fps']:.1f}, jitter {figures['jitter_ms']:.2f} ms (p95 - p50)"
-    yield f"start to first boxes {start['total']:.0f} ms (open {start['open']:.0f} ms)"
-    yield f"peak memory {figures['peak_memory_mb']:.0f} MB"
-    if figures["power_watt"]:
-        efficiency = f"{figures['fps_per_watt']:.2f} FPS/W"
-        yield f"power {figures['power_watt']:.1f} W, {efficiency} ({figures['power_meter']})"
+    for part, ranks in figures.latency_ms.items():
+        yield f"{part:<12}  {ranks.p50:8.2f}  {ranks.p95:8.2f}  {ranks.p99:8.2f}"
+    yield "total: from a picture in memory to its result; read comes before it"
+    yield f"frames a second {figures.fps:.1f}, jitter {figures.jitter_ms:.2f} ms (p95 - p50)"
+    yield f"start to first result {figures.start_ms:.0f} ms (open {figures.open_ms:.0f} ms)"
+    yield f"peak memory {figures.peak_memory_mb:.0f} MB"
+    if figures.power_watt:
+        yield f"power {figures.power_watt:.1f} W, {figures.fps_per_watt:.2f} FPS/W ({figures.power_meter})"
     else:
-        yield f"power unknown: {figures['no_meter']}"
-    for command, said in figures["power_mode"].items():
+        yield f"power unknown: {figures.unmeasured.get('fps_per_watt')}"
+    for command, said in found.power_mode.items():
         yield f"{command}: {' '.join(said.split())}"
 
 
@@ -277,12 +284,6 @@ def _progress(done: int, of: int) -> None:
     if of > 20 and sys.stderr.isatty():
         sys.stderr.write(f"\r{done} of {of} pictures" + ("\n" if done == of else ""))
         sys.stderr.flush()
-
-
-def _shown(figures: dict[str, Any]) -> str:
-    height, width = figures["imgsz"]
-    pictures = "a picture" if figures["batch"] == 1 else f"{figures['batch']} pictures"
-    return f"{pictures} at {height}x{width}"
 
 
 def _size(text: str) -> tuple[int, int]:

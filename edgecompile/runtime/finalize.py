@@ -6,6 +6,7 @@ Only a model that passed all of it is kept, see `finished`; `load` takes no othe
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,8 +19,9 @@ from edgecompile.runtime.backends import find_backend
 from edgecompile.runtime.detector import Detector, available_cores, open_bundle, target_of
 from edgecompile.runtime.finished import Place
 from edgecompile.runtime.golden import Check, check_golden
-from edgecompile.runtime.measure import measure
+from edgecompile.runtime.measure import Extent, Subject, golden_picture, measure
 from edgecompile.runtime.measured_gates import MEASURED, Verdict, compared, raise_unmet
+from edgecompile.runtime.measurement import Measurement
 from edgecompile.runtime.requirement import satisfies
 
 Record = dict[str, Any]
@@ -45,7 +47,7 @@ def finalize(
     Returns:
         bundle (file name), sha256, name, device (that the bundle is for), runtime (distribution and version), facts (of
         this device), fingerprint, key and folder (where the model lies; None where none was built), built (whether just
-        now), checks (constraints and golden vectors: name, met, detail), figures (see `measure`), gates (see
+        now), checks (constraints and golden vectors: name, met, detail), figures (see `Measurement`), gates (see
         `Verdict.for_report`), engine (its folder and files; None where none is kept), accepted.
 
     Raises:
@@ -175,7 +177,7 @@ def _judged(archive: Archive, threads: int, engine: Path | None) -> Record:
     detector: Detector = open_bundle(archive, threads=threads, engine=engine)
     checks = check_golden(archive, detector)
     agrees = all(check.met for check in checks)
-    figures = measure(archive, detector, threads=threads, engine=engine) if agrees else {}
+    figures = _measured(archive, threads, engine).to_json() if agrees else {}
     verdicts = judge(archive.manifest.get("gates") or [], figures) if agrees else []
     return {
         "runtime": [target_of(archive)["runtime"][0], detector.backend.version],
@@ -184,6 +186,13 @@ def _judged(archive: Archive, threads: int, engine: Path | None) -> Record:
         "gates": [verdict.for_report() for verdict in verdicts],
         "accepted": agrees and all(verdict.met for verdict in verdicts),
     }
+
+
+def _measured(archive: Archive, threads: int, engine: Path | None) -> Measurement:
+    """Measures the model on the golden picture."""
+    with tempfile.TemporaryDirectory(prefix="edgecompile-") as folder:
+        picture = golden_picture(archive, Path(folder))
+        return measure(Subject([picture], threads, bundle=archive.path, engine=engine), Extent())
 
 
 def _about(archive: Archive, place: Place | None) -> Record:

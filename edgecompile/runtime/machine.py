@@ -7,8 +7,8 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 ARCHES = {"amd64": "x86_64", "arm64": "aarch64"}
 """Names of some systems for the architectures that Linux calls otherwise."""
@@ -44,8 +44,33 @@ def system(root: Path = Path("/")) -> str:
     return named or platform.system().lower()
 
 
-def describe(root: Path = Path("/")) -> dict[str, Any]:
-    """Returns processor, board, cores, memory, clock policy and system as plain JSON; None for what the machine hides.
+@dataclass(frozen=True)
+class Machine:
+    """A machine, as far as it tells: None for what it hides.
+
+    Attributes:
+        arch: see `architecture`.
+        cpu, board: names of the processor and of the board.
+        cores: that this process may use.
+        memory_mb: 10^6 bytes.
+        governor, max_mhz, mhz: policy and highest frequency of the clock; the present one where the highest is hidden.
+        system, python: versions of the kernel and of Python.
+    """
+
+    arch: str
+    cpu: str | None
+    board: str | None
+    cores: int | None
+    memory_mb: int | None
+    governor: str | None
+    max_mhz: int | None
+    mhz: int | None
+    system: str
+    python: str
+
+
+def describe(root: Path = Path("/")) -> Machine:
+    """Returns this machine.
 
     Args:
         root: where /proc and /sys stand (another folder in tests).
@@ -54,18 +79,18 @@ def describe(root: Path = Path("/")) -> dict[str, Any]:
     clock = root / "sys/devices/system/cpu/cpu0/cpufreq"
     highest = _text(clock / "scaling_max_freq")
     now = None if highest else _field(root / "proc/cpuinfo", "cpu MHz")  # all that a virtual machine shows
-    return {
-        "arch": architecture(),
-        "cpu": _processor(root),
-        "board": _board(root),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "memory_mb": round(int(memory.split()[0]) * 1024 / 1e6) if memory else None,
-        "governor": _text(clock / "scaling_governor"),
-        "max_mhz": round(int(highest) / 1000) if highest else None,
-        "mhz": round(float(now)) if now else None,
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-    }
+    return Machine(
+        arch=architecture(),
+        cpu=_processor(root),
+        board=_board(root),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        memory_mb=round(int(memory.split()[0]) * 1024 / 1e6) if memory else None,
+        governor=_text(clock / "scaling_governor"),
+        max_mhz=round(int(highest) / 1000) if highest else None,
+        mhz=round(float(now)) if now else None,
+        system=f"{platform.system()} {platform.release()}",
+        python=platform.python_version(),
+    )
 
 
 def power_mode(commands: Sequence[str] = POWER_MODE) -> dict[str, str]:

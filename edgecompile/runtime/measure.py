@@ -1,79 +1,180 @@
-"""Measures on the device what gates read: latency, frames a second, peak memory and power."""
+"""The one way to measure an artifact: time, memory and power, in a fresh process that has only the runtime."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import tempfile
-import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from edgecompile import errors
+from edgecompile.errors import BundleError, Problem
 from edgecompile.runtime import machine
 from edgecompile.runtime.archive import Archive
-from edgecompile.runtime.bench import WARM_UP, fresh_process, golden_picture, percentiles
-from edgecompile.runtime.detector import Detector
-from edgecompile.runtime.pictures import read_picture
+from edgecompile.runtime.measurement import PARTS, Measurement, Percentiles
+from edgecompile.runtime.pictures import decode_picture
 from edgecompile.runtime.power import find_meter
 
-PARTS = ("preprocess", "inference", "postprocess", "total")
-PREDICTIONS = 100
-SECONDS = 10.0
+PINNED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Variables by which steps of a build are held to one thread; a device has none of them."""
 
 
-def measure(archive: Archive, detector: Detector, *, threads: int, engine: Path | None = None) -> dict[str, Any]:
-    """Predicts the golden picture again and again.
+@dataclass(frozen=True)
+class Subject:
+    """What is measured: a bundle, or an artifact that is in no bundle yet.
 
-    Args:
-        threads: of the detector, and of the fresh process that tells the peak memory.
-        engine: folder of the built model, where it is not the one that `load` would take.
-
-    Returns:
-        latency_ms (preprocess, inference, postprocess and total, each p50, p95, p99; a picture in memory to boxes),
-        latency_p95_ms, fps (one after another), predictions, start_ms and peak_memory_mb (of a fresh process; 10^6
-        bytes), power_watt, fps_per_watt, power_meter, temperature_c (before and after), threads, machine, unmeasured
-        (gate to reason). None for what cannot be told.
+    Attributes:
+        pictures: files that are predicted, in turns; each begins a batch.
+        threads: of the backend.
+        bundle: the bundle; `engine` is the folder of its built model, where that is not the one that `load` takes.
+        artifact, spec, backend, options: as for `edgecompile.runtime.open_artifact`, where there is no bundle.
+        imgsz: height and width that pictures are scaled to; the model's usual size where None.
+        batch: pictures of one prediction.
     """
-    with tempfile.TemporaryDirectory(prefix="edgecompile-") as folder:
-        path = golden_picture(archive, Path(folder))
-        image = read_picture(path)
-        start = fresh_process(archive.path, path, threads, engine)
-    for _ in range(WARM_UP):
-        detector.predict(image)
-    meter, no_meter = find_meter(gpu=getattr(detector.backend, "gpu", False))
-    warm = machine.temperature()
-    if meter is None:
-        samples = _loop(detector, image)
-    else:
-        with meter:
-            samples = _loop(detector, image)
-    latency = {part: percentiles(samples[:, column]) for column, part in enumerate(PARTS)}
-    fps = 1e3 / float(samples[:, -1].mean())
+
+    pictures: Sequence[Path]
+    threads: int
+    bundle: Path | None = None
+    engine: Path | None = None
+    artifact: Path | None = None
+    spec: Path | None = None
+    backend: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    imgsz: tuple[int, int] | None = None
+    batch: int = 1
+
+    def request(self) -> dict[str, Any]:
+        """Returns the subject as plain JSON."""
+        paths = [str(path.resolve()) for path in self.pictures]
+        places = {"bundle": self.bundle, "engine": self.engine, "artifact": self.artifact, "spec": self.spec}
+        return {
+            **{name: None if path is None else str(path.resolve()) for name, path in places.items()},
+            "backend": self.backend,
+            "options": dict(self.options),
+            "threads": self.threads,
+            "imgsz": self.imgsz,
+            "stacks": [
+                [paths[(first + slot) % len(paths)] for slot in range(self.batch)] for first in range(len(paths))
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How long is measured: predictions before the clock runs, predictions at most, seconds at most."""
+
+    warmup: int = 10
+    predictions: int = 100
+    seconds: float = 10.0
+
+
+def measure(subject: Subject, extent: Extent) -> Measurement:
+    """Measures a subject on this machine, one prediction after another.
+
+    Raises:
+        BundleError: the measured process died, or the artifact cannot be opened.
+        MissingToolError: its backend is not installed.
+    """
+    with _Probe({**subject.request(), **extent.__dict__}) as probe:
+        began = probe.ask()
+        meter, no_meter = find_meter(gpu=began["gpu"])
+        warm = machine.temperature()
+        with meter or nullcontext():
+            looped = probe.ask("go")
+        temperature = (warm, machine.temperature())
+    columns = list(zip(*looped["samples"], strict=True))
+    latency = {part: Percentiles.of(column) for part, column in zip(PARTS, columns, strict=True)}
+    fps = 1e3 * subject.batch * len(columns[-1]) / sum(columns[-1])
     watts = meter.watts if meter else None
-    return {
-        "latency_ms": latency,
-        "latency_p95_ms": latency["total"]["p95"],
-        "fps": round(fps, 2),
-        "predictions": len(samples),
-        "start_ms": {name: round(value, 1) for name, value in start["start_ms"].items()},
-        "peak_memory_mb": round(start["peak_memory"] / 1e6, 1),
-        "power_watt": round(watts, 2) if watts else None,
-        "fps_per_watt": round(fps / watts, 3) if watts else None,
-        "power_meter": meter.name if meter and watts else None,
-        "temperature_c": [warm, machine.temperature()],
-        "threads": threads,
-        "machine": machine.describe(),
-        "unmeasured": {} if watts else {"fps_per_watt": no_meter or "the power meter gave no reading"},
-    }
+    return Measurement(
+        machine=machine.describe(),
+        threads=subject.threads,
+        backend=began["backend"],
+        latency_ms=latency,
+        fps=round(fps, 2),
+        jitter_ms=round(latency["total"].p95 - latency["total"].p50, 3),
+        predictions=len(columns[-1]),
+        batch=subject.batch,
+        import_ms=round(began["import_ms"], 1),
+        open_ms=round(began["open_ms"], 1),
+        first_ms=round(began["first_ms"], 1),
+        peak_memory_mb=round(looped["peak_memory_mb"], 1),
+        power_watt=round(watts, 2) if watts else None,
+        fps_per_watt=round(fps / watts, 3) if watts else None,
+        power_meter=meter.name if meter and watts else None,
+        temperature_c=temperature,
+        unmeasured={} if watts else {"fps_per_watt": no_meter or "the power meter gave no reading"},
+    )
 
 
-def _loop(detector: Detector, image: np.ndarray) -> np.ndarray:
-    """Returns milliseconds as (predictions, PARTS)."""
-    samples: list[list[float]] = []
-    deadline = time.perf_counter() + SECONDS
-    while not samples or (len(samples) < PREDICTIONS and time.perf_counter() < deadline):
-        since = time.perf_counter()
-        detector.predict(image)
-        total = 1e3 * (time.perf_counter() - since)
-        samples.append([*(detector.timings[part] for part in PARTS[:-1]), total])
-    return np.array(samples)
+class _Probe:
+    """The measured process: `edgecompile.runtime.probe`."""
+
+    def __init__(self, request: Mapping[str, Any]) -> None:
+        environment = {name: value for name, value in os.environ.items() if name not in PINNED}
+        package = str(Path(__file__).resolve().parents[2])
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, environment.get("PYTHONPATH")]))
+        self._request = json.dumps(request)
+        self._messages = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "edgecompile.runtime.probe"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._messages,
+            text=True,
+            env=environment,
+        )
+
+    def __enter__(self) -> _Probe:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._messages.close()
+
+    def ask(self, line: str | None = None) -> dict[str, Any]:
+        """Sends a line, the request where there is none, and returns the answer: the next line that is JSON, whatever
+        else a library prints.
+
+        Raises:
+            EdgecompileError: what the process raised, if it raised that.
+            BundleError: it died.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write((line or self._request) + "\n")
+            self._process.stdin.flush()
+            for said in iter(self._process.stdout.readline, ""):
+                if said.startswith("{"):
+                    return _accepted(json.loads(said))
+        except BrokenPipeError:
+            pass
+        self._process.wait()
+        self._messages.seek(0)
+        last = self._messages.read().strip().splitlines()[-1:] or ["no message"]
+        raise BundleError(f"the measured process died (exit code {self._process.returncode}): {last[0]}")
+
+
+def _accepted(answer: dict[str, Any]) -> dict[str, Any]:
+    if "error" not in answer:
+        return answer
+    kind = getattr(errors, answer["error"], BundleError)
+    raise kind([Problem(*problem) for problem in answer["problems"]])
+
+
+def golden_picture(archive: Archive, folder: Path) -> Path:
+    """Writes the golden picture of a bundle to a file and returns its path."""
+    name = (archive.manifest.get("golden") or {}).get("input", "")
+    content = archive.read(name)
+    decode_picture(content, f"{archive.path}:{name}")
+    path = folder / Path(name).name
+    path.write_bytes(content)
+    return path

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from edgecompile.report.html import TEMPLATES, _environment
-from edgecompile.report.number_format import ALONE
+from edgecompile.report.number_format import EXCLUSIVE
 from edgecompile.sweep.chart import scatter
 from edgecompile.sweep.verdict import BUILT
 
@@ -56,7 +56,7 @@ def _device(device: Mapping[str, Any], points: list[Mapping[str, Any]]) -> dict[
         "classes": _classes(device, {point["point"]: point for point in points}),
         "steps": _steps(points),
         "clock": " to ".join(f"{clock} MHz" for clock in dict.fromkeys((*clocks[:1], *clocks[-1:]))),
-        "alone": ALONE if all(point["alone"] for point in points if point["machine"]) else "",
+        "exclusive": EXCLUSIVE if all(point["exclusive"] for point in points if point["machine"]) else "",
     }
 
 

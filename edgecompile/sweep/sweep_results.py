@@ -18,7 +18,7 @@ STATES |= {0: BUILT, RecipeError.exit_code: INVALID, PlanError.exit_code: INVALI
 COLUMNS = (
     "point", "name", "device", "precision", "varies", "overrides", "state", "reason", "map50_95", "map_drop", "map50",
     "latency_p50_ms", "latency_p95_ms", "size_bytes", "peak_memory_mb", "gates", "front", "size_front", "bundle",
-    "machine", "threads", "clock_mhz", "alone",
+    "machine", "threads", "clock_mhz", "exclusive",
 )  # fmt: skip
 """The columns of results.csv: keys of a point."""
 
@@ -74,7 +74,7 @@ def _found(report: Mapping[str, Any] | None) -> dict[str, Any]:
         "machine": number_format.machine_line({**measured, "machine": machine}) if total else None,
         "threads": measured.get("threads") if total else None,
         "clock_mhz": (machine.get("max_mhz") or now) if total else None,
-        "alone": measured.get("alone") if total else None,
+        "exclusive": measured.get("exclusive") if total else None,
         "size_bytes": found["size_bytes"],
         "gates": [{"gate": one["gate"], "met": one["met"]} for one in report["gates"]],
         "classes": report["falls"],
@@ -90,7 +90,7 @@ def _did(step: Mapping[str, Any]) -> dict[str, Any]:
 MET = {True: "met", False: "unmet", None: "on-device"}
 FOUND = (
     "device", "runtime", "weights", "precision", "imgsz", "judged_on", "map50_95", "map50", "map_drop",
-    "latency_p50_ms", "latency_p95_ms", "peak_memory_mb", "machine", "threads", "clock_mhz", "alone", "size_bytes",
+    "latency_p50_ms", "latency_p95_ms", "peak_memory_mb", "machine", "threads", "clock_mhz", "exclusive", "size_bytes",
     "gates",
 )  # fmt: skip
 

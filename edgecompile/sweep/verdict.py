@@ -69,8 +69,8 @@ def rationale(group: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None
     sentences = [_of_precision(name, group, best) for name in sorted({point["precision"] for point in group} - {FLOAT})]
     if len({point["machine"] for point in group if point["machine"]}) > 1:
         sentences.append("latencies were measured on several machines, which do not compare")
-    if any(point["alone"] is False for point in group):
-        sentences.append(number_format.NOT_ALONE)
+    if any(point["exclusive"] is False for point in group):
+        sentences.append(number_format.NOT_EXCLUSIVE)
     if best and best["latency_p50_ms"] is None:
         sentences.append("latency was not measured here, so accuracy alone decides")
     return sentences

@@ -77,9 +77,9 @@ def test_bench_measures_pictures_of_this_machine(device, bundle, tmp_path):
     ended = edgecompile(*words, options=device.options())
     assert ended.returncode == 0, ended.stderr
     figures = json.loads(ended.stdout)
-    assert (figures["pictures"], figures["predictions"]) == (3, 12)
-    assert figures["latency_ms"]["predict"]["p95"] > 0
-    assert figures["machine"]["cores"]
+    assert (figures["pictures"], figures["measurement"]["predictions"]) == (3, 12)
+    assert figures["measurement"]["latency_ms"]["total"]["p95"] > 0
+    assert figures["measurement"]["machine"]["cores"]
     assert {"power_watt", "power_mode", "temperature_c", "peak_memory_mb"} <= figures.keys()
     assert not list((device.home / "edgecompile/pictures").iterdir())
 

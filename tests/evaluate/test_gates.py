@@ -6,7 +6,7 @@ import pytest
 
 from edgecompile.errors import GateError
 from edgecompile.evaluate.gates import GATES, judge, raise_unmet, remarks
-from edgecompile.evaluate.metrics import deterministic_metrics, measured, per_class_drops
+from edgecompile.evaluate.metrics import deterministic_metrics, per_class_drops
 
 REFERENCE = {
     "map50_95": 0.4862,
@@ -28,7 +28,7 @@ DEAD = {
     "per_class": {name: {**one, "map50_95": 0.0, "map50": 0.0} for name, one in REFERENCE["per_class"].items()},
 }
 MEASURED = {
-    "latency_ms": {"total": {"p50": 8.0, "p95": 9.5, "p99": 12.0}},
+    "latency_p95_ms": 9.5,
     "fps": 120.0,
     "peak_memory_mb": 180.0,
     "fps_per_watt": None,
@@ -39,7 +39,7 @@ MEASURED = {
 def figures(artifact=GOOD, facts=MEASURED):
     return {
         **deterministic_metrics(REFERENCE, artifact, {"max": 3.0, "cosine": 0.99, "sqnr_db": 20.0}),
-        **measured(facts),
+        **facts,
     }
 
 
@@ -115,23 +115,23 @@ def test_an_artifact_better_than_its_reference_meets_a_drop_of_zero():
 
 def test_a_float_model_that_finds_nothing_proves_nothing():
     """Dead against dead is a drop of 0; it must not count as accuracy kept."""
-    both = {**deterministic_metrics(DEAD, DEAD), **measured(MEASURED)}
+    both = {**deterministic_metrics(DEAD, DEAD), **MEASURED}
     (verdict,) = judge({"map_drop": 0.01}, both)
     assert not verdict.met
     assert "the float model reaches only 0.0000" in str(verdict)
     unlabelled = {**DEAD, "per_class": {}, "objects": 0}
-    (verdict,) = judge({"map_drop": 0.01}, {**deterministic_metrics(unlabelled, unlabelled), **measured(MEASURED)})
+    (verdict,) = judge({"map_drop": 0.01}, {**deterministic_metrics(unlabelled, unlabelled), **MEASURED})
     assert "no labelled object" in str(verdict)
 
 
 def test_nothing_measured_meets_no_measured_gate():
     """Without a measurement (another machine than the target's) a latency gate is not silently met."""
     reason = "the target is aarch64, this machine x86_64"
-    facts = {"latency_ms": None, "fps": None, "unmeasured": {"latency_p95_ms": reason, "fps": reason}}
+    facts = {"latency_p95_ms": None, "fps": None, "unmeasured": {"latency_p95_ms": reason, "fps": reason}}
     verdicts = judge({"latency_p95_ms": 100, "fps": 1, "size_mb": 8}, figures(facts=facts))
     assert [verdict.met for verdict in verdicts] == [False, False, True]
     assert str(verdicts[0]) == f"gate latency_p95_ms: cannot be measured here ({reason}); limit 100 ms"
-    assert not judge({"fps": 1}, figures(facts=None))[0].met
+    assert not judge({"fps": 1}, figures(facts={}))[0].met
 
 
 def test_measured_figures_stay_out_of_the_manifest():
@@ -162,10 +162,10 @@ def test_a_class_that_the_artifact_lost_stands_among_the_falls():
 
 def test_what_only_the_device_can_measure_is_left_to_it_and_accuracy_is_not():
     limits = {"map_drop": 0.01, "latency_p95_ms": 10, "fps": 30, "size_mb": 8}
-    verdicts = {verdict.gate: verdict for verdict in judge(limits, figures(facts=None), on_device=True)}
+    verdicts = {verdict.gate: verdict for verdict in judge(limits, figures(facts={}), on_device=True)}
     assert [verdicts[name].met for name in limits] == [True, None, None, True]
     raise_unmet(verdicts.values())
     with pytest.raises(GateError, match="map_drop"):
-        raise_unmet(judge(limits, figures(DEAD, facts=None), on_device=True))
+        raise_unmet(judge(limits, figures(DEAD, facts={}), on_device=True))
     with pytest.raises(GateError, match="latency_p95_ms"):
-        raise_unmet(judge(limits, figures(facts=None)))
+        raise_unmet(judge(limits, figures(facts={})))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
 import pytest
 
 from edgecompile.errors import StepError
-from edgecompile.evaluate import latency
 from edgecompile.evaluate.gates import judge
-from edgecompile.evaluate.latency import GATED, PARTS, measure, probe
-from edgecompile.evaluate.metrics import measured
+from edgecompile.evaluate.latency import measure
+from edgecompile.runtime import measure as measuring
 from edgecompile.runtime.machine import architecture
+from edgecompile.runtime.measure import Extent, Subject
+from edgecompile.runtime.measurement import GATED, PARTS, Measurement
 from edgecompile.runtime.power import EnergyMeter
 
 
@@ -40,7 +42,7 @@ def test_every_part_has_its_percentiles(facts):
     assert tuple(facts["latency_ms"]) == PARTS
     for figures in facts["latency_ms"].values():
         assert 0 < figures["p50"] <= figures["p95"] <= figures["p99"]
-    parts = sum(facts["latency_ms"][part]["p50"] for part in PARTS[:-1])
+    parts = sum(facts["latency_ms"][part]["p50"] for part in PARTS[1:-1])
     assert parts <= facts["latency_ms"]["total"]["p99"]
     assert facts["jitter_ms"] == pytest.approx(
         facts["latency_ms"]["total"]["p95"] - facts["latency_ms"]["total"]["p50"], abs=0.002
@@ -61,10 +63,10 @@ def test_start_and_machine_are_told(facts):
 
 
 def test_no_power_meter_is_null_with_a_reason_and_meets_no_gate(arguments, tmp_path, monkeypatch):
-    monkeypatch.setattr(latency, "find_meter", lambda **_: (None, "this machine has no power meter"))
+    monkeypatch.setattr(measuring, "find_meter", lambda **_: (None, "this machine has no power meter"))
     facts = measure(tmp_path, **arguments)
     assert (facts["power_watt"], facts["fps_per_watt"], facts["power_meter"]) == (None, None, None)
-    (verdict,) = judge({"fps_per_watt": 1.0}, measured(facts))
+    (verdict,) = judge({"fps_per_watt": 1.0}, facts)
     assert not verdict.met
     assert "this machine has no power meter" in str(verdict)
 
@@ -72,7 +74,7 @@ def test_no_power_meter_is_null_with_a_reason_and_meets_no_gate(arguments, tmp_p
 def test_power_is_that_of_the_loop(arguments, tmp_path, monkeypatch):
     readings = iter([[100.0], [180.0]])
     meter = EnergyMeter("test meter", lambda: next(readings), [0.0])
-    monkeypatch.setattr(latency, "find_meter", lambda **_: (meter, ""))
+    monkeypatch.setattr(measuring, "find_meter", lambda **_: (meter, ""))
     facts = measure(tmp_path, **arguments)
     assert facts["power_watt"] > 0
     assert facts["fps_per_watt"] == pytest.approx(facts["fps"] / facts["power_watt"], rel=0.01)
@@ -81,33 +83,34 @@ def test_power_is_that_of_the_loop(arguments, tmp_path, monkeypatch):
 
 def test_another_architecture_is_not_measured(arguments, tmp_path):
     facts = measure(tmp_path, **{**arguments, "arch": "riscv64"})
-    assert facts["latency_ms"] is None
+    assert facts["latency_ms"] == {}
     assert set(facts["unmeasured"]) == set(GATED)
-    verdicts = judge({"latency_p95_ms": 1000, "fps": 0.001, "peak_memory_mb": 10_000}, measured(facts))
+    verdicts = judge({"latency_p95_ms": 1000, "fps": 0.001, "peak_memory_mb": 10_000}, facts)
     assert not any(verdict.met for verdict in verdicts)
     assert "the target is riscv64, this machine" in str(verdicts[0])
 
 
-def test_a_process_that_dies_is_one_line(arguments, tmp_path):
+def test_a_model_that_cannot_be_opened_is_one_line(arguments, tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"no model")
-    with pytest.raises(StepError, match="the measured process died") as caught:
+    with pytest.raises(StepError, match="cannot open the model") as caught:
         measure(tmp_path, **{**arguments, "artifact": tmp_path / "model.onnx"})
     assert "\n" not in str(caught.value)
 
 
 def test_the_probe_loads_neither_torch_nor_the_compiler():
-    script = "import sys, edgecompile.evaluate.probe, edgecompile.runtime.detector; print(*sorted(sys.modules))"
+    script = "import sys, edgecompile.runtime.probe, edgecompile.runtime.detector; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert not loaded & {"torch", "ultralytics", "onnx", "pydantic", "hydra", "rich"}
 
 
 def test_the_loop_ends_when_its_time_is_up(arguments):
-    request = {
-        **{name: arguments[name] for name in ("backend", "options", "threads", "warmup")},
-        **{name: str(arguments[name]) for name in ("artifact", "spec")},
-        "pictures": [str(path) for path in arguments["pictures"]],
-        "predictions": 10**6,
-        "seconds": 0.3,
-    }
-    assert 0 < len(probe(request)[1]["samples"]) < 10**6
+    known = {name: arguments[name] for name in ("artifact", "spec", "backend", "options", "threads")}
+    found = measuring.measure(Subject(arguments["pictures"], **known), Extent(2, 10**6, 0.3))
+    assert 0 < found.predictions < 10**6
+
+
+def test_a_measurement_survives_json(facts):
+    again = Measurement.from_json(json.loads(json.dumps(facts)))
+    assert again.to_json() == facts
+    assert again.latency_p95_ms == facts["latency_ms"]["total"]["p95"]

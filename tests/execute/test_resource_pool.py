@@ -36,7 +36,7 @@ class Trial:
 
     def __init__(self, where: ResourcePool, one: Step) -> None:
         self.cores: list[int] | None = None
-        self.alone: bool | None = None
+        self.exclusive: bool | None = None
         self.said: list[str] = []
         self.error: BaseException | None = None
         self._leave = threading.Event()
@@ -46,7 +46,7 @@ class Trial:
     def _run(self, where: ResourcePool, one: Step) -> None:
         try:
             with where.share(one), where.cores(one, self.said.append) as got:
-                self.cores, self.alone = got.numbers, got.alone
+                self.cores, self.exclusive = got.numbers, got.exclusive
                 self._leave.wait(30)
         except BaseException as error:
             self.error = error
@@ -136,7 +136,7 @@ def test_a_measurement_waits_a_while_for_an_idle_machine(ask: Ask) -> None:
     assert measuring.settled() is None
     late.leave()
     assert measuring.settled(2) == [0, 1, 2, 3]
-    assert measuring.alone
+    assert measuring.exclusive
     assert ask(one, "later").settled() is None
 
 
@@ -161,7 +161,7 @@ def test_a_measurement_has_the_machine_for_itself(ask: Ask, monkeypatch: pytest.
     assert late.settled() is None, "a step began while a measurement waits"
     running.leave()
     assert measuring.settled(2) == [0, 1, 2, 3]
-    assert (measuring.alone, running.alone) == (True, False)
+    assert (measuring.exclusive, running.exclusive) == (True, False)
     assert late.settled() is None
     assert ask(one, "second", measured=True).settled() is None
     measuring.leave()
@@ -202,7 +202,7 @@ def test_locks_that_cannot_be_opened_stop_nobody(ask: Ask, tmp_path: Path, monke
     (two,) = rooms()
     measuring = ask(two, measured=True)
     assert measuring.settled() == [0, 1, 2, 3]
-    assert measuring.alone is False, "it claims to be alone and cannot know"
+    assert measuring.exclusive is False, "it claims to be alone and cannot know"
 
 
 def overlaps(journal: Path) -> set[frozenset[str]]:

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 from edgecompile.errors import BundleError, MissingToolError
-from edgecompile.runtime import Archive, load
+from edgecompile.runtime import Archive, load, machine
 from edgecompile.runtime.backends.tensorrt_rtx import choose_engine, engine_name
 from edgecompile.runtime.finalize import finalize
 from edgecompile.runtime.machine import architecture
+from edgecompile.runtime.measurement import PARTS, Measurement, Percentiles
 from edgecompile.runtime.nvidia import cuda as cuda_module
 from edgecompile.runtime.nvidia.cuda import Cuda, driver_version
 
@@ -32,10 +33,10 @@ pytest.importorskip("onnxruntime")
 def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
     driver = Driver()
     monkeypatch.setattr(cuda_module.ctypes, "CDLL", lambda name: driver)
-    # The figures of a fresh process cannot be had: it would have no substitutes.
-    start = {"start_ms": {"open": 1.0, "first_prediction": 1.0, "total": 2.0}, "peak_memory": 1}
-    monkeypatch.setattr("edgecompile.runtime.measure.fresh_process", lambda *_: start)
-    monkeypatch.setattr("edgecompile.runtime.measure.find_meter", lambda gpu: (None, "no meter"))
+    # A fresh process would have no substitutes, so nothing can be measured in one: the figures are invented.
+    ranks = {part: Percentiles(1.0, 2.0, 3.0) for part in PARTS}
+    invented = Measurement(machine.describe(), 1, latency_ms=ranks, fps=1000.0, peak_memory_mb=1.0)
+    monkeypatch.setattr("edgecompile.runtime.finalize.measure", lambda *_: invented)
     return driver
 
 

@@ -116,15 +116,15 @@ def test_the_machine_is_described(tmp_path):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
     board = machine.describe(tmp_path)
-    assert board["cpu"] == "Raspberry Pi 5 Model B Rev 1.0"
-    assert (board["memory_mb"], board["governor"], board["max_mhz"]) == (8192, "ondemand", 2400)
+    assert board.cpu == "Raspberry Pi 5 Model B Rev 1.0"
+    assert (board.memory_mb, board.governor, board.max_mhz) == (8192, "ondemand", 2400)
     assert machine.temperature(tmp_path) == 51.0
 
 
 def test_a_machine_that_hides_itself_is_described_with_nulls(tmp_path):
     bare = machine.describe(tmp_path)
-    assert (bare["memory_mb"], bare["governor"], bare["max_mhz"]) == (None, None, None)
-    assert bare["cores"] >= 1
+    assert (bare.memory_mb, bare.governor, bare.max_mhz) == (None, None, None)
+    assert (bare.cores or 0) >= 1
     assert machine.temperature(tmp_path) is None
 
 

@@ -22,7 +22,7 @@ def report_of(precision: str, score: float, p50: float | None, *, device: str = 
             "latency_ms": latency,
             "peak_memory_mb": 90.0,
             "threads": 2,
-            "alone": True,
+            "exclusive": True,
             "machine": {"cpu": "A CPU", "cores": 2, "mhz": 2000 + int(p50 or 0)},
         },
         "gates": [{"gate": "map_drop", "met": met}],

@@ -49,7 +49,7 @@ def test_page_tells_points_verdicts_and_failures(tmp_path: Path):
         "ship this: 1_x, int8", "INT8 brings 2.0x here and costs 0.4 points", "found 33, expected a multiple of 32",
         "it was interrupted, or is still running", "passes.int8_static.method=minmax", "A CPU, 2 cores", "gate unmet",
         "bolt", "0.7460", "mAP50-95 against size", "Clock: 2004 MHz to 2010 MHz",
-        number_format.ALONE,
+        number_format.EXCLUSIVE,
         "3 of 3 points: 0_x, 1_x, 2_x", "2 of 3 points: 1_x, 2_x", "to int8",
     ):  # fmt: skip
         assert said in text, said

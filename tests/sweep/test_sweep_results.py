@@ -167,10 +167,10 @@ def test_front_against_size_is_one_of_its_own():
 
 def test_a_measurement_that_was_not_alone_is_told():
     reports = [report_of("fp32", 0.75, 10.0), report_of("int8", 0.75, 5.0)]
-    for alone in (True, None):
-        reports[1]["measured"]["alone"] = alone
+    for exclusive in (True, None):
+        reports[1]["measured"]["exclusive"] = exclusive
         assert not any("another user" in line for line in device_of(*reports)["because"])
-    reports[1]["measured"]["alone"] = False
+    reports[1]["measured"]["exclusive"] = False
     assert "steps of another user's builds may have run" in device_of(*reports)["because"][-1]
 
 

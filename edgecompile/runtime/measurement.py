@@ -1,0 +1,105 @@
+"""`Measurement`: what an artifact costs on one machine, in the same words wherever it is measured: by `build`, `bench`
+or `finalize`, here or on a device that is reached by ssh."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from edgecompile.runtime.machine import Machine
+
+PARTS = ("read", "preprocess", "inference", "postprocess", "total")
+"""From the file to pixels; the three parts of a prediction; all three, a picture in memory to its result. Gates on
+latency mean the last."""
+GATED = ("latency_p95_ms", "fps", "peak_memory_mb", "fps_per_watt")
+"""Figures of a measurement that gates read."""
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Median, 95th and 99th percentile."""
+
+    p50: float
+    p95: float
+    p99: float
+
+    @classmethod
+    def of(cls, samples: Sequence[float]) -> Percentiles:
+        """Returns the percentiles of samples, to three digits: microseconds where samples are milliseconds."""
+        import numpy as np
+
+        return cls(*(round(float(value), 3) for value in np.percentile(samples, (50, 95, 99))))
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one artifact costs on one machine. None stands for what cannot be told; `unmeasured` says why.
+
+    Attributes:
+        machine: where it was measured.
+        threads: of the backend.
+        backend: version of the library that ran the artifact.
+        latency_ms: milliseconds of each part of `PARTS`; empty where nothing was measured.
+        fps: pictures a second, one prediction after another, from a picture in memory.
+        jitter_ms: p95 - p50 of the total.
+        predictions: how many were timed.
+        batch: pictures of one prediction.
+        import_ms, open_ms, first_ms: of a fresh process: import of the runtime, opening of the model, first prediction.
+        peak_memory_mb: of the whole process, 10^6 bytes.
+        power_watt, fps_per_watt, power_meter: while predicting; what measured it.
+        temperature_c: of the hottest zone, before and after.
+        unmeasured: name of a figure to the reason why there is none.
+        exclusive: whether no other step and no other measurement of this program ran meanwhile; None where unknown.
+    """
+
+    machine: Machine
+    threads: int
+    backend: str | None = None
+    latency_ms: Mapping[str, Percentiles] = field(default_factory=dict)
+    fps: float | None = None
+    jitter_ms: float | None = None
+    predictions: int = 0
+    batch: int = 1
+    import_ms: float | None = None
+    open_ms: float | None = None
+    first_ms: float | None = None
+    peak_memory_mb: float | None = None
+    power_watt: float | None = None
+    fps_per_watt: float | None = None
+    power_meter: str | None = None
+    temperature_c: tuple[float | None, float | None] = (None, None)
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
+    exclusive: bool | None = None
+
+    @property
+    def latency_p95_ms(self) -> float | None:
+        """The 95th percentile of the total, which gates read."""
+        return self.latency_ms["total"].p95 if self.latency_ms else None
+
+    @property
+    def start_ms(self) -> float:
+        """From the start of the import to the first result."""
+        return (self.import_ms or 0) + (self.open_ms or 0) + (self.first_ms or 0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the measurement as plain JSON."""
+        return {**asdict(self), "temperature_c": list(self.temperature_c), "latency_p95_ms": self.latency_p95_ms}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Measurement:
+        """Returns the measurement that `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError: it is no measurement.
+        """
+        known = {one.name: document[one.name] for one in fields(cls) if one.name in document}
+        known["machine"] = Machine(**document["machine"])
+        known["latency_ms"] = {part: Percentiles(**ranks) for part, ranks in (document["latency_ms"] or {}).items()}
+        known["temperature_c"] = tuple(document["temperature_c"] or (None, None))
+        return cls(**known)
+
+
+def not_measured(reason: str, threads: int, machine: Machine) -> Measurement:
+    """Returns the measurement of what cannot be measured here."""
+    return Measurement(machine, threads, unmeasured=dict.fromkeys(GATED, reason))
