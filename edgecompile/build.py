@@ -19,6 +19,7 @@ from edgecompile.bundle.documents import canonical_json
 from edgecompile.bundle.lock import lock_from
 from edgecompile.bundle.writer import copy_bundle
 from edgecompile.errors import StepError
+from edgecompile.evaluate import coverage
 from edgecompile.evaluate.class_names import class_name_mismatch
 from edgecompile.evaluate.gates import Verdict, judge, raise_unmet, remarks
 from edgecompile.evaluate.metrics import deterministic_metrics
@@ -136,12 +137,15 @@ def evaluate_gates(
     measured = {}
     if "measure" in entries:
         measured = {**facts["measure"], "exclusive": entries["measure"].record.get("exclusive")}
-    figures = deterministic_metrics(facts["reference.evaluate"], facts["evaluate"], facts.get("distance"))
+    figures = deterministic_metrics(
+        facts["reference.evaluate"], facts["evaluate"], facts.get("distance"), facts.get("coverage")
+    )
     later = recipe.target.proxy_backend() is not None or recipe.device.host is not None
     verdicts = judge(recipe.gates, {**measured, **figures}, on_device=later)
     lock = lock_document(recipe, plan, materials, entries, sources)
     spec = json.loads(entries[plan.result.spec.step].path(plan.result.spec.path).read_bytes())
     notes = [*class_name_mismatch(materials.names, spec["names"]), *remarks(recipe.gates, figures)]
+    notes += coverage.remarks(figures["coverage"], plan.result.precision)
     plan = replace(plan, notes=(*plan.notes, *notes))
     manifest = manifest_of(
         recipe, plan, entries, figures, verdicts,

@@ -16,6 +16,7 @@ from edgecompile.bundle.lock import open_locked
 from edgecompile.data.search import Finder
 from edgecompile.errors import RecipeError
 from edgecompile.plan.resolve import resolve
+from edgecompile.plan.step import Stage
 from edgecompile.reproduction import Inputs, recipe_of
 from edgecompile.runtime.archive import SCHEMA
 
@@ -64,7 +65,9 @@ def test_its_lock_resolves(bundle, tmp_path, monkeypatch):
     inputs = Inputs(was.lock, Finder(), tmp_path)
     plan = resolve(recipe, inputs.materials(recipe))
     assert not inputs.changed
-    assert [step.name for step in plan] == [step.name for step in was.lock.steps]
+    known = [step.name for step in was.lock.steps]
+    assert [step.name for step in plan if step.name in known] == known
+    assert all(step.stage is Stage.VALIDATION for step in plan if step.name not in known), "later versions judge more"
 
 
 def test_the_control_one_that_was_altered(bundle, tmp_path, capsys):

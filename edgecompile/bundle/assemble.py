@@ -43,7 +43,8 @@ def manifest_of(
     Args:
         recipe: the `Recipe` that was built.
         entries: step name to its entry in the store.
-        figures: what `edgecompile.evaluate.metrics.lasting` returned; any others (measured ones) are not taken over.
+        figures: what `edgecompile.evaluate.metrics.deterministic_metrics` returned; any others (measured ones) are not
+            taken over.
         verdicts: what `edgecompile.evaluate.gates.judge` returned.
         spec: the spec.json of the artifact.
         weights: {"name", "sha256"} of the file that the build began with.

@@ -107,6 +107,19 @@ class Distance(Document):
     sqnr_db: float | None = Field(description="signal to quantization noise, decibels; null where equal")
 
 
+class LayerShare(Document):
+    """Layers with weights, and their operations."""
+
+    layers: int = Field(ge=0)
+    macs: int = Field(ge=0, description="products added for one picture of the usual size")
+
+
+class Coverage(LayerShare):
+    """The layers of the artifact that have weights, counted in its files: all of them, and by precision."""
+
+    by_precision: dict[str, LayerShare]
+
+
 class Figures(Accuracy):
     """What was found about the artifact that equal inputs find again."""
 
@@ -116,6 +129,7 @@ class Figures(Accuracy):
     map_drop: float = Field(description="map50_95 of the reference minus that of the artifact")
     distance: Distance
     size_bytes: int = Field(ge=0, description="size of the artifact's files")
+    coverage: Coverage | None = Field(default=None, description="null where the artifact's format is not counted")
 
 
 class Gate(Document):

@@ -13,7 +13,10 @@ ACCURACY = ("map50_95", "map50", "per_class")
 
 
 def deterministic_metrics(
-    reference: Mapping[str, Any], artifact: Mapping[str, Any], distance: Mapping[str, Any] | None = None
+    reference: Mapping[str, Any],
+    artifact: Mapping[str, Any],
+    distance: Mapping[str, Any] | None = None,
+    coverage: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Returns the figures of the manifest, which two builds of one recipe share.
 
@@ -21,6 +24,7 @@ def deterministic_metrics(
         reference: facts of `accuracy.evaluate` for the float model.
         artifact: facts of the same step for the artifact that ships.
         distance: facts of `distance.compare`.
+        coverage: facts of `quantization.coverage.count`; None for an artifact whose format is not counted.
     """
     figures = {name: artifact[name] for name in ACCURACY}
     figures["reference"] = {name: reference[name] for name in ACCURACY}
@@ -29,6 +33,7 @@ def deterministic_metrics(
     figures["objects"] = artifact["objects"]
     figures["size_bytes"] = artifact["size_bytes"]
     figures["distance"] = {name: (distance or {}).get(name) for name in ("max", "cosine", "sqnr_db")}
+    figures["coverage"] = dict(coverage) if coverage else None
     return figures
 
 

@@ -35,7 +35,7 @@ class Fp16(Pass):
                 name="fp16",
                 function="edgecompile.passes.fp16:convert",
                 stage=Stage.QUANTIZATION,
-                version=2,
+                version=3,
                 params={"keep": list(self.keep)},
                 inputs={"model": model.artifact},
                 tools=("onnxruntime", "onnx", "numpy"),

@@ -44,6 +44,7 @@ class OnnxImport(Pass):
             Step(
                 name="onnx_import",
                 function="edgecompile.passes.onnx_import:import_model",
+                version=2,
                 stage=Stage.EXPORT,
                 params={"imgsz": [height, width], "profile": profile, "names": names, **self.model_dump()},
                 inputs={"weights": graph.materials.weights},
@@ -77,6 +78,7 @@ def import_model(
         StepError: when the file cannot be trusted or is no detection model for pictures of this size.
     """
     from edgecompile.graphs.onnx.agreement import fixed_input, run
+    from edgecompile.graphs.onnx.constants import fold_weights
     from edgecompile.graphs.onnx.foreign import read_foreign
     from edgecompile.graphs.onnx.model_spec import detection_spec, write_spec
     from edgecompile.graphs.onnx.serialization import operator_counts, save
@@ -101,6 +103,8 @@ def import_model(
     output_shape = [sides[0] if len(set(sides)) == 1 else -1 for sides in zip(*produced, strict=True)]
     _state_output(model, output_shape)
 
+    if folded := fold_weights(model):
+        changes.append(f"{folded} weights and biases that were computed of constants are constants now")
     name_nodes(model.graph.node)
     save(model, out / "model.onnx")
     spec = detection_spec(

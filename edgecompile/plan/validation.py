@@ -10,6 +10,9 @@ from edgecompile.plan.step import Output, Stage, Step
 REFERENCE_BACKEND = ("onnxruntime", "onnxruntime")
 """Backend and distribution that run the float reference: one for all devices, which so share its evaluation."""
 
+COUNTED = {"onnx": ("onnxruntime", "onnx", "numpy"), "openvino": ("openvino",), "ncnn": ("ncnn", "numpy")}
+"""Formats of artifacts whose layers are counted by precision, and the distributions that count them."""
+
 READERS = ("numpy", "opencv-python-headless")
 """Distributions that prepare pictures and boxes, and so have a say in every figure."""
 
@@ -22,12 +25,13 @@ def add_validation(graph: Graph, artifact: Model, reference: Model) -> dict[str,
     and latency is left to the device.
 
     Returns:
-        the folder of each step's output by the step's name: `reference.evaluate`, `evaluate`, `distance`, `golden` and,
-        without a stand-in, `measure`.
+        the folder of each step's output by the step's name: `coverage` (of an artifact in a known format),
+        `reference.evaluate`, `evaluate`, `distance`, `golden` and, without a stand-in, `measure`.
     """
     target = graph.target
     proxy_backend = target.proxy_backend()
     backend, distribution, options = proxy_backend or (target.backend, target.runtime[0], target.options())
+    coverage = [_coverage(graph, artifact)] if artifact.format in COUNTED else []
     baseline = _evaluate(graph, "reference.evaluate", reference, *REFERENCE_BACKEND, {}, "the float model")
     evaluated = _evaluate(graph, "evaluate", artifact, backend, distribution, options, "the artifact")
     distance = Step(
@@ -76,7 +80,23 @@ def add_validation(graph: Graph, artifact: Model, reference: Model) -> dict[str,
     here = (distance, golden) if proxy_backend else (distance, golden, measure)  # a stand-in's latency says nothing
     for step in here:
         graph.add(step)
-    return {step.name: Output(step.name) for step in (baseline, evaluated, *here)}
+    return {step.name: Output(step.name) for step in (*coverage, baseline, evaluated, *here)}
+
+
+def _coverage(graph: Graph, artifact: Model) -> Step:
+    """Adds and returns the step that counts the layers of the artifact by precision."""
+    return graph.add(
+        Step(
+            name="coverage",
+            function="edgecompile.quantization.coverage:count",
+            stage=Stage.VALIDATION,
+            params={"form": artifact.format, "precision": artifact.precision},
+            inputs={"artifact": artifact.artifact, "spec": artifact.spec},
+            tools=COUNTED[artifact.format],
+            memory_mb=300,
+            about="layers of the artifact, and their operations, by precision",
+        )
+    )
 
 
 def _evaluate(

@@ -15,7 +15,6 @@ LARGEST = 127
 """Largest INT8 value that is used: -128 is not, so that zero is in the middle."""
 TERM = "1"
 """Value of the parameter `int8_scale_term`: scales of weights, then one of the input; outputs are float."""
-LAYOUT = frozenset({"Permute", "Reshape", "Slice", "Split", "Squeeze", "ExpandDims", "Crop"})
 
 
 def calibrate(
@@ -71,7 +70,7 @@ def quantize(out: Path, *, model: Path, ranges: Path, per_channel: bool, exclude
     from dataclasses import replace
 
     from edgecompile.graphs.ncnn import BIN, PARAM
-    from edgecompile.graphs.ncnn.layers import CONVOLUTIONS, SCALES, read_layers, weights, write_layers
+    from edgecompile.graphs.ncnn.layers import CONVOLUTIONS, SCALES, decode, read_layers, weights, write_layers
     from edgecompile.quantization.exclusion import excluded
 
     largest = json.loads(ranges.read_text(encoding="utf-8"))
@@ -95,30 +94,14 @@ def quantize(out: Path, *, model: Path, ranges: Path, per_channel: bool, exclude
     }
 
 
-def decode(layers: list[Any]) -> list[str]:
-    """Returns the names of convolutions that only take the mean of a softmax: the decode part has no other."""
-    from edgecompile.graphs.ncnn.layers import CONVOLUTIONS
-
-    makers = {blob: layer for layer in layers for blob in layer.outputs}
-
-    def follows_softmax(layer: Any) -> bool:
-        source = makers.get(layer.inputs[0])
-        while source is not None and source.kind in LAYOUT:
-            source = makers.get(source.inputs[0])
-        return source is not None and source.kind == "Softmax"
-
-    return [layer.name for layer in layers if layer.kind in CONVOLUTIONS and follows_softmax(layer)]
-
-
 def _int8(layer: Any, flagged: memoryview, plain: memoryview, largest: float, per_channel: bool) -> bytes:
     """Returns the bytes of a convolution in INT8: flag, weights, bias, scales of the weights, scale of the input."""
     import numpy as np
 
-    from edgecompile.graphs.ncnn.layers import GROUP, INT8, OUTPUTS
+    from edgecompile.graphs.ncnn.layers import INT8, scale_rows
 
     values = np.frombuffer(flagged, "<f4")
-    # a convolution has a scale for each output channel, a depthwise one for each group
-    rows = layer.number(OUTPUTS) if layer.kind == "Convolution" else layer.number(GROUP, 1)
+    rows = scale_rows(layer)
     by_row = np.abs(values.reshape(rows, -1)).max(axis=1)
     reach = by_row if per_channel else np.full_like(by_row, by_row.max())
     scales = (LARGEST / np.where(reach > 0, reach, LARGEST)).astype("<f4")

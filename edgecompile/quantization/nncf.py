@@ -37,8 +37,9 @@ def quantize(
     sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # nncf would import it, and 200 MB, for no use here
     import nncf
 
-    from edgecompile.graphs.openvino.canonical_names import save
-    from edgecompile.graphs.openvino.ir_structure import decode, learned
+    from edgecompile.graphs.openvino.canonical_names import XML, save
+    from edgecompile.graphs.openvino.ir_structure import decode
+    from edgecompile.graphs.openvino.layers import layers
     from edgecompile.quantization.calibration_batches import input_reader
     from edgecompile.quantization.exclusion import excluded
 
@@ -46,7 +47,6 @@ def quantize(
     graph = openvino.convert_model(model)
     operations = graph.get_ordered_ops()
     left_out = excluded(exclude, (one.get_friendly_name() for one in operations), lambda: decode(graph))
-    layers = learned(graph)
     read = input_reader(spec)
     quantized = nncf.quantize(
         graph,
@@ -60,11 +60,11 @@ def quantize(
     if not exclude:
         _quantize_outputs(quantized, openvino.convert_model(model), map(read, pictures))
     save(quantized, out)
-    in_float = [name for name in layers if name in left_out]
+    precisions = [layer.precision for layer in layers((out / XML).read_bytes())]
     fakes = sum(one.get_type_name() == "FakeQuantize" for one in quantized.get_ordered_ops())
     return {
         "changes": [
-            f"{len(layers) - len(in_float)} of {len(layers)} learned layers in INT8",
+            f"{precisions.count('int8')} of {len(precisions)} learned layers in INT8",
             f"{fakes} FakeQuantize operations inserted",
             f"{len(left_out)} of {len(operations)} operations left in float",
         ],

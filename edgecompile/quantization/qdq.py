@@ -91,6 +91,7 @@ def quantize(out: Path, *, model: Path, ranges: Path, placement: Placement, excl
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
     from edgecompile.errors import StepError
+    from edgecompile.graphs.onnx.layers import precisions
     from edgecompile.graphs.onnx.serialization import load, operator_counts, save, sort_nodes
     from edgecompile.graphs.onnx.structure import Structure, name_nodes
     from edgecompile.quantization.exclusion import excluded
@@ -143,11 +144,10 @@ def quantize(out: Path, *, model: Path, ranges: Path, placement: Placement, excl
     quantized = sort_nodes(quantizer.model.model)
     save(quantized, out / "model.onnx")
     counts = operator_counts(quantized)
-    learned = [node for node in structure.nodes if structure.is_learned(node)]
-    in_float = [node.name for node in learned if node.name in left_out]
+    layers = list(precisions(Structure(quantized)).values())
     return {
         "changes": [
-            f"{len(learned) - len(in_float)} of {len(learned)} learned layers in INT8",
+            f"{layers.count('int8')} of {len(layers)} learned layers in INT8",
             f"{len(left_out)} of {len(structure.nodes)} nodes left in float",
         ],
         "in_float": left_out,

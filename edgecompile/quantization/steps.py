@@ -36,6 +36,7 @@ def add_static(graph: Graph, model: Model, settings: Any, placement: Placement, 
         Step(
             name="quantization",
             function="edgecompile.quantization.qdq:quantize",
+            version=2,
             stage=Stage.QUANTIZATION,
             params={"placement": placement, "exclude": settings.excluded()},
             inputs={"model": model.artifact, "ranges": Output("calibration", "ranges.json")},

@@ -31,6 +31,8 @@ FILTERS = {
     "gate_limit": number_format.gate_limit,
     "machine": number_format.machine_line,
     "exclusive": number_format.exclusive_line,
+    "coverage_share": number_format.coverage_share,
+    "coverage_layers": number_format.coverage_layers,
     "sharing": number_format.sharing_line,
 }
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from edgecompile.evaluate.coverage import share
 from edgecompile.evaluate.gates import GATES
 
 NONE = "\N{EN DASH}"
@@ -86,6 +88,20 @@ def sharing_line(sharing: dict[str, Any]) -> str:
     """Returns what the points of a sweep shared, in one line."""
     ran, reused = _count(sharing["run"], "step"), sharing["reused"]
     return f"{ran} run, {reused} reused: {seconds(sharing['saved_s'])} saved by sharing"
+
+
+def coverage_share(coverage: Mapping[str, Any], precision: str) -> str:
+    """Returns which share of the operations of layers with weights is in a precision."""
+    return f"{100 * share(coverage, precision):.1f} %"
+
+
+def coverage_layers(coverage: Mapping[str, Any], precision: str) -> str:
+    """Returns how many layers with weights are in a precision, and in which the others are: "86 of 88 layers with
+    weights; 2 in fp16"."""
+    counts = {name: part["layers"] for name, part in coverage["by_precision"].items()}
+    others = ", ".join(f"{count} in {name}" for name, count in counts.items() if name != precision)
+    whole = f"{counts.get(precision, 0)} of {_count(coverage['layers'], 'layer')} with weights"
+    return f"{whole}; {others}" if others else whole
 
 
 def machine_line(measured: dict[str, Any]) -> str:

@@ -75,6 +75,12 @@ def _accuracy(report: Mapping[str, Any]) -> Iterator[Line]:
     if fallen:
         shown = (f"{one['name']} {number_format.signed(one['artifact'] - one['reference'])}" for one in fallen)
         yield "fell most", "", ", ".join(shown)
+    if coverage := found.get("coverage"):
+        precision = report["precision"]
+        share, layers = (
+            write(coverage, precision) for write in (number_format.coverage_share, number_format.coverage_layers)
+        )
+        yield f"in {precision}", share, f"of operations, {layers}"
     reference = report["reference_size_bytes"]
     yield (
         "size",

@@ -21,6 +21,7 @@ def summarize(manifest: Mapping[str, Any], digest: str, size: int) -> list[str]:
         return [
             *_heading(manifest, digest, size),
             *_figures(manifest["figures"]),
+            *_coverage(manifest["figures"].get("coverage")),
             *_gates(manifest["gates"]),
             *_origin(manifest),
         ]
@@ -87,6 +88,17 @@ def _figures(figures: Mapping[str, Any]) -> list[str]:
         lines.append(f"{'':<12}   {name}: {_number(one['map50_95'])}")
     near = f"{'distance':<12} of raw outputs from float: at most {_number(distance['max'])}"
     return [*lines, f"{near}, cosine {_number(distance['cosine'])}, SQNR {_number(distance['sqnr_db'], 1)} dB"]
+
+
+def _coverage(coverage: Mapping[str, Any] | None) -> list[str]:
+    """Returns a line for each precision that layers with weights are in; older bundles do not say it."""
+    if coverage is None:
+        return []
+    return [
+        f"{'layers':<12} {part['layers']} of {coverage['layers']} with weights in {precision}, "
+        f"{100 * part['macs'] / max(coverage['macs'], 1):.1f} % of their operations"
+        for precision, part in sorted(coverage["by_precision"].items())
+    ]
 
 
 def _gates(gates: list[Mapping[str, Any]]) -> list[str]:

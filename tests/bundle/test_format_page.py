@@ -38,10 +38,11 @@ def keys_of_model(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
         key = prefix + (field.alias or name)
         yield key
+        optional = type(None) in get_args(field.annotation)
         inner = [one for one in (field.annotation, *get_args(field.annotation)) if isinstance(one, type)]
         for one in inner:
             if issubclass(one, BaseModel):
-                yield from keys_of_model(one, f"{key}{'[]' if field.annotation is not one else ''}.")
+                yield from keys_of_model(one, f"{key}{'' if optional or field.annotation is one else '[]'}.")
 
 
 def keys_of_document(document: dict[str, Any], prefix: str = "") -> Iterator[str]:

@@ -153,6 +153,7 @@ def test_lasting_figures_hold_no_measurement():
     assert lasted["distance"] == {"max": 3.0, "cosine": 0.99, "sqnr_db": 20.0}
     assert set(lasted) == {
         "map50_95", "map50", "per_class", "reference", "map_drop", "pictures", "objects", "size_bytes", "distance",
+        "coverage",
     }  # fmt: skip
 
 

@@ -30,7 +30,8 @@ def test_summary_tells_figures_gates_and_where_the_report_is(built: Built):
     for said in (
         "blood-cells, int8 for Intel Xeon with VNNI", "0.4821", "float 0.4862", "p95 4.31 ms", "261.4 FPS", "2.95 MB",
         "measured on Intel(R) Xeon(R) Processor", "gate map_drop", "at most 0.01", "8 ran", "1 reused in 71.3 s",
-        f"sha256 {'ab' * 32}", "Platelets", "report: outputs/x/report.html",
+        f"sha256 {'ab' * 32}", "Platelets", "99.3 %",
+        "86 of 88 layers with weights; 2 in fp32", "report: outputs/x/report.html",
     ):  # fmt: skip
         assert said in text, said
     assert "\x1b" not in text  # no colours where the stream is no terminal

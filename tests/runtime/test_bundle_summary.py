@@ -16,6 +16,14 @@ def test_says_what_a_bundle_is_and_how_it_was_judged() -> None:
     assert "SQNR none" in text
 
 
+def test_says_in_which_precision_the_layers_are_where_the_bundle_does() -> None:
+    shares = {"fp32": {"layers": 2, "macs": 1}, "int8": {"layers": 86, "macs": 3}}
+    manifest = tiny_manifest()
+    assert "with weights" not in "\n".join(summarize(manifest, "", 0))
+    manifest["figures"]["coverage"] = {"layers": 88, "macs": 4, "by_precision": shares}
+    assert "86 of 88 with weights in int8, 75.0 % of their operations" in "\n".join(summarize(manifest, "", 0))
+
+
 def test_no_gates_are_said_too_and_an_unmet_one_loudly() -> None:
     assert "none" in "\n".join(summarize({**tiny_manifest(), "gates": []}, "", 0)).split("gates")[1]
     gate = {"gate": "fps", "limit": 30, "figure": 3.0, "met": False, "measured": False}

@@ -24,8 +24,6 @@ from edgecompile.runtime.machine import architecture
 
 pytest.importorskip("onnxruntime")
 
-pytestmark = pytest.mark.slow
-
 PICTURES = SAMPLE / "images" / "val"
 CARD = "310P3"
 

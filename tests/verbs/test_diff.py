@@ -15,8 +15,6 @@ from edgecompile.bundle.lock import Locked, lock_from
 from edgecompile.cli import main
 from edgecompile.verbs.diff import compare, document, format_diff
 
-pytestmark = pytest.mark.slow
-
 OTHER = "f" * 64
 
 

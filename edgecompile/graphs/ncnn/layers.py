@@ -17,8 +17,13 @@ FLOAT32, FLOAT16, INT8 = 0, 0x01306B47, 0x000D4B38
 """Flags before weights: how the numbers behind them are stored. All are padded to four bytes."""
 
 CONVOLUTIONS = ("Convolution", "ConvolutionDepthWise")
+DECONVOLUTIONS = ("Deconvolution", "DeconvolutionDepthWise")
+PRODUCT = "InnerProduct"
+LAYOUT = frozenset({"Permute", "Reshape", "Slice", "Split", "Squeeze", "ExpandDims", "Crop"})
 OUTPUTS, BIAS, WEIGHTS, GROUP, SCALES = "0", "5", "6", "7", "8"
 """Parameters of a convolution: output channels, whether it has a bias, weights, groups, kind of INT8 scales."""
+PRODUCT_BIAS, PRODUCT_WEIGHTS = "1", "2"
+"""Parameters of an inner product that stand elsewhere than those of a convolution."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,19 @@ def read_layers(text: str) -> list[Layer]:
     return layers
 
 
+def decode(layers: list[Layer]) -> list[str]:
+    """Returns the names of convolutions that only take the mean of a softmax: the decode part has no other."""
+    makers = {blob: layer for layer in layers for blob in layer.outputs}
+
+    def follows_softmax(layer: Layer) -> bool:
+        source = makers.get(layer.inputs[0])
+        while source is not None and source.kind in LAYOUT:
+            source = makers.get(source.inputs[0])
+        return source is not None and source.kind == "Softmax"
+
+    return [layer.name for layer in layers if layer.kind in CONVOLUTIONS and follows_softmax(layer)]
+
+
 def write_layers(layers: list[Layer]) -> str:
     """Returns the text of layers."""
     blobs = sum(len(layer.outputs) for layer in layers)
@@ -74,8 +92,10 @@ def weight_sizes(layer: Layer) -> tuple[int, int]:
     Raises:
         StepError: for a layer whose weights are not known here.
     """
-    if layer.kind in CONVOLUTIONS:
+    if layer.kind in (*CONVOLUTIONS, *DECONVOLUTIONS):
         return layer.number(WEIGHTS), layer.number(OUTPUTS) if layer.number(BIAS) else 0
+    if layer.kind == PRODUCT:
+        return layer.number(PRODUCT_WEIGHTS), layer.number(OUTPUTS) if layer.number(PRODUCT_BIAS) else 0
     if layer.kind == "MemoryData":
         sides = [layer.number(key) for key in ("0", "1", "11", "2")]
         total = 1
@@ -95,6 +115,37 @@ WEIGHTLESS = frozenset(
     }
 )  # fmt: skip
 """Kinds of layers that hold no weights."""
+
+
+def stored_as(layers: list[Layer], content: bytes) -> Iterator[tuple[Layer, int]]:
+    """Yields each layer that has flagged weights with their flag: FLOAT32, FLOAT16 or INT8; as far as the sizes of the
+    weights of all layers before it are known.
+
+    Raises:
+        StepError: the binary ends before the weights.
+    """
+    at = 0
+    for layer in layers:
+        try:
+            flagged, plain = weight_sizes(layer)
+        except StepError:
+            return
+        if flagged:
+            flag = int.from_bytes(content[at : at + 4], "little")
+            size = flagged * {FLOAT16: 2, INT8: 1}.get(flag, 4)
+            at += 4 + size + -size % 4
+            if flag == INT8:
+                at += 4 * (scale_rows(layer) + 1)
+            yield layer, flag
+        at += 4 * plain
+        if at > len(content):
+            raise StepError(f"the weights of layer '{layer.name}' end at byte {at}, the file has {len(content)}")
+
+
+def scale_rows(layer: Layer) -> int:
+    """Returns how many scales the INT8 weights of a layer have: a depthwise convolution one for each group, any other
+    layer one for each output channel."""
+    return layer.number(GROUP, 1) if layer.kind == "ConvolutionDepthWise" else layer.number(OUTPUTS)
 
 
 def weights(layers: list[Layer], content: bytes) -> Iterator[tuple[Layer, memoryview, memoryview]]:

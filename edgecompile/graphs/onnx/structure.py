@@ -12,6 +12,12 @@ LEARNED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators that hold learned weights, where one of their inputs is constant."""
 LAYOUT = frozenset({"Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
 """Operators that move numbers without changing them."""
+RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
+PAIR = frozenset({"DequantizeLinear", "QuantizeLinear"})
+DISTRIBUTIONS = frozenset({"Exp", "Softmax"})
+"""Operators that put out a distribution over bins, or what is proportional to one."""
 QUANTIZED = frozenset(
     {
         "ConvInteger",
@@ -32,7 +38,9 @@ class Structure:
         nodes: the graph's nodes, in its order.
         producer: tensor name -> the node that puts it out.
         consumers: tensor name -> the nodes that read it, in the graph's order.
-        constants: tensor name -> its value, for initializers and outputs of `Constant`.
+        constants: names of the tensors whose value is stored: initializers and outputs of `Constant`.
+        fixed: those, and what nodes make of them alone: weights behind an `Identity`, a `Cast` or a
+            `DequantizeLinear` are such.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -46,30 +54,47 @@ class Structure:
         self.initializers = {tensor.name: tensor for tensor in model.graph.initializer}
         self.constants = set(self.initializers)
         self.constants |= {node.output[0] for node in self.nodes if node.op_type == "Constant"}
+        self.fixed = set(self.constants)
+        for node in self.nodes:
+            if node.input and self.fixed.issuperset(filter(None, node.input)) and _is_plain(node):
+                self.fixed.update(filter(None, node.output))
 
     def value(self, name: str) -> np.ndarray:
         """Returns the value of a constant tensor."""
         if name in self.initializers:
             return numpy_helper.to_array(self.initializers[name])
-        return numpy_helper.to_array(self.producer[name].attribute[0].t)
+        attribute = self.producer[name].attribute[0]
+        stored = attribute.type == onnx.AttributeProto.TENSOR
+        return numpy_helper.to_array(attribute.t) if stored else np.asarray(onnx.helper.get_attribute_value(attribute))
 
     def inputs(self, node: onnx.NodeProto) -> list[str]:
-        """Returns the names of a node's inputs that are not constant."""
-        return [name for name in node.input if name and name not in self.constants]
+        """Returns the names of a node's inputs that depend on the picture."""
+        return [name for name in node.input if name and name not in self.fixed]
+
+    def stored(self, name: str) -> tuple[str, list[onnx.NodeProto]]:
+        """Returns the constant from which a fixed tensor is made, and the nodes between, the last first.
+
+        Where a node takes several constants, its first one is followed: of scaled weights, the weights.
+        """
+        between = []
+        while name not in self.constants:
+            between.append(self.producer[name])
+            name = between[-1].input[0]
+        return name, between
 
     def is_learned(self, node: onnx.NodeProto) -> bool:
         """Whether a node multiplies activations with learned weights.
 
-        A convolution or product with a constant that directly reads a softmax is none: it takes the mean of a
-        distribution (distribution focal loss, https://arxiv.org/abs/2006.04388), with weights 0, 1, 2, ... that nobody
-        learned.
+        A convolution or product with a constant that directly reads a softmax, or the exponentials of which one is
+        made, is none: it takes the mean of a distribution (distribution focal loss, https://arxiv.org/abs/2006.04388),
+        with weights 0, 1, 2, ... that nobody learned.
         """
         if node.op_type not in LEARNED or len(self.inputs(node)) != 1:
             return False
         source = self.producer.get(self.inputs(node)[0])
-        while source is not None and source.op_type in LAYOUT and self.inputs(source):
+        while source is not None and source.op_type in LAYOUT | PAIR and self.inputs(source):
             source = self.producer.get(self.inputs(source)[0])
-        return source is None or source.op_type != "Softmax"
+        return source is None or source.op_type not in DISTRIBUTIONS
 
     def decode(self) -> list[onnx.NodeProto]:
         """Returns the nodes after the last learned layers, in the graph's order.
@@ -87,7 +112,7 @@ class Structure:
                 continue
             found.add(node.output[0])
             if node.op_type != "Shape":  # what reads only the size of a tensor does not compute with it
-                frontier.extend(self.inputs(node))
+                frontier.extend(name for name in node.input if name and name not in self.constants)
         return [node for node in self.nodes if node.output[0] in found]
 
     def ends(self) -> list[onnx.NodeProto]:
@@ -106,12 +131,18 @@ class Structure:
         return any(node.op_type in QUANTIZED for node in self.nodes)
 
 
+def _is_plain(node: onnx.NodeProto) -> bool:
+    """Whether equal inputs of a node give equal outputs, and it reads nothing but its inputs."""
+    graphs = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+    return node.op_type not in RANDOM and not any(attribute.type in graphs for attribute in node.attribute)
+
+
 def parameter_shares(structure: Structure) -> dict[str, int]:
     """Returns how many learned weights each kind of learned operator holds."""
     shares: dict[str, int] = {}
     for node in structure.nodes:
         if structure.is_learned(node):
-            weights = next(name for name in node.input if name in structure.constants)
+            weights, _ = structure.stored(next(name for name in node.input if name in structure.fixed))
             shares[node.op_type] = shares.get(node.op_type, 0) + int(structure.value(weights).size)
     return shares
 

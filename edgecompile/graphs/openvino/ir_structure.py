@@ -52,8 +52,3 @@ def decode(model: Any) -> list[str]:
         found.add(name)
         frontier.extend(sources(node))
     return sorted(found)
-
-
-def learned(model: Any) -> list[str]:
-    """Returns the names of the learned layers, in topological order."""
-    return [node.get_friendly_name() for node in model.get_ordered_ops() if is_learned(node)]

@@ -8,7 +8,7 @@ from exported import run_code, simplified
 pytest.importorskip("openvino")
 
 from edgecompile.graphs.openvino import import_openvino
-from edgecompile.graphs.openvino.ir_structure import decode, is_bias, learned
+from edgecompile.graphs.openvino.ir_structure import decode, is_bias, is_learned
 
 
 @pytest.fixture(scope="module")
@@ -16,14 +16,13 @@ def model():
     return import_openvino().convert_model(simplified().model)
 
 
-@pytest.mark.slow
 def test_learned_layers_are_those_of_the_onnx_graph(model):
     onnx = pytest.importorskip("onnx")
     from edgecompile.graphs.onnx.structure import Structure
 
     structure = Structure(onnx.load(simplified().model))
     expected = [node.name for node in structure.nodes if structure.is_learned(node)]
-    assert len(learned(model)) == len(expected) == 87
+    assert sum(map(is_learned, model.get_ordered_ops())) == len(expected) == 87
 
 
 def test_decode_part_ends_at_the_biases_of_the_last_convolutions(model):
@@ -41,7 +40,6 @@ def test_decode_part_ends_at_the_biases_of_the_last_convolutions(model):
     assert all(is_bias(operations[name]) for name in borders)
 
 
-@pytest.mark.slow
 def test_usage_is_not_reported():
     """Both tools send statistics where they find the package for it; here neither finds it."""
     pytest.importorskip("nncf")

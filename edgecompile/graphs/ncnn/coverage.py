@@ -1,0 +1,66 @@
+"""The layers with weights of an ncnn model: in which precision each is stored, and how much it multiplies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgecompile.evaluate.coverage import Layer
+from edgecompile.graphs.ncnn import BIN, PARAM
+from edgecompile.graphs.ncnn.layers import (
+    DECONVOLUTIONS,
+    FLOAT16,
+    FLOAT32,
+    INT8,
+    PRODUCT,
+    decode,
+    read_layers,
+    stored_as,
+    weight_sizes,
+)  # fmt: skip
+from edgecompile.graphs.ncnn.layers import Layer as NcnnLayer
+
+PRECISIONS = {FLOAT32: "fp32", FLOAT16: "fp16", INT8: "int8"}
+
+
+def layers(artifact: Path, spec: Mapping[str, Any]) -> list[Layer]:
+    """Returns the layers with weights of a model, in its order.
+
+    Args:
+        artifact: folder of the model.
+    """
+    read = read_layers((artifact / PARAM).read_text(encoding="utf-8"))
+    fixed = set(decode(read))
+    found = [(one, flag) for one, flag in stored_as(read, (artifact / BIN).read_bytes()) if one.name not in fixed]
+    blobs = {one.name: (one.inputs if one.kind in DECONVOLUTIONS else one.outputs)[0] for one, _ in found}
+    shapes = _shapes(artifact, spec, set(blobs.values()))
+    return [
+        Layer(one.name, PRECISIONS.get(flag, "unknown"), _places(one, shapes[blobs[one.name]]) * weight_sizes(one)[0])
+        for one, flag in found
+    ]
+
+
+def _places(layer: NcnnLayer, shape: tuple[int, ...]) -> int:
+    """Returns how often each weight of a layer is used, by the shape of what it puts out or reads: (channels, height,
+    width), or (rows, features) of a product."""
+    return math.prod(shape[:-1] if layer.kind == PRODUCT else shape[1:])
+
+
+def _shapes(artifact: Path, spec: Mapping[str, Any], blobs: set[str]) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of blobs for one picture."""
+    import ncnn
+    import numpy as np
+
+    from edgecompile.runtime.backends.ncnn import DEFAULTS
+
+    net = ncnn.Net()
+    for key, value in {**DEFAULTS, "num_threads": 1, "lightmode": False}.items():  # light would drop what was read
+        setattr(net.opt, key, value)
+    net.load_param(str(artifact / PARAM))
+    net.load_model(str(artifact / BIN))
+    extractor = net.create_extractor()
+    picture = np.zeros(spec["input"]["shape"][1:], np.float32)
+    extractor.input(net.input_names()[0], ncnn.Mat(picture))
+    return {blob: np.array(extractor.extract(blob)[1]).shape for blob in sorted(blobs)}

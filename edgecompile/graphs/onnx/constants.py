@@ -1,0 +1,111 @@
+"""Weights that a graph computes of constants alone become constants, so that whoever looks for weights finds them."""
+
+from __future__ import annotations
+
+import math
+
+import onnx
+from onnx import numpy_helper
+
+from edgecompile.graphs.onnx.structure import LEARNED, Structure
+
+FOLDED = frozenset(
+    {
+        "Add", "Cast", "Concat", "Constant", "Div", "Flatten", "Gather", "Identity", "Mul", "Neg", "Pow", "Reciprocal",
+        "Reshape", "Slice", "Split", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze",
+    }
+)  # fmt: skip
+"""Operators that are computed beforehand."""
+GROWTH = 4
+"""How many times the numbers that a model stores, what is computed beforehand may hold."""
+
+
+def fold_weights(model: onnx.ModelProto) -> int:
+    """Makes initializers, in place, of the weights and biases of convolutions and products that stand behind an
+    `Identity`, a `Cast`, a scale, in a `Constant`; returns how many."""
+    structure = Structure(model)
+    wanted = {
+        name: made
+        for node in structure.nodes
+        if node.op_type in LEARNED
+        for name in node.input[1:] or ()
+        if name in structure.fixed
+        and name not in structure.initializers
+        and (made := _makers(structure, name)) is not None
+    }
+    if not wanted:
+        return 0
+    needed = {output for made in wanted.values() for output in made}
+    nodes = [node for node in structure.nodes if node.output[0] in needed]
+    values = _computed(model, structure, nodes, sorted(wanted))
+    for name, value in values.items():
+        folded = f"{name}_folded"
+        model.graph.initializer.append(numpy_helper.from_array(value, folded))
+        for node in structure.consumers[name]:
+            node.input[:] = [folded if one == name else one for one in node.input]
+    _drop(model, nodes)
+    return len(values)
+
+
+def _makers(structure: Structure, name: str) -> set[str] | None:
+    """Returns the first outputs of all nodes that a tensor is made by; None where one of them may not be computed
+    beforehand."""
+    found: set[str] = set()
+    frontier = [name]
+    while frontier:
+        node = structure.producer.get(frontier.pop())
+        if node is None or node.output[0] in found:
+            continue
+        if node.op_type not in FOLDED:
+            return None
+        found.add(node.output[0])
+        frontier.extend(filter(None, node.input))
+    return found
+
+
+def _computed(
+    model: onnx.ModelProto, structure: Structure, nodes: list[onnx.NodeProto], names: list[str]
+) -> dict[str, object]:
+    """Returns the values of tensors, of those whose size is known beforehand and within bounds."""
+    from edgecompile.graphs.onnx.agreement import single_thread_session
+
+    read = {name for node in nodes for name in node.input}
+    tensors = [tensor for name, tensor in structure.initializers.items() if name in read]
+    outputs = [onnx.ValueInfoProto(name=name) for name in names]
+    graph = onnx.helper.make_graph(nodes, "constants", [], outputs, tensors)
+    part = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    typed = onnx.shape_inference.infer_shapes(part, data_prop=True)
+    infos = {info.name: info for info in (*typed.graph.value_info, *typed.graph.output)}
+    made = [name for node in nodes for name in node.output if name]
+    sizes = {name: _size(infos[name]) if name in infos else math.inf for name in made}
+    stored = sum(math.prod(tensor.dims) for tensor in structure.initializers.values())
+    stored += sum(structure.value(node.output[0]).size for node in nodes if node.op_type == "Constant")
+    if sum(sizes.values()) > GROWTH * stored + len(made):
+        return {}
+    session = single_thread_session(typed.SerializeToString())
+    return dict(zip(names, session.run(names, {}), strict=True))
+
+
+def _size(info: onnx.ValueInfoProto) -> float:
+    kind = info.type.tensor_type
+    if not kind.HasField("shape") or any(not side.HasField("dim_value") for side in kind.shape.dim):
+        return math.inf
+    return math.prod(side.dim_value for side in kind.shape.dim)
+
+
+def _drop(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
+    """Removes, in place, those of `nodes` and of the constants they read that nothing else reads; a graph with
+    subgraphs, which read what is around them, keeps them all."""
+    graphs = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+    if any(attribute.type in graphs for node in model.graph.node for attribute in node.attribute):
+        return
+    ours = {node.output[0] for node in nodes}
+    read = {output.name for output in model.graph.output}
+    for node in reversed(list(model.graph.node)):
+        if node.output[0] in ours and read.isdisjoint(node.output):
+            model.graph.node.remove(node)
+        else:
+            read.update(node.input)
+    ours = {name for node in nodes for name in node.input} - read
+    for tensor in [tensor for tensor in model.graph.initializer if tensor.name in ours]:
+        model.graph.initializer.remove(tensor)

@@ -1,0 +1,64 @@
+"""Step: counts in the artifact itself how many of its layers with weights are in which precision."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from edgecompile.evaluate.coverage import coverage_of, require_precision
+
+if TYPE_CHECKING:
+    from edgecompile.evaluate.coverage import Layer
+
+
+def count(out: Path, *, artifact: Path, spec: Path, form: str, precision: str) -> dict[str, Any]:
+    """Counts the layers with weights of an artifact, and what they multiply for one picture.
+
+    Args:
+        artifact: the file or folder that ships.
+        form: "onnx", "openvino" or "ncnn".
+        precision: by which the artifact is called.
+
+    Returns:
+        layers, macs and by_precision: see `edgecompile.evaluate.coverage.coverage_of`.
+
+    Raises:
+        StepError: no layer is in the precision by which the artifact is called.
+    """
+    read = {"onnx": _of_onnx, "openvino": _of_openvino, "ncnn": _of_ncnn}[form]
+    coverage = coverage_of(read(artifact, json.loads(spec.read_text(encoding="utf-8"))))
+    require_precision(coverage, precision)
+    return coverage
+
+
+def _of_onnx(artifact: Path, spec: dict[str, Any]) -> list[Layer]:
+    import onnx
+
+    from edgecompile.graphs.onnx.layers import layers
+    from edgecompile.runtime.backends import choose_file
+
+    file = artifact if artifact.is_file() else artifact / choose_file(artifact, ".onnx")
+    return layers(onnx.load_model_from_string(file.read_bytes()), spec)
+
+
+def _of_openvino(artifact: Path, spec: dict[str, Any]) -> list[Layer]:
+    from edgecompile.graphs.openvino.layers import layers
+
+    if -1 not in spec["input"]["shape"]:
+        return layers((artifact / "model.xml").read_bytes())
+    from edgecompile.graphs.openvino import import_openvino
+
+    openvino = import_openvino()
+    model = openvino.Core().read_model(artifact / "model.xml")
+    model.reshape([1, *spec["letterbox"]["size"], spec["input"]["shape"][3]])
+    with TemporaryDirectory() as folder:
+        openvino.serialize(model, Path(folder) / "model.xml")
+        return layers((Path(folder) / "model.xml").read_bytes())
+
+
+def _of_ncnn(artifact: Path, spec: dict[str, Any]) -> list[Layer]:
+    from edgecompile.graphs.ncnn.coverage import layers
+
+    return layers(artifact, spec)
