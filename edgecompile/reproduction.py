@@ -1,15 +1,13 @@
-"""The verb `reproduce`: builds again what a lock says, from the lock alone, and says whether the same came out."""
+"""Builds again what a lock says, from the lock alone, and says whether the same came out."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
-import signal
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,11 +16,11 @@ from edgecompile import __version__
 from edgecompile.build import Built, evaluate_gates, publish, summarize, write_run
 from edgecompile.bundle.assemble import portable
 from edgecompile.bundle.diff import Difference, differences, first_apart, flat, mappings, states_outputs
-from edgecompile.bundle.lock import Lock, Locked, NamedDigest, lock_from, open_locked
+from edgecompile.bundle.lock import Lock, Locked, NamedDigest, lock_from
 from edgecompile.data.search import Finder
 from edgecompile.data.yolo_labels import label_path
-from edgecompile.errors import Problem, RecipeError, StepError
-from edgecompile.evaluate.gates import Verdict, raise_unmet
+from edgecompile.errors import Problem, RecipeError
+from edgecompile.evaluate.gates import Verdict
 from edgecompile.execute.progress import shown
 from edgecompile.execute.runner import execute
 from edgecompile.execute.sources import Sources
@@ -30,7 +28,6 @@ from edgecompile.execute.store import Store
 from edgecompile.plan.graph import Materials
 from edgecompile.plan.resolve import resolve
 from edgecompile.plan.step import Source
-from edgecompile.recipe.commands import Parser
 from edgecompile.recipe.materials import remarks
 from edgecompile.recipe.schema import Recipe
 from edgecompile.recipe.validate import recipe_from
@@ -93,52 +90,8 @@ class Rebuilt:
         return self.map50_95 - self.was.figures["map50_95"] if self.was.figures else 0.0
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs the verb; returns 0 where the same came out.
-
-    Raises:
-        StepError: something else came out; what it is stands on stdout.
-        GateError: the same came out, but a gate that is measured is not met on this machine.
-        EdgecompileError: a subclass for each way in which a build can end.
-    """
-    arguments = _parser().parse_args(list(argv))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as by Ctrl-C: the folders made for this run go
-    was = open_locked(arguments.source)
-    with _store(arguments.cache) as store:
-        out = arguments.out or Path(
-            "outputs", was.lock.recipe.get("name", "lock"), time.strftime("reproduced_%F_%H-%M-%S")
-        )
-        rebuilt = reproduce(was, store, Finder(arguments.search), out, jobs=arguments.jobs, quiet=arguments.quiet)
-    for line in verdict(rebuilt):
-        print(line, flush=True)
-    if not rebuilt.same:
-        near = {True: "; within tolerance", False: "; not within tolerance", None: ""}[rebuilt.near]
-        raise StepError(f"not reproduced: {_cause(rebuilt)}{near}", where=str(was.path))
-    raise_unmet(rebuilt.verdicts)
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="edgecompile reproduce", description=__doc__)
-    parser.add_argument("source", metavar="BUNDLE|LOCK", type=Path, help="a .bundle.zip or a .lock.yaml")
-    cache = "store to use; `empty` for one that is made for this run and removed: every step runs"
-    parser.add_argument("--cache", metavar="DIR|empty", help=f"{cache} (default: the store of builds)")
-    search = "folder in which weights and data are looked for, by digest; may be given more than once"
-    parser.add_argument("--search", metavar="DIR", type=Path, action="append", default=[], help=search)
-    parser.add_argument("--out", metavar="DIR", type=Path, help="where the bundle goes (default: below outputs)")
-    parser.add_argument("--jobs", metavar="N", type=_count, help="at most N steps side by side")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
-    return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"found '{text}', expected a whole number of at least 1")
-    return int(text)
-
-
 @contextmanager
-def _store(choice: str | None) -> Iterator[Store]:
+def store_for(choice: str | None) -> Iterator[Store]:
     """Yields the store that was asked for. What `empty` made is removed in the end."""
     if choice != EMPTY:
         yield Store(choice) if choice else Store.default()
@@ -350,7 +303,7 @@ def _told(rebuilt: Rebuilt) -> Iterator[str]:
     yield f"  {'within' if rebuilt.near else 'not within'} tolerance of the bundle"
 
 
-def _cause(rebuilt: Rebuilt) -> str:
+def cause_of(rebuilt: Rebuilt) -> str:
     """Returns in one line why another bundle came out."""
     inputs = [one.what for one in rebuilt.apart if one.section != "outputs"]
     if not inputs:

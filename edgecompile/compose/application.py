@@ -7,6 +7,7 @@ wrong is one line and an exit code.
 
 from __future__ import annotations
 
+import argparse
 import copy
 import json
 import os
@@ -25,7 +26,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from edgecompile.compose.command_line import Line, Options, parse
+from edgecompile.compose.command_line import Line, Options, read_line
 from edgecompile.compose.compose_cache import composed_once
 from edgecompile.compose.composition import CONFIG, given_overrides, recipe_of, set_up
 from edgecompile.compose.hydra_errors import explained
@@ -46,11 +47,14 @@ set_up()  # also in the processes of a parallel sweep, which import this module 
 
 
 def main(
-    verb: str, words: Sequence[str], work: Work, *, writes: bool, after: After | None = None, whole: Whole | None = None
+    arguments: argparse.Namespace, work: Work, *, writes: bool, after: After | None = None, whole: Whole | None = None
 ) -> int:
-    """Runs the command line of `build` or `plan`; see `run`."""
+    """Runs the parsed command line of a verb that composes recipes; see `run`."""
     with explained():
-        line = parse(verb, words, folders.recipe_names)
+        line = read_line(arguments, folders.recipe_names)
+        if arguments.hydra_help:
+            ask_hydra(["--hydra-help"])
+            return 0
     return run(line, work, writes=writes, after=after, whole=whole)
 
 

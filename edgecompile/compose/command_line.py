@@ -5,38 +5,34 @@ Reads words; opens nothing and imports no Hydra.
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from edgecompile.arguments import WHERE, Parser
 from edgecompile.errors import RecipeError, nearest
 from edgecompile.places import conf_folder
 from edgecompile.recipe.folders import LOCK_SUFFIX
 
-SWITCHES = {
-    "--multirun": "-m",
-    "--run": "-r",
-    "--resolve": "",
-    "--shell-completion": "-sc",
-    "--hydra-help": "",
-}
-VALUED = {"--cfg": "-c", "--package": "-p", "--config-dir": "-cd"}
+SWITCHES = ("--multirun", "--run", "--resolve", "--hydra-help")
 CFG = ("job", "hydra", "all")
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 REFUSED = {
-    "--config-name": "a recipe is chosen by its path, or by recipe=NAME",
-    "--config-path": "further config groups are added by --config-dir",
-    "--experimental-rerun": "it would load a pickle",
+    ("--config-name", "-cn"): "a recipe is chosen by its path, or by recipe=NAME",
+    ("--config-path", "-cp"): "further config groups are added by --config-dir",
+    ("--experimental-rerun",): "it would load a pickle",
 }
-OURS = {
-    "build": ("--debug", "--quiet", "--jobs", "--locked", "--step-timeout", "--step-memory"),
-    "lock": ("--debug", "--quiet", "--out"),
-    "plan": ("--debug", "--quiet", "--json", "--mermaid"),
-}
-SHORT = {short: long for long, short in {**SWITCHES, **VALUED, "--info": "-i", "--config-name": "-cn"}.items() if short}
-SHORT["-cp"] = "--config-path"
+WORDS = "RECIPE.yaml | recipe=NAME | key=value"
+NOTES = """\
+words:
+  RECIPE.yaml       a recipe of yours; it may extend a shipped one: `defaults: [x86-cpu_openvino_int8]`
+  recipe=NAME       a shipped recipe, or one in ./recipes; see `edgecompile list recipes`
+  target=NAME       another target, model, data, gates: any config group; see `edgecompile list targets`
+  key=value         any key of the recipe: model.weights=my.pt passes.simplify=null gates.map_drop=0.01
+With no recipe, the quickstart is taken, which needs neither network nor files of yours."""
 
 
 @dataclass(frozen=True)
@@ -91,91 +87,78 @@ class Line:
         return [*self.flags, *chosen, *(rewritten(word, groups) for word in self.overrides)]
 
 
-def parse(verb: str, words: Sequence[str], names: Callable[[], Sequence[str]] = list) -> Line:
-    """Returns the sorted command line of `verb`.
+class _Refused(argparse.Action):
+    """A flag of Hydra's that is not taken."""
+
+    def __call__(self, parser: object, namespace: object, values: object, option_string: str | None = None) -> None:
+        reason = next(why for names, why in REFUSED.items() if option_string in names)
+        raise RecipeError(f"{self.option_strings[0]} is not taken: {reason}", where=WHERE)
+
+
+def add_recipe_arguments(parser: Parser, *, multirun: bool = True) -> None:
+    """Adds what every verb takes that composes a recipe: its words, --quiet, and Hydra's flags.
 
     Args:
-        words: what stands behind the verb.
+        multirun: whether the verb takes a sweep.
+    """
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = NOTES
+    parser.prepare = with_info
+    parser.composes = True
+    parser.add_argument("words", nargs="*", metavar=WORDS, help="what to compose; see below")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    hydra = parser.add_argument_group("flags of Hydra")
+    sweep = "each combination: -m recipe=a,b   -m 'recipe=glob(x86*)'   -m model.imgsz=320,640"
+    hydra.add_argument("--multirun", "-m", action="store_true", help=sweep if multirun else argparse.SUPPRESS)
+    hydra.add_argument("--cfg", "-c", choices=CFG, help="print the composed recipe, with --resolve as it is resolved")
+    hydra.add_argument("--resolve", action="store_true", help=argparse.SUPPRESS)
+    hydra.add_argument("--info", "-i", choices=INFO, help="print how it was composed (without a value: all)")
+    hydra.add_argument("--package", "-p", help="the part of the recipe that --cfg prints")
+    hydra.add_argument("--config-dir", "-cd", metavar="DIR", help="a folder of further config groups")
+    hydra.add_argument("--run", "-r", action="store_true", help=argparse.SUPPRESS)
+    hydra.add_argument("--hydra-help", action="store_true", help="all that Hydra says of itself")
+    for names in REFUSED:
+        hydra.add_argument(*names, nargs="?", action=_Refused, help=argparse.SUPPRESS)
+
+
+def read_line(arguments: argparse.Namespace, names: Callable[[], Sequence[str]] = list) -> Line:
+    """Returns the sorted command line of parsed arguments.
+
+    Args:
         names: returns the names of all recipes, for bare words.
 
     Raises:
-        RecipeError: for an unknown flag, a recipe that is not there, more than one recipe without --multirun.
+        RecipeError: a recipe that is not there, more than one recipe without --multirun, no such folder.
     """
-    line = Line()
-    ours: dict[str, bool | int | str] = {}
-    rest = iter(join_info(words))
-    for word in rest:
-        flag, _, value = word.partition("=")
-        flag = SHORT.get(flag, flag)
-        name = flag.removeprefix("--").replace("-", "_")
-        if not flag.startswith("-"):
-            _take_positional(line, word, names)
-        elif flag in OURS[verb]:
-            ours[name] = OF_VALUE[flag](flag, value or next(rest, "")) if flag in OF_VALUE else True
-        else:
-            line.flags += _hydra_flag(verb, flag, value, rest)
-    line.options = Options(**ours)
+    line = Line(flags=_hydra_flags(arguments))
+    for word in arguments.words:
+        _take_positional(line, word, names)
+    known = vars(arguments)
+    line.options = Options(**{one.name: known[one.name] for one in fields(Options) if one.name in known})
     _check_recipes(line)
-    if verb == "lock" and line.multirun:
-        raise RecipeError("--multirun makes many recipes of one, and a lock is of one", where="command line")
     return line
 
 
-def _hydra_flag(verb: str, flag: str, value: str, rest: Iterator[str]) -> list[str]:
-    """Returns a flag of Hydra's as one word."""
-    if flag in SWITCHES:
-        return [flag]
-    if flag in VALUED:
-        value = value or next(rest, "")
-        if not value:
-            raise RecipeError(f"{flag} needs a value", where="command line")
-        if flag == "--config-dir" and not os.path.isdir(value):
-            raise RecipeError(f"folder '{value}' not found", where=f"command line:{flag}")
-        return [_one_of(CFG, flag, value) if flag == "--cfg" else f"{flag}={value}"]
-    if flag == "--info":
-        return [_one_of(INFO, flag, value or "all")]
-    if flag in REFUSED:
-        raise RecipeError(f"{flag} is not taken: {REFUSED[flag]}", where="command line")
-    known = [*SWITCHES, *VALUED, "--info", "--help", *OURS[verb]]
-    raise RecipeError(f"unknown flag '{flag}'", where="command line", fix=nearest(flag, known))
+def _hydra_flags(arguments: argparse.Namespace) -> list[str]:
+    """Returns Hydra's flags, each as one word."""
+    folder = arguments.config_dir
+    if folder is not None and not os.path.isdir(folder):
+        raise RecipeError(f"folder '{folder}' not found", where=f"{WHERE}:--config-dir")
+    given = [flag for flag in SWITCHES if getattr(arguments, flag.removeprefix("--").replace("-", "_"))]
+    for flag, value in (("--cfg", arguments.cfg), ("--info", arguments.info), ("--package", arguments.package)):
+        given += [f"{flag}={value}"] if value else []
+    return [*given, *([f"--config-dir={folder}"] if folder else [])]
 
 
-def _one_of(choices: Sequence[str], flag: str, value: str) -> str:
-    if value not in choices:
-        raise RecipeError(f"found '{value}'", where=f"command line:{flag}", fix=nearest(value, choices))
-    return f"{flag}={value}"
-
-
-def join_info(words: Sequence[str]) -> list[str]:
-    """Returns the words with "--info defaults" as one word: its value may be left out, so it cannot be told later."""
+def with_info(words: Sequence[str]) -> list[str]:
+    """Returns the words with each bare `--info` as `--info=all`: its value may be left out, and a word may follow."""
     joined: list[str] = []
     for word in words:
-        if joined and joined[-1] in ("--info", "-i") and word in INFO:
+        if joined and joined[-1] == "--info=all" and word in INFO:
             joined[-1] = f"--info={word}"
         else:
-            joined.append(word)
+            joined.append("--info=all" if word in ("--info", "-i") else word)
     return joined
-
-
-def _count(flag: str, value: str) -> int:
-    if not value.isdigit() or int(value) < 1:
-        raise RecipeError(f"found '{value}', expected a whole number of at least 1", where=f"command line:{flag}")
-    return int(value)
-
-
-def _text(flag: str, value: str) -> str:
-    if not value:
-        raise RecipeError(f"{flag} needs a value", where="command line")
-    return value
-
-
-OF_VALUE: dict[str, Callable[[str, str], int | str]] = {
-    "--jobs": _count,
-    "--out": _text,
-    "--step-timeout": _text,
-    "--step-memory": _text,
-}
-"""Our flags that take a value, each with what reads it."""
 
 
 def _take_positional(line: Line, word: str, names: Callable[[], Sequence[str]]) -> None:
@@ -183,7 +166,7 @@ def _take_positional(line: Line, word: str, names: Callable[[], Sequence[str]]) 
     key, equals, value = word.partition("=")
     if word.endswith(LOCK_SUFFIX) and key in ("recipe", word):
         fix = "`edgecompile reproduce` builds what a lock says"
-        raise RecipeError(f"'{word}' is a lock; expected a recipe", where="command line", fix=fix)
+        raise RecipeError(f"'{word}' is a lock; expected a recipe", where=WHERE, fix=fix)
     if _is_file(word):
         line.files.append(Path(os.path.abspath(word)))
     elif equals and key == "recipe" and _is_file(value):
@@ -191,13 +174,13 @@ def _take_positional(line: Line, word: str, names: Callable[[], Sequence[str]]) 
     elif equals or word.startswith(("~", "+")):
         line.overrides.append(word)
     elif word.endswith((".yaml", ".yml")) or os.sep in word:
-        raise RecipeError(_no_recipe(word), where="command line", fix=_beside(word))
+        raise RecipeError(_no_recipe(word), where=WHERE, fix=_beside(word))
     elif word in names():
         line.overrides.append(f"recipe={quoted(word)}")
     else:
         raise RecipeError(
             f"'{word}' is neither a recipe nor an override (key=value)",
-            where="command line",
+            where=WHERE,
             fix=nearest(word, names()),
         )
 
@@ -224,19 +207,17 @@ def _beside(word: str) -> str:
 def _check_recipes(line: Line) -> None:
     chosen = [word for word in line.overrides if word.startswith("recipe=")]
     if line.files and chosen:
-        raise RecipeError(f"both '{line.files[0].name}' and '{chosen[0]}' choose a recipe", where="command line")
+        raise RecipeError(f"both '{line.files[0].name}' and '{chosen[0]}' choose a recipe", where=WHERE)
     if len(line.files) > 1 and not line.multirun:
         listed = ", ".join(file.name for file in line.files)
-        raise RecipeError(f"more than one recipe: {listed}", where="command line", fix="add -m to build each")
+        raise RecipeError(f"more than one recipe: {listed}", where=WHERE, fix="add -m to build each")
     stems = [file.stem for file in line.files]
     for file in line.files:
         if stems.count(file.stem) > 1:
-            raise RecipeError(f"two recipes are named '{file.stem}'", where="command line", fix="rename one of them")
+            raise RecipeError(f"two recipes are named '{file.stem}'", where=WHERE, fix="rename one of them")
         twin = file.with_suffix(".yaml" if file.suffix == ".yml" else ".yml")
         if twin.is_file():
-            raise RecipeError(
-                f"'{file.name}' and '{twin.name}' stand side by side", where="command line", fix="keep one"
-            )
+            raise RecipeError(f"'{file.name}' and '{twin.name}' stand side by side", where=WHERE, fix="keep one")
 
 
 def config_groups(flags: Sequence[str] = ()) -> set[str]:

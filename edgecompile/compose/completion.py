@@ -10,49 +10,61 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from edgecompile.compose.command_line import CFG, INFO, OURS, SWITCHES, VALUED, config_groups, quoted, rewritten
+from edgecompile.arguments import Parser
+from edgecompile.compose.command_line import config_groups, quoted, rewritten
 from edgecompile.recipe import folders
 
-COMPILING = ("build", "plan", "lock")
-SECOND = {"list": ("recipes", "passes", "targets", "data"), "cache": ("ls", "verify", "gc")}
-AFTER = {"--cfg": CFG, "-c": CFG, "--info": INFO, "-i": INFO}
+WITH_CHOICES = ("--cfg", "-c", "--info", "-i")
+"""Flags of Hydra's whose values are known."""
 
 
-def main(words: Sequence[str], verbs: Iterable[str]) -> int:
-    """Installs (install=bash) or answers (query=bash). Returns the exit code."""
+def main(words: Sequence[str], parser_of: Mapping[str, Callable[[], Parser]]) -> int:
+    """Installs (install=bash) or answers (query=bash). Returns the exit code.
+
+    Args:
+        parser_of: each verb to what makes the parser of its arguments.
+    """
     command = next((word for word in words if "=" in word), "")
     if not command.startswith("query="):
         sys.stdout.write(_ask_hydra(list(words)))
         return 0
     shell = command.partition("=")[2]
     with contextlib.suppress(Exception):
-        found = candidates(os.environ.get("COMP_LINE", ""), verbs, shell)
+        found = candidates(os.environ.get("COMP_LINE", ""), parser_of, shell)
         print(("\n" if shell == "fish" else " ").join(found))
     return 0
 
 
-def candidates(line: str, verbs: Iterable[str], shell: str = "bash") -> list[str]:
+def candidates(line: str, parser_of: Mapping[str, Callable[[], Parser]], shell: str = "bash") -> list[str]:
     """Returns what the last word of a command line may become, sorted."""
     words = line.split()[1:]
     last = "" if not line or line[-1].isspace() else words.pop() if words else ""
     if not words:
-        return _starting(last, [*verbs, "--help", "--version"])
+        return _starting(last, [*parser_of, "--help", "--version"])
     verb, given = words[0], words[1:]
-    if verb in SECOND:
-        return _starting(last, SECOND[verb]) if not given else []
-    if verb == "doctor":
-        return _starting(last, [*_files(last), *(f"recipe={name}" for name in folders.recipe_names())])
-    if verb not in COMPILING:
+    if verb not in parser_of:
         return []
-    if given and given[-1] in AFTER:
-        return _starting(last, AFTER[given[-1]])
-    if last.startswith("-"):
-        return _starting(last, [*SWITCHES, *VALUED, "--info", "--help", *OURS[verb]])
-    found = [] if "=" in last else _files(last)
-    return sorted({*found, *_from_hydra(given, last, shell)})
+    parser = parser_of[verb]()
+    if verb == "doctor" and not last.startswith("-"):
+        return _starting(last, [*_files(last), *(f"recipe={name}" for name in folders.recipe_names())])
+    found = _from_parser(parser, given, last)
+    if not parser.composes or last.startswith("-") or (given and given[-1] in WITH_CHOICES):
+        return found
+    files = [] if "=" in last else _files(last)
+    return sorted({*files, *_from_hydra(given, last, shell)})
+
+
+def _from_parser(parser: Parser, given: Sequence[str], last: str) -> list[str]:
+    """Returns what argcomplete finds: flags, choices and verbs of verbs; of files the shell knows more."""
+    from argcomplete import CompletionFinder
+    from argcomplete.completers import SuppressCompleter
+
+    finder = CompletionFinder(parser, always_complete_options="long", default_completer=SuppressCompleter())
+    found = finder._get_completions([parser.prog, *given], last, "", None)
+    return sorted({one.rstrip() for one in found if one.startswith("-") <= last.startswith("-")})
 
 
 def _from_hydra(given: Sequence[str], last: str, shell: str) -> list[str]:

@@ -18,8 +18,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from edgecompile.arguments import Parser
 from edgecompile.compose import searchpath
-from edgecompile.compose.command_line import parse
+from edgecompile.compose.command_line import add_recipe_arguments, read_line
 from edgecompile.compose.compose_cache import Loader
 from edgecompile.compose.hydra_errors import explained
 from edgecompile.compose.searchpath import FileConfigSource
@@ -43,7 +44,9 @@ def compose(*words: str) -> Recipe:
     Raises:
         RecipeError: with every problem found.
     """
-    line = parse("build", words, folders.recipe_names)
+    parser = Parser(prog="compose")
+    add_recipe_arguments(parser)
+    line = read_line(parser.read(words), folders.recipe_names)
     set_up(line.own_folders)
     config_dirs = [flag for flag in line.for_hydra() if flag.startswith("--")]
     if config_dirs:

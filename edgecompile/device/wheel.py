@@ -13,8 +13,9 @@ from pathlib import Path
 from edgecompile import __version__
 
 PACKAGE = Path(__file__).resolve().parents[1]
-PROGRAM = ("__init__.py", "__main__.py", "cli.py", "errors.py")
-"""What a device needs beside `edgecompile/runtime`."""
+PROGRAM = ("__init__.py", "__main__.py", "arguments.py", "cli.py", "errors.py")
+FOLDERS = ("runtime", "verbs")
+"""What a device needs. Verbs of the compiler say there what they need."""
 NEEDS = ("numpy>=1.26", "opencv-python-headless>=4.8")
 """What the runtime needs besides a backend; the dependencies in pyproject.toml."""
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
@@ -40,8 +41,8 @@ def runtime_wheel(folder: Path) -> Path:
 
 
 def _files() -> list[Path]:
-    runtime = [path for path in (PACKAGE / "runtime").rglob("*") if path.is_file() and path.suffix != ".pyc"]
-    return [*(PACKAGE / name for name in PROGRAM), *runtime]
+    below = [path for name in FOLDERS for path in (PACKAGE / name).rglob("*")]
+    return [*(PACKAGE / name for name in PROGRAM), *(one for one in below if one.is_file() and one.suffix != ".pyc")]
 
 
 def _metadata() -> bytes:

@@ -7,76 +7,44 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from edgecompile.arguments import Parser, fraction, picture_size, whole_number
 from edgecompile.errors import BundleError, MissingToolError, RecipeError
 
 if TYPE_CHECKING:
     from edgecompile.runtime.bench import Bench
 
-VERBS = ("finalize", "predict", "verify", "bench", "inspect")
 
-
-def main(verb: str, argv: Sequence[str]) -> int:
-    """Runs one verb with its arguments; returns the exit code.
-
-    Raises:
-        EdgecompileError: for whoever called to print: one line, and the exit code of its kind.
-    """
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # a damaged picture is our line to report, not OpenCV's
-    arguments = _parser(verb).parse_args(list(argv))
-    run = {"finalize": finalize, "predict": predict, "verify": verify, "bench": bench, "inspect": inspect}
-    return run[verb](arguments)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports a wrong command line as every other error is reported."""
-
-    def error(self, message: str) -> NoReturn:
-        raise RecipeError(message, fix=f"see {self.prog} --help")
-
-
-def _parser(verb: str) -> argparse.ArgumentParser:
-    about = {
-        "finalize": "finish a bundle on its device: build the model there, verify it, judge what needs the device",
-        "predict": "find the objects on pictures",
-        "verify": "check a bundle: digests, the runtime it needs, and that it runs here as where it was built",
-        "bench": "measure a bundle on this machine",
-        "inspect": "show what a bundle is and how it was judged",
-    }
-    parser = _Parser(prog=f"edgecompile {verb}", description=about[verb])
+def add_arguments(verb: str, parser: Parser) -> None:
+    """Adds the arguments that a verb takes."""
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="a .bundle.zip")
     if verb == "predict":
         from edgecompile.runtime.results import FORMATS
 
         parser.add_argument("sources", metavar="SOURCE", nargs="+", help="picture, folder of pictures, or pattern")
-        parser.add_argument("--conf", type=_share, help="lowest score, 0..1 (default: the bundle's)")
-        parser.add_argument("--iou", type=_share, help="largest overlap of two boxes of a class, 0..1")
-        parser.add_argument("--max-det", type=_count, help="most boxes on a picture")
+        parser.add_argument("--conf", type=fraction, help="lowest score, 0..1 (default: the bundle's)")
+        parser.add_argument("--iou", type=fraction, help="largest overlap of two boxes of a class, 0..1")
+        parser.add_argument("--max-det", type=whole_number, help="most boxes on a picture")
         parser.add_argument("--save", metavar="DIR", type=Path, help="also write the pictures with boxes drawn there")
         parser.add_argument("--format", choices=FORMATS, default="table")
         parser.add_argument("--out", metavar="FILE", type=Path, help="write the results there instead of stdout")
     if verb == "bench":
         images = "pictures to predict, or folders of them (default: the golden one)"
         parser.add_argument("--images", metavar="DIR", nargs="+", default=[], help=images)
-        parser.add_argument("--rounds", type=_count, help="how often each picture is predicted")
+        parser.add_argument("--rounds", type=whole_number, help="how often each picture is predicted")
     if verb in ("predict", "bench"):
         size = "size that pictures are scaled to, pixels: N or HxW, of those the bundle was built for"
-        parser.add_argument("--imgsz", type=_size, metavar="SIZE", help=size)
+        parser.add_argument("--imgsz", type=picture_size, metavar="SIZE", help=size)
     if verb == "bench":
-        parser.add_argument("--batch", type=_count, help="pictures of one run (default: 1)", default=1)
+        parser.add_argument("--batch", type=whole_number, help="pictures of one run (default: 1)", default=1)
     if verb == "finalize":
         parser.add_argument("--rebuild", action="store_true", help="build again what was built here before")
     if verb in ("finalize", "predict", "verify", "bench"):
-        parser.add_argument("--threads", type=_count, help="threads (default: the target's)")
-    if verb in ("finalize", "verify", "bench"):
-        parser.add_argument("--on", metavar="ssh://...", help="there instead; see `edgecompile deploy --help`")
+        parser.add_argument("--threads", type=whole_number, help="threads (default: the target's)")
     if verb in ("finalize", "bench", "inspect"):
         parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return parser
 
 
 def finalize(arguments: argparse.Namespace) -> int:
@@ -284,25 +252,3 @@ def _progress(done: int, of: int) -> None:
     if of > 20 and sys.stderr.isatty():
         sys.stderr.write(f"\r{done} of {of} pictures" + ("\n" if done == of else ""))
         sys.stderr.flush()
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.lower().partition("x")
-    try:
-        return _count(height), _count(width or height)
-    except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(f"found '{text}', expected N or HxW, pixels") from None
-
-
-def _share(text: str) -> float:
-    with suppress(ValueError):
-        if 0 <= float(text) <= 1:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"found '{text}', expected a number in 0..1")
-
-
-def _count(text: str) -> int:
-    with suppress(ValueError):
-        if int(text) >= 1:
-            return int(text)
-    raise argparse.ArgumentTypeError(f"found '{text}', expected a whole number of at least 1")

@@ -7,7 +7,6 @@ import io
 import json
 import re
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +18,6 @@ from edgecompile.sweep.sweep_results import COLUMNS, point_of, require_types, ro
 
 JOB = re.compile(r"\d+_")
 """How the run directory of a job begins, also of one that never ended."""
-
-
-def main(words: Sequence[str]) -> int:
-    """Runs `edgecompile report` and returns its exit code.
-
-    Raises:
-        EdgecompileError: for whoever called to print.
-    """
-    from edgecompile.recipe.commands import Parser
-
-    about = "Write results.csv, results.json and report.html of a sweep into its directory, and print its points."
-    parser = Parser(prog="edgecompile report", description=about)
-    parser.add_argument("sweep", metavar="SWEEP_DIR", type=Path, help="outputs/sweeps/..., of a `build -m`")
-    report(parser.parse_args(list(words)).sweep, stream=sys.stdout)
-    return 0
 
 
 def report(folder: Path, *, stream: Any) -> Path:

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from conftest import Ran
 
-from edgecompile import cli
 from edgecompile.compose.command_line import Options
 from edgecompile.compose.sweep_points import Sweep
 from edgecompile.errors import GateError, PlanError
 from edgecompile.recipe.schema import Recipe
+from edgecompile.verbs import build as build_verb
+from edgecompile.verbs import plan as plan_verb
 
 
 def build(recipe: Recipe, run_dir: Path, options: Options) -> Path:
@@ -47,17 +48,17 @@ def plan_sweep(sweep: Sweep, options: Options) -> int:
     return 2 if any(point.problems for point in points) else 0
 
 
-TELL_SWEEP = cli.tell_sweep
+TELL_SWEEP = build_verb.report_sweep
 
 
 @pytest.fixture(autouse=True)
 def told(monkeypatch) -> list[Path]:
     """Puts the stand-ins in place; returns the folders of the sweeps that ended."""
     folders: list[Path] = []
-    monkeypatch.setattr(cli, "build", build)
-    monkeypatch.setattr(cli, "plan", plan)
-    monkeypatch.setattr(cli, "plan_sweep", plan_sweep)
-    monkeypatch.setattr(cli, "tell_sweep", folders.append)
+    monkeypatch.setattr(build_verb, "build_recipe", build)
+    monkeypatch.setattr(plan_verb, "plan_recipe", plan)
+    monkeypatch.setattr(plan_verb, "plan_sweep", plan_sweep)
+    monkeypatch.setattr(build_verb, "report_sweep", folders.append)
     return folders
 
 
@@ -149,7 +150,7 @@ def test_a_quiet_sweep_tells_only_what_failed(run):
 
 
 def test_an_interrupted_sweep_keeps_what_is_done_and_reports_it(run, here, monkeypatch):
-    monkeypatch.setattr(cli, "tell_sweep", TELL_SWEEP)
+    monkeypatch.setattr(build_verb, "report_sweep", TELL_SWEEP)
     ran = run("build", "-m", "name=fine,interrupted,better")
     (folder,) = here.glob("outputs/sweeps/*")
     assert ran.code == 130
@@ -176,7 +177,7 @@ def test_points_of_an_earlier_sweep_in_the_same_folder_do_not_count(run, here):
 
 
 def test_run_directories_of_a_sweep_may_lie_deeper(run, here, monkeypatch):
-    monkeypatch.setattr(cli, "tell_sweep", TELL_SWEEP)
+    monkeypatch.setattr(build_verb, "report_sweep", TELL_SWEEP)
     ran = run("build", "-m", "name=fine,unmet", "hydra.sweep.dir=deep", "hydra.sweep.subdir=${hydra:job.num}_x/${name}")
     assert ran.code == 6
     assert [line.split(";")[0] for line in ran.lines if line.startswith("[")] == [
@@ -203,7 +204,7 @@ def test_nothing_of_an_earlier_build_stays_in_a_run_directory_that_is_used_again
 
 
 def test_a_sweep_ends_with_its_report(run, here, monkeypatch):
-    monkeypatch.setattr(cli, "tell_sweep", TELL_SWEEP)
+    monkeypatch.setattr(build_verb, "report_sweep", TELL_SWEEP)
     ran = run("build", "-m", "name=unmet,fine", "model.imgsz=33,256")
     (folder,) = here.glob("outputs/sweeps/*")
     assert ran.code == 6

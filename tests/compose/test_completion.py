@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 import pytest
 
-from edgecompile.cli import VERBS
+from edgecompile.cli import parser_of
 from edgecompile.compose.completion import candidates
+from edgecompile.verbs import verb_names
+
+VERBS = {verb: partial(parser_of, verb) for verb in verb_names()}
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +34,10 @@ def test_second_words():
     assert offered("edgecompile cache v") == ["verify"]
     assert offered("edgecompile doctor recipe=q") == ["recipe=quickstart"]
     assert offered("edgecompile predict ") == []
+    assert "--conf" in offered("edgecompile predict --")
+    assert offered("edgecompile predict x.bundle.zip a.jpg --format ") == ["coco", "json", "table"]
+    assert offered("edgecompile cache gc --older") == ["--older-than"]
+    assert offered("edgecompile nonsense ") == []
 
 
 def test_recipes_groups_keys_and_values():

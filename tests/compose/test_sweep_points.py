@@ -11,9 +11,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgecompile.cli import parser_of
 from edgecompile.compose import application, composition
 from edgecompile.compose.application import Job
-from edgecompile.compose.command_line import parse
+from edgecompile.compose.command_line import read_line
 from edgecompile.compose.hydra_errors import explained
 from edgecompile.compose.overrides import NUMBER, Reader
 from edgecompile.compose.sweep_points import all_at_once
@@ -27,7 +28,7 @@ from edgecompile.sweep.points import Point
 
 def points_of(*words: str) -> tuple[list[Point], list[str]]:
     """Returns the points of a command line and the remarks on them."""
-    line = parse("plan", words, folders.recipe_names)
+    line = read_line(parser_of("plan").read(words), folders.recipe_names)
     composition.set_up(line.own_folders)
     found: list = []
     with explained(), all_at_once(lambda sweep: found.append(([*sweep], [*sweep.notes]))):

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from edgecompile import cli
 from edgecompile.errors import RecipeError
 from edgecompile.execute import store as store_module
 from edgecompile.execute.gc import DAY_S, age, collect, kept, verify
 from edgecompile.execute.runner import execute
 from edgecompile.execute.store import Store
-from edgecompile.verbs import cache
+from edgecompile.execute.store_report import bytes_of
 from execute.plans import chain, finish, plan, python, step
 
 
@@ -83,6 +84,7 @@ IN_USE = """
 import sys
 from edgecompile.execute.runner import execute
 from edgecompile.execute.store import Store
+from edgecompile.execute.store_report import bytes_of
 from execute.plans import chain
 store = Store(sys.argv[1])
 execute(chain(2, size=1 << 16), store)
@@ -169,7 +171,7 @@ def test_verify_looks_at_outputs_without_results_too(old: Store) -> None:
 
 def test_the_verb(old: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGECOMPILE_CACHE", str(old.root))
-    assert cache.main(["ls"]) == 0
+    assert cli.run(["cache", "ls"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["step", "key", "size", "took", "used"]
     assert lines[1].split()[0] == "s3"
@@ -177,20 +179,20 @@ def test_the_verb(old: Store, capsys: pytest.CaptureFixture[str], monkeypatch: p
     total = sum(one.entry.size for one in kept(old))
     assert lines[-1] == f"4 results, {total / 1000:.1f} kB, in {old.root}"
     alter(kept(old)[0].entry.path("result.txt"))
-    assert cache.main(["verify"]) == 0
+    assert cli.run(["cache", "verify"]) == 0
     assert "set aside, will be built again when needed" in capsys.readouterr().out
-    assert cache.main(["gc", "--older-than", "25", "--json"]) == 0
+    assert cli.run(["cache", "gc", "--older-than", "25", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["results"] == 2
-    assert cache.main(["ls", "--json", "--cache", str(old.root)]) == 0
+    assert cli.run(["cache", "ls", "--json", "--cache", str(old.root)]) == 0
     assert [row["step"] for row in json.loads(capsys.readouterr().out)["results"]] == ["s2"]
-    assert cache.main(["gc", "--max-size", "0"]) == 0
-    assert cache.main(["ls"]) == 0
+    assert cli.run(["cache", "gc", "--max-size", "0"]) == 0
+    assert cli.run(["cache", "ls"]) == 0
     assert capsys.readouterr().out.endswith(f"0 results, 0 B, in {old.root}\n")
 
 
 def test_an_empty_store_is_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for action in ("ls", "verify", "gc"):
-        assert cache.main([action, "--cache", str(tmp_path / "none")]) == 0
+        assert cli.run(["cache", action, "--cache", str(tmp_path / "none")]) == 0
     assert "0 results" in capsys.readouterr().out
 
 
@@ -198,13 +200,13 @@ def test_an_empty_store_is_no_error(tmp_path: Path, capsys: pytest.CaptureFixtur
     ("text", "expected"), [("0", 0), ("17", 17), ("500M", 500_000_000), ("1.5 GB", 1_500_000_000), ("2KiB", 2_000)]
 )
 def test_sizes(text: str, expected: int) -> None:
-    assert cache.bytes_of(text) == expected
+    assert bytes_of(text) == expected
 
 
 @pytest.mark.parametrize("arguments", [["--max-size", "much"], ["--max-size", "-1"], ["--older-than", "-1"]])
 def test_arguments_without_meaning(arguments: list[str], tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="expected"):
-        cache.main(["gc", "--cache", str(tmp_path), *(f"{arguments[0]}={arguments[1]}",)])
+        cli.run(["cache", "gc", "--cache", str(tmp_path), *(f"{arguments[0]}={arguments[1]}",)])
 
 
 def test_ages() -> None:

@@ -84,7 +84,7 @@ def test_the_package_itself_names_an_extra_for_each_tool() -> None:
 
 def test_no_tool_is_imported_to_learn_its_version() -> None:
     code = (
-        "import sys; from edgecompile.execute import runner, survey, upkeep, commands, tools;"
+        "import sys; from edgecompile.execute import runner, plan_status, gc, store_report, tools;"
         "print(tools.version_of('numpy'), tools.version_of('torch'), tools.version_of('onnx'));"
         "print({'numpy', 'torch', 'onnx', 'rich', 'pydantic', 'hydra'} & set(sys.modules))"
     )

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
+from edgecompile import cli
 from edgecompile.errors import BundleError, EdgecompileError, GateError, MissingToolError, StepError
-from edgecompile.runtime import Archive, commands, load
+from edgecompile.runtime import Archive, load
 from edgecompile.runtime.finalize import finalize
 from edgecompile.runtime.machine import architecture, system
 
@@ -141,7 +142,7 @@ def test_a_bundle_is_of_no_use_before_it_was_finished_and_says_the_command(desk:
     assert record["figures"]["peak_memory_mb"] > 20
     assert len(load(desk.bundle).predict(pictures / "a.jpg")) > 0
     for verb in (["verify"], ["bench", "--rounds", "1"], ["predict", str(pictures / "a.jpg")]):
-        assert commands.main(verb[0], [str(desk.bundle), *verb[1:]]) == 0
+        assert cli.run([verb[0], str(desk.bundle), *verb[1:]]) == 0
     assert not desk.leftovers()
 
 
@@ -248,7 +249,7 @@ def other_scores() -> bytes:
 def test_an_unmet_gate_keeps_the_model_out(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     desk.has({"latency_p95_ms": 1e-6, "fps": 0.001, "peak_memory_mb": 100_000})
     with pytest.raises(GateError) as caught:
-        commands.main("finalize", [str(desk.bundle), "--json"])
+        cli.run(["finalize", str(desk.bundle), "--json"])
     assert caught.value.exit_code == 6
     assert len(caught.value.problems) == 1
     assert str(caught.value).startswith("gate latency_p95_ms: ")
@@ -341,7 +342,7 @@ def test_a_bundle_that_needs_no_building_is_verified_and_judged(
     manifest["gates"] = [{"gate": "fps", "limit": 0.01, "figure": None, "met": None, "measured": True}]
     path = tmp_path / "x.bundle.zip"
     path.write_bytes(bundled(tiny_members, manifest))
-    assert commands.main("finalize", [str(path)]) == 0
+    assert cli.run(["finalize", str(path)]) == 0
     out = capsys.readouterr().out
     assert "not needed" in out
     assert "fps met" in out
@@ -349,7 +350,7 @@ def test_a_bundle_that_needs_no_building_is_verified_and_judged(
     manifest["gates"][0]["limit"] = 1e9
     path.write_bytes(bundled(tiny_members, manifest))
     with pytest.raises(GateError):
-        commands.main("finalize", [str(path)])
+        cli.run(["finalize", str(path)])
 
 
 def test_a_backend_that_builds_nothing_cannot_finish(desk: Desk) -> None:

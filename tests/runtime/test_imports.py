@@ -34,7 +34,7 @@ def test_importing_the_runtime_loads_next_to_nothing() -> None:
 
 
 def test_inspecting_a_bundle_needs_the_standard_library_alone(tiny_bundle: Path) -> None:
-    code = "from edgecompile.runtime.commands import main; main('inspect', sys.argv[1:])"
+    code = "from edgecompile.cli import run; run(['inspect', *sys.argv[1:]])"
     assert not loaded_by(code, str(tiny_bundle)) & {"numpy", "cv2", "onnxruntime", "openvino", *FORBIDDEN}
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from edgecompile import cli
 from edgecompile.errors import RecipeError
 from edgecompile.sweep.chart import scatter
-from edgecompile.sweep.report_files import main, read, report
+from edgecompile.sweep.report_files import read, report
 from edgecompile.sweep.sweep_results import point_of, sweep_of
 from edgecompile.sweep.verdict import pareto_front
 
@@ -240,7 +241,7 @@ def test_a_point_that_holds_something_else_hides_no_other(tmp_path: Path, file, 
 def test_what_is_no_sweep_is_said(tmp_path: Path, capsys):
     for folder, words in ((tmp_path, "no point of a sweep"), (tmp_path / "none", "no folder")):
         with pytest.raises(RecipeError, match=words):
-            main([str(folder)])
+            cli.run(["report", str(folder)])
 
 
 def test_what_sharing_saved_is_told(tmp_path: Path):

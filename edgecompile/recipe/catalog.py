@@ -1,4 +1,4 @@
-"""The verb `list`: recipes, passes, targets and data that can be chosen here. Imports no Hydra."""
+"""Recipes, passes, targets and data that can be chosen here."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from built import build
 from edgecompile.bundle.diff import first_apart
 from edgecompile.bundle.lock import Locked, lock_from
 from edgecompile.cli import main
-from edgecompile.verbs.diff import compare, document, format_diff
+from edgecompile.comparison import compare, document, format_diff
 
 OTHER = "f" * 64
 

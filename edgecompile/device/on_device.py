@@ -1,4 +1,4 @@
-"""The verb `deploy`, and the verbs of the runtime that are run on a device: `--on ssh://...`."""
+"""What `deploy` does, and the verbs of the runtime that run on a device: `--on ssh://...`."""
 
 from __future__ import annotations
 
@@ -7,74 +7,18 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
-from edgecompile.device.address import FORM, parse
+from edgecompile.device.address import parse
 from edgecompile.device.connection import Listener
 from edgecompile.device.remote import Bundle, Place, Remote, connect, opened
 from edgecompile.device.remote_bench import bench, section_of_bench, section_of_record, verdicts_of
 from edgecompile.device.remote_progress import shown
 from edgecompile.device.run_report import add_to_run
-from edgecompile.recipe.commands import Parser
 from edgecompile.runtime.bench import Bench
 from edgecompile.runtime.commands import bench_lines
 from edgecompile.runtime.pictures import find_pictures
-
-ABOUT = {
-    "deploy": "Copy a bundle and the runtime to a device, verify it there, and measure it there.",
-    "verify": "Check a bundle on a device: digests, runtime, and that it runs there as where it was built.",
-    "bench": "Measure a bundle on a device.",
-    "finalize": "Build a bundle's model on its device, and verify it there.",
-}
-NOTES = f"""\
-The device is reached by the ssh of this system: its configuration, keys and known hosts count, and nothing is asked.
-An address is {FORM}, or ssh://alias of ~/.ssh/config. Everything goes into one folder of the user there, ~/edgecompile
-or the path of the address; nothing is installed for the system."""
-
-
-def main(verb: str, argv: Sequence[str]) -> int:
-    """Runs one verb with its arguments; returns the exit code.
-
-    Raises:
-        EdgecompileError: for whoever called to print.
-    """
-    arguments = _parser(verb).parse_args(list(argv))
-    run = {"deploy": deploy, "verify": verify, "bench": measure, "finalize": finalize}[verb]
-    return run(arguments)
-
-
-def _parser(verb: str) -> argparse.ArgumentParser:
-    parser = Parser(prog=f"edgecompile {verb}", description=ABOUT[verb], epilog=NOTES)
-    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="a .bundle.zip")
-    if verb == "deploy":
-        parser.add_argument("device", metavar="DEVICE", help=FORM)
-        parser.add_argument("--no-bench", action="store_true", help="copy and verify, and measure nothing")
-    else:
-        parser.add_argument("--on", dest="device", metavar="DEVICE", required=True, help=FORM)
-    wheels = "install there from the wheels of this folder, without network (default: the index that pip knows there)"
-    parser.add_argument("--wheels", metavar="DIR", type=Path, help=wheels)
-    python = "a Python there that has numpy, OpenCV and the backend: nothing is installed"
-    parser.add_argument("--python", metavar="PROGRAM", help=python)
-    if verb in ("verify", "bench", "finalize"):
-        parser.add_argument("--threads", type=_count, help="threads (default: the target's)")
-    if verb == "bench":
-        images = "pictures here, or folders of them (default: the golden one)"
-        parser.add_argument("--images", metavar="DIR", nargs="+", default=[], help=images)
-        parser.add_argument("--rounds", type=_count, help="how often each picture is predicted")
-    if verb == "finalize":
-        parser.add_argument("--rebuild", action="store_true", help="build again what was built there before")
-    if verb in ("bench", "finalize"):
-        parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"found '{text}', expected a whole number of at least 1")
-    return int(text)
 
 
 def deploy(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,115 @@
+"""What differs between two bundles, locks or run directories."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from edgecompile.bundle.diff import Difference, differences, first_apart, flat, mappings
+from edgecompile.bundle.lock import Locked
+from edgecompile.runtime.archive import Archive
+
+SECTIONS = {
+    "recipe": "recipe",
+    "weights": "weights",
+    "data": "data: pictures, labels, class names",
+    "tools": "tools",
+    "isa": "instruction set of the machine that built",
+    "steps": "steps",
+    "outputs": "what the steps put out",
+    "did": "what the steps did to the graph",
+    "graph": "graph: operators, learned layers and weights by precision",
+    "figures": "figures, on the validation pictures",
+    "measured": "measured, each on the machine that built",
+}
+WHOLE = ("graph", "figures", "measured")
+MOST_LINES = 12
+"""Differences of one section that are told, those of `WHOLE` excepted; --json has all."""
+NOT_MEASURED = ("machine", "unmeasured", "power_meter", "predictions")
+"""What a measurement notes beside its figures."""
+
+
+def compare(a: Locked, b: Locked) -> list[Difference]:
+    """Returns all that differs, as far as both sides know it: a lock holds no graph, and no figure."""
+    found = differences(a.lock, b.lock)
+    if a.figures and b.figures:
+        found += mappings("did", a.did, b.did)
+    if a.digest and b.digest:
+        found += mappings("graph", graph_of(a), graph_of(b))
+    if a.figures and b.figures:
+        found += mappings("figures", flat(a.figures), flat(b.figures))
+    if a.measured and b.measured:
+        found += mappings("measured", _numbers(a.measured), _numbers(b.measured))
+    return found
+
+
+def graph_of(bundle: Locked) -> dict[str, Any]:
+    """Returns what the graph of a bundle's artifact consists of, in counts: operators, and precisions of its learned
+    layers and weights. Empty for an artifact of a form that is not read here."""
+    with Archive(bundle.path) as archive:
+        for name in archive.names:
+            if name.startswith("artifact/") and name.endswith(".onnx"):
+                from edgecompile.graphs.onnx.onnx_summary import summary as of_onnx
+
+                return of_onnx(archive.read(name))
+            if name.startswith("artifact/") and name.endswith(".xml"):
+                from edgecompile.graphs.openvino.ir_summary import summary as of_openvino
+
+                return of_openvino(archive.read(name))
+    return {}
+
+
+def _numbers(measured: Mapping[str, Any]) -> dict[str, Any]:
+    return flat({key: value for key, value in measured.items() if key not in NOT_MEASURED})
+
+
+def document(a: Locked, b: Locked, found: Sequence[Difference]) -> dict[str, Any]:
+    """Returns the comparison as plain JSON."""
+    sides: dict[str, Mapping[str, Any]] = {
+        name: {"path": str(one.path), "name": one.lock.recipe.get("name"), "sha256": one.digest}
+        for name, one in (("a", a), ("b", b))
+    }
+    first = first_apart(a.lock, b.lock)
+    listed = [dataclasses.asdict(one) for one in found]
+    return {**sides, "same": not found and _same_digest(a, b), "first_step": first, "differences": listed}
+
+
+def format_diff(a: Locked, b: Locked, found: Sequence[Difference]) -> Iterator[str]:
+    """Yields the comparison as lines for a person."""
+    for sign, one in (("A", a), ("B", b)):
+        yield f"{sign}: {one.path}" + (f" (sha256 {one.digest[:12]})" if one.digest else "")
+    for section, title in SECTIONS.items():
+        most = len(found) if section in WHOLE else MOST_LINES
+        yield from _section(title, [one for one in found if one.section == section], most)
+    for what, lacking in (("graph", [one for one in (a, b) if not one.digest]), ("figures", _without_figures(a, b))):
+        if lacking:
+            yield f"{what} not compared: {lacking[0].path} holds none"
+    if first := first_apart(a.lock, b.lock):
+        yield f"first step with another output: {first}"
+    if not found:
+        yield "nothing differs" if _same_digest(a, b) else "nothing differs in lock and figures, only in other members"
+
+
+def _without_figures(*sides: Locked) -> list[Locked]:
+    return [one for one in sides if not one.figures]
+
+
+def _same_digest(a: Locked, b: Locked) -> bool:
+    """Returns whether the bundles are the same byte for byte, as far as both sides are bundles."""
+    return a.digest == b.digest or not (a.digest and b.digest)
+
+
+def _section(title: str, found: Sequence[Difference], most: int) -> Iterator[str]:
+    if not found:
+        return
+    yield f"{title}:"
+    yield from (f"  {one}{_change(one)}" for one in found[:most])
+    if len(found) > most:
+        yield f"  and {len(found) - most} more; --json tells all"
+
+
+def _change(one: Difference) -> str:
+    """Returns by how much a figure changed, where it is a number."""
+    numbers = all(isinstance(value, int | float) for value in (one.a, one.b))
+    return f" ({one.b - one.a:+.4g})" if one.section in WHOLE and numbers else ""

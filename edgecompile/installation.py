@@ -1,0 +1,93 @@
+"""Which packages a recipe needs, which of them are here, and what installs the others."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from edgecompile import __version__
+from edgecompile.errors import MissingToolError, StepError
+from edgecompile.execute.tools import install_command, version_of
+
+COMPILER = ("hydra-core", "omegaconf", "pydantic", "PyYAML", "rich", "filelock", "rfc8785", "psutil", "jinja2")
+"""What composing and running any plan needs; the steps of a plan name the rest themselves."""
+
+BROKEN = "do not work"
+BROKEN_LINE = "the locks of the store do not work; set EDGECOMPILE_CACHE to a folder on a file system with flock"
+
+
+def report_installation(words: Sequence[str], *, as_json: bool) -> int:
+    """Prints what a recipe needs and returns 0, 4 where something is missing, or 5 where the store has no locks.
+
+    Args:
+        words: the recipe, as for `build`.
+
+    Raises:
+        RecipeError: the recipe is wrong; what is wrong with it stands on stderr already.
+    """
+    rows = [_row(name, "the compiler") for name in COMPILER]
+    wanted: dict[str, Any] = {}
+    if all(row["version"] for row in rows):
+        wanted = _requirements(words)
+        rows += [_row(tool, ", ".join(steps)) for tool, steps in wanted["tools"].items()]
+        wanted["store"] = _store()
+    missing = [row for row in rows if not row["version"]]
+    if as_json:
+        print(json.dumps({"python": platform.python_version(), **wanted, "packages": rows}, indent=2))
+    else:
+        _show(rows, wanted)
+    if (wanted.get("store") or {}).get("locks") == BROKEN:
+        return StepError.exit_code
+    return MissingToolError.exit_code if missing else 0
+
+
+def _requirements(words: Sequence[str]) -> dict[str, Any]:
+    """Returns what the steps of a recipe use. Asks another process, so that this one imports no Hydra."""
+    command = [sys.executable, "-m", "edgecompile.compose.requirements", *words]
+    finished = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if finished.returncode:
+        raise SystemExit(finished.returncode)
+    return json.loads(finished.stdout)
+
+
+def _store() -> dict[str, Any]:
+    """Returns where the store lies, on what file system, whether its locks exclude, and what to know about that."""
+    from edgecompile.execute import sharing
+    from edgecompile.execute.store import Store
+
+    root = Store.default().root
+    found = sharing.file_system(root)
+    try:
+        locks = None if not (root / "locks").is_dir() else BROKEN if sharing.fault(root / "locks") else "work"
+    except OSError:
+        locks = BROKEN
+    return {"path": str(root), "file_system": found.kind, "locks": locks, "remark": sharing.remark(root, found)}
+
+
+def _row(name: str, user: str) -> dict[str, Any]:
+    version = version_of(name)
+    return {"package": name, "version": version, "for": user, "fix": None if version else install_command(name)}
+
+
+def _show(rows: list[dict[str, Any]], wanted: dict[str, Any]) -> None:
+    print(f"edgecompile {__version__}, Python {platform.python_version()} on {platform.machine()}")
+    if "name" in wanted:
+        print(f"recipe {wanted['name']}; the device needs {''.join(wanted['runtime'])}")
+    width = max(len(row["package"]) for row in rows)
+    for row in rows:
+        state = row["version"] or "missing"
+        print(f"  {row['package']:{width}}  {state:12}  {row['for']}".rstrip())
+    if store := wanted.get("store"):
+        locks = f"locks {store['locks']}" if store["locks"] else "not made yet"
+        print(f"  store {store['path']}: {store['file_system']}, {locks}")
+        if store["locks"] == BROKEN:
+            print(f"edgecompile: {BROKEN_LINE}", file=sys.stderr)
+        elif store["remark"]:
+            print(f"edgecompile: warning: {store['remark']}", file=sys.stderr)
+    for row in rows:
+        if row["fix"]:
+            print(f"edgecompile: {row['package']} is not installed; {row['fix']}", file=sys.stderr)

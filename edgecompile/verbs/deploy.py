@@ -1,0 +1,26 @@
+"""The verb `deploy`: a bundle and the runtime on a device that is reached by ssh."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from edgecompile.arguments import Parser
+from edgecompile.verbs._remote import FORM, add_device_arguments
+
+ABOUT = "copy a bundle and the runtime to a device by ssh, verify and measure it there"
+
+
+def add_arguments(parser: Parser) -> None:
+    """Adds the arguments that the verb takes."""
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="a .bundle.zip")
+    parser.add_argument("device", metavar="DEVICE", help=FORM)
+    parser.add_argument("--no-bench", action="store_true", help="copy and verify, and measure nothing")
+    add_device_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Deploys a bundle and prints its path on the device."""
+    from edgecompile.device.on_device import deploy
+
+    return deploy(arguments)

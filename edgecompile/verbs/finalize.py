@@ -1,0 +1,30 @@
+"""The verb `finalize`, which devices have too."""
+
+from __future__ import annotations
+
+import argparse
+
+from edgecompile.arguments import Parser
+from edgecompile.verbs._remote import add_on, require_on
+
+ABOUT = "finish a bundle on its device: build the model there, verify it, judge what needs the device"
+
+
+def add_arguments(parser: Parser) -> None:
+    """Adds the arguments that the verb takes."""
+    from edgecompile.runtime.commands import add_arguments as add
+
+    add("finalize", parser)
+    add_on(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the verb, on a device where one is named."""
+    require_on(arguments)
+    if arguments.device:
+        from edgecompile.device.on_device import finalize
+
+        return finalize(arguments)
+    from edgecompile.runtime import commands
+
+    return commands.finalize(arguments)

@@ -1,0 +1,25 @@
+"""The verb `report`: the report of a sweep, written again."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from edgecompile.arguments import Parser
+
+ABOUT = "tell the points of a sweep apart: table, Pareto front, failures, what to ship"
+
+
+def add_arguments(parser: Parser) -> None:
+    """Adds the arguments that the verb takes."""
+    parser.add_argument("sweep", metavar="SWEEP_DIR", type=Path, help="outputs/sweeps/..., of a `build -m`")
+    parser.epilog = "Writes results.csv, results.json and report.html into the directory."
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Writes the report and prints its table."""
+    from edgecompile.sweep.report_files import report
+
+    report(arguments.sweep, stream=sys.stdout)
+    return 0

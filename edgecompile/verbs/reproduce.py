@@ -1,0 +1,53 @@
+"""The verb `reproduce`: builds again what a lock says, from the lock alone, and says whether the same came out."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import time
+from pathlib import Path
+
+from edgecompile.arguments import Parser, whole_number
+from edgecompile.errors import StepError
+
+ABOUT = "build a bundle again from its lock, and say whether the same came out"
+
+
+def add_arguments(parser: Parser) -> None:
+    """Adds the arguments that the verb takes."""
+    parser.add_argument("source", metavar="BUNDLE|LOCK", type=Path, help="a .bundle.zip or a .lock.yaml")
+    cache = "store to use; `empty` for one that is made for this run and removed: every step runs"
+    parser.add_argument("--cache", metavar="DIR|empty", help=f"{cache} (default: the store of builds)")
+    search = "folder in which weights and data are looked for, by digest; may be given more than once"
+    parser.add_argument("--search", metavar="DIR", type=Path, action="append", default=[], help=search)
+    parser.add_argument("--out", metavar="DIR", type=Path, help="where the bundle goes (default: below outputs)")
+    parser.add_argument("--jobs", metavar="N", type=whole_number, help="at most N steps side by side")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Returns 0 where the same came out.
+
+    Raises:
+        StepError: something else came out; what it is stands on stdout.
+        GateError: the same came out, but a gate that is measured is not met on this machine.
+        EdgecompileError: a subclass for each way in which a build can end.
+    """
+    from edgecompile.bundle.lock import open_locked
+    from edgecompile.data.search import Finder
+    from edgecompile.evaluate.gates import raise_unmet
+    from edgecompile.reproduction import cause_of, reproduce, store_for, verdict
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as by Ctrl-C: the folders made for this run go
+    was = open_locked(arguments.source)
+    name = was.lock.recipe.get("name", "lock")
+    out = arguments.out or Path("outputs", name, time.strftime("reproduced_%F_%H-%M-%S"))
+    with store_for(arguments.cache) as store:
+        rebuilt = reproduce(was, store, Finder(arguments.search), out, jobs=arguments.jobs, quiet=arguments.quiet)
+    for line in verdict(rebuilt):
+        print(line, flush=True)
+    if not rebuilt.same:
+        near = {True: "; within tolerance", False: "; not within tolerance", None: ""}[rebuilt.near]
+        raise StepError(f"not reproduced: {cause_of(rebuilt)}{near}", where=str(was.path))
+    raise_unmet(rebuilt.verdicts)
+    return 0
