@@ -17,6 +17,7 @@ from edgecompile.build import Built, evaluate_gates, publish, summarize, write_r
 from edgecompile.bundle.assemble import portable
 from edgecompile.bundle.diff import Difference, differences, first_apart, flat, mappings, states_outputs
 from edgecompile.bundle.lock import Lock, Locked, NamedDigest, lock_from
+from edgecompile.data.counts import counts_from
 from edgecompile.data.search import Finder
 from edgecompile.data.yolo_labels import label_path
 from edgecompile.errors import Problem, RecipeError
@@ -28,7 +29,7 @@ from edgecompile.execute.store import Store
 from edgecompile.plan.graph import Materials
 from edgecompile.plan.resolve import resolve
 from edgecompile.plan.step import Source
-from edgecompile.recipe.materials import remarks
+from edgecompile.recipe.picture_materials import remarks
 from edgecompile.recipe.schema import Recipe
 from edgecompile.recipe.validate import recipe_from
 from edgecompile.recipe_lock import resolve_lock
@@ -207,8 +208,15 @@ class Inputs:
             validation=Source("validation pictures", tuple(validation), many=True),
             labels=Source("labels", tuple(labels), many=True),
             names=tuple(data.names),
-            notes=tuple(remarks(recipe, len(calibration))) if calibration else (),
+            notes=tuple(self.notes(recipe, len(calibration))),
+            counts=counts_from(data.counts.model_dump(mode="json")) if data.counts else None,
         )
+
+    def notes(self, recipe: Recipe, calibrated: int) -> list[str]:
+        """Returns the remarks on the data set: those of the lock, or what can be told without it."""
+        if self.lock.data.notes is not None:
+            return self.lock.data.notes
+        return remarks(recipe, calibrated) if calibrated else []
 
     def weights(self) -> tuple[str, ...]:
         """Returns the weights, then their external data, beside them under its own name.

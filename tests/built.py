@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from edgecompile.bundle.assemble import lock_of, manifest_of
+from edgecompile.data.counts import DataCounts, LabelCounts, SplitCounts
 from edgecompile.evaluate.gates import judge
 from edgecompile.evaluate.metrics import deterministic_metrics
 from edgecompile.execute.sources import Sources
@@ -128,6 +129,11 @@ def _materials(folder: Path, names: tuple[str, ...]) -> Materials:
         validation=Source("validation pictures", paths["val", "jpg"], many=True),
         labels=Source("validation labels", paths["val", "txt"], many=True),
         names=names,
+        counts=DataCounts(
+            SplitCounts("val", 7, 2, left_out={".heic, which OpenCV does not decode": 5}),
+            LabelCounts(missing=1, empty=0, objects=51),
+            SplitCounts("train", 2, 2),
+        ),
     )
 
 
@@ -161,7 +167,12 @@ def _plan(recipe: Any, materials: Materials) -> Plan:
     shipped = {**pictures, "artifact": model.artifact, "spec": model.spec}
     graph.add(Step("golden", "a.b:golden", Stage.VALIDATION, inputs=shipped, isa=True))
     graph.add(Step("measure", "a.b:measure", Stage.VALIDATION, inputs=shipped, measured=True))
-    return Plan(tuple(graph.steps.values()), model, ("the target was emulated, latency is that of this machine",))
+    return Plan(
+        tuple(graph.steps.values()),
+        model,
+        ("the target was emulated, latency is that of this machine",),
+        materials.counts,
+    )
 
 
 def _accuracy(scores: dict[str, tuple[float, float]], names: tuple[str, ...], size: int) -> dict[str, Any]:

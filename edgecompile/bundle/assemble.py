@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
@@ -66,6 +67,7 @@ def manifest_of(
             "imgsz": list(spec["letterbox"]["size"]),
             "names": list(spec["names"]),
         },
+        "data": plan.counts.as_json() if plan.counts else None,
         "tools": {**tools, "edgecompile": __version__},
         "isa_class": isa_class,
         "figures": {key: figures[key] for key in FIGURES},
@@ -165,6 +167,8 @@ def lock_of(
             "names": list(materials.names),
             "calibration": named(materials.calibration) if materials.calibration else None,
             "validation": validation,
+            "counts": materials.counts.as_json() if materials.counts else None,
+            "notes": list(materials.notes),
         },
         "tools": {**tools, "edgecompile": __version__},
         "isa_class": isa_class,
@@ -259,4 +263,4 @@ def bundle_name(name: str) -> str:
 
 def with_packaging(plan: Plan, step: Step) -> Plan:
     """Returns the plan with the packaging step at its end."""
-    return Plan((*plan.steps, step), plan.result, plan.notes)
+    return replace(plan, steps=(*plan.steps, step))

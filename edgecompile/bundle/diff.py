@@ -110,7 +110,16 @@ def _data(a: Lock, b: Lock) -> list[Difference]:
         *files("data", "calibration picture", a.data.calibration or (), b.data.calibration or ()),
         *files("data", "validation picture", a.data.validation, b.data.validation),
         *files("data", "label file", _labels(a), _labels(b)),
+        *_counts(a, b),
     ]
+
+
+def _counts(a: Lock, b: Lock) -> list[Difference]:
+    """Returns which counts of the data set differ, where both locks state them."""
+    if a.data.counts is None or b.data.counts is None:
+        return []
+    left, right = (flat(one.data.counts.model_dump(mode="json")) for one in (a, b))
+    return mappings("data", left, right)
 
 
 def _labels(lock: Lock) -> list[NamedDigest]:

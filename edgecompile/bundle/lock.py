@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from edgecompile.bundle.documents import canonical_json
-from edgecompile.bundle.manifest import Document, File, NamedDigest, Sha256, problems_of
+from edgecompile.bundle.manifest import DataFacts, Document, File, NamedDigest, Sha256, problems_of
 from edgecompile.errors import RecipeError, StepError
 from edgecompile.run_dir import LOCK, REPORT
 from edgecompile.runtime.archive import Archive
@@ -49,6 +49,8 @@ class LockedData(Document):
     names: list[str] = Field(description="class names, in the order of their numbers")
     calibration: list[NamedDigest] | None = Field(description="null where nothing was calibrated")
     validation: Annotated[list[LockedPicture], Field(min_length=1)]
+    counts: DataFacts | None = Field(default=None, description="pictures found and left out; null where not stated")
+    notes: list[str] | None = Field(default=None, description="remarks on the data set; null where not stated")
 
 
 class LockedStep(Document):

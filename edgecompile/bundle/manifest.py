@@ -132,6 +132,33 @@ class Figures(Accuracy):
     coverage: Coverage | None = Field(default=None, description="null where the artifact's format is not counted")
 
 
+class SplitFacts(Document):
+    """The pictures of one split of the data set."""
+
+    split: str
+    found: int = Field(ge=0, description="files that are pictures, or may be; each once")
+    used: int = Field(ge=0, description="pictures that were chosen of those not left out")
+    repeated: int = Field(ge=0, description="how often a picture was named again")
+    left_out: dict[str, Annotated[int, Field(ge=1)]] = Field(description="why pictures were left out, and how many")
+
+
+class LabelFacts(Document):
+    """The labels of the validation pictures."""
+
+    missing: int = Field(ge=0, description="pictures without a label file; they count as pictures without objects")
+    empty: int = Field(ge=0, description="pictures whose label file holds no object")
+    objects: int = Field(ge=0)
+    renamed: int = Field(ge=0, description="label files found in another Unicode normalisation of the name")
+
+
+class DataFacts(Document):
+    """What the data set holds, what of it was used, and what was left out."""
+
+    validation: SplitFacts
+    labels: LabelFacts
+    calibration: SplitFacts | None = Field(description="null where nothing was calibrated")
+
+
 class Gate(Document):
     """One condition of the recipe and what it was judged on."""
 
@@ -184,6 +211,7 @@ class Manifest(Document):
     target: TargetFacts
     precision: Literal["fp32", "fp16", "int8"]
     model: Weights
+    data: DataFacts | None = Field(default=None, description="null where it was built from a lock that does not say")
     files: dict[MemberName, File] = Field(description="every member of the zip but this one")
     tools: dict[str, str] = Field(description="distributions that made the artifact, and their versions")
     isa_class: str = Field(description="instruction-set class of the machine that made it: equal class, equal bytes")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +10,29 @@ from typing import Any
 
 import yaml
 
+from edgecompile.data.counts import listed
+from edgecompile.data.split_listing import Folders, Listing, list_pictures
 from edgecompile.errors import Problem, RecipeError, nearest
 from edgecompile.places import shown
+from edgecompile.runtime.pictures import PICTURES
 from edgecompile.yaml_text import check_data, line_of, read_text
 
-PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
-"""Suffixes of files that count as pictures."""
-NOT_TEXT = re.compile("[\ud800-\udfff]")
-"""What stands in a path for bytes that are no UTF-8; such a name fits into no lock."""
-MOST_PROBLEMS = 20
 DATA_LARGEST = 1 << 20
+OTHER_FORMATS = {
+    ".csv": "a table",
+    ".gz": "an archive",
+    ".ndjson": "a list of pictures for Ultralytics' platform",
+    ".parquet": "a table",
+    ".tar": "an archive",
+    ".tgz": "an archive",
+    ".txt": "a listing of pictures",
+    ".xml": "a label file of Pascal VOC",
+    ".zip": "an archive",
+}
+"""Suffixes of files in which data sets come, and which are no data.yaml."""
+COCO_KEYS = ("annotations", "categories", "images")
+POSE_KEYS = ("kpt_shape", "flip_idx")
+"""Keys by which a data.yaml says that its labels are those of poses: a box, then key points."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,10 @@ def read_data(file: Path) -> DataFile:
     Raises:
         RecipeError: it is not the YAML of a data set: `names` is missing, or not one name for each of 0, 1, 2, ...
     """
+    if file.suffix.lower() in OTHER_FORMATS:
+        found = f"is {OTHER_FORMATS[file.suffix.lower()]}, expected a YOLO data.yaml"
+        raise RecipeError(found, where=shown(file), fix="name the .yaml with `names:` and the splits")
+    _refuse_coco(file)
     text = read_text(file, DATA_LARGEST)
     check_data(text, file)
     content = yaml.safe_load(text) or {}
@@ -63,18 +79,41 @@ def read_data(file: Path) -> DataFile:
     if not isinstance(root, str):
         wrong(f"found {root}, expected a folder", "path")
         root = "."
+    for key in POSE_KEYS:
+        if content.get(key) is not None and not problems:
+            found = f"{key} says that these are labels of poses, which are not compiled yet"
+            wrong(found, key, "name a data set with labels of boxes")
     if problems:
         raise RecipeError(problems)
     ordered = tuple(str(names[number]) for number in range(len(names)))
     splits = {key: value for key, value in content.items() if key not in ("names", "nc", "path", "download")}
+    if "val" not in splits and "validation" in splits:
+        splits["val"] = splits.pop("validation")  # as Ultralytics does
     return DataFile(file, Path(os.path.abspath(file.parent / os.path.expanduser(root))), ordered, splits)
 
 
-def pictures_of(data: DataFile, split: str, where: str) -> list[str]:
-    """Returns the absolute paths of a split's pictures, sorted within each folder or listing, each once.
+def _refuse_coco(file: Path) -> None:
+    """Refuses COCO's JSON, which is YAML too, of whatever size.
+
+    Raises:
+        RecipeError: it holds annotations.
+    """
+    try:
+        with file.open("rb") as stream:
+            begin = stream.read(DATA_LARGEST).lstrip()
+    except OSError:
+        return  # whoever reads it says why
+    if begin.startswith((b"{", b"[")) and sum(f'"{key}"'.encode() in begin for key in COCO_KEYS) > 1:
+        fix = "convert it: ultralytics.data.converter.convert_coco writes label files"
+        raise RecipeError("is COCO's JSON, expected a YOLO data.yaml", where=shown(file), fix=fix)
+
+
+def list_split(data: DataFile, split: str, where: str, folders: Folders) -> Listing:
+    """Lists the pictures of a split.
 
     Args:
         where: the key of the recipe that names the split, for messages.
+        folders: what is known of folders already.
 
     Raises:
         RecipeError: the split is missing, empty, or names what is not there.
@@ -83,65 +122,23 @@ def pictures_of(data: DataFile, split: str, where: str) -> list[str]:
     if places is None:
         there = [name for name, value in data.splits.items() if isinstance(value, str | list)]
         raise RecipeError(f"{shown(data.file)} has no split '{split}'", where=where, fix=nearest(split, there))
-    line = f"{shown(data.file)}:{line_of(data.file, (split,))}:{split}"
-    found: list[str] = []
-    for place in places if isinstance(places, list) else [places]:
-        if not isinstance(place, str):
-            raise RecipeError(f"found {place}, expected a folder or a .txt listing", where=line)
-        found += _pictures_in(data, place, line)
-    if not found:
-        raise RecipeError(
-            f"split '{split}' is empty: no picture in {places}", where=line, fix=f"pictures end in {_some(PICTURES)}"
-        )
-    if strange := [path for path in found if NOT_TEXT.search(path)]:
-        name = os.fsencode(strange[0]).decode(errors="backslashreplace")
-        raise RecipeError(f"the name of picture '{name}' is not UTF-8", where=line, fix="rename it")
-    return list(dict.fromkeys(found))
+    line = split_line(data, split)
+    places = places if isinstance(places, list) else [places]
+    if strange := [place for place in places if not isinstance(place, str)]:
+        raise RecipeError(f"found {strange[0]}, expected a folder or a .txt listing", where=line)
+    found = list_pictures(data.root, places, line, folders)
+    if not found.pictures:
+        left_out = f"; left out: {listed(found.left_out)}" if found.left_out else ""
+        fix = f"pictures end in {' '.join(PICTURES)}"
+        raise RecipeError(f"split '{split}' is empty: no picture in {', '.join(places)}{left_out}", where=line, fix=fix)
+    return found
 
 
-def _pictures_in(data: DataFile, place: str, where: str) -> list[str]:
-    """Returns the pictures of one folder or listing of a split."""
-    path = data.root / os.path.expanduser(place)
-    if not path.exists() and place.startswith("../"):
-        path = data.root / place[3:]  # as Roboflow writes it, and Ultralytics reads it
-    path = Path(os.path.abspath(path))
-    if path.is_dir():
-        walk = ((folder, name) for folder, _, names in os.walk(path, followlinks=True) for name in names)
-        return sorted(os.path.join(folder, name) for folder, name in walk if _is_picture(name))
-    if path.is_file() and path.suffix == ".txt":
-        return _listed(path, data.root)
-    if path.is_file():
-        raise RecipeError(f"'{place}' is a file; expected a folder or a .txt listing", where=where)
-    raise RecipeError(f"'{place}' not found (looked in {data.root})", where=where, fix="check `path:` in it")
-
-
-def _listed(listing: Path, root: Path) -> list[str]:
-    """Returns the pictures that a .txt names, one a line, relative to its own folder or to the data set's."""
-    found, problems = [], []
-    for number, line in enumerate(read_text(listing, 64 << 20).splitlines(), 1):
-        name = line.strip()
-        if not name:
-            continue
-        path = next((one for one in (listing.parent / name, root / name) if one.is_file()), None)
-        if path is None:
-            problems.append(Problem(f"picture '{name}' not found", f"{shown(listing)}:{number}"))
-        elif _is_picture(name):
-            found.append(os.path.abspath(path))
-    if problems:
-        raise RecipeError(shortened(problems))
-    return sorted(found)
-
-
-def _is_picture(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in PICTURES and not os.path.basename(name).startswith(".")
+def split_line(data: DataFile, split: str) -> str:
+    """Returns file, line and key of a split, for messages."""
+    return f"{shown(data.file)}:{line_of(data.file, (split,))}:{split}"
 
 
 def _some(items: Iterable[Any]) -> str:
     names = [str(one) for one in sorted(items, key=str)]
     return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-
-
-def shortened(problems: list[Problem]) -> list[Problem]:
-    """Returns the first problems, and how many more there are."""
-    rest = len(problems) - MOST_PROBLEMS
-    return problems[:MOST_PROBLEMS] + ([Problem(f"and {rest} more problems of this kind")] if rest > 0 else [])

@@ -7,9 +7,10 @@ no array library, so that `plan` tells a malformed line before anything runs.
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterator
+import stat
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 TOLERANCE = 0.01
 """How far a coordinate may lie outside the picture, as a share of its side."""
+
+LARGEST = 64 << 20
+"""Bytes of a label file: about a million objects."""
 
 Line = tuple[int, list[str]]
 """Number of a line in its file, from 1, and its fields."""
@@ -41,6 +45,22 @@ class Labels:
         return self.boxes * np.array([width, height, width, height], np.float32)
 
 
+@dataclass(frozen=True)
+class CheckedLabels:
+    """What a label file holds, or what is wrong with it.
+
+    Attributes:
+        objects: its lines, those that repeat another left out.
+        widths: how many values the lines that are polygons have.
+        maybe_poses: polygons that read as a box and key points in it too.
+    """
+
+    objects: int
+    problems: tuple[Problem, ...] = ()
+    widths: frozenset[int] = frozenset()
+    maybe_poses: int = 0
+
+
 def label_path(picture: str) -> str:
     """Returns the label file of a picture: the last folder named `images` becomes `labels`, the suffix `.txt`."""
     before, between, after = picture.rpartition(f"{os.sep}images{os.sep}")
@@ -48,17 +68,23 @@ def label_path(picture: str) -> str:
     return os.path.splitext(moved)[0] + ".txt"
 
 
-def check_labels(file: Path, classes: int) -> Iterator[Problem]:
-    """Yields a problem, with `file:line`, for each malformed line. A missing file is a picture without objects."""
+def check_labels(file: str | Path, classes: int) -> CheckedLabels:
+    """Returns what a label file holds and what is wrong with it. A missing file is a picture without objects."""
     try:
         lines = _lines(file)
     except RecipeError as error:
-        yield from error.problems
-        return
+        return CheckedLabels(0, error.problems)
     polygons = _are_polygons(lines)
+    rows, problems = set(), []
     for number, fields in lines:
-        if fault := _fault(fields, classes, polygons):
-            yield Problem(fault, f"{shown(file)}:{number}")
+        values, fault = _numbers(fields, classes, polygons)
+        rows.add(array("f", values).tobytes())
+        if fault:
+            problems.append(Problem(fault, f"{shown(file)}:{number}"))
+    if problems or not polygons:
+        return CheckedLabels(0 if problems else len(rows), tuple(problems))
+    values = [array("f", row) for row in rows]
+    return CheckedLabels(len(rows), (), frozenset(map(len, values)), sum(map(_is_maybe_pose, values)))
 
 
 def read_labels(file: Path, classes: int) -> Labels:
@@ -71,7 +97,7 @@ def read_labels(file: Path, classes: int) -> Labels:
     """
     import numpy as np
 
-    if problems := list(check_labels(file, classes)):
+    if problems := check_labels(file, classes).problems:
         raise RecipeError(problems)
     values = [np.array(fields, dtype=np.float32) for _, fields in _lines(file)]
     if not values:
@@ -83,17 +109,22 @@ def read_labels(file: Path, classes: int) -> Labels:
     return _labels(rows[kept] if len(kept) < len(rows) else rows)
 
 
-def _lines(file: Path) -> list[Line]:
+def _lines(file: str | Path) -> list[Line]:
     """Returns the lines of a label file that hold something; none where there is no file."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        found = os.stat(file)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST:
+            what = "is not a regular file" if found.st_size <= LARGEST else f"is larger than {LARGEST >> 20} MiB"
+            raise RecipeError(f"a label file that {what} is not read", where=shown(file))
+        with open(file, encoding="utf-8-sig") as stream:
+            text = stream.read()
     except FileNotFoundError:
         return []
     except UnicodeDecodeError:
         raise RecipeError("labels are not UTF-8 text", where=shown(file)) from None
     except OSError as error:
         raise RecipeError(f"labels cannot be read: {error.strerror or error}", where=shown(file)) from error
-    return [(number, line.split()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    return [(number, fields) for number, line in enumerate(text.splitlines(), 1) if (fields := line.split())]
 
 
 def _are_polygons(lines: list[Line]) -> bool:
@@ -101,24 +132,44 @@ def _are_polygons(lines: list[Line]) -> bool:
     return any(len(fields) > 6 for _, fields in lines)
 
 
-def _fault(fields: list[str], classes: int, polygon: bool) -> str:
-    """Returns what is wrong with the values of one line, or ""."""
+def _numbers(fields: list[str], classes: int, polygon: bool) -> tuple[list[float], str]:
+    """Returns the values of one line, and what is wrong with them, or ""."""
     if polygon and (len(fields) < 7 or len(fields) % 2 == 0):
-        return f"found {len(fields)} values, expected a class and at least three points, as on the file's other lines"
+        shape = "expected a class and at least three points, as on the file's other lines"
+        return [], f"found {len(fields)} values, {shape}"
     if not polygon and len(fields) != 5:
-        return f"found {len(fields)} values, expected 5: class x y width height"
+        return [], f"found {len(fields)} values, expected 5: class x y width height"
     try:
         values = [float(one) for one in fields]
     except ValueError:
-        return f"found '{' '.join(fields)[:60]}', expected numbers"
+        return [], f"found '{' '.join(fields)[:60]}', expected numbers"
     if not values[0].is_integer() or not 0 <= values[0] < classes:
-        return f"found class {fields[0]}, expected 0 to {classes - 1}"
+        return [], f"found class {fields[0]}, expected 0 to {classes - 1}"
     for value in values[1:]:
-        if not (math.isfinite(value) and -TOLERANCE <= value <= 1 + TOLERANCE):
-            return f"found the coordinate {value:g}, expected a share of the picture's side, 0 to 1"
+        if not -TOLERANCE <= value <= 1 + TOLERANCE:  # nor is NaN
+            return [], f"found the coordinate {value:g}, expected a share of the picture's side, 0 to 1"
     if not polygon and min(values[3:]) < 0:
-        return f"found the size {min(values[3:]):g}, expected a share of the picture's side, 0 to 1"
-    return ""
+        return [], f"found the size {min(values[3:]):g}, expected a share of the picture's side, 0 to 1"
+    return values, ""
+
+
+def _is_maybe_pose(values: Sequence[float]) -> bool:
+    """Returns whether a line reads as class, box and key points in that box, each of x and y, or of a visibility too.
+
+    So do some polygons, but hardly all of a data set.
+    """
+    x, y, width, height = values[1:5]
+
+    def holds(point: Sequence[float]) -> bool:
+        across, down = (abs(a - b) - side / 2 for a, b, side in zip(point, (x, y), (width, height), strict=False))
+        return max(across, down) <= TOLERANCE or max(point[:2]) == 0
+
+    inside = all(a - s / 2 >= -TOLERANCE and a + s / 2 <= 1 + TOLERANCE for a, s in ((x, width), (y, height)))
+    rest = values[5:]
+    pairs = [rest[at : at + 2] for at in range(0, len(rest), 2)] if len(rest) % 2 == 0 else []
+    triples = [rest[at : at + 3] for at in range(0, len(rest), 3)] if len(rest) % 3 == 0 else []
+    seen = triples and all(one[2] in (0, 1, 2) for one in triples)
+    return inside and ((bool(pairs) and all(map(holds, pairs))) or (bool(seen) and all(map(holds, triples))))
 
 
 def _row(values: np.ndarray) -> np.ndarray:

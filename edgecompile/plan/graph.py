@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from edgecompile.data.counts import DataCounts
 from edgecompile.errors import PlanError
 from edgecompile.plan.shapes import Profile, profile_of
 from edgecompile.plan.step import Output, Source, Stage, Step
@@ -60,6 +61,7 @@ class Materials:
             a file: its path then still stands here.
         names: class names, in the order of their numbers.
         notes: remarks for a person (fewer pictures than were asked for).
+        counts: pictures found, used and left out, and labels; None where a lock does not state them.
     """
 
     weights: Source
@@ -68,6 +70,7 @@ class Materials:
     labels: Source
     names: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    counts: DataCounts | None = None
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,13 @@ class Plan:
         steps: each step after all that it needs.
         result: the output that is the artifact which ships.
         notes: remarks for a person ("INT8 will not help on this instruction set").
+        counts: pictures found, used and left out, and labels; None where they are not known.
     """
 
     steps: tuple[Step, ...]
     result: Model
     notes: tuple[str, ...] = ()
+    counts: DataCounts | None = None
 
     def __iter__(self) -> Iterator[Step]:
         return iter(self.steps)

@@ -23,4 +23,4 @@ def resolve(recipe: Request, materials: Materials) -> Plan:
     for warning in recipe.target.warnings(artifact.precision):
         graph.note(warning)
     add_validation(graph, artifact, reference)
-    return Plan(tuple(graph.steps.values()), artifact, tuple(graph.notes))
+    return Plan(tuple(graph.steps.values()), artifact, tuple(graph.notes), materials.counts)

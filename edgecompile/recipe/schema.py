@@ -102,6 +102,12 @@ class Data(Section):
     path: str = Field(min_length=1, description="YOLO data.yaml; a relative path is relative to the file that names it")
     calibration: Calibration | None = Field(default=Calibration(), description="null where no pass calibrates")
     validation: Validation = Validation()
+    remark_share: Share = Field(
+        default=0.05,
+        description="share of the pictures of a split, 0..1, above which those left out, or without a label file, are "
+        "remarked on",
+    )
+    error_share: Share = Field(default=0.5, description="the same, above which they are an error")
 
 
 class Gates(Section):

@@ -17,7 +17,18 @@ from edgecompile.report.sentences import sentences
 SCHEMA = 1
 MAKING = (Stage.EXPORT, Stage.FUSION, Stage.CALIBRATION, Stage.QUANTIZATION, Stage.COMPILATION)
 """Stages whose steps make the artifact; the others judge and pack it."""
-FROM_MANIFEST = ("name", "description", "created_by", "target", "precision", "model", "tools", "isa_class", "figures")
+FROM_MANIFEST = (
+    "name",
+    "description",
+    "created_by",
+    "target",
+    "precision",
+    "model",
+    "data",
+    "tools",
+    "isa_class",
+    "figures",
+)
 
 
 def report_of(
@@ -113,6 +124,7 @@ def plan_document(recipe: Any, plan: Plan, states: Iterable[Any]) -> dict[str, A
         "artifact": {"step": plan.result.artifact.step, "path": plan.result.artifact.path},
         "reused": sum(step["hit"] for step in steps),
         "to_run": sum(not step["hit"] for step in steps),
+        "data": plan.counts.as_json() if plan.counts else None,
         "notes": list(plan.notes),
         "steps": steps,
     }

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgecompile.data.counts import counts_from, describe
 from edgecompile.errors import MissingToolError
 from edgecompile.report import charts, number_format
 
@@ -57,6 +58,7 @@ def render_html(report: Mapping[str, Any], *, picture: bytes | None = None, dete
             classes=charts.per_class(report["figures"], report["model"]["names"]),
             latency=charts.latency_bars(report["measured"]),
             graph=charts.stage_graph(report["steps"]),
+            data=describe(counts_from(report["data"])) if report["data"] else [],
             golden=_golden(picture, detections, report["model"]["names"]) if picture else None,
             recipe=_as_yaml(report["recipe"]),
         )

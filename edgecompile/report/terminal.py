@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from edgecompile.data.counts import counts_from, describe
 from edgecompile.report import number_format
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def print_summary(report: Mapping[str, Any], page: Path | None = None, *, stream
 
     marks = {True: Text("✓", "green"), False: Text("✕", "bold red"), None: Text("…", "yellow")}
     lines = Table.grid(padding=(0, 2))
-    for what, figure, remark in (*_accuracy(report), *_measured(report), *_made(report)):
+    for what, figure, remark in (*_accuracy(report), *_measured(report), *_pictures(report), *_made(report)):
         lines.add_row(Text(what, "dim"), Text(figure, "bold"), Text(remark))
     gates = Table.grid(padding=(0, 2))
     for verdict in report["gates"]:
@@ -115,6 +116,13 @@ def _measured(report: Mapping[str, Any]) -> Iterator[Line]:
         yield "", "", exclusive
 
 
+def _pictures(report: Mapping[str, Any]) -> Iterator[Line]:
+    """Yields the lines on the pictures: how many were found, used and left out."""
+    if report["data"]:
+        for what, numbers in describe(counts_from(report["data"])):
+            yield what, "", numbers
+
+
 def _made(report: Mapping[str, Any]) -> Iterator[Line]:
     """Yields the line on what ran."""
     run = report["run"]
@@ -153,7 +161,8 @@ def print_plan(plan: Plan, states: Sequence[Any], *, stream: TextIO) -> None:
     saved = sum(state.seconds or 0 for state in states if state.hit)
     total = f"{len(states)} steps: {hits} reused, {len(states) - hits} to run"
     remark = f"; {number_format.seconds(saved)} saved" if saved else ""
-    write([table, Text(total + remark), *(Text(f"note: {note}", "yellow") for note in plan.notes)], stream)
+    data = [Text(f"{what}: {numbers}") for what, numbers in describe(plan.counts)] if plan.counts else []
+    write([table, *data, Text(total + remark), *(Text(f"note: {note}", "yellow") for note in plan.notes)], stream)
 
 
 def print_sweep(sweep: Mapping[str, Any], page: Path | None = None, *, stream: TextIO) -> None:

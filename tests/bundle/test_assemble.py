@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from built import SIZE, Built, build
 
 from edgecompile.bundle.assemble import bundle_name, packaging_step, with_packaging
+from edgecompile.bundle.diff import differences
+from edgecompile.bundle.lock import lock_from
+from edgecompile.data.counts import counts_from
 from edgecompile.errors import PlanError
 from edgecompile.execute.keys import ingredients, key_of
 from edgecompile.execute.sources import Sources
@@ -34,6 +38,21 @@ def test_lock_names_what_was_read_by_content(built: Built):
         "label": {"name": "val_1.txt", "sha256": sha("val 1")},
     }
     assert data["validation"][2]["label"] is None  # a picture without a label file shows no object
+
+
+def test_lock_manifest_and_report_count_the_pictures(built: Built):
+    counts = built.plan.counts.as_json()
+    assert built.manifest["data"] == built.lock["data"]["counts"] == built.report()["data"] == counts
+    locked = lock_from(built.lock)
+    assert counts_from(locked.data.counts.model_dump(mode="json")) == built.plan.counts
+    other = lock_from({**built.lock, "data": {**built.lock["data"], "counts": changed(counts)}})
+    assert [str(one) for one in differences(locked, other)] == ["validation.found: 7 → 8"]
+    without = lock_from({**built.lock, "data": {**built.lock["data"], "counts": None, "notes": None}})
+    assert differences(locked, without) == []  # an older lock does not state them
+
+
+def changed(counts: dict[str, Any]) -> dict[str, Any]:
+    return {**counts, "validation": {**counts["validation"], "found": counts["validation"]["found"] + 1}}
 
 
 def test_lock_and_manifest_hold_no_path_time_or_host(built: Built, tmp_path: Path):

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from edgecompile.compose.composition import compose
-from edgecompile.data.yolo_dataset import pictures_of, read_data
+from edgecompile.data.split_listing import Folders
+from edgecompile.data.yolo_dataset import DataFile, list_split, read_data
 from edgecompile.errors import RecipeError
 from edgecompile.places import fetched_folder, sample_folder
-from edgecompile.recipe.materials import Files, find_materials, spread
+from edgecompile.recipe.materials import find_materials
+from edgecompile.recipe.picture_materials import Files, spread
 
 SAMPLE = sample_folder()
 
@@ -31,6 +33,11 @@ def wrong(*words: str) -> list[str]:
     with pytest.raises(RecipeError) as caught:
         find_materials(compose("quickstart", *words))
     return [str(one) for one in caught.value.problems]
+
+
+def pictures_of(data: DataFile, split: str, where: str) -> list[str]:
+    """Returns the pictures of a split."""
+    return list_split(data, split, where, Folders()).pictures
 
 
 def test_the_embedded_sample():
@@ -153,10 +160,10 @@ def test_only_pictures_of_equal_size_are_read():
 def test_a_file_is_looked_at_once_for_all_points_of_a_sweep():
     files = Files()
     found = find_materials(compose(), files)
-    looked = files.faults.cache_info().misses, files.size.cache_info().misses
+    looked = files.labels.cache_info().misses, files.size.cache_info().misses
     assert looked[0] == len(found.labels.paths)
     assert find_materials(compose("data.calibration.images=20", "data.calibration.minimum=10"), files) != found
-    assert (files.faults.cache_info().misses, files.size.cache_info().misses) == looked
+    assert (files.labels.cache_info().misses, files.size.cache_info().misses) == looked
 
 
 def test_weights_that_are_not_there():

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 from built import Built, build
+from markupsafe import escape
 
+from edgecompile.data.counts import describe
 from edgecompile.report.html import render_html
 
 HOSTILE = (
@@ -80,6 +82,14 @@ def test_page_says_what_was_built_and_how_good_it_is(built: Built):
         "0 of 88 convolutions fused: no BatchNormalization left", "openvino 2026.4.1", "reused",
     ):  # fmt: skip
         assert said in text, said
+
+
+def test_page_counts_the_pictures(built: Built):
+    page = render_html(built.report())
+    for what, numbers in describe(built.plan.counts):
+        assert f"<td>{what}</td><td>{escape(numbers)}</td>" in page
+    assert "5 .heic, which OpenCV does not decode" in page
+    assert "validation pictures</td>" not in render_html({**built.report(), "data": None})  # a lock that says nothing
 
 
 def test_bundled_page_keeps_measurements_out_and_says_where_they_are(built: Built):
@@ -163,6 +173,7 @@ RENDER = """
 import json, sys
 from pathlib import Path
 from built import build
+from edgecompile.data.counts import describe
 from edgecompile.report.html import render_html
 sys.stdout.buffer.write(render_html(build(Path(sys.argv[1]) / "x").report()).encode())
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from built import Built, build
 
+from edgecompile.data.counts import describe
 from edgecompile.execute.plan_status import StepState
 from edgecompile.report.terminal import print_plan, print_summary
 
@@ -35,6 +37,15 @@ def test_summary_tells_figures_gates_and_where_the_report_is(built: Built):
     ):  # fmt: skip
         assert said in text, said
     assert "\x1b" not in text  # no colours where the stream is no terminal
+
+
+def test_summary_counts_the_pictures(built: Built):
+    report, stream = built.report(whole=True), io.StringIO()
+    print_summary(report, stream=stream)
+    for what, numbers in describe(built.plan.counts):
+        assert re.search(rf"{what}\s+{re.escape(numbers)}", stream.getvalue())
+    print_summary({**report, "data": None}, stream=(without := io.StringIO()))  # a lock that says nothing
+    assert "pictures" not in without.getvalue()
 
 
 def test_unmet_gates_are_marked(tmp_path: Path):

@@ -34,25 +34,25 @@ WRONG = [
 @pytest.mark.parametrize("text", FINE)
 def test_fine(tmp_path, text):
     (tmp_path / "a.txt").write_text(text, encoding="utf-8")
-    assert not list(check_labels(tmp_path / "a.txt", 3))
+    assert not check_labels(tmp_path / "a.txt", 3).problems
 
 
 @pytest.mark.parametrize(("text", "line", "words"), WRONG)
 def test_wrong(tmp_path, text, line, words):
     (tmp_path / "a.txt").write_text(text)
-    (problem,) = check_labels(tmp_path / "a.txt", 3)
+    (problem,) = check_labels(tmp_path / "a.txt", 3).problems
     assert problem.where.endswith(f"a.txt:{line}")
     assert words in problem.message
 
 
 def test_no_text(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe")
-    (problem,) = check_labels(tmp_path / "a.txt", 3)
+    (problem,) = check_labels(tmp_path / "a.txt", 3).problems
     assert "UTF-8" in problem.message
 
 
 def test_no_file_is_no_object(tmp_path):
-    assert not list(check_labels(tmp_path / "none.txt", 3))
+    assert check_labels(tmp_path / "none.txt", 3).objects == 0
 
 
 @pytest.mark.parametrize(

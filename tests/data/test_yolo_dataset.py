@@ -1,0 +1,78 @@
+"""A data.yaml is told from other files in which data sets come, each in one clear line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgecompile.compose.composition import compose
+from edgecompile.data.yolo_dataset import read_data
+from edgecompile.errors import RecipeError
+from edgecompile.recipe.materials import find_materials
+
+DATA = "train: images/train\nval: images/val\nnames: [a, b]\n"
+
+
+def refused(file: Path) -> str:
+    with pytest.raises(RecipeError) as caught:
+        read_data(file)
+    (problem,) = caught.value.problems
+    return str(problem)
+
+
+@pytest.mark.parametrize("key", ["kpt_shape: [17, 3]", "kpt_shape: [4, 2]", "flip_idx: [1, 0]"])
+def test_labels_of_poses_are_refused(here: Path, key: str):
+    (here / "d.yaml").write_text(f"{DATA}{key}\n")
+    name = key.partition(":")[0]
+    assert refused(here / "d.yaml") == (
+        f"d.yaml:4:{name}: {name} says that these are labels of poses, which are not compiled yet; "
+        "name a data set with labels of boxes"
+    )
+    (here / "d.yaml").write_text(f"{DATA}kpt_shape: null\n")  # the control
+    assert read_data(here / "d.yaml").names == ("a", "b")
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_cocos_json_is_refused_whatever_its_size(here: Path, large: bool):
+    boxes = [{"id": number, "image_id": 1, "bbox": [1, 2, 3, 4]} for number in range(50_000 if large else 1)]
+    document = {"images": [{"id": 1}], "annotations": boxes, "categories": [{"id": 1, "name": "a"}]}
+    for name in ("instances_val.json", "renamed.yaml"):
+        (here / name).write_text(json.dumps(document))
+        assert f"{name}: is COCO's JSON, expected a YOLO data.yaml; convert it: " in refused(here / name)
+    (here / "d.json").write_text(json.dumps({"names": ["a"], "val": "images"}))  # the control: JSON is YAML
+    assert read_data(here / "d.json").names == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("d.zip", "is an archive"),
+        ("d.TAR", "is an archive"),
+        ("val.txt", "is a listing of pictures"),
+        ("d.ndjson", "is a list of pictures for Ultralytics' platform"),
+        ("a.xml", "is a label file of Pascal VOC"),
+        ("d.csv", "is a table"),
+    ],
+)
+def test_files_of_other_formats_are_refused_by_name(here: Path, name: str, told: str):
+    (here / name).write_text(DATA)
+    assert refused(here / name).startswith(f"{name}: {told}, expected a YOLO data.yaml; ")
+
+
+def test_a_split_named_validation_is_val(here: Path):
+    """As Ultralytics renames it."""
+    (here / "d.yaml").write_text(DATA.replace("val:", "validation:"))
+    assert read_data(here / "d.yaml").splits["val"] == "images/val"
+    (here / "d.yaml").write_text(f"{DATA}validation: other\n")
+    assert read_data(here / "d.yaml").splits["val"] == "images/val"
+
+
+def test_a_folder_of_classes_is_told(here: Path):
+    (here / "set/train/cat").mkdir(parents=True)
+    with pytest.raises(RecipeError, match="folders of classes, as data sets for classification have"):
+        find_materials(compose("quickstart", "data.path=set"))
+    (here / "set/data.yaml").write_text(DATA)
+    with pytest.raises(RecipeError, match=r"is a folder; expected a file; name set/data\.yaml"):
+        find_materials(compose("quickstart", "data.path=set"))
