@@ -15,6 +15,8 @@ from edgecompile.bundle.lock import Locked, lock_from
 from edgecompile.cli import main
 from edgecompile.comparison import compare, document, format_diff
 
+pytestmark = pytest.mark.slow
+
 OTHER = "f" * 64
 
 

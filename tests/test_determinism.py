@@ -15,6 +15,8 @@ from surroundings import RECIPES, Surroundings, cold_builds, virtual_environment
 pytest.importorskip("ultralytics")
 pytest.importorskip("nncf")
 
+pytestmark = pytest.mark.slow
+
 
 def test_surroundings_do_not_change_a_bundle(tmp_path: Path):
     packages = [one for one in sys.path if one.endswith("site-packages")] or site.getsitepackages()

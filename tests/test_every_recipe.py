@@ -13,6 +13,8 @@ import pytest
 
 from edgecompile.runtime.archive import Archive
 
+pytestmark = pytest.mark.slow
+
 RECIPES = sorted(path.stem for path in (Path(__file__).parents[1] / "recipes").glob("*.yaml"))
 ASKS = {"ncnn": "pnnx", "tensorrt-rtx": "tensorrt-rtx-cu13-libs"}
 """Runtimes whose converter or builder is no package that every environment has."""

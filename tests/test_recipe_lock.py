@@ -15,6 +15,8 @@ from edgecompile.compose.completion import candidates
 from edgecompile.execute import hardware, tools
 from edgecompile.runtime.archive import Archive
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "edgecompile/sample"
 RECIPE = """\

@@ -20,6 +20,8 @@ from exported import SIZE, exported
 from edgecompile.bundle.lock import open_locked
 from edgecompile.data.search import Finder
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "edgecompile/sample"
 LOCK = "recipe.lock.yaml"

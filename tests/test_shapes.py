@@ -17,6 +17,8 @@ from edgecompile.recipe.rules import broken_rules
 from edgecompile.recipe.schema import ModelSettings
 from edgecompile.runtime import open_artifact
 
+pytestmark = pytest.mark.slow
+
 PROFILE = {"min": [1, 3, 128, 128], "opt": [1, 3, *SIZE], "max": [3, 3, 256, 320]}
 BOTH = SimpleNamespace(device="a board", dynamic=frozenset({"batch", "imgsz"}))
 NONE = SimpleNamespace(device="a board", dynamic=frozenset())

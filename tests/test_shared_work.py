@@ -14,6 +14,8 @@ import pytest
 pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
 pytest.importorskip("ultralytics")
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 METHODS = ("minmax", "percentile")
 SHARED = {"onnx_export", "simplify", "reference.evaluate"}

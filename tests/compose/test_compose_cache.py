@@ -69,6 +69,7 @@ def test_equals_what_hydra_gives(words, monkeypatch, tmp_path, compositions):
     assert compositions == {"configs": 1, "lists": 0}
 
 
+@pytest.mark.slow
 def test_each_job_of_a_sweep_is_given_its_own(monkeypatch, tmp_path):
     words = ["-m", "recipe=quickstart,x86-cpu_openvino_int8", "++model.imgsz=64,96", f"hydra.sweep.dir='{tmp_path}'"]
     assert composed(words, monkeypatch, tmp_path, once=True) == composed(words, monkeypatch, tmp_path, once=False)

@@ -25,6 +25,8 @@ from edgecompile.recipe.materials import find_materials
 from edgecompile.recipe.schema import Recipe
 from edgecompile.sweep.points import Point
 
+pytestmark = pytest.mark.slow
+
 
 def points_of(*words: str) -> tuple[list[Point], list[str]]:
     """Returns the points of a command line and the remarks on them."""

@@ -21,6 +21,8 @@ from edgecompile.evaluate.gates import GATES
 from edgecompile.recipe.schema import Objective, Recipe
 from edgecompile.sweep import objectives
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parents[1]
 
 

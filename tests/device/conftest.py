@@ -15,6 +15,13 @@ from edgecompile.runtime.machine import architecture
 from .server import Server, start, why_not
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that reach a device: `make check` leaves them out."""
+    for item in items:
+        if {"device", "devices"} & {*getattr(item, "fixturenames", ())} and Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.ssh)
+
+
 @pytest.fixture(scope="session")
 def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A device that is reached as a person's would be."""

@@ -41,6 +41,7 @@ def whole(float_model, held_out, tmp_path_factory) -> tuple[Path, dict]:
     return out, evaluated(out, float_model, held_out)
 
 
+@pytest.mark.slow
 def test_equals_ultralytics_on_the_sample(whole, tmp_path):
     data = shutil.copytree(SAMPLE, tmp_path / "sample") / "data.yaml"  # Ultralytics writes a cache beside the labels
     theirs, ours = ultralytics_val(CHECKPOINT, data, SIZE, "test"), whole[1]

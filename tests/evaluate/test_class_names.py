@@ -36,6 +36,7 @@ def test_other_classes_are(data, said):
     assert remark.startswith(said)
 
 
+@pytest.mark.slow
 def test_a_build_remarks_on_a_data_set_that_numbers_the_classes_otherwise(tmp_path, monkeypatch, capfd):
     """Accuracy stays what it is, for it goes by number: only the remark tells."""
     shutil.copytree(SAMPLE, tmp_path / "data")

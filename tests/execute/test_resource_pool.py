@@ -216,6 +216,7 @@ def overlaps(journal: Path) -> set[frozenset[str]]:
     }
 
 
+@pytest.mark.slow
 def test_real_steps_run_side_by_side_and_measured_ones_alone(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,8 @@ from edgecompile.plan.graph import Plan
 from execute.plans import chain, finish, lines, plan, python, step, until
 from execute.stress import Nursery, audit, is_right, key_of, kill_children, rebuild, workers_below, write_result
 
+pytestmark = pytest.mark.stress
+
 FULL = os.environ.get("EDGECOMPILE_STRESS") == "full"
 
 

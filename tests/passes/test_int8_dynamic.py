@@ -31,6 +31,7 @@ def test_checkpoints_and_unable_targets_are_refused_in_the_plan():
     assert planned("model.onnx").precision == "int8"
 
 
+@pytest.mark.slow
 def test_a_convolution_net_in_onnx_is_refused_by_the_step(tmp_path):
     pytest.importorskip("onnxruntime")
     with pytest.raises(StepError, match="% of the weights are in convolutions"):

@@ -100,6 +100,7 @@ def test_decode_part_in_float_keeps_the_detections(quantized):
     assert facts["changes"][0] == "87 of 87 learned layers in INT8"
 
 
+@pytest.mark.slow
 def test_whole_graph_loses_every_detection(quantized):
     """The negative control: one scale for pixels and scores rounds every score to zero."""
     found, facts = quantized(exclude=())
@@ -107,12 +108,14 @@ def test_whole_graph_loses_every_detection(quantized):
     assert facts["in_float"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields", [{"symmetric": True}, {"per_channel": False}, {"isa": ("avx2",)}])
 def test_other_placements_keep_the_detections(quantized, fields):
     found, _ = quantized(**fields)
     assert np.corrcoef(found[:, 4:].ravel(), quantized.reference[:, 4:].ravel())[0, 1] > 0.95
 
 
+@pytest.mark.slow
 def test_patterns_join_the_decode_part(quantized):
     _, facts = quantized(exclude=("auto", "/model.10/*"))
     _, auto = quantized()

@@ -13,6 +13,8 @@ from exported import CHECKPOINT, EXPORT, NAMES, SIZE, exported, graph_for, run_c
 
 from edgecompile.passes.onnx_export import OnnxExport
 
+pytestmark = pytest.mark.slow
+
 FAMILIES = ("yolov5n", "yolov8n", "yolov9t", "yolov10n", "yolo11n", "yolo12n", "yolo26n")
 NMS_FREE = ("yolov10n", "yolo26n")
 """Families that have an NMS-free head beside the other."""

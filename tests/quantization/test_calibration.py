@@ -72,6 +72,7 @@ def test_entropy_cuts_a_long_tail_and_keeps_an_even_spread():
     assert even == pytest.approx((-1, 3), abs=0.1)
 
 
+@pytest.mark.slow
 def test_methods_differ_on_the_sample(tmp_path):
     """They are three methods, not one under three names."""
     from edgecompile.quantization.qdq import calibrate

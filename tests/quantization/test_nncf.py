@@ -13,6 +13,8 @@ from edgecompile.errors import StepError
 pytest.importorskip("openvino")
 pytest.importorskip("nncf")
 
+pytestmark = pytest.mark.slow
+
 FIELDS = {"method": "minmax", "percentile": 99.9, "per_channel": True, "symmetric": "auto", "exclude": "auto"}
 
 

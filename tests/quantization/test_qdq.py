@@ -105,6 +105,7 @@ def test_an_unused_pattern_is_an_error(tmp_path, ranges):
         quantized(tmp_path, ranges, exclude=["auto", "/model.99/*"])
 
 
+@pytest.mark.slow
 def test_bytes_depend_on_the_inputs_alone(tmp_path, ranges):
     """Hash seeds matter here: the quantizer keeps its operators and nodes in sets."""
     digests = set()

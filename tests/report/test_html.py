@@ -215,6 +215,7 @@ def browse(page: str, folder: Path, width: int) -> tuple[str, bool]:
     return re.search(r"<output>(.*?)</output>", shown.stdout)[1], "CONSOLE" in shown.stderr
 
 
+@pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 @pytest.mark.parametrize("width", [1280, 390, 320])
 def test_page_fits_the_screen_and_the_browser_has_no_complaint(hostile: Built, tmp_path: Path, width: int):
@@ -222,6 +223,7 @@ def test_page_fits_the_screen_and_the_browser_has_no_complaint(hostile: Built, t
     assert browse(page_of(hostile), tmp_path, width) == (f"width {width} of {width}", False)
 
 
+@pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_negative_control_what_is_too_wide_and_what_asks_the_network_is_noticed(built: Built, tmp_path: Path):
     smuggled = '<div style="width:900px">wide</div><img src="https://example.org/x.png"></body>'

@@ -71,6 +71,7 @@ def test_only_its_own_script_and_nothing_requested(tmp_path: Path):
         assert re.search(r"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-[\w+/=]{44}'\"", source)
 
 
+@pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 @pytest.mark.parametrize("width", [1280, 390, 320])
 def test_page_fits_the_screen_and_the_browser_has_no_complaint(tmp_path: Path, width: int):
@@ -88,6 +89,7 @@ def drive(page: str, folder: Path) -> tuple[str, bool]:
     return re.search(r"<output>(.*?)</output>", shown.stdout)[1], "CONSOLE" in shown.stderr
 
 
+@pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_a_browser_sorts_and_filters(tmp_path: Path):
     orders, complained = drive(render_sweep(read(mixed(tmp_path / "sweep"))), tmp_path)
@@ -101,6 +103,7 @@ def test_a_browser_sorts_and_filters(tmp_path: Path):
     assert not complained
 
 
+@pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_negative_control_a_script_of_another_digest_is_not_run(tmp_path: Path):
     page = render_sweep(read(mixed(tmp_path / "sweep"))).replace('"use strict"', '"use  strict"')

@@ -16,6 +16,8 @@ from execute.stress import workers_below
 
 import edgecompile
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell hands an ignored Ctrl-C down to background jobs

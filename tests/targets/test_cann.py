@@ -28,6 +28,8 @@ from edgecompile.runtime.aipp import config_of, preprocess, read_config
 from edgecompile.runtime.backends.cann import Backend
 from edgecompile.targets.cann import Cann
 
+pytestmark = pytest.mark.slow
+
 TARGET = Cann(kind="cann", device="a board", memory_mb=1, soc=("Ascend310B4",))
 OPTIONS = TARGET.proxy_backend()[2]
 

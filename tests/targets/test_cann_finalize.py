@@ -24,6 +24,8 @@ from edgecompile.runtime.machine import architecture
 
 pytest.importorskip("onnxruntime")
 
+pytestmark = pytest.mark.slow
+
 PICTURES = SAMPLE / "images" / "val"
 CARD = "310P3"
 

@@ -28,6 +28,8 @@ from edgecompile.targets.tensorrt import TensorRt
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
+pytestmark = pytest.mark.slow
+
 CONF = Path(__file__).parents[2] / "conf" / "target"
 WRITTEN = sorted(path for path in CONF.glob("*.yaml") if "kind: tensorrt\n" in path.read_text())
 FLOAT = Model(Output("simplify", "model.onnx"), Output("onnx_export", "spec.json"))

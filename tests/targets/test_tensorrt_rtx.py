@@ -18,6 +18,8 @@ from edgecompile.targets.tensorrt_rtx import TensorRtRtx, groups
 
 from .test_tensorrt import typed
 
+pytestmark = pytest.mark.slow
+
 CONF = Path(__file__).parents[2] / "conf" / "target"
 WRITTEN = sorted(path for path in CONF.glob("*.yaml") if "kind: tensorrt_rtx\n" in path.read_text())
 FLOAT = Model(Output("fp16", "model.onnx"), Output("onnx_export", "spec.json"), precision="fp16")

@@ -34,6 +34,8 @@ print(len(model.predict(sys.argv[2])), model.backend.__class__.__module__)
 pytest.importorskip("onnx")
 pytest.importorskip("ultralytics")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:

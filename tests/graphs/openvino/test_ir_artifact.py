@@ -50,6 +50,7 @@ def test_it_takes_bytes_and_finds_the_same(tmp_path, picture, expected):
     assert not np.allclose(swapped, expected, atol=1e-2), "colour order matters"
 
 
+@pytest.mark.slow
 def test_silus_kept_apart_compute_the_same(tmp_path, picture, expected):
     facts, _ = compiled(tmp_path, separate_silu=True)
     assert facts["changes"][0] == "77 SiLU activations kept apart from INT8 convolutions"
@@ -77,6 +78,7 @@ def test_a_wrong_rewrite_is_refused(tmp_path, monkeypatch, name, wrong):
     assert not (tmp_path / "model.xml").exists()
 
 
+@pytest.mark.slow
 def test_fp16_halves_the_weights(tmp_path, picture, expected):
     sizes = []
     for half in (False, True):
@@ -86,6 +88,7 @@ def test_fp16_halves_the_weights(tmp_path, picture, expected):
     assert np.abs(infer(tmp_path / "model.xml", picture) - expected)[:, 4:].max() < 0.02
 
 
+@pytest.mark.slow
 def test_bytes_depend_on_the_model_alone(tmp_path):
     """A second model in the same process gets other counters; another process other hash seeds."""
     from edgecompile.graphs.openvino.canonical_names import COUNTED

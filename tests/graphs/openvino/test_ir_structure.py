@@ -16,6 +16,7 @@ def model():
     return import_openvino().convert_model(simplified().model)
 
 
+@pytest.mark.slow
 def test_learned_layers_are_those_of_the_onnx_graph(model):
     onnx = pytest.importorskip("onnx")
     from edgecompile.graphs.onnx.structure import Structure
@@ -40,6 +41,7 @@ def test_decode_part_ends_at_the_biases_of_the_last_convolutions(model):
     assert all(is_bias(operations[name]) for name in borders)
 
 
+@pytest.mark.slow
 def test_usage_is_not_reported():
     """Both tools send statistics where they find the package for it; here neither finds it."""
     pytest.importorskip("nncf")

@@ -23,6 +23,7 @@ def today(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_operations_are_of_its_time_and_files_equal(today, tmp_path):
     made = []
     for name in ("a", "b"):
