@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from edgecompile.bundle.lock import Lock, LockedStep, NamedDigest
+from edgecompile.recipe.validate import SECTIONS
 
 ABSENT = "absent"
 
@@ -37,7 +39,7 @@ def differences(a: Lock, b: Lock) -> list[Difference]:
     What a step put out is compared where both locks state it.
     """
     return [
-        *mappings("recipe", flat(a.recipe), flat(b.recipe)),
+        *_recipe(flat(a.recipe), flat(b.recipe)),
         *files("weights", "weights", [a.weights], [b.weights]),
         *files("weights", "external data", a.external_data, b.external_data),
         *_data(a, b),
@@ -101,6 +103,24 @@ def _leaves(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
             yield from _leaves(inner, f"{prefix}.{key}" if prefix else str(key))
     else:
         yield prefix, value
+
+
+def _recipe(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
+    """Returns the keys of the recipe that differ. A lock of an older version lacks keys that were added since; such a
+    key is no difference where the other side has its default."""
+    defaults = _defaults()
+    return [
+        one
+        for one in mappings("recipe", a, b)
+        if (one.what in a and one.what in b) or one.what not in defaults or defaults[one.what] not in (one.a, one.b)
+    ]
+
+
+@cache
+def _defaults() -> Mapping[str, Any]:
+    """Returns the default of each key of a recipe that has one, by dotted key."""
+    sections = ("data", "gates", "evaluate")
+    return flat({name: SECTIONS[name].model_construct().model_dump(mode="json") for name in sections})
 
 
 def _data(a: Lock, b: Lock) -> list[Difference]:

@@ -17,7 +17,8 @@ from edgecompile.execute.store import Store
 from edgecompile.local_plan import local_steps
 from edgecompile.plan.resolve import resolve
 from edgecompile.plan.shared import SharedSteps, by_stage
-from edgecompile.recipe.materials import Files, find_materials
+from edgecompile.recipe.materials import find_materials
+from edgecompile.recipe.picture_materials import Files
 
 if TYPE_CHECKING:
     from edgecompile.plan.graph import Materials
