@@ -142,6 +142,8 @@ class Rules:
             else:
                 if frame is None and kind is not yaml.MappingStartEvent:
                     yield from self.no_mapping(line)
+                elif frame is not None:
+                    yield from self.container(line, frame.here(), mapping=kind is yaml.MappingStartEvent)
                 if len(stack) == DEEPEST:
                     yield line, ".".join(frame.path), f"nested deeper than {DEEPEST} levels", ""
                     return
@@ -159,9 +161,11 @@ class Rules:
     def _key(self, event: Any, line: int, frame: _Frame) -> Iterator[Finding]:
         """Takes the key of a mapping's next value."""
         frame.key = event.value
-        path = ".".join((*frame.path, event.value))
+        path = (*frame.path, event.value)
         if event.value in frame.seen:
-            yield line, path, f"stands twice (first in line {frame.seen[event.value]})", "keep one"
+            yield line, ".".join(path), f"stands twice (first in line {frame.seen[event.value]})", "keep one"
+        elif event.value == "<<" and is_plain(event):
+            yield line, ".".join(path), "merge keys ('<<') are refused", "write the keys out"
         frame.seen.setdefault(event.value, line)
         yield from self.key(event, line, path)
 
@@ -169,8 +173,12 @@ class Rules:
         """Yields that the text holds no mapping."""
         yield line, "", "holds no keys; expected lines such as 'key: value'", ""
 
-    def key(self, event: Any, line: int, path: str) -> Iterator[Finding]:
+    def key(self, event: Any, line: int, path: tuple[str, ...]) -> Iterator[Finding]:
         """Yields what is wrong with a key."""
+        yield from ()
+
+    def container(self, line: int, path: tuple[str, ...], *, mapping: bool) -> Iterator[Finding]:
+        """Yields what is wrong with a mapping or a list that is a value."""
         yield from ()
 
     def value(self, event: Any, line: int, path: tuple[str, ...]) -> Iterator[Finding]:
@@ -198,6 +206,16 @@ def line_of(file: Path, keys: Sequence[str]) -> int:
         else:
             return 0
     return line
+
+
+def keys_at(file: Path, keys: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """Yields the keys of the mapping at a key path of `file`, each with its line (from 1)."""
+    node = tree_of(file)
+    for key in keys:
+        entries = node.value if isinstance(node, yaml.MappingNode) else ()
+        node = next((value for name, value in reversed(entries) if name.value == key), None)
+    for name, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+        yield name.value, name.start_mark.line + 1
 
 
 def tree_of(file: Path) -> yaml.Node | None:

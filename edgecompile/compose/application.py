@@ -28,12 +28,13 @@ from omegaconf import DictConfig
 
 from edgecompile.compose.command_line import Line, Options, read_line
 from edgecompile.compose.compose_cache import composed_once
-from edgecompile.compose.composition import CONFIG, given_overrides, recipe_of, set_up
+from edgecompile.compose.composition import given_overrides, recipe_of, set_up
 from edgecompile.compose.hydra_errors import explained
 from edgecompile.compose.sweep_points import Sweep, all_at_once, count
 from edgecompile.errors import EdgecompileError, StepError
 from edgecompile.places import conf_folder, shown
 from edgecompile.recipe import folders
+from edgecompile.recipe.locate import PRIMARY
 from edgecompile.recipe.schema import Recipe
 from edgecompile.run_dir import PROGRESS, STATUS, remove_earlier_results, write_json
 from edgecompile.sweep import objectives, submitit_jobs
@@ -131,7 +132,7 @@ def _hydra_main(job: Job, words: list[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         with composed_once():
-            hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=CONFIG)(job)()
+            hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=PRIMARY)(job)()
     finally:
         sys.argv = argv
         os.environ.pop("HYDRA_FULL_ERROR")

@@ -6,16 +6,25 @@ Composing is most of what `plan` takes, so what the first time brought is kept f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 import hydra._internal.hydra as internal
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.default_element import ResultDefault
 from hydra.core.utils import configure_log
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig
+
+from edgecompile.compose.searchpath import FileConfigSource
+from edgecompile.compose.sweep_limits import check_sweep
+from edgecompile.errors import RecipeError
+from edgecompile.places import shown
+from edgecompile.recipe.keys import ROOTS
 
 HOW_MANY = "hydra.mode=RUN"
 """The override that Hydra adds to those of a single job."""
@@ -41,6 +50,15 @@ class Loader(ConfigLoaderImpl):
     def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: Any) -> DictConfig:
         self._merged = defaults
         return super()._compose_config_from_defaults_list(defaults, repo)
+
+    def _load_single_config(self, default: ResultDefault, repo: Any) -> ConfigResult:
+        """Returns a config with its package around it; that of a file which was handed in must lie in the recipe, on
+        whatever way it got there: by the head of the file, a defaults list, or the names of folders."""
+        root = re.split(r"[.\[]", default.package or "")[0]
+        if root and root not in ROOTS and (file := _handed_in(repo, default.config_path or "")):
+            fix = f"expected a key of a recipe: {', '.join(ROOTS)}"
+            raise RecipeError(f"it would be merged into '{default.package}'", where=shown(file), fix=fix)
+        return super()._load_single_config(default, repo)
 
     @staticmethod
     def merged(overrides: Sequence[str]) -> list[ResultDefault] | None:
@@ -73,7 +91,10 @@ class ComposedOnce(internal.Hydra):
         """Returns the composed config: the one kept, where it differs in nothing but that Hydra now sets the mode."""
         kept, self._kept = self._kept, None
         if kept is None or run_mode is not RunMode.RUN or overrides not in (kept[0], [*kept[0], HOW_MANY]):
-            return super().compose_config(config_name, overrides, run_mode, with_log_configuration, **options)
+            config = super().compose_config(config_name, overrides, run_mode, with_log_configuration, **options)
+            if run_mode is RunMode.MULTIRUN:
+                check_sweep(self.config_loader, config)
+            return config
         before, config = kept
         if overrides != before:
             config.hydra.mode = RunMode.RUN
@@ -92,6 +113,14 @@ def composed_once() -> Iterator[None]:
         yield
     finally:
         internal.Hydra, internal.ConfigLoaderImpl = originals  # type: ignore[misc]
+
+
+def _handed_in(repo: Any, config_path: str) -> Path | None:
+    """Returns the file of a config, if it is no installed one."""
+    for source in repo.get_sources():
+        if isinstance(source, FileConfigSource) and (file := source.file(config_path)):
+            return None if source.trusted() else file
+    return None
 
 
 def _in_any_order(overrides: Sequence[str]) -> list[str]:

@@ -21,19 +21,18 @@ from omegaconf.errors import OmegaConfBaseException
 from edgecompile.arguments import Parser
 from edgecompile.compose import searchpath
 from edgecompile.compose.command_line import add_recipe_arguments, read_line
-from edgecompile.compose.compose_cache import Loader
+from edgecompile.compose.compose_cache import Loader, composed_once
 from edgecompile.compose.hydra_errors import explained
 from edgecompile.compose.searchpath import FileConfigSource
 from edgecompile.errors import Problem, RecipeError
 from edgecompile.places import conf_folder, shown
 from edgecompile.recipe import folders
-from edgecompile.recipe.locate import Layer, Origins
+from edgecompile.recipe.locate import PRIMARY, Layer, Origins
 from edgecompile.recipe.materials import missing_files
 from edgecompile.recipe.schema import Recipe
 from edgecompile.recipe.validate import MISSING, recipe_from
 from edgecompile.sweep import objectives
 
-CONFIG = "config"
 MOST_INTERPOLATIONS = 16
 """In all files together; see the guard."""
 
@@ -51,9 +50,9 @@ def compose(*words: str) -> Recipe:
     config_dirs = [flag for flag in line.for_hydra() if flag.startswith("--")]
     if config_dirs:
         raise RecipeError(f"{config_dirs[0]} is a flag of the command line", where="compose")
-    with hydra.initialize_config_dir(str(conf_folder()), job_name="edgecompile", version_base="1.3"):
+    with composed_once(), hydra.initialize_config_dir(str(conf_folder()), job_name="edgecompile", version_base="1.3"):
         with explained():
-            config = hydra.compose(CONFIG, line.for_hydra(), return_hydra_config=True)
+            config = hydra.compose(PRIMARY, line.for_hydra(), return_hydra_config=True)
         HydraConfig.instance().set_config(config)
         return recipe_of(task_of(config))[0]
 
@@ -110,7 +109,7 @@ def trace(loader: ConfigLoader, overrides: Sequence[str]) -> tuple[Origins, list
     """Returns which files and overrides Hydra's present config was merged from, in order, and a remark on each
     shadowed file."""
     merged = loader.merged(overrides) if isinstance(loader, Loader) else None
-    merged = merged or loader.compute_defaults_list(CONFIG, list(overrides), RunMode.RUN).defaults
+    merged = merged or loader.compute_defaults_list(PRIMARY, list(overrides), RunMode.RUN).defaults
     sources = [source for source in loader.get_sources() if isinstance(source, FileConfigSource)]
     layers, notes = [], []
     for one in merged:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from edgecompile.compose import searchpath
 from edgecompile.compose.hydra_plugins import choices, missing_plugin, no_slurm
@@ -72,14 +72,16 @@ def problem_of(error: BaseException) -> Problem:
     if isinstance(error, MissingConfigException):
         return _missing(error)
     if isinstance(error, OverrideParseException):
-        return Problem("not an override (key=value)", f"{COMMAND_LINE}:{_key(error.override)}", _first(error.message))
+        return Problem(
+            "not an override (key=value)", searchpath.where_given(_key(error.override)), _first(error.message)
+        )
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     text = str(cause) or str(error)
     several = SEVERAL.search(text) or SWEEP.search(text)
     if several:
         key = _key(several.group("key"))
         return Problem(
-            f"'{key}' has several values", f"{COMMAND_LINE}:{key}", "add -m to build each, or write a list: [a,b]"
+            f"'{key}' has several values", searchpath.where_given(key), "add -m to build each, or write a list: [a,b]"
         )
     deleted = DELETE.search(text)
     if deleted:
@@ -90,9 +92,17 @@ def problem_of(error: BaseException) -> Problem:
     if contained:
         file = file_of(contained.group("config"))
         return Problem(_first(contained.group("rest")), shown(file) if file else contained.group("config"))
-    full_key = getattr(cause, "full_key", None)
+    full_key = str(getattr(cause, "full_key", None) or "")
+    if full_key.startswith("hydra.") and isinstance(cause, InterpolationResolutionError) and (named := _named_in()):
+        return Problem(_first(text), named)
     own = next((file for file in reversed(searchpath.loaded) if _own(file)), None)
-    return Problem(_first(text) or type(error).__name__, str(full_key or (shown(own) if own else COMMAND_LINE)))
+    return Problem(_first(text) or type(error).__name__, full_key or (shown(own) if own else COMMAND_LINE))
+
+
+def _named_in() -> str:
+    """Returns the line of a recipe that puts its name together out of other keys; Hydra's folders are called by it."""
+    found = ((file, line_of(file, ["name"])) for file in reversed(searchpath.loaded) if not _shipped(file))
+    return next((f"{shown(file)}:{line}:name" for file, line in found if line), "")
 
 
 def _list_for_mapping() -> Problem | None:
@@ -126,7 +136,7 @@ def _chosen_in(group: str, choice: str) -> str:
         line = line_of_text(file, choice) if not _shipped(file) else 0
         if line:
             return f"{shown(file)}:{line}:defaults"
-    return f"{COMMAND_LINE}:{group}"
+    return searchpath.where_given(group)
 
 
 def file_of(config_path: str) -> Path | None:

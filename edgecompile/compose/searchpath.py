@@ -21,9 +21,12 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import Container, ListConfig, OmegaConf
 
+from edgecompile.errors import RecipeError
+from edgecompile.places import shown
 from edgecompile.recipe.folders import SUFFIXES, conf_folders, is_recipe, recipe_folders
-from edgecompile.recipe.guard import check_recipe
-from edgecompile.yaml_text import read_text
+from edgecompile.recipe.guard import check_not_empty, check_recipe
+from edgecompile.recipe.locate import COMMAND_LINE, PARAMETERS
+from edgecompile.yaml_text import keys_at, read_text
 
 GROUP = "recipe"
 
@@ -47,10 +50,20 @@ class FileConfigSource(ConfigSource):
 
     def file(self, config_path: str) -> Path | None:
         """Returns the file of a config such as "target/x86-cpu_openvino", or None where this source lacks it."""
-        if ".." in Path(config_path).parts:
+        if not _stays_inside(config_path):
             return None
         path = self.folder / (config_path if config_path.endswith(".yaml") else f"{config_path}.yaml")
-        return path if path.is_file() else None
+        if not path.is_file():
+            return None
+        if config_path.split("/")[0] == "hydra" and not self.trusted():
+            fix = "give it on the command line, such as hydra.launcher.n_jobs=2"
+            raise RecipeError("a folder of config groups may not hold settings of Hydra", where=shown(path), fix=fix)
+        return path
+
+    def check(self, text: str, file: Path) -> None:
+        """Refuses a text that could harm or mislead."""
+        if not self.trusted():
+            _check_recipe(text, file)
 
     def trusted(self) -> bool:
         """Returns whether the folder was installed, as opposed to handed in."""
@@ -61,7 +74,8 @@ class FileConfigSource(ConfigSource):
         assert file is not None, "Hydra asks is_config first"
         loaded.append(file)
         text = read_text(file)
-        config = _parsed(text, file, self.trusted())
+        self.check(text, file)
+        config = _parsed(text, file)
         header = ConfigSource._get_header_dict(text[:512])
         return ConfigResult(provider=self.provider, path=self.full_path(), config=copy.deepcopy(config), header=header)
 
@@ -69,7 +83,7 @@ class FileConfigSource(ConfigSource):
         return self.folder.is_dir()
 
     def is_group(self, config_path: str) -> bool:
-        return ".." not in Path(config_path).parts and (self.folder / config_path).is_dir()
+        return _stays_inside(config_path) and (self.folder / config_path).is_dir()
 
     def is_config(self, config_path: str) -> bool:
         return self.file(config_path) is not None
@@ -91,10 +105,14 @@ class RecipeSource(FileConfigSource):
 
     def file(self, config_path: str) -> Path | None:
         group, _, name = config_path.partition("/")
-        if group != GROUP or not name or ".." in Path(name).parts:
+        if group != GROUP or not name or not _stays_inside(name):
             return None
         names = [name] if name.endswith(SUFFIXES) else [f"{name}{suffix}" for suffix in SUFFIXES]
         return next((path for path in (self.folder / one for one in names) if is_recipe(path) and path.is_file()), None)
+
+    def check(self, text: str, file: Path) -> None:
+        check_not_empty(text, file)
+        _check_recipe(text, file)
 
     def trusted(self) -> bool:
         return False
@@ -108,7 +126,7 @@ class RecipeSource(FileConfigSource):
 
     def is_group(self, config_path: str) -> bool:
         group, _, inner = config_path.rstrip("/").partition("/")
-        return not group or (group == GROUP and ".." not in Path(inner).parts and (self.folder / inner).is_dir())
+        return not group or (group == GROUP and _stays_inside(inner) and (self.folder / inner).is_dir())
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         group, _, inner = config_path.rstrip("/").partition("/")
@@ -136,11 +154,30 @@ def register() -> None:
     SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource
 
 
+def where_given(key: str) -> str:
+    """Returns who gives a key or chooses from a group: the line of a recipe that sweeps it, else the command line."""
+    name = key.lstrip("+~")
+    for file in reversed(loaded):
+        for section in PARAMETERS:
+            for swept, line in keys_at(file, ("hydra", "sweeper", section)):
+                if swept.lstrip("+~") == name:
+                    return f"{shown(file)}:{line}:hydra.sweeper.{section}.{swept}"
+    return f"{COMMAND_LINE}:{name}"
+
+
+def _stays_inside(path: str) -> bool:
+    """Returns whether a relative path leads nowhere out of the folder that it begins in."""
+    parts = Path(path)
+    return not parts.is_absolute() and ".." not in parts.parts
+
+
+# Hydra composes each job several times, and parsing is most of what that costs.
+_check_recipe = lru_cache(maxsize=256)(check_recipe)
+
+
 @lru_cache(maxsize=256)
-def _parsed(text: str, file: Path, trusted: bool) -> Container:
-    """Returns the content of a file. Hydra composes each job several times, and parsing is most of what that costs."""
-    if not trusted:
-        check_recipe(text, file)
+def _parsed(text: str, file: Path) -> Container:
+    """Returns the content of a file."""
     return OmegaConf.load(io.StringIO(text))
 
 

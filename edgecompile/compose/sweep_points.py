@@ -25,10 +25,10 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from edgecompile.compose.composition import CONFIG, files_missing, overruled, plain, task_of, texts, trace
+from edgecompile.compose.composition import files_missing, overruled, plain, task_of, texts, trace
 from edgecompile.compose.overrides import NotPlain, Reader, changed
 from edgecompile.errors import Problem, RecipeError
-from edgecompile.recipe.locate import Origins
+from edgecompile.recipe.locate import PRIMARY, Origins
 from edgecompile.recipe.rules import calibrates
 from edgecompile.recipe.schema import Recipe
 from edgecompile.recipe.validate import PARTS, Part, join, problems_between, read_part, recipe_from
@@ -204,7 +204,7 @@ class Sweep:
     def _layouts(self) -> dict[Words, _Layout]:
         """Returns what stands where in jobs that have the same keys in the same order. Most sweeps have one layout."""
         hydra = OmegaConf.to_container(self.master.hydra.overrides.hydra)
-        _, repository = self.loader._parse_overrides_and_create_caching_repo(CONFIG, hydra)
+        _, repository = self.loader._parse_overrides_and_create_caching_repo(PRIMARY, hydra)
         alike: dict[Words, list[Sequence[str]]] = {}
         for job in self.jobs:
             alike.setdefault(_keys(job), []).append(job)

@@ -9,31 +9,43 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from edgecompile.yaml_text import Finding, Rules, check_yaml, is_plain
+import yaml
+
+from edgecompile.errors import RecipeError
+from edgecompile.places import shown
+from edgecompile.recipe import allowlist
+from edgecompile.yaml_text import Finding, Loader, Rules, check_yaml, is_plain
 
 MOST_INTERPOLATIONS = 8
 """Of one file. Chains of `${a}${a}` unfold like aliases do; those of a few interpolations stay small."""
+MARKS = (yaml.StreamStartEvent, yaml.StreamEndEvent, yaml.DocumentStartEvent, yaml.DocumentEndEvent)
+BRACKETS = {
+    yaml.MappingStartEvent: "{",
+    yaml.MappingEndEvent: "}",
+    yaml.SequenceStartEvent: "[",
+    yaml.SequenceEndEvent: "]",
+}
+EMPTY = ("", "{ }", "[ ]", "{ defaults  }", "{ defaults [ ] }", "{ defaults [ _self_ ] }")
+"""What a recipe without content consists of, as `_shape` writes it."""
+HEADER = 512
+"""Characters at the beginning of a file in which Hydra looks for its package."""
+LONGEST_INTERPOLATED = 1000
+"""Characters of a text with an interpolation: OmegaConf's grammar takes seconds for long ones."""
 
 CODE_KEYS = frozenset({"_target_", "_partial_", "_args_", "_recursive_", "_convert_", "()"})
-HYDRA_KEYS = (
-    "hydra.mode",
-    "hydra.sweeper.params",
-    "hydra.sweeper.list_params",
-    "hydra.sweeper.grid_params",
-    "hydra.sweeper.n_trials",
-)
-HYDRA_GROUPS = ("hydra/launcher", "hydra/sweeper")
 
 _OCTAL = re.compile(r"[-+]?0[0-9_]+")
 _CLOCK = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 _NO_NUMBER = re.compile(r"[-+]?\.(inf|nan)", re.IGNORECASE)
 _HUGE = re.compile(r"[-+]?[0-9_]{20,}")
-_NOT_A_NAME = re.compile(r"(yes|no|on|off|true|false|null|~|[-+.]?[0-9][0-9_.:eExXa-fA-F]*|)", re.IGNORECASE)
-_INTERPOLATION = re.compile(r"\$\{\s*([^}]*)")
-_RESOLVER = re.compile(r"[\w.]+\s*:")
+_NOT_A_NAME = re.compile(r"(yes|no|on|off|true|false|null|~|[-+.]?[0-9][0-9_.:eExXa-fA-F-]*|[-+]?\.(inf|nan)|=|)", re.I)
+_INTERPOLATION = re.compile(r"\$\{")
+_RESOLVER = re.compile(r"\s*([\w.]+)\s*:")
+_KEY_OF_THE_RECIPE = re.compile(r"\s*\.*(?P<root>[A-Za-z_][\w-]*)(\.[\w-]+|\[[\w-]+\])*\s*\}", re.ASCII)
 
 
 def check_recipe(text: str, file: Path) -> None:
@@ -46,38 +58,73 @@ def check_recipe(text: str, file: Path) -> None:
     check_yaml(text, file, _RecipeRules(text))
 
 
+def check_not_empty(text: str, file: Path) -> None:
+    """Refuses a recipe that says nothing: without a key, or with an empty defaults list alone.
+
+    Raises:
+        RecipeError: it is empty.
+    """
+    try:
+        events = islice((one for one in yaml.parse(text, Loader=Loader) if not isinstance(one, MARKS)), 8)
+        said = [_shape(one) for one in events]
+    except yaml.YAMLError:
+        return  # `check_recipe` says what is wrong with it
+    if " ".join(said) in EMPTY:
+        fix = "a recipe begins with what it extends: defaults: [quickstart, _self_]"
+        raise RecipeError(f"the recipe '{file.stem}' is empty", where=f"{shown(file)}:1", fix=fix)
+
+
+def _shape(event: Any) -> str:
+    """Returns a node of YAML as a sign or, of a scalar, as its text; a null is nothing."""
+    if isinstance(event, yaml.ScalarEvent):
+        return "" if is_plain(event) and event.value.lower() in ("", "~", "null") else event.value
+    signs = {
+        yaml.MappingStartEvent: "{",
+        yaml.MappingEndEvent: "}",
+        yaml.SequenceStartEvent: "[",
+        yaml.SequenceEndEvent: "]",
+    }
+    return signs.get(type(event), "*")
+
+
 class _RecipeRules(Rules):
     """What holds for recipes and config groups of a person besides."""
 
     def __init__(self, text: str) -> None:
+        self.text = text
         self.interpolations = 0
-        header = re.search(r"^\s*#\s*@package\s+(\S*hydra\S*)", text, re.MULTILINE)
-        self.header = header and (text[: header.start()].count("\n") + 1, header.group(1))
+        self.refused: list[tuple[str, ...]] = []
 
     def walk(self, events: Iterator[Any]) -> Iterator[Finding]:
-        if self.header:
-            yield self.header[0], "", f"the package '{self.header[1]}' is not for recipes to set", ""
+        yield from _header(self.text)
         yield from super().walk(events)
 
-    def key(self, event: Any, line: int, path: str) -> Iterator[Finding]:
+    def key(self, event: Any, line: int, path: tuple[str, ...]) -> Iterator[Finding]:
         name = event.value
         if name in CODE_KEYS:
-            yield line, path, f"'{name}' names code to run; a recipe is data", "remove it"
+            yield line, ".".join(path), f"'{name}' names code to run; a recipe is data", "remove it"
         elif is_plain(event) and _NOT_A_NAME.fullmatch(name):
-            yield line, path, f"YAML does not read the key '{name}' as text", f'write "{name}" if it is meant'
-        elif path.startswith("hydra."):
-            if _allowed(path.rpartition(".")[0]) and not _allowed(path):
-                fix = f"a recipe may set {', '.join(HYDRA_KEYS)}; give the rest on the command line"
-                yield line, path, "is not for a recipe to set", fix
-        elif path.startswith("defaults."):
-            yield from self._default(line, name)
+            yield line, ".".join(path), f"YAML does not read the key '{name}' as text", f'write "{name}" if it is meant'
+        elif path[0] == "hydra" and len(path) > 1:
+            yield from self._found(line, path, path, allowlist.hydra_key_fault(path))
+        elif path[0] == "defaults" and len(path) == 3:
+            yield from self._found(line, path, ("defaults",), allowlist.group_fault(name))
+
+    def container(self, line: int, path: tuple[str, ...], *, mapping: bool) -> Iterator[Finding]:
+        if path[0] in ("hydra", "defaults"):
+            yield from self._found(line, path, path, allowlist.container_fault(path, mapping=mapping))
 
     def value(self, event: Any, line: int, path: tuple[str, ...]) -> Iterator[Finding]:
         text, key = event.value, ".".join(path)
-        if path[0] == "defaults" and len(path) == 1 and text not in ("", "[]"):
+        if path[0] == "hydra":
+            fault = allowlist.hydra_value_fault(path, text, plain=is_plain(event))
+            yield from self._found(line, path, path, fault)
+        elif path == ("defaults",) and text not in ("", "[]"):
             yield line, key, f"'{text}' where a list is expected", f"write [{text}]"
-        if path[0] == "defaults" and len(path) == 2:
-            yield from self._default(line, text)
+        elif path[0] == "defaults" and len(path) == 2:
+            yield from self._found(line, path, ("defaults",), allowlist.config_fault(text))
+        elif path[0] == "defaults" and len(path) > 2:
+            yield from self._found(line, path, ("defaults",), allowlist.choice_fault(path[2], text))
         yield from self._interpolations(text, line, key)
         if not is_plain(event):
             return
@@ -90,27 +137,37 @@ class _RecipeRules(Rules):
         elif _HUGE.fullmatch(text):
             yield line, key, f"a number of {len(text)} digits", ""
 
-    def _default(self, line: int, item: str) -> Iterator[Finding]:
-        """Yields where an item of the defaults list reaches for what a recipe may not set."""
-        words = item.split()
-        group, _, package = (words[-1] if words else "").lstrip("/").partition("@")
-        if "hydra" in re.split(r"[.:]", package):
-            yield line, "defaults", f"'{item}' sets Hydra itself", "give it on the command line"
-        if re.match(r"hydra(/|$)", group) and not group.startswith(HYDRA_GROUPS):
-            yield line, "defaults", f"'{item}' sets Hydra itself", f"a recipe may choose {' and '.join(HYDRA_GROUPS)}"
-        if ".." in group.split("/"):
-            yield line, "defaults", f"'{item}' leaves the folder of recipes", "name a recipe that lies in it"
+    def _found(
+        self, line: int, path: tuple[str, ...], told: tuple[str, ...], fault: allowlist.Fault | None
+    ) -> Iterator[Finding]:
+        """Yields a fault at a key path, unless a part that it stands in was refused already."""
+        if fault and not any(path[: len(one)] == one for one in self.refused):
+            self.refused.append(path)
+            yield line, ".".join(told), *fault
 
     def _interpolations(self, text: str, line: int, key: str) -> Iterator[Finding]:
-        for inside in _INTERPOLATION.findall(text):
-            self.interpolations += 1
-            if self.interpolations == MOST_INTERPOLATIONS + 1:
-                yield line, key, f"more than {MOST_INTERPOLATIONS} interpolations in one file", ""
-            if _RESOLVER.match(inside):
-                name = inside.split(":")[0].strip()
-                yield line, key, f"'${{{name}:…}}' reads more than the recipe", "only ${another.key} is for recipes"
+        starts = [found.end() for found in _INTERPOLATION.finditer(text)]
+        before, self.interpolations = self.interpolations, self.interpolations + len(starts)
+        if before <= MOST_INTERPOLATIONS < self.interpolations:
+            yield line, key, f"more than {MOST_INTERPOLATIONS} interpolations in one file", ""
+        elif starts and len(text) > LONGEST_INTERPOLATED:
+            yield line, key, f"an interpolation in {len(text)} characters of text", "write the value out"
+        for start in starts[:MOST_INTERPOLATIONS]:
+            plain = _KEY_OF_THE_RECIPE.match(text, start)
+            if plain and plain["root"] != "hydra":
+                continue
+            resolver = _RESOLVER.match(text, start)
+            told = f"${{{resolver.group(1)}:…}}" if resolver else text[start - 2 : start + 40]
+            yield line, key, f"'{told}' reads more than the recipe", "only ${another.key} is for recipes"
+            return
 
 
-def _allowed(path: str) -> bool:
-    """Returns whether a key of Hydra's is one that a recipe may set, lies in one, or leads to one."""
-    return any(f"{path}.".startswith(f"{one}.") or one.startswith(f"{path}.") for one in HYDRA_KEYS)
+def _header(text: str) -> Iterator[Finding]:
+    """Yields a package in the head of a file that leads elsewhere than into a recipe, read as Hydra reads it."""
+    for line in text[:HEADER].splitlines():
+        words = line.strip().lstrip("#").split()
+        if line.strip() and not line.strip().startswith("#"):
+            return
+        if words[:1] == ["@package"] and len(words) > 1 and (fault := allowlist.package_fault(words[1])):
+            before = text[: text.index(line)].count("\n") + 1
+            yield before, "", f"the package '{words[1]}' is not for recipes to set", fault.fix

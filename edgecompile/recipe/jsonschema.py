@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from edgecompile.places import recipes_folder
 from edgecompile.recipe import folders
-from edgecompile.recipe.guard import HYDRA_KEYS
+from edgecompile.recipe.allowlist import HYDRA_KEYS
 from edgecompile.recipe.kinds import pass_class, pass_kinds, target_class, target_kinds
 from edgecompile.recipe.schema import Recipe
 from edgecompile.recipe.validate import SECTIONS

@@ -13,9 +13,13 @@ from pathlib import Path
 import yaml
 
 from edgecompile.places import shown
-from edgecompile.yaml_text import line_of, tree_of
+from edgecompile.yaml_text import keys_at, line_of, tree_of
 
 COMMAND_LINE = "command line"
+PRIMARY = "config"
+"""The shipped config that holds the defaults of all recipes."""
+PARAMETERS = ("params", "list_params", "grid_params")
+"""Keys below hydra.sweeper that hold swept keys with their values."""
 Keys = tuple[str, ...]
 
 
@@ -84,14 +88,25 @@ class Origins:
 
     def _exactly(self, keys: Keys, name: str) -> Origin | None:
         if any(_sets(override, keys) for override in self.overrides):
-            return Origin(name, typed=True)
+            return self._swept(keys, name) or Origin(name, typed=True)
         for layer in reversed(self.layers):
             rest = keys[len(layer.prefix) :]
             if keys[: len(layer.prefix)] != layer.prefix or not rest:
                 continue
             line = line_of(layer.file, rest)
+            if line and layer.choice == PRIMARY and self.recipe:  # a default, which the recipe leaves as it is
+                return Origin(name, self.recipe, 1)
             if line:
                 return Origin(name, layer.file, line)
+        return None
+
+    def _swept(self, keys: Keys, name: str) -> Origin | None:
+        """Returns the line of a file that sweeps a key; None where the command line alone does."""
+        for layer in reversed(self.layers):
+            for section in PARAMETERS:
+                for key, line in keys_at(layer.file, ("hydra", "sweeper", section)):
+                    if _sets(key.lstrip("+~"), keys):
+                        return Origin(name, layer.file, line)
         return None
 
     def leaves(self, layer: Layer) -> Iterator[Keys]:

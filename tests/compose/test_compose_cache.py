@@ -13,8 +13,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from edgecompile.compose.compose_cache import Loader, composed_once
-from edgecompile.compose.composition import CONFIG, compose, given_overrides, set_up, trace
+from edgecompile.compose.composition import compose, given_overrides, set_up, trace
 from edgecompile.places import conf_folder
+from edgecompile.recipe.locate import PRIMARY
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def composed(words, monkeypatch, tmp_path, once):
     set_up()
     monkeypatch.setattr(sys, "argv", ["edgecompile", *words, f"hydra.run.dir='{tmp_path}'"])
     with composed_once() if once else contextlib.nullcontext():
-        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=CONFIG)(job)()
+        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=PRIMARY)(job)()
     return found
 
 

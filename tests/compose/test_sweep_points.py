@@ -20,7 +20,7 @@ from edgecompile.compose.overrides import NUMBER, Reader
 from edgecompile.compose.sweep_points import all_at_once
 from edgecompile.errors import RecipeError
 from edgecompile.places import conf_folder
-from edgecompile.recipe import folders
+from edgecompile.recipe import folders, locate
 from edgecompile.recipe.materials import find_materials
 from edgecompile.recipe.schema import Recipe
 from edgecompile.sweep.points import Point
@@ -42,7 +42,7 @@ def by_hydra(overrides: Sequence[str]) -> tuple[Recipe | None, list[str], list[s
     """Returns recipe, problems and remarks of one point, as its job gets them: by Hydra's own composition."""
     composition.set_up(folders.own_folders)
     with hydra.initialize_config_dir(str(conf_folder()), job_name="edgecompile", version_base="1.3"), explained():
-        config = hydra.compose(composition.CONFIG, list(overrides), return_hydra_config=True)
+        config = hydra.compose(locate.PRIMARY, list(overrides), return_hydra_config=True)
         composition.HydraConfig.instance().set_config(config)
         try:
             recipe, notes = composition.recipe_of(composition.task_of(config))
