@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
+from edgecompile import environment  # noqa: F401 - first of all, see there
 from edgecompile.arguments import WHERE, Parser
 from edgecompile.errors import EdgecompileError, MissingToolError, RecipeError, nearest
 from edgecompile.verbs import find_verb, verb_names

@@ -26,6 +26,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from edgecompile import environment  # noqa: F401 - first of all, see there
 from edgecompile.compose.command_line import Line, Options, read_line
 from edgecompile.compose.compose_cache import composed_once
 from edgecompile.compose.composition import given_overrides, recipe_of, set_up

@@ -6,6 +6,7 @@ Composing is most of what `plan` takes, so what the first time brought is kept f
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,12 +21,16 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from edgecompile.compose.searchpath import FileConfigSource
+from edgecompile.compose.searchpath import FileConfigSource, loaded
 from edgecompile.compose.sweep_limits import check_sweep
 from edgecompile.errors import RecipeError
-from edgecompile.places import shown
+from edgecompile.places import conf_folder, shown
 from edgecompile.recipe.keys import ROOTS
+from edgecompile.yaml_text import line_of
 
+MOST_LOADED = 1000
+"""Files of one config, each counted as often as a defaults list names it. Shipped recipes take about forty; two lists
+that name each other's files twice, and those again, would take for ever."""
 HOW_MANY = "hydra.mode=RUN"
 """The override that Hydra adds to those of a single job."""
 
@@ -50,6 +55,21 @@ class Loader(ConfigLoaderImpl):
     def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: Any) -> DictConfig:
         self._merged = defaults
         return super()._compose_config_from_defaults_list(defaults, repo)
+
+    def _parse_overrides_and_create_caching_repo(
+        self, config_name: str | None, overrides: list[str]
+    ) -> tuple[Any, Any]:
+        """Returns the parsed overrides and what reads files; that stops where defaults lists lead to endlessly many."""
+        parsed, repository = super()._parse_overrides_and_create_caching_repo(config_name, overrides)
+        load, asked = repository.load_config, itertools.count(1)
+
+        def load_some(config_path: str) -> ConfigResult | None:
+            if next(asked) > MOST_LOADED:
+                raise RecipeError(f"defaults lists lead to more than {MOST_LOADED} files", where=_first_defaults())
+            return load(config_path)
+
+        repository.load_config = load_some  # type: ignore[method-assign]
+        return parsed, repository
 
     def _load_single_config(self, default: ResultDefault, repo: Any) -> ConfigResult:
         """Returns a config with its package around it; that of a file which was handed in must lie in the recipe, on
@@ -113,6 +133,12 @@ def composed_once() -> Iterator[None]:
         yield
     finally:
         internal.Hydra, internal.ConfigLoaderImpl = originals  # type: ignore[misc]
+
+
+def _first_defaults() -> str:
+    """Returns the line at which the defaults list of the first recipe stands that was read."""
+    found = ((file, line_of(file, ["defaults"])) for file in loaded if not file.is_relative_to(conf_folder()))
+    return next((f"{shown(file)}:{line}:defaults" for file, line in found if line), "defaults")
 
 
 def _handed_in(repo: Any, config_path: str) -> Path | None:

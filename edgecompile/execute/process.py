@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgecompile import errors
+from edgecompile import environment, errors
 from edgecompile.errors import EdgecompileError, Problem, StepError
 from edgecompile.execute.limits import Limits
 from edgecompile.plan.step import Step
@@ -52,9 +52,6 @@ SCRUBBED_ENV = (
     "LANG",
 )
 """Beginnings of variables that a person's shell may hold and that could change a result: no step sees them."""
-
-KEPT = ("PYTHONHOME",)
-"""Those without which the interpreter would not start."""
 
 NO_MEMORY = re.compile(
     r"MemoryError|bad_alloc|bad allocation|(can't|[Cc]annot|[Ff]ailed to|Unable to) allocate|[Oo]ut of memory"
@@ -227,8 +224,12 @@ class Worker:
 
 
 def _environment(scratch: Path) -> dict[str, str]:
-    """Returns the environment of a worker: the person's, less what could change results, plus what is pinned."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(SCRUBBED_ENV) or name in KEPT}
+    """Returns the environment of a worker: the person's, less what could change results, plus what is pinned.
+
+    What decides which code is loaded is taken as it was when this process started.
+    """
+    dropped = (*SCRUBBED_ENV, *environment.LOADING)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)} | environment.AT_START
     # Absolute, because the worker starts in another folder than this process did.
     path = os.pathsep.join(os.path.abspath(folder) for folder in sys.path if os.path.exists(folder or "."))
     return {**kept, **PINNED, "PYTHONPATH": path, "TMPDIR": str(scratch), "YOLO_CONFIG_DIR": str(scratch)}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from edgecompile.errors import EdgecompileError, MissingToolError, RecipeError, StepError
-from edgecompile.execute import hardware
+from edgecompile.execute import hardware, process
 from edgecompile.execute.limits import Limits
 from edgecompile.execute.process import Report, Worker
 from execute.plans import alive, python, step, until
@@ -222,3 +224,25 @@ def test_nor_does_it_when_killed_before_the_worker_is_up(tmp_path: Path) -> None
     process.kill()
     process.communicate()
     until(lambda: not alive(pid))
+
+
+def test_what_decides_which_code_is_loaded_is_the_persons_own_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process.environment, "AT_START", {"LD_LIBRARY_PATH": "/opt/cuda"})
+    for name in ("LD_PRELOAD", "LD_AUDIT", "DYLD_INSERT_LIBRARIES", "GCONV_PATH", "PYTHONSTARTUP", "PYTHONHOME"):
+        monkeypatch.setenv(name, "/set/since")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/set/since")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")  # the control: what decides nothing of the kind goes through
+    seen = process._environment(Path("/scratch"))
+    assert "/set/since" not in seen.values()
+    assert (seen["LD_LIBRARY_PATH"], seen["CUDA_VISIBLE_DEVICES"]) == ("/opt/cuda", "1")
+
+
+def test_the_environment_of_the_start_is_known_before_anything_sets_a_variable() -> None:
+    script = (
+        "import os, edgecompile.cli; os.environ['LD_LIBRARY_PATH'] = '/later'\n"
+        "from edgecompile.execute import process; from pathlib import Path\n"
+        "print(process._environment(Path('/scratch'))['LD_LIBRARY_PATH'])"
+    )
+    before = {**os.environ, "LD_LIBRARY_PATH": "/opt/cuda"}
+    told = subprocess.run([sys.executable, "-c", script], env=before, capture_output=True, text=True)
+    assert told.stdout == "/opt/cuda\n"

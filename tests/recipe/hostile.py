@@ -278,7 +278,9 @@ def endless() -> Iterator[Hostile]:
     )
     tree = {f"t{level}": f"defaults: [t{level + 1}, /recipe/t{level + 1}]\n" for level in range(24)}
     tree["t24"] = "name: x\n"
-    yield recipe("extends by doubling", "defaults: [t0]\nname: x\n", "", "", **tree)
+    yield recipe(
+        "extends by doubling", "defaults: [t0]\nname: x\n", "my.yaml:1:defaults", "more than 1000 files", **tree
+    )
     yield recipe(
         "blank lines", "\n" * 60_000 + "hydra: {run: {dir: x}}\n", "my.yaml:60001:hydra.run", "not for a recipe"
     )
