@@ -1,7 +1,8 @@
 """Step: the accuracy of an artifact on labelled pictures, measured through the runtime that ships.
 
 Pictures are read, prepared, run and decoded exactly as on the device, and judged with the settings of Ultralytics' own
-validation: every class above a low threshold, overlaps judged on boxes that are not cut at the border of the picture.
+validation with `rect=False`: every class above a low threshold, overlaps judged on boxes that are not cut at the border
+of the picture. Its default, `rect=True`, pads pictures to rectangles, which no device does, and so gives other figures.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """Mean average precision as Ultralytics' own validation computes it, in numpy.
 
+How pictures are padded is not its business: figures compare with those of Ultralytics' `val` with `rect=False`.
+
 COCO's evaluation (pycocotools, faster-coco-eval) agrees with it to 0.0002 where precision and recall end near the
 middle, but averages 101 points of a staircase where Ultralytics integrates straight lines between them, which moves
 single classes by 0.002 and a nearly perfect class by up to 0.005: as much as a gate allows. So it is written out here.

@@ -205,7 +205,7 @@ def _import_safely() -> Any:
         from ultralytics.nn import tasks
         from ultralytics.utils import SAFE_LOAD
     except ImportError as error:
-        fix = "pip install 'edgecompile[compile]'"
+        fix = "pip install 'edgecompile[ultralytics]'"
         raise MissingToolError(f"exporting a checkpoint needs ultralytics ({error})", fix=fix) from error
     if not SAFE_LOAD:
         raise StepError(

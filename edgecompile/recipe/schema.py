@@ -115,6 +115,7 @@ class Gates(Section):
 
     map_drop: Share | None = Field(default=None, description="largest loss of mAP50-95 against the float model, 0..1")
     map50_95: Share | None = Field(default=None, description="smallest mAP50-95, 0..1")
+    map50: Share | None = Field(default=None, description="smallest mAP50, 0..1")
     latency_p95_ms: Positive | None = Field(
         default=None, description="largest 95th percentile of a whole prediction, in milliseconds"
     )
@@ -131,7 +132,8 @@ Objective = Literal[
 
 
 class Evaluate(Section):
-    """How the artifact is validated. The defaults are those of Ultralytics' `val`, so that figures compare."""
+    """How the artifact is validated. The defaults are those of Ultralytics' `val` with `rect=False`, so that figures
+    compare."""
 
     conf: Share = Field(default=0.001, description="smallest score of a detection that counts")
     iou: Share = Field(default=0.7, description="overlap above which non-maximum suppression drops a box")

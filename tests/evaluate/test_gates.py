@@ -7,6 +7,7 @@ import pytest
 from edgecompile.errors import GateError
 from edgecompile.evaluate.gates import GATES, judge, raise_unmet, remarks
 from edgecompile.evaluate.metrics import deterministic_metrics, per_class_drops
+from edgecompile.recipe.schema import Gates
 
 REFERENCE = {
     "map50_95": 0.4862,
@@ -170,3 +171,14 @@ def test_what_only_the_device_can_measure_is_left_to_it_and_accuracy_is_not():
         raise_unmet(judge(limits, figures(DEAD, facts={}), on_device=True))
     with pytest.raises(GateError, match="latency_p95_ms"):
         raise_unmet(judge(limits, figures(facts={})))
+
+
+def test_a_recipe_accepts_every_gate_and_no_other():
+    assert set(Gates.model_fields) == set(GATES)
+
+
+def test_the_smallest_map50():
+    (verdict,) = judge({"map50": 0.81}, figures())
+    assert verdict.met is False
+    assert str(verdict).startswith("gate map50: 0.8014, below the limit 0.81")
+    assert all(one.met for one in judge({"map50": 0.8}, figures()))

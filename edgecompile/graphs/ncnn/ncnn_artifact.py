@@ -40,7 +40,7 @@ def compile_ncnn(out: Path, *, model: Path, spec: Path, half: bool) -> dict[str,
     read = read_spec(spec)
     size = read["letterbox"]["size"]
     if read["input"]["shape"][0] > 1:
-        raise StepError("ncnn runs one picture at a time", fix="passes.onnx_export.batch=1")
+        raise StepError("ncnn runs one picture at a time", fix="model.dynamic.batch=null")
     with TemporaryDirectory() as folder:
         exact = convert(model, Path(folder), size, half=False)
         text = (exact / PARAM).read_text(encoding="utf-8")
