@@ -243,7 +243,7 @@ class Sweep:
             self._bases[choices] = self._composed(choices)
         base = self._bases[choices]
         typed = {name: tuple([job[place] for place in places]) for name, places in self._touching.items()}
-        origins = Origins(base.origins.layers, tuple([word.lstrip("+~") for word in job]))
+        origins = base.origins.with_overrides([word.lstrip("+~") for word in job])
         told = self._notes(choices, job, origins)
         self.notes |= dict.fromkeys(told.notes)
         try:
@@ -273,7 +273,7 @@ class Sweep:
         if key not in self._parts:
             content = {name: base.content[name]} if name in base.content else {}
             raw = changed(content, [self._reader.change(text) for text in typed]).get(name)
-            origins = Origins(base.origins.layers, tuple(word.lstrip("+~") for word in typed))
+            origins = base.origins.with_overrides([word.lstrip("+~") for word in typed])
             self._parts[key] = read_part(name, raw, origins)
         return self._parts[key]
 

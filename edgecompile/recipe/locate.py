@@ -6,7 +6,7 @@ looked up again in their text, when a message needs it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +76,10 @@ class Origins:
 
     def __hash__(self) -> int:
         return 0
+
+    def with_overrides(self, overrides: Sequence[str]) -> Origins:
+        """Returns the same with other overrides."""
+        return Origins(self.layers, tuple(overrides), self.recipe)
 
     def of(self, *keys: str) -> Origin:
         """Returns who set the value at a key path, or the nearest part around it that somebody set."""
