@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import re
 from collections.abc import Iterator
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from edgecompile import cli
+from edgecompile.arguments import Parser
 from edgecompile.compose import command_line, hydra_plugins
 from edgecompile.recipe import folders
 from edgecompile.recipe.keys import ROOTS, unknown_part
+from edgecompile.verbs import find_verb, verb_names
 
 ROOT = Path(__file__).parent.parent
 VALUE = "\0"
@@ -81,17 +83,22 @@ def wrong_key(key: str) -> bool:
 
 
 def flags() -> set[str]:
-    """Returns the flags of all verbs: those that a parser is told of, and those of the compiler's command line."""
-    told = {
-        word.value
-        for file in (ROOT / "edgecompile").rglob("*.py")
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument"
-        for word in node.args
-        if isinstance(word, ast.Constant)
-    }
-    ours = {flag for some in command_line.OURS.values() for flag in some}
-    return {*told, *ours, *command_line.SWITCHES, *command_line.VALUED, *command_line.REFUSED, "--info", "--help"}
+    """Returns the flags of all verbs."""
+    found = {"--version", "--debug", "--shell-completion", *command_line.REFUSED}
+    for name in verb_names():
+        parser = Parser(prog=f"edgecompile {name}")
+        find_verb(name).add_arguments(parser)
+        found |= parsers_flags(parser)
+    return found
+
+
+def parsers_flags(parser: argparse.ArgumentParser) -> set[str]:
+    """Returns the flags of a parser and of those of its commands."""
+    found = {flag for action in parser._actions for flag in action.option_strings}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found |= {flag for one in action.choices.values() for flag in parsers_flags(one)}
+    return found
 
 
 def test_extras():
@@ -112,11 +119,11 @@ def test_keys_of_a_recipe():
 def test_verbs():
     found = named(VERB)
     assert len(found) > 10
-    assert [one for one in found if one[1] not in cli.VERBS] == []
+    assert [one for one in found if one[1] not in verb_names()] == []
 
 
 def test_flags():
-    known = {*flags(), *FLAGS_OF_OTHERS, "--version", "--on"}
+    known = {*flags(), *FLAGS_OF_OTHERS}
     found = [one for one in named(re.compile(f"({FLAG.pattern})")) if one[0].split(":")[0] not in OTHER_PROGRAMS]
     assert len(found) > 40
     assert [one for one in found if one[1] not in known] == []
@@ -136,5 +143,5 @@ def test_control_what_does_not_exist_is_found():
     assert wrong_key("gates.recall")
     assert not wrong_key("gates.map50")
     assert not wrong_key(f"passes.{VALUE}.method")
-    assert "fetchx" not in cli.VERBS
+    assert "fetchx" not in verb_names()
     assert "--no-such-flag" not in flags()
