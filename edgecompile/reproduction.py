@@ -147,7 +147,8 @@ def reproduce(
 def compared_outputs(was: Locked, built: Built) -> tuple[Check, ...]:
     """Runs the artifact that was built here on the golden picture of a bundle, and compares with its golden outputs."""
     golden, entries = built.plan["golden"], built.entries
-    artifact, spec = (entries[one.step].path(one.path) for one in (golden.inputs["artifact"], golden.inputs["spec"]))
+    shipped = built.plan.result
+    artifact, spec = (entries[one.step].path(one.path) for one in (shipped.artifact, shipped.spec))
     ran = {key: golden.params[key] for key in ("backend", "options", "threads")}
     with Archive(was.path) as archive:
         checks = check_golden(archive, open_artifact(artifact, spec, **ran))

@@ -144,7 +144,7 @@ class Rules:
                     yield from self.no_mapping(line)
                 elif frame is not None:
                     yield from self.container(line, frame.here(), mapping=kind is yaml.MappingStartEvent)
-                if len(stack) == DEEPEST:
+                if frame is not None and len(stack) == DEEPEST:
                     yield line, ".".join(frame.path), f"nested deeper than {DEEPEST} levels", ""
                     return
                 stack.append(_Frame(kind is yaml.MappingStartEvent, frame.here() if frame else ()))

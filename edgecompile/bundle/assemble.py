@@ -153,7 +153,7 @@ def lock_of(
         return [{"name": name, "sha256": sha256} if sha256 else None for name, sha256 in read(source).files]
 
     validation = [
-        {**picture, "label": label}
+        {**(picture or {}), "label": label}
         for picture, label in zip(named(materials.validation), named(materials.labels), strict=True)
     ]
     weights, *external_data = named(materials.weights)

@@ -138,8 +138,8 @@ def _counts(a: Lock, b: Lock) -> list[Difference]:
     """Returns which counts of the data set differ, where both locks state them."""
     if a.data.counts is None or b.data.counts is None:
         return []
-    left, right = (flat(one.data.counts.model_dump(mode="json")) for one in (a, b))
-    return mappings("data", left, right)
+    left, right = a.data.counts, b.data.counts
+    return mappings("data", flat(left.model_dump(mode="json")), flat(right.model_dump(mode="json")))
 
 
 def _labels(lock: Lock) -> list[NamedDigest]:

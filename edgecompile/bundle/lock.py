@@ -117,7 +117,7 @@ def write_yaml(document: dict[str, Any]) -> bytes:
     def section(key: str, value: Any) -> str:
         # None: collections of scalars on one line. At the top level that would put `schema: 1` into braces.
         flow = None if isinstance(value, (dict, list)) else False
-        style = {"sort_keys": True, "default_flow_style": flow, "width": 1 << 30, "allow_unicode": True}
+        style: dict[str, Any] = {"sort_keys": True, "default_flow_style": flow, "width": 1 << 30, "allow_unicode": True}
         return yaml.dump({key: value}, Dumper=Dumper, **style)
 
     sections = [section(key, value) for key, value in document.items()]
@@ -238,7 +238,7 @@ def _parse(content: bytes, where: str) -> dict[str, Any]:
     """Returns the mapping that `content` holds; what could be a trick is refused before anything is built from it."""
     import yaml
 
-    base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
     class Loader(base):
         """Safe, and as strict as a file that a program wrote deserves: each key is a string and stands once."""

@@ -27,6 +27,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from edgecompile import environment  # noqa: F401 - first of all, see there
+from edgecompile.compose import search_space
 from edgecompile.compose.command_line import Line, Options, read_line
 from edgecompile.compose.compose_cache import composed_once
 from edgecompile.compose.composition import given_overrides, recipe_of, set_up
@@ -184,7 +185,7 @@ class Job:
             status |= {"exit_code": failure.exit_code, "problems": [str(problem) for problem in failure.problems]}
         if sweeping:
             _end(run_dir, status)
-            if names := objectives.named(config):
+            if names := search_space.objectives_of(config):
                 return objectives.returned(names, run_dir, built=status["exit_code"] == 0)
         return float(status["exit_code"])
 
@@ -198,8 +199,8 @@ class Summary(Callback):
     searched: Sequence[str] = ()
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        objectives.prepare(config)
-        Summary.searched = objectives.named(config)
+        search_space.prepare(config)
+        Summary.searched = search_space.objectives_of(config)
         # Some sweepers resolve the config of a point before its job runs, and it names the recipe by way of Hydra's.
         HydraConfig.instance().set_config(copy.deepcopy(config))
         if not Summary.runs:

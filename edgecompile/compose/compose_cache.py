@@ -106,12 +106,15 @@ class ComposedOnce(internal.Hydra):
         overrides: list[str],
         run_mode: RunMode,
         with_log_configuration: bool = False,
-        **options: Any,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
     ) -> DictConfig:
         """Returns the composed config: the one kept, where it differs in nothing but that Hydra now sets the mode."""
         kept, self._kept = self._kept, None
         if kept is None or run_mode is not RunMode.RUN or overrides not in (kept[0], [*kept[0], HOW_MANY]):
-            config = super().compose_config(config_name, overrides, run_mode, with_log_configuration, **options)
+            config = super().compose_config(
+                config_name, overrides, run_mode, with_log_configuration, from_shell, validate_sweep_overrides
+            )
             if run_mode is RunMode.MULTIRUN:
                 check_sweep(self.config_loader, config)
             return config

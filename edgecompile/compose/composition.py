@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from edgecompile.arguments import Parser
-from edgecompile.compose import searchpath
+from edgecompile.compose import search_space, searchpath
 from edgecompile.compose.command_line import add_recipe_arguments, read_line
 from edgecompile.compose.compose_cache import Loader, composed_once
 from edgecompile.compose.hydra_errors import explained
@@ -31,7 +31,6 @@ from edgecompile.recipe.locate import PRIMARY, Layer, Origins
 from edgecompile.recipe.materials import missing_files
 from edgecompile.recipe.schema import Recipe
 from edgecompile.recipe.validate import MISSING, recipe_from
-from edgecompile.sweep import objectives
 
 MOST_INTERPOLATIONS = 16
 """In all files together; see the guard."""
@@ -59,7 +58,7 @@ def compose(*words: str) -> Recipe:
 
 def task_of(config: DictConfig) -> DictConfig:
     """Returns a config without Hydra's own part."""
-    return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
 def set_up(own_folders: Sequence[Path] = ()) -> None:
@@ -67,7 +66,7 @@ def set_up(own_folders: Sequence[Path] = ()) -> None:
     folders.own_folders[:] = list(own_folders)
     searchpath.register()
     OmegaConf.register_new_resolver("edgecompile.folder", folder_name, replace=True)
-    objectives.register()
+    search_space.register()
 
 
 def folder_name(text: Any) -> str:

@@ -19,7 +19,7 @@ from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import Container, ListConfig, OmegaConf
+from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 
 from edgecompile.errors import RecipeError
 from edgecompile.places import shown
@@ -121,6 +121,7 @@ class RecipeSource(FileConfigSource):
         loaded = super().load_config(config_path)
         if loaded.header["package"] is None:
             loaded.header["package"] = "_global_"
+        assert isinstance(loaded.config, DictConfig)
         _extend_by_path(loaded.config.get("defaults"))
         return loaded
 

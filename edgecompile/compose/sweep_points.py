@@ -56,7 +56,9 @@ def all_at_once(work: Callable[[Sweep], None]) -> Iterator[None]:
         def chosen() -> Sweeper:
             return real(hydra_context=hydra_context, task_function=task_function, config=config)
 
-        return _Sweeper(work, hydra_context.config_loader, config, chosen)
+        loader = hydra_context.config_loader
+        assert isinstance(loader, ConfigLoaderImpl)
+        return _Sweeper(work, loader, config, chosen)
 
     plugins.instantiate_sweeper = sweeper  # type: ignore[method-assign, assignment]
     try:
@@ -116,8 +118,8 @@ def launched_by(chosen: Callable[[], Sweeper], arguments: list[str]) -> list[lis
     plugins.instantiate_launcher = lambda **_: recorder  # type: ignore[method-assign]
     try:
         with redirect_stdout(io.StringIO()):
-            sweeper = chosen()
-            sweeper.validate_batch_is_legal = lambda _: None  # type: ignore[attr-defined]  # each is read anyway
+            sweeper: Any = chosen()
+            sweeper.validate_batch_is_legal = lambda _: None  # each is read anyway
             sweeper.sweep(arguments)
     except ValueError as error:
         raise RecipeError(f"the sweeper cannot list its points: {error}", where="command line:hydra.sweeper") from error
@@ -144,8 +146,10 @@ def count(config: DictConfig) -> int | None:
     """Returns how many points a sweep has; None where that is known only when it is over."""
     if config.hydra.sweeper._target_ == BASIC:
         with suppress(HydraException):
-            arguments = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
-            return len(expanded(GlobalHydra.instance().config_loader(), config, arguments))
+            arguments: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+            loader = GlobalHydra.instance().config_loader()
+            assert isinstance(loader, ConfigLoaderImpl)
+            return len(expanded(loader, config, list(map(str, arguments or ()))))
     return OmegaConf.select(config, "hydra.sweeper.n_trials")
 
 
@@ -203,7 +207,7 @@ class Sweep:
 
     def _layouts(self) -> dict[Words, _Layout]:
         """Returns what stands where in jobs that have the same keys in the same order. Most sweeps have one layout."""
-        hydra = OmegaConf.to_container(self.master.hydra.overrides.hydra)
+        hydra: Any = OmegaConf.to_container(self.master.hydra.overrides.hydra)
         _, repository = self.loader._parse_overrides_and_create_caching_repo(PRIMARY, hydra)
         alike: dict[Words, list[Sequence[str]]] = {}
         for job in self.jobs:

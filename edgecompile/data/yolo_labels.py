@@ -83,8 +83,8 @@ def check_labels(file: str | Path, classes: int) -> CheckedLabels:
             problems.append(Problem(fault, f"{shown(file)}:{number}"))
     if problems or not polygons:
         return CheckedLabels(0 if problems else len(rows), tuple(problems))
-    values = [array("f", row) for row in rows]
-    return CheckedLabels(len(rows), (), frozenset(map(len, values)), sum(map(_is_maybe_pose, values)))
+    distinct = [array("f", row) for row in rows]
+    return CheckedLabels(len(rows), (), frozenset(map(len, distinct)), sum(map(_is_maybe_pose, distinct)))
 
 
 def read_labels(file: Path, classes: int) -> Labels:

@@ -17,6 +17,8 @@ import threading
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any
 
@@ -68,6 +70,23 @@ BOOT = "import base64,sys,zlib;exec(zlib.decompress(base64.b64decode(sys.argv.po
 KINDS = {one.exit_code: one for one in (RecipeError, PlanError, MissingToolError, StepError, GateError, BundleError)}
 
 Listener = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Call:
+    """The pipes of one call."""
+
+    input: TextIOWrapper
+    output: IO[str]
+    errors: IO[str]
+
+    @classmethod
+    def of(cls, process: subprocess.Popen[str]) -> _Call:
+        """Returns the pipes of a process that was started with all three."""
+        assert isinstance(process.stdin, TextIOWrapper)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        return cls(process.stdin, process.stdout, process.stderr)
 
 
 class Connection:
@@ -126,7 +145,7 @@ class Connection:
         Args:
             unfinished: told what was written to stdout before the call failed.
         """
-        return self._talk(do, request, lambda call: call.stdout.read(), unfinished=unfinished, beating=True)
+        return self._talk(do, request, lambda call: call.output.read(), unfinished=unfinished, beating=True)
 
     def send(self, path: Path, to: str, sha256: str, told: Callable[[int], None] = lambda sent: None) -> int:
         """Copies a file to the device; returns how many bytes had to be sent. Raises as `call`.
@@ -140,18 +159,18 @@ class Connection:
         """
         size = path.stat().st_size
 
-        def feed(call: subprocess.Popen[str]) -> str:
-            first = call.stdout.readline()
+        def feed(call: _Call) -> str:
+            first = call.output.readline()
             if first:
                 with path.open("rb") as file, suppress(BrokenPipeError):
                     sent = file.seek(json.loads(first)["offset"])
                     while chunk := file.read(CHUNK):
-                        call.stdin.buffer.write(chunk)
-                        call.stdin.flush()
+                        call.input.buffer.write(chunk)
+                        call.input.flush()
                         told(sent := sent + len(chunk))
             with suppress(BrokenPipeError):
-                call.stdin.close()
-            return call.stdout.read()
+                call.input.close()
+            return call.output.read()
 
         answer = self._talk("receive", {"path": to, "sha256": sha256, "size": size}, feed)
         return json.loads(answer)["copied"]
@@ -177,7 +196,7 @@ class Connection:
         self,
         do: str,
         request: dict[str, Any],
-        talk: Callable[[subprocess.Popen[str]], str],
+        talk: Callable[[_Call], str],
         *,
         unfinished: Listener = lambda text: None,
         beating: bool = False,
@@ -194,14 +213,15 @@ class Connection:
             errors="replace",
             start_new_session=True,  # Ctrl-C is ours to handle
         )
+        call = _Call.of(process)
         lines: list[str] = []
         done = threading.Event()
-        threads = [threading.Thread(target=self._listen, args=(process.stderr, lines), daemon=True)]
-        threads += [threading.Thread(target=_beat, args=(process.stdin, done), daemon=True)] if beating else []
+        threads = [threading.Thread(target=self._listen, args=(call.errors, lines), daemon=True)]
+        threads += [threading.Thread(target=_beat, args=(call.input, done), daemon=True)] if beating else []
         for thread in threads:
             thread.start()
         try:
-            answer = talk(process)
+            answer = talk(call)
             code = process.wait()
         finally:
             done.set()
@@ -209,7 +229,7 @@ class Connection:
             process.wait()
             for thread in threads:
                 thread.join()
-            for pipe in (process.stdin, process.stdout, process.stderr):
+            for pipe in (call.input, call.output, call.errors):
                 with suppress(OSError):
                     pipe.close()
         if code:

@@ -113,8 +113,10 @@ def unpack(archive, folder):
     with tarfile.open(archive) as tar:
         for member in tar:
             if member.isfile() and os.path.basename(member.name) == member.name:
+                content = tar.extractfile(member)
+                assert content is not None
                 with open(os.path.join(folder, member.name), "wb") as file:
-                    shutil.copyfileobj(tar.extractfile(member), file)
+                    shutil.copyfileobj(content, file)
     remove([archive])
     return {}
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from edgecompile.execute import keys
 from edgecompile.execute.canonical_json import Damaged
+from edgecompile.execute.entry import Entry
 from edgecompile.execute.sources import Sources
-from edgecompile.execute.store import Entry, Store
+from edgecompile.execute.store import Store
 from edgecompile.execute.tools import missing_tools, version_of
 from edgecompile.plan.step import Source, Step
 
@@ -56,7 +57,8 @@ def plan_status(
     Raises:
         RecipeError: when a source cannot be read.
     """
-    sources, entries = sources or Sources(store.root / "stat"), {}
+    sources = sources or Sources(store.root / "stat")
+    entries: dict[str, Entry] = {}
     steps = list(steps)
     absent = {tool for tool in {tool for step in steps for tool in step.tools} if version_of(tool) is None}
     return [_state(step, store, sources, entries, absent, explain) for step in steps]

@@ -122,9 +122,11 @@ class Worker:
             raise
         finally:
             os.close(result)
+        assert self._process.stdin is not None
+        self._input = self._process.stdin
         with suppress(BrokenPipeError):  # killed already: `wait` will tell
-            self._process.stdin.write(json.dumps(job, default=_plain).encode() + b"\n")
-            self._process.stdin.flush()
+            self._input.write(json.dumps(job, default=_plain).encode() + b"\n")
+            self._input.flush()
 
     @property
     def pid(self) -> int:
@@ -187,7 +189,7 @@ class Worker:
         self.kill()
         self._process.wait()
         with suppress(BrokenPipeError):
-            self._process.stdin.close()
+            self._input.close()
         os.close(self._result)
 
     def _died(self, code: int) -> StepError:
@@ -197,7 +199,8 @@ class Worker:
         self.unexplained = True
         if code >= 0:
             return StepError(f"step '{self._step.name}' ended its process with exit code {code}")
-        name = signal.Signals(-code).name if -code in iter(signal.Signals) else "unknown"
+        known = {one.value: one.name for one in signal.Signals}
+        name = known.get(-code, "unknown")
         guess = ": out of memory?" if -code == signal.SIGKILL else ""
         return StepError(f"step '{self._step.name}' was killed by signal {-code} ({name}){guess}")
 

@@ -123,8 +123,9 @@ class Store:
             if not folder.is_relative_to(self._staging()):
                 folder = Path(shutil.copytree(folder, self.staging_dir() / "out", symlinks=True))
             files = seal_output(folder)
+            output = digest_of(files)
             document = {
-                "schema": SCHEMA, "key": key, "output": digest_of(files), "files": files, "record": dict(record),
+                "schema": SCHEMA, "key": key, "output": output, "files": files, "record": dict(record),
             }  # fmt: skip
             with self.commit_lock():
                 try:
@@ -133,7 +134,7 @@ class Store:
                     pass
                 except Damaged:
                     self._set_aside(key)
-                self._place(folder, document["output"], files)
+                self._place(folder, output, files)
                 write_atomically(self.entry_path(key), seal(document), self._staging())
                 self._remember(key, record)
             return self.load(key, thorough=False)

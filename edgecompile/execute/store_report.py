@@ -32,9 +32,9 @@ def listing(store: Store) -> tuple[dict[str, Any], list[str]]:
     width = max([4, *(len(str(row["step"])) for row in rows)])
     lines = [f"{'step':{width}}  {'key':12}  {'size':>9}  {'took':>8}  {'used':>7}"] if rows else []
     lines += [
-        f"{row['step']!s:{width}}  {row['key'][:12]}  {size(row['bytes']):>9}  {row['wall_seconds'] or 0:>6.1f} s"
-        f"  {age(row['used']):>7}"
-        for row in rows
+        f"{row['step']!s:{width}}  {one.entry.key[:12]}  {size(one.entry.size):>9}  {row['wall_seconds'] or 0:>6.1f} s"
+        f"  {age(one.used):>7}"
+        for one, row in zip(found, rows, strict=True)
     ]
     return {"results": rows, "bytes": total}, [*lines, f"{len(rows)} results, {size(total)}, in {store.root}"]
 

@@ -120,7 +120,8 @@ def export(
         expected = model(example).numpy()
     exported = trace(model, example, opset, shape, nms_free)
 
-    graph, proof = exported.SerializeToString(), {}
+    graph = exported.SerializeToString()
+    proof: dict[str, float] = {}
     for one in distinct(shapes):
         picture = fixed_input(one, one[2:])
         with torch.inference_mode():

@@ -85,10 +85,11 @@ def simplify(out: Path, *, model: Path, spec: Path, optimizations: list[str]) ->
         changes.append(_on_convolutions(original, fused_before, _normalised_convolutions(graph)))
 
     read = read_spec(spec)
-    models, proof = [one.SerializeToString() for one in (original, graph)], {}
+    before_bytes, after_bytes = original.SerializeToString(), graph.SerializeToString()
+    proof: dict[str, float] = {}
     for shape in shapes_of(read):
-        outputs = [run(one, fixed_input(shape, shape[2:])) for one in models]
-        gaps = differences(*outputs, read["output"]["decode"])
+        picture = fixed_input(shape, shape[2:])
+        gaps = differences(run(before_bytes, picture), run(after_bytes, picture), read["output"]["decode"])
         proof = largest(proof, require_agreement(gaps, shape[2:], "simplifying the graph"))
     save(graph, out / "model.onnx")
     counts = {"before": operator_counts(original), "after": operator_counts(graph)}

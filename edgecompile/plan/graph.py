@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ class Request(Protocol):
     def target(self) -> Any: ...
     @property
     def evaluate(self) -> Any: ...
+    def ordered_passes(self) -> Sequence[Any]: ...
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,17 @@ class Graph:
                 raise PlanError(f"{reads}, which is not in the plan before it")
         self.steps[step.name] = step
         return step
+
+    @property
+    def calibration(self) -> Source:
+        """The pictures to calibrate with.
+
+        Raises:
+            PlanError: the recipe names none.
+        """
+        if self.materials.calibration is None:
+            raise PlanError("there are no pictures to calibrate with", fix="set data.calibration")
+        return self.materials.calibration
 
     def profile(self) -> Profile | None:
         """Returns the shapes that the exported model takes at run time, see `profile_of`; notes what stays fixed."""

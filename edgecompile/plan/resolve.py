@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgecompile.plan.graph import Graph, Materials, Plan, Request
+from edgecompile.plan.graph import Graph, Materials, Model, Plan, Request
 from edgecompile.plan.validation import add_validation
 
 
@@ -15,11 +15,13 @@ def resolve(recipe: Request, materials: Materials) -> Plan:
         PlanError: when a pass or the target cannot work on what comes before it.
     """
     graph = Graph(recipe, materials, notes=list(materials.notes))
-    model = reference = None
+    model: Model | None = None
+    reference: Model | None = None
     for one in recipe.ordered_passes():
         model = one.lower(graph, model)
         reference = reference or model
-    artifact = recipe.target.compile(graph, model)
+    assert reference is not None, "a recipe has a pass that makes a model"
+    artifact: Model = recipe.target.compile(graph, model)
     for warning in recipe.target.warnings(artifact.precision):
         graph.note(warning)
     add_validation(graph, artifact, reference)

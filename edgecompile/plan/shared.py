@@ -65,7 +65,7 @@ class SharedSteps:
         """Returns a step under a name that is unique here, reading outputs by their names here."""
         count = self._named[step.name] = self._named.get(step.name, 0) + 1
         inputs = {
-            name: value if type(value) is Source else Output(self.steps[numbers[value.step]].name, value.path)
+            name: value if isinstance(value, Source) else Output(self.steps[numbers[value.step]].name, value.path)
             for name, value in step.inputs.items()
         }
         return step.renamed(step.name if count == 1 else f"{step.name}#{count}", inputs)

@@ -13,4 +13,4 @@ def entry_points(group: str) -> metadata.EntryPoints:
 
 @cache
 def _all() -> metadata.EntryPoints:
-    return metadata.entry_points()
+    return metadata.entry_points()  # type: ignore[return-value,unused-ignore]  # of Python 3.10 too

@@ -147,7 +147,9 @@ def _defined(model: type[BaseModel], name: str, definitions: Schema) -> Schema:
     definitions.update(schema.pop("$defs", {}))
     for key, about in _documented(model).items():
         schema["properties"].get(key, {}).setdefault("description", about)
-    schema["description"] = inspect.getdoc(model).partition("\n\n")[0].replace("\n", " ") if model.__doc__ else name
+    schema["description"] = (
+        (inspect.getdoc(model) or "").partition("\n\n")[0].replace("\n", " ") if model.__doc__ else name
+    )
     definitions[name] = schema
     return {"$ref": REF.format(model=name)}
 

@@ -126,11 +126,11 @@ def find_file(name: str, origin: Origin, what: str) -> Path:
     close = get_close_matches(name, [*(path.name for path in beside), *EXAMPLES], n=1, cutoff=0.75)
     looked = "" if Path(name).is_absolute() else f" (looked in {' and '.join(_folders(folders))})"
     fix = f"did you mean '{close[0]}'?" if close else ""
-    folder = (folders[0] / name).is_dir()
-    if folder and what == "data set":
+    is_folder = (folders[0] / name).is_dir()
+    if is_folder and what == "data set":
         fix = _folder_fix(folders[0] / name)
     raise RecipeError(
-        f"{what} '{name}' is a folder; expected a file" if folder else f"{what} '{name}' not found{looked}",
+        f"{what} '{name}' is a folder; expected a file" if is_folder else f"{what} '{name}' not found{looked}",
         where=str(origin),
         fix=fix,
     )

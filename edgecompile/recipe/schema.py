@@ -166,7 +166,7 @@ class Device(Section):
 class Recipe(Section):
     """One compilation: a model, its data, a target, an ordered set of named passes, and the gates."""
 
-    schema_version: Literal[1] = Field(default=SCHEMA, alias="schema", description="version of the recipe's format")
+    schema_version: Literal[1] = Field(default=1, alias="schema", description="version of the recipe's format")
     name: str = Field(
         min_length=1,
         max_length=100,

@@ -47,8 +47,8 @@ def print_summary(report: Mapping[str, Any], page: Path | None = None, *, stream
         name = verdict["gate"]
         mark = marks[verdict["met"]]
         shown = "on the device" if verdict["met"] is None else number_format.gate_figure(name, verdict["figure"])
-        figure = Text(shown, "bold red" if verdict["met"] is False else "")
-        gates.add_row(mark, Text(f"gate {name}"), figure, Text(number_format.gate_limit(name, verdict["limit"]), "dim"))
+        judged = Text(shown, "bold red" if verdict["met"] is False else "")
+        gates.add_row(mark, Text(f"gate {name}"), judged, Text(number_format.gate_limit(name, verdict["limit"]), "dim"))
     title = Text.assemble((report["name"], "bold"), f", {report['precision']} for {report['target']['device']}")
     blocks: list[RenderableType] = [title, lines]
     if report["gates"]:

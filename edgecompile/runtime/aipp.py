@@ -54,7 +54,7 @@ def read_config(text: str) -> dict[str, str]:
     Raises:
         BundleError: it asks for something other than what `preprocess` does.
     """
-    found = dict(match.groups() for line in text.splitlines() if (match := LINE.fullmatch(line)))
+    found: dict[str, str] = dict((match[1], match[2]) for line in text.splitlines() if (match := LINE.fullmatch(line)))
     wanted = {"aipp_mode": MODE, "input_format": FORMAT, "crop": "false", "csc_switch": "false"}
     for key, value in wanted.items():
         if found.get(key) != value:

@@ -28,7 +28,8 @@ def draw(image: np.ndarray, detections: Detections) -> np.ndarray:
 def color_of(number: int) -> tuple[int, int, int]:
     """Returns the colour (BGR) of a class: always the same for a number."""
     hue = int((number * GOLDEN_ANGLE % 1) * 180)
-    return tuple(int(value) for value in cv2.cvtColor(np.uint8([[[hue, 200, 210]]]), cv2.COLOR_HSV2BGR)[0, 0])
+    pixel = cv2.cvtColor(np.array([[[hue, 200, 210]]], np.uint8), cv2.COLOR_HSV2BGR)[0, 0]
+    return int(pixel[0]), int(pixel[1]), int(pixel[2])
 
 
 def _label(canvas: np.ndarray, text: str, x: int, y: int, color: tuple[int, int, int], scale: float) -> None:

@@ -86,7 +86,7 @@ def _upright(image: np.ndarray, content: bytes) -> np.ndarray:
 
     turns = next((content[at] & 3 for at, _ in avif_properties(content, b"irot")), 0)
     axis = next((content[at] & 1 for at, _ in avif_properties(content, b"imir")), None)
-    rotations = (None, cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
+    rotations = (0, cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
     if turns:
         image = cv2.rotate(image, rotations[turns])
     return image if axis is None else cv2.flip(image, axis)

@@ -11,37 +11,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+import yaml
 
 from edgecompile.errors import RecipeError, nearest
 from edgecompile.evaluate.gates import GATES
 from edgecompile.run_dir import REPORT
 
-DIRECTION = "direction"
-"""What a sweeper of Optuna calls which way an objective is better."""
-RESOLVER = "edgecompile.directions"
 LOSES = {True: 0.0, False: 1e9}
 """What a failed point returns for a figure that is to be large, and for one that is to be small. No figure of a point
 that was built is worse. Finite, for samplers weigh differences, and the search learns where points fail."""
 RESULTS = "optimization_results.yaml"
 """What Optuna's sweeper leaves in the folder of a sweep."""
 EXAMPLE = "objectives=[map50_95,latency_p95_ms,size_mb]"
-
-
-def prepare(config: DictConfig) -> None:
-    """Makes a sweeper that takes directions take those of the recipe's objectives, before it is made.
-
-    What is wrong with the objectives is raised when the sweeper reads them: Hydra swallows what a callback raises.
-    """
-    sweeper = config.hydra.sweeper
-    if DIRECTION in sweeper:
-        with open_dict(sweeper):
-            sweeper[DIRECTION] = f"${{{RESOLVER}:${{objectives}}}}"
-
-
-def register() -> None:
-    """Makes OmegaConf know how directions follow from objectives."""
-    OmegaConf.register_new_resolver(RESOLVER, directions, replace=True)
 
 
 def directions(names: Sequence[str] | None) -> list[str]:
@@ -56,11 +37,6 @@ def directions(names: Sequence[str] | None) -> list[str]:
         if name not in GATES:
             raise RecipeError(f"unknown objective '{name}'", where="objectives", fix=nearest(name, GATES))
     return ["maximize" if GATES[name].floor else "minimize" for name in names]
-
-
-def named(config: DictConfig) -> list[str]:
-    """Returns the objectives of a composed config. What is no figure is left out: the strict models tell it."""
-    return [name for name in config.get("objectives") or () if name in GATES]
 
 
 def returned(names: Sequence[str], run_dir: Path, *, built: bool) -> float | list[float]:
@@ -92,14 +68,14 @@ def drop_losers(names: Sequence[str], sweep: Path) -> None:
     file = sweep / RESULTS
     if not names or not file.is_file():
         return
-    found = OmegaConf.to_container(OmegaConf.load(file))
+    found: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
     lost = [LOSES[GATES[name].floor] for name in names]
     if "solutions" in found:
         kept = [one for one in found["solutions"] if one["values"] != lost]
         found["solutions"] = [one for place, one in enumerate(kept) if one not in kept[:place]]
     elif [found.get("best_value")] == lost:
         found |= {"best_params": None, "best_value": None}
-    OmegaConf.save(OmegaConf.create(found), file)
+    file.write_text(yaml.safe_dump(found, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def _figures(report: Path) -> Mapping[str, Any]:

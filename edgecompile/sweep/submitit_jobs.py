@@ -33,7 +33,7 @@ def keep_track() -> None:
         return jobs
 
     if submit.__name__ != noted.__name__:
-        submitit.AutoExecutor.map_array = noted  # type: ignore[method-assign]
+        submitit.AutoExecutor.map_array = noted
 
 
 def forget() -> None:

@@ -106,7 +106,7 @@ def require_types(point: Mapping[str, Any]) -> None:
         TypeError: naming the first value that is of another kind.
     """
     known = point["device"] is not None
-    wanted = [
+    wanted: list[tuple[str, Any]] = [
         *((name, (int, float)) for name in NUMBERS if known),
         *((name, (int, float)) for name in OPTIONAL_NUMBERS if point[name] is not None),
         *((name, str) for name in ("device", "precision") if known),
@@ -129,14 +129,14 @@ def sweep_of(name: str, points: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         name: what to call it.
         points: what `point_of` returned, in their order.
     """
-    points = [dict(point) for point in points]
-    words = [set(point["overrides"]) for point in points if point["overrides"] or point["state"] != UNFINISHED]
+    marked = [dict(point) for point in points]
+    words = [set(point["overrides"]) for point in marked if point["overrides"] or point["state"] != UNFINISHED]
     shared = set.intersection(*words) if len(words) > 1 else set()
-    for point in points:
+    for point in marked:
         point["varies"] = [word for word in point["overrides"] if word not in shared]
         point["front"] = point["size_front"] = False
     groups: dict[str, list[dict[str, Any]]] = {}
-    for point in points:
+    for point in marked:
         if point["device"] is not None:
             groups.setdefault(repr((point["device"], point["judged_on"])), []).append(point)
     devices = [_device(group) for group in groups.values()]
@@ -144,10 +144,10 @@ def sweep_of(name: str, points: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         "schema": SCHEMA,
         "name": name,
         "shared": sorted(shared),
-        "states": {state: sum(point["state"] == state for point in points) for state in _states(points)},
-        "sharing": _sharing(points),
+        "states": {state: sum(point["state"] == state for point in marked) for state in _states(marked)},
+        "sharing": _sharing(marked),
         "devices": devices,
-        "points": points,
+        "points": marked,
     }
 
 
@@ -170,10 +170,10 @@ def _states(points: Sequence[Mapping[str, Any]]) -> list[str]:
 def _device(group: list[dict[str, Any]]) -> dict[str, Any]:
     """Marks the front of the points of one device, judged on the same pictures, and returns the verdict on them."""
     shippable = [point for point in group if point["state"] == BUILT]
-    for point in pareto_front(shippable):
-        point["front"] = True
-    for point in pareto_front(shippable, "size_bytes"):
-        point["size_front"] = True
+    for mark, figure in (("front", "latency_p50_ms"), ("size_front", "size_bytes")):
+        best_names = {point["name"] for point in pareto_front(shippable, figure)}
+        for point in shippable:
+            point[mark] = point["name"] in best_names
     best = choice(shippable)
     machines = sorted({point["machine"] for point in group if point["machine"]})
     return {

@@ -156,7 +156,7 @@ class Watch:
         for problem in status.get("problems") or ():
             self._print(f"edgecompile: job {status.get('job', name)}: {problem}")
         if not self.quiet:
-            state = KINDS.get(status.get("exit_code"), "failed")
+            state = KINDS.get(status.get("exit_code", -1), "failed")
             left = f"; about {duration(seconds)} left" if (seconds := self.left_s()) else ""
             place = f"[{len(self.ended)}/{self.total or '?'}]"
             failed = f"; {self.failed} failed so far" if self.failed else ""

@@ -56,7 +56,7 @@ class Ncnn(Target):
                 inputs={
                     "model": converted.artifact,
                     "spec": converted.spec,
-                    "pictures": graph.materials.calibration,
+                    "pictures": graph.calibration,
                 },
                 tools=("ncnn", "numpy", "opencv-python-headless"),
                 isa=True,

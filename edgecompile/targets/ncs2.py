@@ -22,7 +22,7 @@ class Ncs2(Target):
     """
 
     kind: Literal["ncs2"] = "ncs2"
-    precisions: tuple[Literal["fp16"], ...] = ("fp16",)  # type: ignore[assignment]
+    precisions: tuple[Literal["fp16"], ...] = ("fp16",)
     instead: str = ""
 
     backend: ClassVar[str] = "openvino"

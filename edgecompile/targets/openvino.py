@@ -100,7 +100,7 @@ class OpenVino(Target):
                     "symmetric": settings.symmetric,
                     "exclude": settings.excluded(),
                 },
-                inputs={"model": model.artifact, "spec": model.spec, "pictures": graph.materials.calibration},
+                inputs={"model": model.artifact, "spec": model.spec, "pictures": graph.calibration},
                 tools=("nncf", "openvino", "numpy", "opencv-python-headless"),
                 isa=True,
                 memory_mb=1500,

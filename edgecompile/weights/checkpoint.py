@@ -96,7 +96,8 @@ def _described(root: dict[Any, Any]) -> Checkpoint | None:
     if not isinstance(model, Instance):
         return None
     state = model.state if isinstance(model.state, dict) else {}
-    architecture = state.get("yaml") if isinstance(state.get("yaml"), dict) else {}
+    stated = state.get("yaml")
+    architecture = stated if isinstance(stated, dict) else {}
     task, channels = state.get("task"), architecture.get("channels", architecture.get("ch"))
     train_args = root.get("train_args")
     return Checkpoint(
@@ -210,6 +211,10 @@ class _Pickle:
         del self._stack[start:]
         return values
 
+    def frozen_set(self) -> None:
+        self.since_mark()
+        self.push(Instance("frozenset"))
+
     def pop(self) -> Any:
         return self._stack.pop()
 
@@ -299,7 +304,7 @@ ACTIONS: dict[int, Action] = {
     0x86: lambda p: p.tuple_of(2),
     0x87: lambda p: p.tuple_of(3),
     0x90: lambda p: p.since_mark(),  # ADDITEMS
-    0x91: lambda p: (p.since_mark(), p.push(Instance("frozenset"))),
+    0x91: lambda p: p.frozen_set(),
     ord("s"): lambda p: p.set_items([p.pop(), p.pop()][::-1]),
     ord("u"): lambda p: p.set_items(p.since_mark()),
     ord("a"): lambda p: p.append([p.pop()]),

@@ -94,7 +94,8 @@ def program() -> Path:
         MissingToolError: it is not installed.
     """
     found = find_spec("pnnx")
-    inside = Path(next(iter(found.submodule_search_locations))) / "pnnx" if found else None
+    folders = (found.submodule_search_locations if found else None) or []
+    inside = next((Path(folder) / "pnnx" for folder in folders), None)
     if inside is None or not inside.is_file():
         raise MissingToolError("pnnx, the converter to ncnn, is not installed", fix=INSTALL)
     if not os.access(inside, os.X_OK):

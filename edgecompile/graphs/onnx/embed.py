@@ -146,7 +146,10 @@ def _arithmetic(model: onnx.ModelProto, name: str, planes: str) -> list[Any]:
 
 
 def _constants(name: str) -> list[onnx.TensorProto]:
-    constants = {f"{name}_order": np.array([2, 1, 0], np.int64), f"{name}_unit": np.array(BYTE, np.float32)}
+    constants: dict[str, np.ndarray] = {
+        f"{name}_order": np.array([2, 1, 0], np.int64),
+        f"{name}_unit": np.array(BYTE, np.float32),
+    }
     return [numpy_helper.from_array(value, key) for key, value in constants.items()]
 
 

@@ -37,7 +37,7 @@ def detection_spec(
         profile: smallest, usual and largest shape of the input ("min", "opt", "max"). It stands in the spec where these
             differ: `input.profile`, in the layout of the input, as `input.shape` is.
     """
-    changes = profile is not None and list(profile["min"]) != list(profile["max"])
+    stated = {point: list(map(int, profile[point])) for point in POINTS} if profile else {}
     return {
         "schema": SCHEMA,
         "task": "detect",
@@ -52,7 +52,7 @@ def detection_spec(
             "scale": 1 / 255,
             "mean": [0, 0, 0],
             "std": [1, 1, 1],
-            **({"profile": {point: list(map(int, profile[point])) for point in POINTS}} if changes else {}),
+            **({"profile": stated} if stated and stated["min"] != stated["max"] else {}),
         },
         "letterbox": {
             "size": [int(value) for value in size],

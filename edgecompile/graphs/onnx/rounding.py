@@ -48,7 +48,7 @@ def _multiply_in_float(model: onnx.ModelProto, structure: Structure, quantize: o
         product.op_type = "MatMul" if product.op_type == "MatMulInteger" else "Conv"
         product.input[:] = [values, weights]
     position = list(model.graph.node).index(quantize)
-    one = numpy_helper.from_array(np.float32(1), f"{scale}_one")
+    one = numpy_helper.from_array(np.array(1, np.float32), f"{scale}_one")
     model.graph.node.insert(position, helper.make_node("Constant", [], [scale], value=one))
     _pass_on(quantize, quantize.input[0])
     quantize.output[:] = [values]

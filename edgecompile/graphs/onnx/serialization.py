@@ -58,7 +58,7 @@ def sort_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
     """Orders the nodes, in place, so that each stands after those it reads, else as they stood. Returns the model."""
     graph = model.graph
     known = {"", *(entry.name for entry in graph.input), *(tensor.name for tensor in graph.initializer)}
-    waiting = {}  # tensor not made yet -> positions of the nodes that wait for it first
+    waiting: dict[str, list[int]] = {}  # tensor not made yet -> positions of the nodes that wait for it first
     missing = [{name for name in node.input if name not in known} for node in graph.node]
     for position, names in enumerate(missing):
         for name in names:

@@ -39,8 +39,8 @@ def compile_ir(out: Path, *, model: Path, spec: Path, half: bool, separate_silu:
     changes.append("takes uint8 NHWC BGR pictures: colour order, scaling and layout built in")
     after = _float_outputs(graph, [pixels for _, pixels in inputs])
     proof: dict[str, float] = {}
-    for shape, *outputs in zip(shapes, before, after, strict=True):
-        gaps = differences(*outputs, read["output"]["decode"])
+    for shape, reference, compiled in zip(shapes, before, after, strict=True):
+        gaps = differences(reference, compiled, read["output"]["decode"])
         proof = largest(proof, require_agreement(gaps, shape[2:], "compiling the graph"))
     save(graph, out, half=half)
 

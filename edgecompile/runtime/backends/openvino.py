@@ -202,7 +202,7 @@ def import_openvino() -> ModuleType:
 
         return convert_model
 
-    openvino.__getattr__ = convert_when_asked  # type: ignore[method-assign]
+    openvino.__getattr__ = convert_when_asked
     return openvino
 
 

@@ -105,7 +105,9 @@ class Network:
 def _logger(trt: ModuleType) -> Any:
     """Returns a logger that keeps the errors and prints nothing."""
 
-    class Logger(trt.ILogger):
+    base: Any = trt.ILogger
+
+    class Logger(base):
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.errors: list[str] = []

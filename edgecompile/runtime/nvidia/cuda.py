@@ -159,7 +159,9 @@ class HostArray:
     def __init__(self, cuda: Cuda, address: int, size: int, shape: tuple[int, ...], dtype: Any) -> None:
         self._cuda, self._address = cuda, address
         count = int(np.prod(shape))
-        self.array = np.frombuffer((ctypes.c_char * size).from_address(address), dtype, count).reshape(shape)
+        self.array = np.frombuffer(memoryview((ctypes.c_char * size).from_address(address)), dtype, count).reshape(
+            shape
+        )
 
     def __del__(self) -> None:
         self._cuda.free("cuMemFreeHost", self._address)
