@@ -139,6 +139,7 @@ def test_a_full_disk_behind_stdout_is_named(tmp_path):
     assert (finished.returncode, finished.stderr) == (5, "edgecompile: No space left on device\n")
 
 
+@pytest.mark.slow
 def test_a_plan_makes_no_store_and_a_build_does(tmp_path):
     assert edgecompile("plan", cwd=tmp_path).returncode == 0
     assert not (tmp_path / "cache").exists()

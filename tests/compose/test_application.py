@@ -125,6 +125,7 @@ def test_interrupted(run, here):
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_and_tells_the_worst(run, here):
     ran = run("build", "-m", "name=unmet,fine,broken")
     assert ran.code == 6
@@ -141,6 +142,7 @@ def test_a_sweep_goes_on_and_tells_the_worst(run, here):
     assert statuses(here)[0]["problems"] == ["map_drop is 0.5"]
 
 
+@pytest.mark.slow
 def test_a_quiet_sweep_tells_only_what_failed(run):
     assert run("build", "-m", "--quiet", "name=fine,better").err == ""
     assert run("build", "-m", "--quiet", "name=unmet,fine").lines == [
@@ -149,6 +151,7 @@ def test_a_quiet_sweep_tells_only_what_failed(run):
     ]
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_keeps_what_is_done_and_reports_it(run, here, monkeypatch):
     monkeypatch.setattr(build_verb, "report_sweep", TELL_SWEEP)
     ran = run("build", "-m", "name=fine,interrupted,better")
@@ -167,6 +170,7 @@ def test_a_sweep_interrupted_before_any_point_is_done(run, told):
     assert (ran.code, ran.lines, told) == (130, ["edgecompile: interrupted"], [])
 
 
+@pytest.mark.slow
 def test_points_of_an_earlier_sweep_in_the_same_folder_do_not_count(run, here):
     run("build", "-m", "name=fine,better", "hydra.sweep.dir=again")
     ran = run("build", "-m", "name=fine,unmet", "hydra.sweep.dir=again", "hydra.sweep.subdir=${hydra:job.num}_x")
@@ -203,6 +207,7 @@ def test_nothing_of_an_earlier_build_stays_in_a_run_directory_that_is_used_again
     ]
 
 
+@pytest.mark.slow
 def test_a_sweep_ends_with_its_report(run, here, monkeypatch):
     monkeypatch.setattr(build_verb, "report_sweep", TELL_SWEEP)
     ran = run("build", "-m", "name=unmet,fine", "model.imgsz=33,256")
@@ -216,6 +221,7 @@ def test_a_sweep_ends_with_its_report(run, here, monkeypatch):
     assert "expected a multiple of 32" in (folder / "results.csv").read_text()
 
 
+@pytest.mark.slow
 def test_only_the_end_of_a_sweep_is_told(run, told):
     run("build")
     run("plan", "-m", "model.imgsz=224,256")
@@ -243,6 +249,7 @@ def test_a_sweep_with_a_wrong_value_runs_the_others(run):
     assert ran.lines[0] == "point 0: command line:model.imgsz: found 33, expected a multiple of 32"
 
 
+@pytest.mark.slow
 def test_glob(run):
     assert "quickstart" not in run("plan", "-m", "recipe=glob(x86*)").out
     ran = run("plan", "recipe=glob([x86*,arm*],exclude=*fp32)", "-m")
@@ -262,6 +269,7 @@ def test_a_sweep_written_in_a_recipe(run, write):
     assert run("plan", write(text)).out == "my 224 False\nmy 256 False\n"
 
 
+@pytest.mark.slow
 def test_flags_of_hydra_anywhere(run):
     ran = run("plan", "model.imgsz=320", "--cfg", "job", "gates.fps=3", "--resolve", "-p", "gates")
     assert ran.code == 0

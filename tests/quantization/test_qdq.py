@@ -56,6 +56,7 @@ def test_profile_of_x86(tmp_path, ranges):
     assert all(scale.size > 1 for scale in per_channel if scale.ndim)
 
 
+@pytest.mark.slow
 def test_decode_part_has_no_pairs(tmp_path, ranges):
     from edgecompile.graphs.onnx.structure import Structure
 
@@ -84,6 +85,7 @@ def test_other_profiles(tmp_path, ranges, changes, kinds):
         assert not any(known[node.input[2]].any() for node in readers)
 
 
+@pytest.mark.slow
 def test_reduced_range_leaves_a_bit_of_the_weights_free(tmp_path, ranges):
     largest = {}
     for reduced in (False, True):
@@ -92,6 +94,7 @@ def test_reduced_range_leaves_a_bit_of_the_weights_free(tmp_path, ranges):
     assert largest[True] <= 64 < 100 < largest[False]
 
 
+@pytest.mark.slow
 def test_a_quantized_model_is_not_quantized_again(tmp_path, ranges):
     from edgecompile.quantization.qdq import quantize
 

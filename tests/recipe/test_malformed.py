@@ -18,6 +18,8 @@ from edgecompile.recipe.materials import find_materials
 
 from .malformed import Malformed, every
 
+pytestmark = pytest.mark.slow
+
 ALL = list(every())
 ROOT = Path(__file__).parents[2]
 IN_PROCESSES = ALL[::40]

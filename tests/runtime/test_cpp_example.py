@@ -48,7 +48,10 @@ PLACES = """
 int main() { %s return 0; }
 """
 
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler (c++, g++, clang++) is installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(COMPILER is None, reason="no C++ compiler (c++, g++, clang++) is installed"),
+]
 
 
 def compiled(folder: Path, headers: Path) -> Path:

@@ -64,6 +64,7 @@ def test_equals_ultralytics(ultralytics: Any, classes: int, multi_label: bool, a
     assert found
 
 
+@pytest.mark.slow
 def test_equals_ultralytics_where_more_than_the_most_candidates_compete(ultralytics: Any) -> None:
     raw = output(1, 5, 8000, sharp=0.5, crowd=200)  # 40,000 candidates above the threshold
     settings = {"conf_thres": 0.001, "iou_thres": 0.6, "max_det": 300, "agnostic": False, "multi_label": True}

@@ -46,6 +46,7 @@ def found(folder):
     return Backend(folder, {}, 1, {}).infer(picture())[0]
 
 
+@pytest.mark.slow
 def test_it_finds_the_same(converted):
     folder, facts = converted
     spec = json.loads((folder / "spec.json").read_text())

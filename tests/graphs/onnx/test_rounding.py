@@ -27,6 +27,8 @@ from edgecompile.quantization.calibration import measure_ranges  # noqa: E402
 from edgecompile.quantization.qdq import calibrate, quantize  # noqa: E402
 from edgecompile.targets.onnxruntime import OnnxRuntime  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 PLACEMENT = OnnxRuntime(device="a CPU", memory_mb=1, isa=("avx512_vnni",)).placement(Int8Static())
 FIRST = "/model.0/conv/Conv"
 

@@ -59,6 +59,7 @@ def test_silus_kept_apart_compute_the_same(tmp_path, picture, expected):
     assert np.allclose(infer(tmp_path / "model.xml", picture), expected, atol=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "wrong"), [("embed_pictures", "RGB"), ("separate_silus", 0.49)])
 def test_a_wrong_rewrite_is_refused(tmp_path, monkeypatch, name, wrong):
     """The proof sees a colour order that was not turned, and an activation that is not quite SiLU."""
