@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from edgecompile.errors import RecipeError, StepError
 from edgecompile.execute import hardware
-from edgecompile.plan.step import Source, Stage, Step
+from edgecompile.plan.step import TIMEOUT, Source, Stage, Step
 
-TIMEOUT, MEMORY = "EDGECOMPILE_STEP_TIMEOUT", "EDGECOMPILE_STEP_MEMORY"
-"""Environment variables that replace the defaults. The flags --step-timeout and --step-memory set them, so that they
-reach the processes of a parallel sweep and of `reproduce` too."""
+MEMORY = "EDGECOMPILE_STEP_MEMORY"
+"""Environment variable that says how much memory a step may allocate. The flags --step-timeout and --step-memory set
+this one and `TIMEOUT`, so that they reach the processes of a parallel sweep too."""
 
 NONE = "none"
 """What both take for no limit."""

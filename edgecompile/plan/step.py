@@ -16,6 +16,9 @@ from typing import Any
 FACTS = "facts.json"
 """File of every step's output that holds, as canonical JSON, the mapping that the step's function returned."""
 
+TIMEOUT = "EDGECOMPILE_STEP_TIMEOUT"
+"""Environment variable that says how many seconds a step may take."""
+
 
 class Stage(str, Enum):
     """The kind of a step, in the order in which kinds appear in a plan."""

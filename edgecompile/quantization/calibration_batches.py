@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from edgecompile.runtime.pictures import read_picture
 from edgecompile.runtime.spec import read_spec
 
 
-def input_reader(spec: Path) -> Callable[[Path], np.ndarray]:
+def input_reader(spec: Path | Mapping[str, Any]) -> Callable[[Path], np.ndarray]:
     """Returns a function that reads a picture and returns the model's input tensor, overwritten by the next picture.
 
     The picture stands in every place of the batch, which is the smallest where it may change; so may the size, then it

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import stat
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -13,14 +12,24 @@ from google.protobuf.message import DecodeError
 
 from edgecompile.errors import StepError
 from edgecompile.graphs.onnx.serialization import sort_nodes
+from edgecompile.graphs.onnx.walk import nodes_within, tensors_within
 
 LIMIT = 2**31 - 1
 """Largest file that protobuf reads, in bytes; external data counts towards it once it is inlined."""
+MOST_NODES = 1_000_000
+"""Nodes of a graph once its functions are inlined; the largest detection models have some thousands."""
+MOST_CALLS = 64
+"""Functions that may call one another in a row."""
+
+Key = tuple[str, str, str]
+"""Domain, name and overload of a function."""
 
 
 def read_foreign(files: list[Path]) -> onnx.ModelProto:
-    """Returns the model of `files[0]` with all external data inlined, checked in full. Nodes in a wrong order, as some
-    converters to FP16 leave them, are put in order.
+    """Returns the model of `files[0]` with all external data and all functions of its own inlined, checked in full.
+
+    Nodes in a wrong order, as some converters to FP16 leave them, are put in order. What is no part of inference
+    (training graphs, fields that this version of ONNX does not know) is dropped.
 
     Args:
         files: the ONNX file, then the files beside it that may hold its external data.
@@ -40,56 +49,100 @@ def read_foreign(files: list[Path]) -> onnx.ModelProto:
         raise StepError(f"'{path.name}' is damaged or is no ONNX file") from error
     if not model.graph.node:
         raise StepError(f"'{path.name}' is no ONNX file, or one without operators")
-    for tensor in list(_tensors(model)):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            _inline(tensor, files)
-    in_order = sort_nodes(onnx.ModelProto.FromString(model.SerializeToString()))
-    if len(in_order.graph.node) == len(model.graph.node):  # else there is a circle, or a tensor from nowhere
-        model = in_order
+    model.DiscardUnknownFields()  # another reader might know them, as data that lies elsewhere
+    _inline_all(model, files)
+    model.ClearField("training_info")
+    _name_domain_once(model)
+    model = sorted_copy(inline_functions(model, path.name))
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise StepError(f"'{path.name}' is no valid ONNX model: {' '.join(str(error).split())[:300]}") from error
+        raise invalid(path.name, error) from error
     return model
 
 
-def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Yields every tensor that a model holds: weights and attributes, in subgraphs and functions too."""
-    yield from _tensors_of_graph(model.graph)
-    for function in model.functions:
-        for node in function.node:
-            yield from _tensors_of_node(node)
+def inline_functions(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """Returns the model with the functions that it defines in place of their calls.
+
+    Raises:
+        StepError: they call one another in a circle, or are otherwise none.
+    """
+    if not model.functions:
+        return model
+    require_finite_calls(model, name)
+    try:
+        return onnx.inliner.inline_local_functions(model, convert_version=True)
+    except Exception as error:  # of any kind: the inliner is compiled code
+        raise invalid(name, error) from error
 
 
-def _tensors_of_graph(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        yield from _tensors_of_node(node)
+def require_finite_calls(model: onnx.ModelProto, name: str) -> None:
+    """Demands that no function of a model calls itself, and that all calls together stay below `MOST_NODES` nodes.
+
+    Raises:
+        StepError: one does, or they do not: a few functions that each call the next one twice are millions of nodes.
+    """
+    functions = {(one.domain, one.name, one.overload): one for one in model.functions}
+    sizes: dict[Key, int] = {}
+
+    def size(key: Key, callers: tuple[Key, ...] = ()) -> int:
+        if key not in functions:
+            return 1
+        if key in callers or len(callers) > MOST_CALLS:
+            raise StepError(f"'{name}' is no valid ONNX model: its function '{key[1][:60]}' calls itself")
+        if key not in sizes:
+            sizes[key] = sum(size(one, (*callers, key)) for one in calls_of(functions[key]))
+        return sizes[key]
+
+    if sum(map(size, calls_of(model.graph))) > MOST_NODES:
+        raise StepError(f"'{name}' has functions that make more than {MOST_NODES} nodes of it")
 
 
-def _tensors_of_node(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
-    kinds = onnx.AttributeProto
-    for attribute in node.attribute:
-        if attribute.type == kinds.TENSOR:
-            yield attribute.t
-        elif attribute.type == kinds.TENSORS:
-            yield from attribute.tensors
-        elif attribute.type in (kinds.SPARSE_TENSOR, kinds.SPARSE_TENSORS):
-            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-                yield from (sparse.values, sparse.indices)
-        elif attribute.type == kinds.GRAPH:
-            yield from _tensors_of_graph(attribute.g)
-        elif attribute.type == kinds.GRAPHS:
-            for graph in attribute.graphs:
-                yield from _tensors_of_graph(graph)
+def calls_of(graph: onnx.GraphProto | onnx.FunctionProto) -> list[Key]:
+    """Returns the operator or function of each node, those of nested graphs too."""
+    return [(node.domain, node.op_type, node.overload) for node in nodes_within(graph)]
 
 
-def _inline(tensor: onnx.TensorProto, files: list[Path]) -> None:
-    """Puts the external data of a tensor into it, after every doubt about the file is gone."""
+def invalid(name: str, error: Exception) -> StepError:
+    """Returns the error for a file that a library refuses as a model."""
+    return StepError(f"'{name}' is no valid ONNX model: {' '.join(str(error).split())[:300]}")
+
+
+def sorted_copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Returns a model with its nodes in order, as it is where there is a circle, or a tensor from nowhere."""
+    in_order = sort_nodes(onnx.ModelProto.FromString(model.SerializeToString()))
+    return in_order if len(in_order.graph.node) == len(model.graph.node) else model
+
+
+def _name_domain_once(model: onnx.ModelProto) -> None:
+    """Writes the domain of ONNX's own operators, in place, as "" wherever it stands as its other name "ai.onnx"."""
+    for named in (*nodes_within(model), *model.opset_import, *(one for f in model.functions for one in f.opset_import)):
+        if named.domain == "ai.onnx":
+            named.domain = ""
+
+
+def _inline_all(model: onnx.ModelProto, files: list[Path]) -> None:
+    """Puts all external data into the tensors that name it.
+
+    Raises:
+        StepError: some of it is not to be trusted, or all of it is too large for one file.
+    """
+    total = files[0].stat().st_size
+    for tensor in list(tensors_within(model)):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            total += _inline(tensor, files, LIMIT - total)
+        elif tensor.external_data:
+            tensor.ClearField("external_data")
+
+
+def _inline(tensor: onnx.TensorProto, files: list[Path], most: int) -> int:
+    """Puts the external data of a tensor into it, after every doubt about the file is gone. Returns its bytes.
+
+    Args:
+        most: bytes that it may have.
+    """
     said = {entry.key: entry.value for entry in tensor.external_data}
-    what = f"the external data of '{tensor.name}'"
+    what = f"the external data of '{tensor.name[:60]}'"
     location = said.get("location", "")
     path = _beside(location, files, what)
     wanted = _byte_count(tensor, what)
@@ -101,11 +154,14 @@ def _inline(tensor: onnx.TensorProto, files: list[Path]) -> None:
         raise StepError(f"{what} is {length} bytes long, its shape wants {wanted}")
     if offset + length > size:
         raise StepError(f"{what} ends at byte {offset + length} of '{location}', which has {size}")
+    if length > most:
+        raise StepError(f"'{files[0].name}' is larger than 2 GiB with its external data, which ONNX files cannot be")
     with path.open("rb") as stream:
         stream.seek(offset)
         tensor.raw_data = stream.read(length)
     tensor.data_location = onnx.TensorProto.DEFAULT
     del tensor.external_data[:]
+    return length
 
 
 def _beside(location: str, files: list[Path], what: str) -> Path:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import onnx
 
+from edgecompile.errors import StepError
+from edgecompile.graphs.onnx.walk import nodes_within, tensors_within
+
 IR_VERSION = 10
 """Highest ONNX IR version written: the newest that ONNX Runtime 1.19, the oldest runtime supported, reads."""
 
@@ -21,7 +24,7 @@ def strip(model: onnx.ModelProto) -> onnx.ModelProto:
         model.ClearField(field)
     model.ir_version = min(model.ir_version, IR_VERSION)
     opsets = sorted(model.opset_import, key=lambda opset: opset.domain)
-    used = {node.domain for node in model.graph.node}
+    used = {node.domain for node in nodes_within(model)}
     kept = [onnx.helper.make_opsetid(opset.domain, opset.version) for opset in opsets if opset.domain in used | {""}]
     del model.opset_import[:]
     model.opset_import.extend(kept)
@@ -48,8 +51,10 @@ def save(model: onnx.ModelProto, path: Path) -> None:
 
     Raises:
         onnx.checker.ValidationError: when the graph is not a valid one.
+        StepError: when a tensor of it lies in another file.
     """
     strip(model)
+    require_self_contained(model)
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
@@ -81,8 +86,24 @@ def sort_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def load(path: Path) -> onnx.ModelProto:
-    """Reads a model that a step of this project wrote: one file, without external data."""
-    return onnx.load_model_from_string(path.read_bytes())
+    """Reads a model that a step wrote: one file.
+
+    Raises:
+        StepError: when a tensor of it lies in another file.
+    """
+    return require_self_contained(onnx.load_model_from_string(path.read_bytes()))
+
+
+def require_self_contained(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Returns a model whose tensors all lie within it.
+
+    Raises:
+        StepError: some do not. What opens such a model reads files that nobody has checked.
+    """
+    for tensor in tensors_within(model):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            raise StepError(f"the tensor '{tensor.name[:60]}' lies outside of the model's file, where steps put none")
+    return model
 
 
 def operator_counts(model: onnx.ModelProto) -> dict[str, int]:

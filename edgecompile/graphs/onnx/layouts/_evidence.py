@@ -1,0 +1,84 @@
+"""What the numbers of an output say for or against a layout. Each function returns a doubt, or "" where it has none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+CONFIDENT = 0.25
+"""Score from which a box counts as a detection: those are hardly ever nonsense."""
+MOST_STRANGE = 0.05
+"""Share of detections whose box may be nonsense."""
+MOST_STRANGE_OF_ALL = 0.5
+"""Share of all boxes that may be nonsense where there is no detection: boxes of low scores mean nothing."""
+ROUNDING = 1e-3
+"""By how much a score may leave 0..1, and a whole number be none."""
+OUTSIDE = 2.0
+"""Pixels by which a box may leave the picture and still be inside."""
+
+
+def of_scores(scores: np.ndarray) -> str:
+    """Doubts that numbers are scores."""
+    low, high = float(scores.min(initial=0.0)), float(scores.max(initial=0.0))
+    if low < -ROUNDING or high > 1 + ROUNDING:
+        return f"its scores range from {low:.3g} to {high:.3g}, expected 0 to 1"
+    return ""
+
+
+def of_class_numbers(numbers: np.ndarray, classes: int) -> str:
+    """Doubts that numbers are those of classes."""
+    gaps = np.abs(numbers - np.round(numbers))
+    if gaps.max(initial=0.0) > ROUNDING:
+        return f"its class numbers are not whole ({float(numbers[gaps.argmax()]):.3g})"
+    if numbers.size and (numbers.min() < 0 or numbers.max() > classes - 1):
+        found = f"{numbers.min():.0f} to {numbers.max():.0f}"
+        return f"its class numbers range from {found}, expected 0 to {classes - 1}"
+    return ""
+
+
+def of_corners(boxes: np.ndarray, scores: np.ndarray) -> str:
+    """Doubts that boxes (rows, 4) are x1 y1 x2 y2."""
+    wrong = (boxes[:, 2] < boxes[:, 0] - 1) | (boxes[:, 3] < boxes[:, 1] - 1)
+    share = _strange(wrong, scores)
+    return f"of {share:.0%} of its boxes the second corner stands before the first" if share else ""
+
+
+def of_centres(boxes: np.ndarray, scores: np.ndarray, size: Sequence[int]) -> str:
+    """Doubts that boxes (rows, 4) are centre x, y, width, height in pixels of pictures of height and width `size`."""
+    share = _strange((boxes[:, 2] < 0) | (boxes[:, 3] < 0), scores)
+    if share:
+        return f"{share:.0%} of its boxes have a width or height below 0"
+    if _are_corners(boxes, size):
+        return "its boxes are corners (x1 y1 x2 y2), expected centre and size"
+    return of_pixels(boxes, size)
+
+
+def of_pixels(boxes: np.ndarray, size: Sequence[int]) -> str:
+    """Doubts that coordinates are pixels of pictures of height and width `size`."""
+    largest = float(np.abs(boxes).max(initial=0.0))
+    if len(boxes) and 0 < largest <= 2 < min(size):
+        return f"its boxes reach {largest:.3g} only: fractions of the picture, expected pixels"
+    return ""
+
+
+def of_finite(output: np.ndarray) -> str:
+    return "" if np.isfinite(output).all() else "it holds numbers that are not finite"
+
+
+def _strange(wrong: np.ndarray, scores: np.ndarray) -> float:
+    """Returns the share of boxes that are wrong, of the detections or, without any, of all; 0 where it is small."""
+    sure = scores >= CONFIDENT
+    considered, most = (wrong[sure], MOST_STRANGE) if sure.any() else (wrong, MOST_STRANGE_OF_ALL)
+    share = float(considered.mean()) if considered.size else 0.0
+    return share if share > most else 0.0
+
+
+def _are_corners(boxes: np.ndarray, size: Sequence[int]) -> bool:
+    """Whether boxes make sense as corners and not as centre and size: as such, nearly all lie inside of the picture;
+    taken for centre and size, most would reach out of it."""
+    sides = np.array([size[1], size[0]], np.float32)
+    first, second = boxes[:, :2], boxes[:, 2:]
+    inside = (first >= -OUTSIDE) & (second >= first) & (second <= sides + OUTSIDE)
+    within = (first - second / 2 >= -OUTSIDE) & (first + second / 2 <= sides + OUTSIDE)
+    return len(boxes) > 0 and inside.all(axis=1).mean() > 0.99 and within.all(axis=1).mean() < 0.5

@@ -1,0 +1,97 @@
+"""The input of a detection model of unknown origin: found, checked against what the recipe asks for, its axes fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx
+
+from edgecompile.errors import StepError
+from edgecompile.plan.shapes import Profile, merged
+
+AXES = ("batch", "channels", "height", "width")
+
+
+def only_input(model: onnx.ModelProto) -> tuple[onnx.ValueInfoProto, list[int]]:
+    """Returns the graph's one input and its shape, -1 where that is open. Weights that old files list among the inputs
+    are taken off that list.
+
+    Raises:
+        StepError: when there are several, or it takes no float32 pictures of three channels.
+    """
+    weights = {tensor.name for tensor in model.graph.initializer}
+    entries = [entry for entry in model.graph.input if entry.name not in weights]
+    if len(entries) != 1:
+        raise StepError(f"the model has {len(entries)} inputs; a detection model has one, the picture")
+    for entry in [entry for entry in model.graph.input if entry.name in weights]:
+        model.graph.input.remove(entry)
+    entry, kind = model.graph.input[0], model.graph.input[0].type.tensor_type
+    if kind.elem_type != onnx.TensorProto.FLOAT:
+        found = onnx.TensorProto.DataType.Name(kind.elem_type).lower() if kind.elem_type else "no tensor of numbers"
+        fix = "export the model with a float32 input: edgecompile builds the scaling of bytes in"
+        raise StepError(f"the model's input '{entry.name[:60]}' is {found}, expected float32", fix=fix)
+    opened = [side.dim_value if side.dim_value > 0 else -1 for side in kind.shape.dim]
+    require_channels(opened)
+    return entry, opened
+
+
+def require_channels(opened: Sequence[int]) -> None:
+    """Demands that an input takes pictures of three channels, channels first.
+
+    Raises:
+        StepError: it does not.
+    """
+    if len(opened) != 4 or opened[1] in (-1, 3):
+        return
+    if opened[3] == 3:
+        fix = "export the model with its channels first: (n, 3, height, width)"
+        raise StepError(f"the model's input has the shape {shown(opened)}: its channels stand last", fix=fix)
+    count = "1 channel" if opened[1] == 1 else f"{opened[1]} channels"
+    raise StepError(
+        f"the model takes pictures of {count} (its input has the shape {shown(opened)}); only 3 are supported"
+    )
+
+
+def agreed(opened: Sequence[int], shapes: Profile) -> Profile:
+    """Returns the shapes that the recipe asks for; a batch that the file fixes stands where the recipe names none.
+
+    Raises:
+        StepError: when the file does not take them.
+    """
+    if len(opened) == 4 and opened[0] > 0 and all(shape[0] == 1 for shape in shapes.values()):
+        shapes = {point: [opened[0], *shape[1:]] for point, shape in shapes.items()}
+    wanted = merged(shapes)
+    fits = (side in (-1, asked) for side, asked in zip(opened, wanted, strict=True) if asked > 0)
+    if len(opened) != 4 or not all(fits):
+        expected = ", ".join("n" if side == -1 or axis == 0 else str(side) for axis, side in enumerate(wanted))
+        raise StepError(f"the model's input has the shape {shown(opened)}, expected ({expected})", fix=_size(opened))
+    if closed := [AXES[axis] for axis, asked in enumerate(wanted) if asked == -1 and opened[axis] != -1]:
+        raise StepError(
+            f"the model's input has the shape {shown(opened)}, and model.dynamic asks for another {closed[0]} at run "
+            "time",
+            fix="export the file with dynamic axes, or leave model.dynamic out",
+        )
+    return shapes
+
+
+def fix_axes(entry: onnx.ValueInfoProto, shape: Sequence[int], opened: Sequence[int]) -> list[str]:
+    """Fixes the axes of the input that the file leaves open and `shape` does not, in place; returns what was fixed."""
+    changes = []
+    for axis, (side, before) in enumerate(zip(shape, opened, strict=True)):
+        if before == -1 and side != -1:
+            entry.type.tensor_type.shape.dim[axis].dim_value = side
+            changes.append(f"{AXES[axis]} fixed at {side}")
+    return changes
+
+
+def shown(shape: Sequence[int]) -> str:
+    """Returns a shape for a person, as "(n, 3, 640, 640)"."""
+    return "(" + ", ".join("n" if side == -1 else str(side) for side in shape) + ")"
+
+
+def _size(opened: Sequence[int]) -> str:
+    """Returns the fix for a size that the file does not take: its own, where it states one that a recipe can name."""
+    if len(opened) != 4 or not all(side > 0 and side % 32 == 0 for side in opened[2:]):
+        return ""
+    height, width = opened[2:]
+    return f"set model.imgsz={height if height == width else f'[{height},{width}]'}"

@@ -1,0 +1,34 @@
+"""All that an ONNX model holds, wherever it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx
+from google.protobuf.message import Message
+
+
+def nodes_within(message: Message) -> Iterator[onnx.NodeProto]:
+    """Yields every node of a model, graph or function, those of nested graphs too."""
+    return (one for one in messages_within(message) if isinstance(one, onnx.NodeProto))
+
+
+def tensors_within(message: Message) -> Iterator[onnx.TensorProto]:
+    """Yields every tensor of a model, graph or function: weights, attributes, sparse tensors, those of nested graphs,
+    of functions and their default attributes, of training graphs, and of whatever ONNX may add to these."""
+    return (one for one in messages_within(message) if isinstance(one, onnx.TensorProto))
+
+
+def messages_within(message: Message) -> Iterator[Message]:
+    """Yields a protobuf message and all that it holds, found by its descriptor; nothing within tensors."""
+    waiting: list[Message] = [message]
+    while waiting:
+        message = waiting.pop()
+        yield message
+        if isinstance(message, onnx.TensorProto):
+            continue
+        for _, value in message.ListFields():
+            if isinstance(value, Message):
+                waiting.append(value)
+            elif not isinstance(value, (str, bytes, int, float)):
+                waiting.extend(one for one in value if isinstance(one, Message))
