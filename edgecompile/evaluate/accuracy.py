@@ -27,6 +27,9 @@ KEPT_DETECTIONS = 100
 
 DEFAULT_MAX_DET = 300
 
+MOST_CLASSES = 100_000
+"""Number that a class of a label stays below; the plan has held it against the names of the data set."""
+
 
 def evaluate(
     out: Path,
@@ -64,8 +67,8 @@ def evaluate(
         RecipeError: for an unreadable picture or a malformed label file.
     """
     detector = open_artifact(artifact, spec, backend, options, threads)
-    names = unique_names(detector.names)
-    truth = [read_labels(path, len(names)) for path in labels]
+    truth = [read_labels(path, MOST_CLASSES) for path in labels]
+    names = unique_names(named(detector.names, truth))
     limit = most_detections(max_det, truth)
     settings = {"conf": conf, "iou": iou, "max_det": limit, "multi_label": True, "clip": False}
     (out / "raw").mkdir()
@@ -87,6 +90,13 @@ def evaluate(
     (out / "detections.json").write_text(json.dumps(results, separators=(",", ":")), encoding="utf-8")
     size = sum(path.stat().st_size for path in [artifact, *artifact.rglob("*")] if path.is_file())
     return {**figures(judged, names), "size_bytes": size}
+
+
+def named(names: tuple[str, ...], truth: list[Labels]) -> tuple[str, ...]:
+    """Returns the names of a model's classes and, by their numbers, those of classes of the data set that it does not
+    know: it misses their objects, as in Ultralytics' validation."""
+    count = max((int(one.classes.max()) + 1 for one in truth if len(one.classes)), default=0)
+    return (*names, *(f"class {number}" for number in range(len(names), count)))
 
 
 def figures(judged: list[average_precision.MatchedDetections], names: list[str]) -> dict[str, Any]:

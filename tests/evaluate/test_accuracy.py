@@ -141,10 +141,25 @@ def test_pictures_without_labels_are_backgrounds(whole, float_model, held_out, t
 
 
 def test_a_malformed_label_names_its_line(float_model, held_out, tmp_path):
-    (tmp_path / "bad.txt").write_text("0 0.5 0.5 0.1 0.1\n7 0.5 0.5 0.1 0.1\n")
+    (tmp_path / "bad.txt").write_text("0 0.5 0.5 0.1 0.1\n1 0.5 7 0.1 0.1\n")
     data = SimpleNamespace(pictures=held_out.pictures[:1], labels=[tmp_path / "bad.txt"])
-    with pytest.raises(RecipeError, match=r"bad\.txt:2: found class 7"):
+    with pytest.raises(RecipeError, match=r"bad\.txt:2: found the coordinate 7"):
         evaluated(tmp_path / "out", float_model, data)
+
+
+def test_objects_of_classes_that_the_model_does_not_know_are_missed(float_model, held_out, tmp_path):
+    """As in Ultralytics' validation, which counts such a class with 0."""
+    for number, label in enumerate(held_out.labels[:8]):
+        text = label.read_text() if label.is_file() else ""
+        (tmp_path / f"{number}.txt").write_text(text + "\n4 0.5 0.5 0.1 0.1\n")
+    labels = [tmp_path / f"{number}.txt" for number in range(8)]
+    known = evaluated(
+        tmp_path / "one", float_model, SimpleNamespace(pictures=held_out.pictures[:8], labels=held_out.labels[:8])
+    )
+    facts = evaluated(tmp_path / "two", float_model, SimpleNamespace(pictures=held_out.pictures[:8], labels=labels))
+    assert facts["per_class"]["class 4"] == {"map50_95": 0.0, "map50": 0.0, "objects": 8}
+    count = len(known["per_class"])
+    assert facts["map50_95"] == pytest.approx(known["map50_95"] * count / (count + 1), abs=1e-5)
 
 
 def test_a_crowded_picture_raises_the_default_limit_and_no_other():

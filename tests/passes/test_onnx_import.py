@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import os
 
+import foreign_models
 import numpy as np
 import pytest
 from exported import NAMES, SIZE, exported, graph_for, pictures
 
 from edgecompile.errors import StepError
+from edgecompile.evaluate.class_names import class_name_mismatch
+from edgecompile.graphs.onnx.agreement import fixed_input
+from edgecompile.graphs.onnx.agreement import run as run_model
 from edgecompile.passes.onnx_import import OnnxImport, import_model
 
 onnx = pytest.importorskip("onnx")
@@ -77,6 +81,96 @@ def test_what_does_not_fit_the_recipe_is_refused(folder, fields, said):
     with pytest.raises(StepError) as raised:
         run(folder, **fields)
     assert said in str(raised.value)
+
+
+def test_names_with_text_keys_are_those_of_the_model(folder):
+    """And not those of the data set, which `build` then remarks upon."""
+    model = onnx.load(folder / "given.onnx")
+    onnx.helper.set_model_props(model, {"names": '{"0": "first", "1": "second", "2": "third"}'})
+    onnx.save(model, folder / "given.onnx")
+    facts = run(folder)
+    names = json.loads((folder / "out" / "spec.json").read_text())["names"]
+    assert names == ["first", "second", "third"]
+    assert "notes" not in facts
+    assert class_name_mismatch(NAMES, names) == [
+        "class 0 is 'bolt' in the data set and 'first' in the model (and 2 more): they meet by their numbers, and "
+        "figures go by the model's names"
+    ]
+
+
+def test_names_that_cannot_be_read_are_an_error_unless_those_of_the_data_are_asked_for(folder):
+    model = onnx.load(folder / "given.onnx")
+    onnx.helper.set_model_props(model, {"names": "{1: 'first', 2: 'second', 3: 'third'}"})
+    onnx.save(model, folder / "given.onnx")
+    with pytest.raises(StepError, match="numbers its classes 1, 2, 3, expected 0 to 2"):
+        run(folder)
+    assert run(folder, class_names="data")["notes"] == [
+        "'given.onnx' states no class names: those of the data set are taken"
+    ]
+    assert json.loads((folder / "out" / "spec.json").read_text())["names"] == NAMES
+
+
+def test_rows_with_objectness_are_read_where_decode_says_so(folder):
+    weights = foreign_models.written(foreign_models.rows_with_objectness(1), folder / "rows.onnx")
+    with pytest.raises(StepError, match=r"not end2end.*passes\.onnx_import\.decode=rows_with_objectness or"):
+        run(folder, weights)
+    facts = run(folder, weights, decode="rows_with_objectness")
+    spec = json.loads((folder / "out" / "spec.json").read_text())
+    assert (facts["layout"], facts["decode"], facts["classes"]) == ("rows_with_objectness", "yolo", 1)
+    assert (spec["names"], spec["output"]["shape"]) == (["bolt"], [1, 5, 1008])
+    picture = fixed_input([1, 3, *SIZE], SIZE)
+    ours = run_model((folder / "out" / "model.onnx").read_bytes(), picture)
+    assert np.allclose(ours, run_model(exported().model.read_bytes(), picture)[:, :5], rtol=1e-3, atol=1e-4)
+
+
+def test_an_old_operator_set_is_raised_for_every_pass(folder):
+    weights = foreign_models.written(foreign_models.in_operator_set_11(), folder / "old.onnx")
+    facts = run(folder, weights)
+    assert facts["changes"] == ["operator set raised from 11 to 18"]
+    model = onnx.load(folder / "out" / "model.onnx")
+    assert [(one.domain, one.version) for one in model.opset_import] == [("", 18)]
+    assert [entry.name for entry in model.graph.input] == ["images"]
+
+
+def with_input(channels, kind=onnx.TensorProto.FLOAT, shape=None):
+    model = foreign_models.sample()
+    model.graph.input[0].CopyFrom(onnx.helper.make_tensor_value_info("images", kind, shape or [1, channels, *SIZE]))
+    if kind != onnx.TensorProto.FLOAT:
+        return foreign_models.before(model, lambda name: [onnx.helper.make_node("Cast", [name], ["x"], to=1)])
+    if shape:
+        to = foreign_models.before
+        return to(model, lambda name: [onnx.helper.make_node("Transpose", [name], ["x"], perm=[0, 3, 1, 2])])
+    return foreign_models.before(model, lambda name: [onnx.helper.make_node("Concat", [name] * 3, ["x"], axis=1)])
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (
+            with_input(1),
+            r"^the model takes pictures of 1 channel \(its input has the shape \(1, 1, 192, 256\)\); only 3",
+        ),
+        (with_input(3, shape=[1, *SIZE, 3]), r"\(1, 192, 256, 3\): its channels stand last; export the model with"),
+        (with_input(3, onnx.TensorProto.FLOAT16), "the model's input 'images' is float16, expected float32; export"),
+        (with_input(3, onnx.TensorProto.UINT8), "the model's input 'images' is uint8, expected float32; export"),
+    ],
+    ids=["one channel", "channels last", "half", "bytes"],
+)
+def test_pictures_of_another_form_are_told(folder, model, said):
+    with pytest.raises(StepError, match=said) as raised:
+        run(folder, foreign_models.written(model, folder / "other.onnx"))
+    assert "imgsz" not in str(raised.value)
+
+
+def test_the_size_of_a_model_is_its_fix(folder):
+    with pytest.raises(StepError, match=r"expected \(n, 3, 320, 320\); set model\.imgsz=\[192,256\]$"):
+        run(folder, imgsz=[320, 320])
+
+
+def test_pictures_of_the_data_set_are_what_the_layout_is_proven_on():
+    graph = graph_for(None, weights="model.onnx", imgsz=[192, 256])
+    OnnxImport().lower(graph, None)
+    assert graph.steps["onnx_import"].inputs["pictures"].paths == ("/data/b.jpg",)
 
 
 def test_other_tasks_and_class_counts_are_refused(folder):

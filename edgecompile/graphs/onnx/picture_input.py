@@ -25,6 +25,7 @@ def only_input(model: onnx.ModelProto) -> tuple[onnx.ValueInfoProto, list[int]]:
         raise StepError(f"the model has {len(entries)} inputs; a detection model has one, the picture")
     for entry in [entry for entry in model.graph.input if entry.name in weights]:
         model.graph.input.remove(entry)
+        model.ir_version = max(model.ir_version, 4)  # from which on weights need not be inputs
     entry, kind = model.graph.input[0], model.graph.input[0].type.tensor_type
     if kind.elem_type != onnx.TensorProto.FLOAT:
         found = onnx.TensorProto.DataType.Name(kind.elem_type).lower() if kind.elem_type else "no tensor of numbers"

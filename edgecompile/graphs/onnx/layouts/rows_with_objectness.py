@@ -21,14 +21,10 @@ def classes_in(shape: Sequence[int]) -> int | None:
 
 def doubt(output: np.ndarray, classes: int, size: Sequence[int]) -> str:
     rows = output.reshape(-1, 5 + classes)
-    boxes, objectness, scores = rows[:, :4], rows[:, 4:5], rows[:, 5:]
-    products = objectness * scores
-    if not _evidence.of_finite(output) and not products.any():
-        return "every product of objectness and class score is 0"
     return (
         _evidence.of_finite(output)
         or _evidence.of_scores(rows[:, 4:])
-        or _evidence.of_centres(boxes, products.max(axis=1), size)
+        or _evidence.of_centres(rows[:, :4], rows[:, 4], size)
     )
 
 

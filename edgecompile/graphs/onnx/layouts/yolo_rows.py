@@ -20,7 +20,7 @@ def classes_in(shape: Sequence[int]) -> int | None:
 
 def doubt(output: np.ndarray, classes: int, size: Sequence[int]) -> str:
     scores = output[..., 4:]
-    if (np.round(scores[..., -1]) == scores[..., -1]).all():
+    if scores[..., -1].any() and (np.round(scores[..., -1]) == scores[..., -1]).all():
         return "its last scores are whole numbers, as numbers of classes are"
     return yolo.doubt(output.transpose(0, 2, 1), classes, size)
 
