@@ -62,9 +62,9 @@ def test_limits_that_are_set_hold_for_the_steps_of_a_plan(tmp_path: Path, monkey
     ("words", "code", "said"),
     [
         (["--step-timeout", "0.001"], 5, "was ended after 0.001 s, its limit; allow it more: --step-timeout 1"),
-        (["--step-memory=20M"], 5, "ran out of memory: its limit is 0.02 GB; allow it more: --step-memory 1G"),
+        (["--step-memory=60M"], 5, "ran out of memory: its limit is 0.06 GB; allow it more: --step-memory 1G"),
         (["--step-timeout", "soon"], 2, "command line:--step-timeout: found 'soon'; expected seconds"),
-        (["--step-memory", ""], 2, "--step-memory needs a value"),
+        (["--step-memory", ""], 2, "command line:--step-memory: found ''; expected a size"),
     ],
 )
 def test_flags_of_build(
