@@ -19,6 +19,8 @@ from edgecompile.plan.step import Output, Source, Stage, Step
 if TYPE_CHECKING:
     from edgecompile.graphs.onnx.layouts import Observed, Reading
 
+DECODES = (AUTO, *layout_names())
+
 PICTURES = 4
 """Pictures on which the output must bear out how it is read."""
 
@@ -41,7 +43,7 @@ class OnnxImport(Pass):
     output_precision: ClassVar[str] = "fp32"
     is_source: ClassVar[bool] = True
 
-    decode: Literal[(AUTO, *layout_names())] = AUTO  # type: ignore[valid-type]
+    decode: Literal[DECODES] = AUTO  # type: ignore[valid-type]
     stride: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     class_names: Literal["file", "data"] = "file"
 

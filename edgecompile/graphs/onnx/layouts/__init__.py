@@ -137,7 +137,8 @@ def rewrite(model: onnx.ModelProto, reading: Reading) -> int:
     count = len(model.graph.node)
     behind = Behind(model)
     if not behind.is_float32:
-        behind.put_out(*behind.add("Cast", [behind.result], to=FLOAT32), behind.shape)
+        (cast_output,) = behind.add("Cast", [behind.result], to=FLOAT32)
+        behind.put_out(cast_output, behind.shape)
     reading.layout.rewrite(model)
     return len(model.graph.node) - count
 

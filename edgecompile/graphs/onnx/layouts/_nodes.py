@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -28,7 +29,7 @@ class Behind:
         taken |= {one.name for one in (*self._graph.input, *self._graph.initializer, *self._graph.output)}
         self._taken = taken | {node.name for node in self._graph.node}
 
-    def add(self, operator: str, inputs: Sequence[str], outputs: int = 1, **attributes: object) -> list[str]:
+    def add(self, operator: str, inputs: Sequence[str], outputs: int = 1, **attributes: Any) -> list[str]:
         """Adds a node and returns the names of its outputs."""
         names = [self._free(f"boxes_{operator.lower()}") for _ in range(outputs)]
         node = helper.make_node(operator, inputs, names, name=self._free(f"boxes/{operator}"), **attributes)
