@@ -46,12 +46,18 @@ KNOWN: tuple[tuple[str, str, str], ...] = (
         "set passes.onnx_export.opset to a newer one",
     ),
     (
-        r"does not support the following ONNX operations: ([\w., ]+)",
+        r"No conversion rule found for operations: (.{1,100}?)(?:-\d+)?(?= -- |$)",
         "uses what OpenVINO has no operation for: {0}",
         "choose an ONNX Runtime target",
     ),
 )
 """What is said of a model: a pattern, the sentence that follows its name, and the fix."""
+
+PLACES = re.compile(
+    r"Exception from |Check '|While validating |FrontEnd API failed |Model wasn't fully converted|\[ONNX Frontend\] "
+    r"|-- \S+ with a message|Summary:$|Error:?$"
+)
+"""Lines of OpenVINO and others that stand before the one that says what is wrong."""
 
 FIXES = {
     "onnxslim": "leave the pass out: passes.simplify=null",
@@ -77,7 +83,7 @@ def explain(error: BaseException, what: str) -> StepError:
         if match := re.search(pattern, text):
             return StepError(f"{what} {sentence.format(*match.groups())}"[:LONGEST], fix=fix)
     library = library_of(error)
-    told = f"{library or 'python'} fails on {what}: {reason(error)}"
+    told = f"{library} fails on {what}: {reason(error)}" if library else f"{what}: {reason(error)}"
     return StepError(told, fix=FIXES.get(library, ""))
 
 
@@ -110,5 +116,5 @@ def _plain(text: str) -> str:
 
 
 def _is_place(line: str) -> bool:
-    """Whether a line names a place in a library's source only."""
-    return bool(re.match(r"(Exception from|Check '|While validating node|Error:?$)", line)) and len(line) < 120
+    """Whether a line says only where in a library something was noticed."""
+    return bool(PLACES.match(line))

@@ -217,7 +217,8 @@ class Worker:
         if self._lacked_memory():
             return self._limits.too_large(self._step)
         self.unexplained = True
-        return StepError(f"step '{self._step.name}' failed: {outcome['reason']}")
+        message, where, fix = outcome["told"]
+        return StepError(Problem(f"step '{self._step.name}' failed: {message}", where, fix))
 
     def _lacked_memory(self) -> bool:
         """Whether the last that the worker printed is the end of a program that could not allocate."""

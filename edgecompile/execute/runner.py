@@ -258,7 +258,8 @@ class _Run:
             shutil.copyfile(log, kept)
         except OSError:
             return StepError(error.problems)
-        return StepError([replace(problem, fix=f"all it printed: {kept}") for problem in error.problems])
+        note = f"all it printed: {kept}"
+        return StepError([replace(one, fix=f"{one.fix}; {note}" if one.fix else note) for one in error.problems])
 
     @contextmanager
     def _staging_dir(self) -> Iterator[Path]:

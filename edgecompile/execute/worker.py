@@ -23,9 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from edgecompile import errors
-from edgecompile.errors import EdgecompileError, StepError
+from edgecompile.errors import EdgecompileError, Problem, StepError
 from edgecompile.execute.canonical_json import canonical_json
+from edgecompile.library_errors import explain, library_of, reason
 from edgecompile.plan.step import FACTS
+
+MOST_CHARACTERS = 2000
+"""Of what a library said, for the starter to look through."""
 
 
 def main() -> None:
@@ -43,7 +47,7 @@ def main() -> None:
     except BaseException as error:  # a step function is anybody's code: whatever it raises becomes one line and a log
         with contextlib.suppress(OSError):  # the disk may be what is wrong
             traceback.print_exc()
-        outcome = {"error": "", "reason": _one_line(error), "errno": getattr(error, "errno", None)}
+        outcome = _unexpected(error)
     outcome |= {"wall_seconds": round(time.perf_counter() - began, 3), "peak_memory_mb": _peak_memory_mb()}
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
@@ -123,9 +127,17 @@ def _kind(error: EdgecompileError) -> str:
     return next(one.__name__ for one in type(error).__mro__ if getattr(errors, one.__name__, None) is one)
 
 
-def _one_line(error: BaseException) -> str:
-    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+def _unexpected(error: BaseException) -> dict[str, Any]:
+    """Returns what the starter is told of an error that was not made for people."""
+    said = " ".join(str(error).split())[:MOST_CHARACTERS]
+    told = explain(error, "the model") if library_of(error) else None
+    problem = told.problems[0] if told else Problem(reason(error))
+    return {
+        "error": "",
+        "reason": f"{type(error).__name__}: {said}",
+        "told": [problem.message, "", problem.fix],
+        "errno": getattr(error, "errno", None),
+    }
 
 
 def _peak_memory_mb() -> int:
