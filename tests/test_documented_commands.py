@@ -42,6 +42,9 @@ BLOCK = re.compile(r"(?:^<!-- needs: (?P<needs>[^>]+?) -->\n+)?^```(?P<language>
 RUN = ("", "sh", "python")
 REMARK = re.compile(r"\s{2,}#.*$")
 FILE_NAME = re.compile(r"# (?P<name>[\w./-]+\.(?:yaml|py|toml))\n")
+PATH = re.compile(
+    r"(?<![\w/.-])(?:tests|tools|bench|examples|edgecompile|docs|recipes|conf)/[a-z_][a-z0-9_/.-]*\.(?:py|md|sh|h|cpp|json)"
+)
 HYDRA_FLAGS = {"-m", "--multirun", "--cfg", "--resolve", "--info", "--config-dir", "--config-name", "--hydra-help"}
 SECONDS = 1500
 
@@ -149,6 +152,15 @@ def test_the_commands_of_a_page_run(page: Path, workplace: Path, shared: Path):
                 stdin=subprocess.DEVNULL,
             )
             assert done.returncode == 0, f"{block}: {script[-1]}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"], ids=lambda page: page.stem)
+def test_each_file_that_a_page_names_is_there(page: Path):
+    named = set(re.findall(PATH, page.read_text(encoding="utf-8")))
+    examples = re.findall(
+        r"^# (\S+)$", page.read_text(encoding="utf-8"), re.MULTILINE
+    )  # files that the page itself shows
+    assert sorted(name for name in named if not (ROOT / name).exists() and name not in examples) == []
 
 
 def test_the_control_a_verb_and_a_flag_that_there_are_not(tmp_path: Path):
