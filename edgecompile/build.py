@@ -145,6 +145,7 @@ def evaluate_gates(
     lock = lock_document(recipe, plan, materials, entries, sources)
     spec = json.loads(entries[plan.result.spec.step].path(plan.result.spec.path).read_bytes())
     notes = [*class_name_mismatch(materials.names, spec["names"]), *remarks(recipe.gates, figures)]
+    notes += [line for entry in entries.values() for line in entry.facts.get("warnings", ())]
     notes += coverage.remarks(figures["coverage"], plan.result.precision)
     plan = replace(plan, notes=(*plan.notes, *notes))
     manifest = manifest_of(

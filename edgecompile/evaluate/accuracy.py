@@ -44,6 +44,7 @@ def evaluate(
     conf: float,
     iou: float,
     max_det: int,
+    shipped: Path | None = None,
 ) -> dict[str, Any]:
     """Measures mAP50-95 and mAP50, in all and by class, of `artifact`.
 
@@ -58,6 +59,7 @@ def evaluate(
         conf: lowest score that counts.
         iou: overlap from which non-maximum suppression drops the lesser box.
         max_det: most detections of a picture. The default, 300, gives way where a picture shows more objects.
+        shipped: the artifact whose size counts, where `artifact` stands for it.
 
     Returns:
         map50_95, map50, per_class (name to map50_95, map50 and objects, for classes that occur), pictures, objects,
@@ -88,7 +90,8 @@ def evaluate(
         results += coco_results(index, picture.name, found)
 
     (out / "detections.json").write_text(json.dumps(results, separators=(",", ":")), encoding="utf-8")
-    size = sum(path.stat().st_size for path in [artifact, *artifact.rglob("*")] if path.is_file())
+    ships = shipped or artifact
+    size = sum(path.stat().st_size for path in [ships, *ships.rglob("*")] if path.is_file())
     return {**figures(judged, names), "size_bytes": size}
 
 

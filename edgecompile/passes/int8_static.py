@@ -17,7 +17,7 @@ class Int8Static(Pass):
 
     Fields:
         method: how the range of an activation follows from its values. "minmax" keeps all of them; "percentile" cuts
-            the rarest off; "entropy" cuts where least information is lost.
+            the rarest off; "entropy" cuts where least information is lost, and only what also halves the error.
         percentile: share of the values, in percent, that "percentile" keeps.
         per_channel: whether each output channel of a weight has a scale of its own.
         symmetric: whether zero stands in the middle of the range of an activation; "auto" leaves it to the target.

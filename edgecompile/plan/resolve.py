@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgecompile.plan.fp16_range import add_fp16_range, wanted
 from edgecompile.plan.graph import Graph, Materials, Model, Plan, Request
 from edgecompile.plan.validation import add_validation
 
@@ -17,11 +18,15 @@ def resolve(recipe: Request, materials: Materials) -> Plan:
     graph = Graph(recipe, materials, notes=list(materials.notes))
     model: Model | None = None
     reference: Model | None = None
+    floating: Model | None = None
     for one in recipe.ordered_passes():
         model = one.lower(graph, model)
         reference = reference or model
+        floating = model if model.precision == "fp32" else floating
     assert reference is not None, "a recipe has a pass that makes a model"
     artifact: Model = recipe.target.compile(graph, model)
+    if floating is not None and floating.format == "onnx" and wanted(graph, artifact.precision):
+        add_fp16_range(graph, floating, artifact.precision)
     for warning in recipe.target.warnings(artifact.precision):
         graph.note(warning)
     add_validation(graph, artifact, reference)

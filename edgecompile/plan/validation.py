@@ -33,7 +33,10 @@ def add_validation(graph: Graph, artifact: Model, reference: Model) -> dict[str,
     backend, distribution, options = proxy_backend or (target.backend, target.runtime[0], target.options())
     coverage = [_coverage(graph, artifact)] if artifact.format in COUNTED else []
     baseline = _evaluate(graph, "reference.evaluate", reference, *REFERENCE_BACKEND, {}, "the float model")
-    evaluated = _evaluate(graph, "evaluate", artifact, backend, distribution, options, "the artifact")
+    judged = artifact
+    if proxy_backend and artifact.format == "onnx" and target.computes_fp16(artifact.precision):
+        judged = _simulated(graph, artifact)
+    evaluated = _evaluate(graph, "evaluate", judged, backend, distribution, options, "the artifact", artifact)
     distance = Step(
         name="distance",
         function="edgecompile.evaluate.distance:compare",
@@ -51,7 +54,7 @@ def add_validation(graph: Graph, artifact: Model, reference: Model) -> dict[str,
         stage=Stage.VALIDATION,
         params={"backend": backend, "options": options, "threads": 1, "precision": artifact.precision},
         inputs={
-            "artifact": artifact.artifact,
+            "artifact": judged.artifact,
             "spec": artifact.spec,
             "pictures": graph.materials.validation,
             "evaluation": Output(evaluated.name),
@@ -83,6 +86,23 @@ def add_validation(graph: Graph, artifact: Model, reference: Model) -> dict[str,
     return {step.name: Output(step.name) for step in (*coverage, baseline, evaluated, *here)}
 
 
+def _simulated(graph: Graph, artifact: Model) -> Model:
+    """Adds the step that makes a float graph which rounds where the device computes in FP16, and returns the model."""
+    graph.add(
+        Step(
+            name="fp16_simulation",
+            function="edgecompile.graphs.onnx.fp16_simulation:simulate",
+            stage=Stage.VALIDATION,
+            params={"everything": not graph.target.keeps_float},
+            inputs={"artifact": artifact.artifact},
+            tools=("onnx", "numpy"),
+            memory_mb=300,
+            about="rounds to FP16 where the device does: the CPU that stands in computes in float",
+        )
+    )
+    return artifact.with_(artifact=Output("fp16_simulation"))
+
+
 def _coverage(graph: Graph, artifact: Model) -> Step:
     """Adds and returns the step that counts the layers of the artifact by precision."""
     return graph.add(
@@ -100,10 +120,22 @@ def _coverage(graph: Graph, artifact: Model) -> Step:
 
 
 def _evaluate(
-    graph: Graph, name: str, model: Model, backend: str, distribution: str, options: dict[str, Any], what: str
+    graph: Graph,
+    name: str,
+    model: Model,
+    backend: str,
+    distribution: str,
+    options: dict[str, Any],
+    what: str,
+    shipped: Model | None = None,
 ) -> Step:
-    """Adds and returns a step that evaluates one model on the validation pictures."""
+    """Adds and returns a step that evaluates one model on the validation pictures.
+
+    Args:
+        shipped: the artifact whose files count, where `model` stands for it.
+    """
     settings = graph.recipe.evaluate
+    stands_for = {"shipped": shipped.artifact} if shipped and shipped != model else {}
     return graph.add(
         Step(
             name=name,
@@ -119,6 +151,7 @@ def _evaluate(
             },
             inputs={
                 "artifact": model.artifact,
+                **stands_for,
                 "spec": model.spec,
                 "pictures": graph.materials.validation,
                 "labels": graph.materials.labels,

@@ -22,6 +22,14 @@ BINS = 2048
 LEVELS = 256
 """Numbers that 8 bits tell apart."""
 
+GAIN = 0.5
+"""Largest share of the mean squared error of the whole range that a range cut by "entropy" may have.
+
+The divergence alone cuts the strongest activations of a SiLU net off, for most of its values lie near zero: mAP50-95 of
+YOLO11n on blood cells (320 pixels, ONNX Runtime) fell by 4.6 points against "minmax", that of the embedded sample by 4
+to 6. With 1.0 here these are 0.8, 0.6 and 0.4 points; with 0.5 they are -0.3 (better), 0 and 0.
+"""
+
 Range = tuple[float, float]
 
 
@@ -149,23 +157,41 @@ def _least_divergence(counts: np.ndarray, limits: Range) -> Range:
     """Clips both ends at the magnitude that loses least information (Kullback-Leibler) when 8 bits remain.
 
     After S. Migacz, "8-bit inference with TensorRT" (GTC 2017), for ranges that need not be symmetric: a candidate
-    magnitude clips whichever end reaches beyond it.
+    magnitude clips whichever end reaches beyond it. Only such candidates count that are also nearer to the values, see
+    `GAIN`.
     """
     low, high = limits
     if not counts.sum():
         return limits
     edges = np.linspace(low, high, BINS + 1)
     best, chosen = np.inf, limits
+    allowed = GAIN * _squared_error(counts, limits, limits)
     for share in np.linspace(LEVELS / BINS, 1, 113):
         magnitude = share * max(abs(low), abs(high))
         first = int(np.searchsorted(edges, -magnitude, side="right")) - 1 if low < -magnitude else 0
         last = int(np.searchsorted(edges, magnitude, side="left")) if high > magnitude else BINS
-        if last - first < LEVELS // 2:
+        clipped = float(edges[first]), float(edges[last])
+        if last - first < LEVELS // 2 or _squared_error(counts, limits, clipped) > allowed:
             continue
         divergence = _divergence(counts, first, last)
         if divergence < best:
-            best, chosen = divergence, (float(edges[first]), float(edges[last]))
+            best, chosen = divergence, clipped
     return chosen
+
+
+def _squared_error(counts: np.ndarray, limits: Range, kept: Range) -> float:
+    """Returns the mean squared error of values in 8 bits over the range `kept`, which is widened to hold zero: of
+    rounding inside, of clipping outside.
+
+    Args:
+        counts: histogram of the values over `limits`.
+    """
+    width = (limits[1] - limits[0]) / BINS
+    values = limits[0] + (np.arange(BINS) + 0.5) * width
+    low, high = min(kept[0], 0.0), max(kept[1], 0.0)
+    rounding = ((high - low) / (LEVELS - 1)) ** 2 / 12
+    beyond = np.maximum(low - values, values - high)
+    return float((counts * np.where(beyond > 0, beyond**2, rounding)).sum() / counts.sum())
 
 
 def _divergence(counts: np.ndarray, first: int, last: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from edgecompile.plan.fp16_range import ranges_step
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
 
@@ -19,19 +20,7 @@ def add_static(graph: Graph, model: Model, settings: Any, placement: Placement, 
         placement: the Q/DQ profile of the target.
         about: one line for the plan: where the pairs stand.
     """
-    graph.add(
-        Step(
-            name="calibration",
-            function="edgecompile.quantization.qdq:calibrate",
-            stage=Stage.CALIBRATION,
-            params={"method": settings.method, "percentile": settings.percentile},
-            inputs={"model": model.artifact, "spec": model.spec, "pictures": graph.calibration},
-            tools=("onnxruntime", "onnx", "numpy", "opencv-python-headless"),
-            isa=True,
-            memory_mb=900,
-            about=f"ranges of activations, {settings.method}",
-        )
-    )
+    graph.add(ranges_step("calibration", model, graph.calibration, settings.method, settings.percentile))
     graph.add(
         Step(
             name="quantization",

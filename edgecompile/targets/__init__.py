@@ -79,6 +79,11 @@ class Target(BaseModel, ABC):
     then looked for there and never installed."""
     fp16_in_graph: ClassVar[bool] = True
     """Whether FP16 is written into the ONNX graph; otherwise the target's own format stores the weights in FP16."""
+    keeps_float: ClassVar[bool] = True
+    """Whether the device computes in float what an FP16 graph leaves in float, such as layers whose numbers FP16 does
+    not hold. Where FP16 is not written into the graph, no layer can be left out."""
+    fp16_fix: ClassVar[str] = "build in fp32"
+    """What helps where a model's numbers do not fit into FP16."""
     finalize: ClassVar[bool] = False
     """Whether the model is built on the device, by `edgecompile finalize`: the bundle then carries what it is built
     from, and nobody may predict with it before it was built and verified there."""
@@ -101,6 +106,10 @@ class Target(BaseModel, ABC):
         """Returns backend, its distribution and its options that run the artifact where the device cannot be: they give
         its accuracy and its golden vectors. None where the device's own backend runs on the machine that builds."""
         return None
+
+    def computes_fp16(self, precision: str) -> bool:
+        """Whether the device computes activations of a model of that precision in FP16, which ends at 65504."""
+        return precision == "fp16" and self.fp16_in_graph
 
     @abstractmethod
     def quantize(self, graph: Graph, model: Model, settings: Any) -> Model:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgecompile.plan.fp16_range import add_fp16_range
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
 from edgecompile.quantization.steps import add_static
@@ -43,12 +44,14 @@ def quantize_signed(graph: Graph, model: Model, settings: Int8Static) -> Model:
     """Adds calibration, quantization and the conversion of the rest to FP16."""
     about = "Q/DQ, symmetric int8, before learned layers but the first and the last"
     quantized = add_static(graph, model, settings, placement(settings), about)
+    beyond = add_fp16_range(graph, model, "int8")
     graph.add(
         Step(
             name="fp16",
             function="edgecompile.quantization.strongly_typed_qdq:halve_rest",
+            version=2,
             stage=Stage.QUANTIZATION,
-            inputs={"model": quantized.artifact, "reference": model.artifact},
+            inputs={"model": quantized.artifact, "reference": model.artifact, "beyond": beyond},
             tools=("onnxruntime", "onnx", "numpy"),
             about="what is not in INT8 in FP16; inputs, outputs and the decoding of boxes in float",
         )

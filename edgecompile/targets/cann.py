@@ -35,6 +35,11 @@ class Cann(Target):
     runtime: ClassVar[tuple[str, str]] = ("cann-toolkit", ">=7")
     system_runtime: ClassVar[bool] = True  # Huawei's installer brings it; it is in no package index
     finalize: ClassVar[bool] = True
+    keeps_float: ClassVar[bool] = False
+    fp16_fix: ClassVar[str] = "rescale these layers in the model: Ascend computes in FP16 only"
+
+    def computes_fp16(self, precision: str) -> bool:
+        return True  # by default ATC turns what is in float into FP16
 
     def constraints(self) -> dict[str, str | list[str]]:
         return {"soc": list(self.soc)}

@@ -36,10 +36,15 @@ class Ncnn(Target):
     backend: ClassVar[str] = "ncnn"
     runtime: ClassVar[tuple[str, str]] = ("ncnn", ">=1.0.20250503,<2")
     fp16_in_graph: ClassVar[bool] = False
+    keeps_float: ClassVar[bool] = False
+    fp16_fix: ClassVar[str] = "set target.inference_precision: f32"
 
     def options(self) -> dict[str, Any]:
         half = self.inference_precision == "f16"
         return dict.fromkeys(("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic"), half)
+
+    def computes_fp16(self, precision: str) -> bool:
+        return self.inference_precision == "f16"
 
     def quantize(self, graph: Graph, model: Model, settings: Int8Static) -> Model:
         if settings.method == "entropy":

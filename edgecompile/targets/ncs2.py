@@ -28,9 +28,14 @@ class Ncs2(Target):
     backend: ClassVar[str] = "openvino"
     runtime: ClassVar[tuple[str, str]] = ("openvino", ">=2022.3,<2023")
     fp16_in_graph: ClassVar[bool] = False
+    keeps_float: ClassVar[bool] = False
+    fp16_fix: ClassVar[str] = "rescale these layers in the model: the stick computes in FP16 only"
 
     def options(self) -> dict[str, Any]:
         return {"DEVICE": "MYRIAD"}
+
+    def computes_fp16(self, precision: str) -> bool:
+        return True
 
     def proxy_backend(self) -> tuple[str, str, dict[str, Any]]:
         return "openvino", "openvino", {"INFERENCE_PRECISION_HINT": "f32"}

@@ -54,6 +54,7 @@ class OpenVino(Target):
     backend: ClassVar[str] = "openvino"
     runtime: ClassVar[tuple[str, str]] = ("openvino", ">=2024.6,<2027")
     fp16_in_graph: ClassVar[bool] = False
+    keeps_float: ClassVar[bool] = False
 
     def options(self) -> dict[str, Any]:
         chosen: dict[str, Any] = {"DEVICE": self.device_name, "PERFORMANCE_HINT": self.hint.upper()}
@@ -72,6 +73,18 @@ class OpenVino(Target):
             return None
         options = {"DEVICE": "CPU", "INFERENCE_PRECISION_HINT": REFERENCE_PRECISION, **self._cpu_kernels()}
         return self.backend, self.runtime[0], options
+
+    @property
+    def fp16_fix(self) -> str:  # type: ignore[override]
+        only = "NPU" in self.device_name
+        return (
+            "rescale these layers in the model: an NPU computes in FP16 only"
+            if only
+            else ("set target.inference_precision: f32")
+        )
+
+    def computes_fp16(self, precision: str) -> bool:
+        return self.inference_precision == "f16" or "NPU" in self.device_name
 
     @property
     def dynamic(self) -> frozenset[str]:  # type: ignore[override]  # an NPU compiles for one shape

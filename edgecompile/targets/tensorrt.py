@@ -48,6 +48,13 @@ class TensorRt(Target):
     def options(self) -> dict[str, Any]:
         return {"workspace_mb": self.workspace_mb, "dla": self.dla}
 
+    @property
+    def keeps_float(self) -> bool:  # type: ignore[override]  # a DLA, and what falls back from it, is not strongly typed
+        return self.dla is None
+
+    def computes_fp16(self, precision: str) -> bool:
+        return precision != "fp32" or self.dla is not None
+
     def constraints(self) -> dict[str, str | list[str]]:
         return {"sm": [self.sm], "driver": self.driver}
 

@@ -38,6 +38,9 @@ class TensorRtRtx(Target):
     finalize: ClassVar[bool] = True
     dynamic: ClassVar[frozenset[str]] = frozenset({"batch", "imgsz"})
 
+    def computes_fp16(self, precision: str) -> bool:
+        return precision != "fp32"
+
     def constraints(self) -> dict[str, str | list[str]]:
         return {"sm": [f"{sm // 10}.{sm % 10}" for sm in self.sm], "driver": self.driver}
 

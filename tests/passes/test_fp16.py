@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
+import nets
 import numpy as np
 import pytest
 from exported import graph_for, simplified
@@ -12,13 +11,16 @@ from edgecompile.errors import PlanError, StepError
 from edgecompile.passes.fp16 import Fp16, convert
 from edgecompile.plan.graph import Model
 from edgecompile.plan.step import Output
+from edgecompile.targets.onnxruntime import OnnxRuntime
+from edgecompile.targets.openvino import OpenVino
 
 FLOAT = Model(Output("simplify", "model.onnx"), Output("onnx_export", "spec.json"))
 
 
 def planned(in_graph, **fields):
-    graph = graph_for(SimpleNamespace(fp16_in_graph=in_graph, kind="some"))
-    graph.steps["simplify"] = None
+    kind = OnnxRuntime if in_graph else OpenVino
+    graph = graph_for(kind(device="a CPU", memory_mb=1, precisions=("fp16",)))
+    graph.steps.update(simplify=None, onnx_export=None)
     return graph, Fp16(**fields).lower(graph, FLOAT)
 
 
@@ -41,7 +43,7 @@ def test_converted_sample_is_half_the_size_and_agrees(tmp_path):
     pytest.importorskip("onnxruntime")
     from edgecompile.graphs.onnx.agreement import fixed_input, run
 
-    convert(tmp_path, model=simplified().model, keep=[])
+    convert(tmp_path, model=simplified().model, keep=[], beyond=nets.nothing_beyond(tmp_path))
     small, large = (tmp_path / "model.onnx").read_bytes(), simplified().model.read_bytes()
     assert len(small) < 0.6 * len(large)
     picture = fixed_input([1, 3, 192, 256], [192, 256])
@@ -53,4 +55,4 @@ def test_converted_sample_is_half_the_size_and_agrees(tmp_path):
 def test_unknown_operator_to_keep_is_an_error(tmp_path):
     pytest.importorskip("onnxruntime")
     with pytest.raises(StepError, match="did you mean 'Resize'"):
-        convert(tmp_path, model=simplified().model, keep=["Resiz"])
+        convert(tmp_path, model=simplified().model, keep=["Resiz"], beyond=nets.nothing_beyond(tmp_path))

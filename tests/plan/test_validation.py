@@ -21,6 +21,7 @@ def planned(artifact_step: str = "compile", backend: str = "openvino", proxy_bac
         arch="x86_64",
         options=lambda: {} if backend == "onnxruntime" else {"INFERENCE_PRECISION_HINT": "f32"},
         proxy_backend=lambda: proxy_backend,
+        computes_fp16=lambda precision: False,
     )
     settings = SimpleNamespace(conf=0.001, iou=0.7, max_det=300, latency_images=100)
     pictures = Source("validation pictures", ("/data/1.jpg",), many=True)

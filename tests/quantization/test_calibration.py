@@ -62,32 +62,33 @@ def test_percentile_of_everything_is_minmax():
     assert high == pytest.approx(100)
 
 
-def test_entropy_cuts_a_long_tail_and_keeps_an_even_spread():
-    tail = np.random.default_rng(0).lognormal(0, 1, (1, 10_000)).astype(np.float32)
-    low, high = ranges_of([tail], "entropy")["x"]
-    assert high < 0.8 * tail.max()
-    assert (tail > high).mean() < 0.01
-    assert low >= 0
+def test_entropy_cuts_what_is_rare_and_far_and_keeps_an_even_spread():
+    low, high = ranges_of([values(8), *[values()] * 99], "entropy")["x"]
+    assert (low, high) == pytest.approx((-1, 3), abs=0.2), "one value in a million"
     even = ranges_of([values()], "entropy")["x"]
     assert even == pytest.approx((-1, 3), abs=0.1)
 
 
+def test_entropy_keeps_strong_values_however_many_lie_near_zero():
+    """Where most of a tensor lies near zero, as behind SiLU, the divergence alone cuts the strongest values off."""
+    tail = np.random.default_rng(0).lognormal(0, 1, (1, 10_000)).astype(np.float32)
+    assert ranges_of([tail], "entropy")["x"] == pytest.approx((tail.min(), tail.max()))
+
+
 @pytest.mark.slow
 def test_methods_differ_on_the_sample(tmp_path):
-    """They are three methods, not one under three names."""
+    """They are several methods, not one under several names."""
     from edgecompile.quantization.qdq import calibrate
 
-    found = {}
-    for method in ("minmax", "percentile", "entropy"):
+    widths = {}
+    for method in ("minmax", "percentile"):
         out = tmp_path / method
         out.mkdir()
         chosen = {"method": method, "percentile": 99.9, "pictures": pictures("train", 3)}
         calibrate(out, model=simplified().model, spec=simplified().spec, **chosen)
-        found[method] = json.loads((out / "ranges.json").read_text())
-    widths = {m: sum(high - low for low, high in ranges.values()) for m, ranges in found.items()}
+        found = json.loads((out / "ranges.json").read_text())
+        widths[method] = sum(high - low for low, high in found.values())
     assert widths["percentile"] < 0.98 * widths["minmax"]
-    assert widths["entropy"] < 0.98 * widths["minmax"]
-    assert found["percentile"] != found["entropy"]
 
 
 @pytest.mark.parametrize("method", ["minmax", "percentile", "entropy"])

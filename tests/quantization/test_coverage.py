@@ -200,7 +200,7 @@ def test_weights_of_8_bits_beside_float_activations_are_no_int8(tmp_path):
 def test_fp16_is_counted_and_refused_where_nothing_is_halved(tmp_path):
     path, spec = nets.written(nets.detector(), tmp_path / "float")
     for keep, halved in ([], LAYERS), (["Conv"], 0):
-        fp16.convert(tmp_path, model=path, keep=keep)
+        fp16.convert(tmp_path, model=path, keep=keep, beyond=nets.nothing_beyond(tmp_path))
         if halved:
             found = count(tmp_path, artifact=tmp_path / "model.onnx", spec=spec, form="onnx", precision="fp16")
             assert found["by_precision"]["fp16"]["layers"] >= halved - 2  # the decode part stays in float

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 import onnx
 
+ROUNDED = "_cast_to_fp16"
+"""End of the names that the converter gives to what a node in float puts out, before it is rounded to FP16."""
 SCALES_IN_HALF = 19
 """ONNX operator set from which on QuantizeLinear and DequantizeLinear take scales in FP16."""
 
@@ -24,7 +26,37 @@ def halve(model: onnx.ModelProto, *, operators: Iterable[str] = (), nodes: Itera
             op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, *operators],
             node_block_list=list(nodes),
         )
-    return sort_nodes(halved)
+    return _without_round_trips(sort_nodes(halved))
+
+
+def _without_round_trips(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Hands, in place, what one node in float puts out to the next as it is, and returns the model.
+
+    The converter rounds it to FP16 between the two, where large numbers become infinite and pixels of boxes coarse.
+    """
+    from edgecompile.graphs.onnx.dfl import drop_unread
+    from edgecompile.graphs.onnx.structure import Structure
+
+    structure = Structure(model)
+    outputs = {output.name for output in model.graph.output}
+    for back in structure.nodes:
+        rounds = structure.producer.get(back.input[0]) if back.op_type == "Cast" else None
+        if rounds is None or rounds.op_type != "Cast" or not rounds.input[0].endswith(ROUNDED):
+            continue
+        name, ours = rounds.input[0], back.output[0]
+        for node in structure.consumers.get(ours, []):
+            node.input[:] = [name if one == ours else one for one in node.input]
+        if ours in outputs:  # what makes it takes the name of the output
+            back.output[:] = [f"{ours}{ROUNDED}"]
+            for node in (structure.producer[name], *model.graph.node):
+                node.input[:] = [ours if one == name else one for one in node.input]
+                node.output[:] = [ours if one == name else one for one in node.output]
+    drop_unread(model)
+    made = {name for node in model.graph.node for name in node.output}
+    kept = [info for info in model.graph.value_info if info.name in made]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(kept)
+    return model
 
 
 def decode_names(model: onnx.ModelProto) -> list[str]:

@@ -1,0 +1,169 @@
+"""Step: which activations and weights of a float model do not fit into FP16, by what pictures make of it.
+
+A machine that builds computes in float and sees no infinity; a device that computes in FP16 does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgecompile.errors import StepError
+
+if TYPE_CHECKING:
+    from edgecompile.graphs.onnx.structure import Structure
+
+LARGEST = 65504.0
+"""Largest finite number of FP16."""
+MARGIN = 4.0
+"""Other pictures reach further than those measured: what lies within this factor of the largest is warned of."""
+SMALLEST_NORMAL = 2.0**-14
+"""Below this, FP16 has fewer digits, and many devices put zero."""
+SMALLEST = 2.0**-24
+"""Below half of this nothing is left of a number in FP16."""
+WEIGHED = frozenset(
+    {"Add", "BatchNormalization", "Conv", "ConvTranspose", "Div", "Gemm", "MatMul", "Mul", "PRelu", "Sub"}
+)
+"""Operators whose constants are computed with; those of others are limits, paddings and shapes."""
+SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The largest magnitude of a tensor.
+
+    Attributes:
+        layer: name of the node that puts it out, or that reads it as weights.
+    """
+
+    tensor: str
+    layer: str
+    largest: float
+
+    def __str__(self) -> str:
+        return f"{self.layer} ({self.largest:.3g})"
+
+
+def check(
+    out: Path, *, model: Path, pictures: str, keeps_float: bool, fix: str, ranges: Path | None = None
+) -> dict[str, Any]:
+    """Writes `beyond.json`: `activations`, names of those that do not fit into FP16, and `layers`, names of the nodes
+    whose weights do not.
+
+    Args:
+        model: the float model, ONNX.
+        pictures: what the ranges were measured on, for the messages.
+        keeps_float: whether layers may be left in float for these tensors; the decode part, which is in float then, is
+            not looked at.
+        fix: what else helps.
+        ranges: `ranges.json` of a calibration by minimum and maximum; None where activations stay in float.
+
+    Raises:
+        StepError: some do not fit, and no layer may be left in float.
+    """
+    from edgecompile.graphs.onnx.serialization import load
+    from edgecompile.graphs.onnx.structure import Structure, name_nodes
+
+    graph = load(model)
+    name_nodes(graph.graph.node)
+    structure = Structure(graph)
+    in_float = {node.output[0] for node in structure.decode()} if keeps_float else set()
+    limits = json.loads(ranges.read_text(encoding="utf-8")) if ranges else {}
+    activations, weights = _activations(structure, limits, in_float), _weights(structure, in_float)
+    unfit = sorted(filter(_is_unfit, (*activations, *weights)), key=lambda one: -one.largest)
+    if unfit and not keeps_float:
+        raise StepError(_line(unfit, "beyond FP16 (6e-08 to 65504)", pictures), fix=fix)
+    beyond = {
+        "activations": sorted(one.tensor for one in activations if _is_unfit(one)),
+        "layers": sorted({one.layer for one in weights if _is_unfit(one)}),
+    }
+    (out / "beyond.json").write_text(json.dumps(beyond), encoding="utf-8")
+    left = set(left_in_float(structure, out / "beyond.json"))
+    warnings = [_line(unfit, "beyond FP16 (6e-08 to 65504), left in float,", pictures)] if unfit else []
+    return {
+        "largest": max((one.largest for one in activations), default=0.0),
+        "largest_weight": max((one.largest for one in weights), default=0.0),
+        "measured_on": pictures or "no pictures: activations stay in float",
+        "warnings": [*warnings, *_warnings(activations, [one for one in weights if one.layer not in left], pictures)],
+    }
+
+
+def _is_unfit(one: Reach) -> bool:
+    """Whether a tensor becomes infinite in FP16, or nothing is left of it."""
+    return one.largest > LARGEST or 0 < one.largest < SMALLEST / 2
+
+
+def _activations(structure: Structure, ranges: Mapping[str, Any], in_float: set[str]) -> list[Reach]:
+    """Returns the reach of each measured tensor that some node outside of the part in float makes or reads."""
+    found = []
+    for name, (low, high) in ranges.items():
+        node = structure.producer.get(name)
+        touching = [*([node] if node is not None else []), *structure.consumers.get(name, [])]
+        if name not in structure.fixed and any(one.output[0] not in in_float for one in touching):
+            found.append(Reach(name, node.name if node is not None else "the picture", max(-low, high)))
+    return found
+
+
+def _weights(structure: Structure, in_float: set[str]) -> list[Reach]:
+    """Returns the reach of each constant that a node outside of the part in float computes with."""
+    import numpy as np
+
+    found = []
+    for node in structure.nodes:
+        if node.op_type not in WEIGHED or node.output[0] in in_float:
+            continue
+        for name in set(node.input) & structure.constants:
+            value = structure.value(name)
+            if value.dtype == np.float32 and value.size:
+                found.append(Reach(name, node.name, float(np.abs(value).max())))
+    return sorted(found, key=lambda one: (one.tensor, one.layer))
+
+
+def _warnings(activations: list[Reach], weights: list[Reach], pictures: str) -> Iterator[str]:
+    """Yields a line on what other pictures may bring beyond FP16, and one on what has few digits there."""
+    if near := [one for one in activations if LARGEST / MARGIN < one.largest <= LARGEST]:
+        near.sort(key=lambda one: -one.largest)
+        yield _line(near, f"within a factor of {MARGIN:.0f} of 65504, the largest of FP16,", pictures)
+    if tiny := [one for one in (*activations, *weights) if SMALLEST / 2 <= one.largest < SMALLEST_NORMAL]:
+        yield _line(tiny, "below 6.1e-05, the smallest normal number of FP16,", pictures)
+
+
+def _line(found: list[Reach], what: str, pictures: str) -> str:
+    """Returns what is wrong, with which layers and on which pictures."""
+    layers = len({one.layer for one in found})
+    where = f" on the {pictures}" if pictures else ""
+    return f"numbers {what} in {layers} layer{'' if layers == 1 else 's'}{where}: {_named(found)}"
+
+
+def _named(found: Iterable[Reach]) -> str:
+    by_layer = {one.layer: one for one in reversed(list(found))}
+    names = [str(one) for one in reversed(by_layer.values())]
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def left_in_float(structure: Structure, beyond: Path) -> list[str]:
+    """Returns the names of the nodes that stay in float for numbers that do not fit into FP16: those that make or read
+    such activations and their quantized copies, and those with such weights.
+
+    Args:
+        structure: of the float graph, or of one quantized from it.
+        beyond: the `beyond.json` of `check`.
+    """
+    listed = json.loads(beyond.read_text(encoding="utf-8"))
+    found: dict[str, None] = {}
+    for node in structure.nodes:
+        if node.name in listed["layers"]:
+            found[node.name] = None
+            found |= dict.fromkeys(structure.producer[name].name for name in node.input if name in structure.producer)
+    frontier = list(listed["activations"])
+    while frontier:
+        name = frontier.pop()
+        node = structure.producer.get(name)
+        for one in (*([node] if node is not None else []), *structure.consumers.get(name, [])):
+            found[one.name] = None
+            if one.op_type == "QuantizeLinear" and name == one.input[0]:
+                frontier += [reader.output[0] for reader in structure.consumers.get(one.output[0], [])]
+    return list(found)
