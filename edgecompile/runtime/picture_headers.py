@@ -273,6 +273,8 @@ def _jp2_codings(content: bytes, position: int, components: int) -> Iterator[byt
 
 def _jp2_blocks(coding: bytes, width: int, height: int) -> int:
     """Returns how many code blocks and precincts one component has, were it all coded so."""
+    if len(coding) < 4:
+        raise EOFError
     custom, levels, across, down = coding[:4]
     blocks = (width >> (across & 15) + 2) * (height >> (down & 15) + 2)
     if not custom:

@@ -173,6 +173,14 @@ def test_a_jpeg_2000_of_millions_of_blocks_is_refused() -> None:
         measure_picture(bytes(content), "")
 
 
+def test_a_jpeg_2000_whose_coding_is_cut_is_damaged() -> None:
+    content = bytearray(encoded(".jp2", photo(48, 64)))
+    coding = content.index(b"\xff\x52")
+    content[coding + 2 : coding + 4] = b"\0\4"
+    with pytest.raises(RecipeError, match="truncated or damaged"):
+        measure_picture(bytes(content), "")
+
+
 def scans_of(jpeg: bytes, count: int) -> bytes:
     """Returns a progressive JPEG with its last scan repeated."""
     last = jpeg.rindex(b"\xff\xda")
