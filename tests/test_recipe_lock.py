@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -187,7 +188,8 @@ def test_a_lock_is_no_recipe(here, run):
     assert run("lock", "own")[0] == run("lock", "my.yaml")[0] == 0
     assert "own" in run("list", "recipes")[1]
     assert "own.lock" not in run("list", "recipes")[1]
-    found = candidates("edgecompile build recipe=own", ["build"]) + candidates("edgecompile build m", ["build"])
+    verbs = {"build": partial(cli.parser_of, "build")}
+    found = candidates("edgecompile build recipe=own", verbs) + candidates("edgecompile build m", verbs)
     assert any(one.endswith("own") for one in found)
     assert "my.yaml" in found
     assert not any("lock" in one for one in found)

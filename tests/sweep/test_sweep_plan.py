@@ -21,7 +21,7 @@ SWEEP = ("recipe=quickstart,x86-cpu_openvino_fp32", "model=sample", "data=sample
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
     """Runs `plan -m` with a store and a working directory of its own; returns exit code, stdout and stderr."""
-    (tmp_path / "here").mkdir()
+    (tmp_path / "here").mkdir(exist_ok=True)
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("EDGECOMPILE_CACHE", str(tmp_path / "cache"))
 
