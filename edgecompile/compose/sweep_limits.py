@@ -35,12 +35,13 @@ def check_sweep(loader: Any, config: DictConfig) -> None:
             _check_group(loader, key)
     if str(config.hydra.runtime.choices["hydra/sweeper"]) not in SEARCHES:
         given = [f"{key}={value}" for key, value in swept["params"].items()]
-        _check_count([*given, *OmegaConf.to_container(config.hydra.overrides.task, resolve=False)], loader)
+        typed: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+        _check_count([*given, *typed], loader)
 
 
 def _plain(values: Any) -> dict[str, Any]:
     found = OmegaConf.to_container(values, resolve=False) if OmegaConf.is_config(values) else values
-    return found if isinstance(found, dict) else {}
+    return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
 
 
 def _check_group(loader: Any, key: str) -> None:

@@ -72,7 +72,7 @@ def evaluate(
     truth = [read_labels(path, MOST_CLASSES) for path in labels]
     names = unique_names(named(detector.names, truth))
     limit = most_detections(max_det, truth)
-    settings = {"conf": conf, "iou": iou, "max_det": limit, "multi_label": True, "clip": False}
+    settings: dict[str, Any] = {"conf": conf, "iou": iou, "max_det": limit, "multi_label": True, "clip": False}
     (out / "raw").mkdir()
 
     judged: list[average_precision.MatchedDetections] = []

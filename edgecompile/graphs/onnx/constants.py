@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import onnx
 from onnx import numpy_helper
 
@@ -65,7 +66,7 @@ def _makers(structure: Structure, name: str) -> set[str] | None:
 
 def _computed(
     model: onnx.ModelProto, structure: Structure, nodes: list[onnx.NodeProto], names: list[str]
-) -> dict[str, object]:
+) -> dict[str, np.ndarray]:
     """Returns the values of tensors, of those whose size is known beforehand and within bounds."""
     from edgecompile.graphs.onnx.agreement import single_thread_session
 
