@@ -14,6 +14,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from unicodedata import normalize
 
@@ -35,6 +36,8 @@ COMPANIONS = frozenset(
     | {".tar", ".txt", ".xml", ".yaml", ".yml", ".zip"}
 )
 """Suffixes of what lies beside pictures and is none."""
+MOST_FILES = 1_000_000
+"""Files of one split that are looked at: a path may lead to the root of a disk by mistake."""
 LISTING_LARGEST = 64 << 20
 MOST_PROBLEMS = 20
 DEEPEST = 100
@@ -145,6 +148,7 @@ class _Lister:
         self.listing = Listing()
         self._seen: set[str] = set()
         self._walked: dict[str, int] = {}
+        self._entries = 0
 
     def add(self, place: str) -> None:
         """Adds the pictures of one place."""
@@ -162,7 +166,9 @@ class _Lister:
 
     def _add_pattern(self, pattern: str, place: str) -> None:
         """Adds what a pattern matches; what lies in a folder that matches too belongs to that folder."""
-        matches = sorted(glob.glob(pattern, recursive=True))
+        matches = sorted(islice(glob.iglob(pattern, recursive=True), MOST_FILES + 1))
+        if len(matches) > MOST_FILES:
+            raise RecipeError(f"more than {MOST_FILES:,} files match '{place}'", where=self.where)
         folders = {one.rstrip(os.sep) for one in matches if os.path.isdir(one)}
         outer = [one for one in matches if not any(os.fspath(up) in folders for up in Path(one).parents)]
         if not outer:
@@ -206,6 +212,11 @@ class _Lister:
         except OSError as error:
             reason = error.strerror or error
             raise RecipeError(f"folder '{shown(folder)}' cannot be read: {reason}", where=self.where) from error
+        self._entries += len(found)
+        if self._entries > MOST_FILES:
+            raise RecipeError(
+                f"more than {MOST_FILES:,} files lie there", where=self.where, fix="name a folder of pictures"
+            )
         below = []
         for entry in found:
             link = entry.is_symlink()
@@ -228,6 +239,8 @@ class _Lister:
             self.listing.repeated += not why
             return
         self._seen.add(target)
+        if why == NO_SUFFIX and not os.path.exists(path):
+            why = BROKEN
         why = why or (HIDDEN if hidden else _unusable(path))
         if why:
             self.listing.left_out[why] += 1

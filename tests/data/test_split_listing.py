@@ -11,6 +11,7 @@ from unicodedata import normalize
 
 import pytest
 
+from edgecompile.data import split_listing
 from edgecompile.data.split_listing import CIRCLE, DEEPEST, Folders, Listing, list_pictures
 from edgecompile.errors import RecipeError
 
@@ -111,13 +112,14 @@ def test_what_cannot_be_read_is_left_out(tmp_path: Path, lay: Lay, monkeypatch: 
     lay("v/a.jpg", "v/folder.jpg/inside.jpg")
     os.symlink("nowhere.jpg", tmp_path / "v/broken.jpg")
     os.symlink("itself.jpg", tmp_path / "v/itself.jpg")
+    os.symlink("no-such-folder", tmp_path / "v/folder-that-was")
     os.mkfifo(tmp_path / "v/pipe.jpg")
     with open(tmp_path / "v/large.tif", "wb") as stream:
         stream.truncate((512 << 20) + 1)
     found = listed(tmp_path, "v")
     assert names(found, tmp_path) == ["v/a.jpg", "v/folder.jpg/inside.jpg"]
     assert dict(found.left_out) == {
-        "that are broken links": 2,
+        "that are broken links": 3,
         "that are no regular files": 1,
         "larger than 512 MiB": 1,
     }
@@ -131,6 +133,17 @@ def test_folders_nested_too_deep_are_an_error(tmp_path: Path, lay: Lay) -> None:
     lay(f"v/{'d/' * 300}a.jpg")
     with pytest.raises(RecipeError, match=r"d\.yaml:2:val: folders are nested deeper than 100 levels"):
         listed(tmp_path, "v")
+
+
+def test_a_disk_is_not_gone_through(tmp_path: Path, lay: Lay, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay(*(f"v/{number % 3}/{number}.jpg" for number in range(12)))
+    monkeypatch.setattr(split_listing, "MOST_FILES", 15)
+    assert len(listed(tmp_path, "v").pictures) == len(listed(tmp_path, "v/*/*.jpg").pictures) == 12
+    monkeypatch.setattr(split_listing, "MOST_FILES", 10)
+    with pytest.raises(RecipeError, match="more than 10 files lie there; name a folder of pictures"):
+        listed(tmp_path, "v")
+    with pytest.raises(RecipeError, match=r"more than 10 files match 'v/\*/\*.jpg'"):
+        listed(tmp_path, "v/*/*.jpg")
 
 
 def test_patterns_name_folders_pictures_and_listings(tmp_path: Path, lay: Lay) -> None:
