@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from edgecompile.recipe.schema import Recipe
 
 
+PROSE = (("recipe", "description"), ("recipe", "target.status"))
+"""Section and key of what a lock states because it stands in the bundle, and what nobody is held to: people read it."""
+
+
 def tool_versions(plan: Plan) -> dict[str, Any]:
     """Returns the installed version of every distribution that has a say in the bundle of a plan."""
     return {tool: tools.version_of(tool) for tool in {*TOOLS, *(tool for step in plan for tool in step.tools)}}
@@ -104,7 +108,7 @@ def require_locked(was: Locked, now: Lock, origins: Origins) -> None:
     Raises:
         PlanError: it does not; with one problem for each thing that differs.
     """
-    found = differences(was.lock, now)
+    found = [one for one in differences(was.lock, now) if (one.section, one.what) not in PROSE]
     if not any(step.isa for step in was.lock.steps):
         found = [one for one in found if one.section != "isa"]
     if not found:

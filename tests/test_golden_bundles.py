@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 
 from edgecompile import cli
+from edgecompile.bundle.diff import differences
 from edgecompile.bundle.lock import open_locked
 from edgecompile.data.search import Finder
 from edgecompile.errors import RecipeError
+from edgecompile.execute.sources import Sources
 from edgecompile.plan.resolve import resolve
 from edgecompile.plan.step import Stage
+from edgecompile.recipe_lock import resolve_lock
 from edgecompile.reproduction import Inputs, recipe_of
 from edgecompile.runtime.archive import SCHEMA
 
@@ -68,6 +71,22 @@ def test_its_lock_resolves(bundle, tmp_path, monkeypatch):
     known = [step.name for step in was.lock.steps]
     assert [step.name for step in plan if step.name in known] == known
     assert all(step.stage is Stage.VALIDATION for step in plan if step.name not in known), "later versions judge more"
+
+
+def test_a_lock_with_prose_of_the_target_resolves_as_ever(tmp_path, monkeypatch):
+    """Written when source and board of a target still stood in a lock: nothing is refused, nothing differs for them."""
+    monkeypatch.chdir(tmp_path)
+    file = HERE / "golden/schema-1-with-prose.lock.yaml"
+    assert "\n    board:\n" in file.read_text()
+    was = open_locked(file)
+    recipe = recipe_of(was)
+    inputs = Inputs(was.lock, Finder(), tmp_path)
+    plan = resolve(recipe, inputs.materials(recipe))
+    assert not inputs.changed
+    assert {step.name for step in was.lock.steps} <= {step.name for step in plan}
+    now = resolve_lock(recipe, plan, inputs.materials(recipe), Sources(tmp_path / "stat"))
+    assert [str(one) for one in differences(was.lock, now) if one.section == "recipe"] == []
+    assert "board" not in now.recipe["target"]
 
 
 def test_the_control_one_that_was_altered(bundle, tmp_path, capsys):

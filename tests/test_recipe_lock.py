@@ -12,8 +12,12 @@ import yaml
 from exported import exported
 
 from edgecompile import cli
+from edgecompile.build import resolved
 from edgecompile.compose.completion import candidates
+from edgecompile.compose.composition import compose
+from edgecompile.errors import PlanError
 from edgecompile.execute import hardware, tools
+from edgecompile.recipe_lock import lock_beside, require_locked
 from edgecompile.runtime.archive import Archive
 
 pytestmark = pytest.mark.slow
@@ -114,6 +118,31 @@ def test_what_differs_is_told_all_at_once_and_nothing_runs(here, run, monkeypatc
     for line, pattern in zip(lines, expected, strict=True):
         assert re.fullmatch(pattern, line), line
     assert nothing_ran(here)
+
+
+PROSE = """
+description: told otherwise
+target: {source: read elsewhere, proof: another command, status: emulated, board: {soc: another chip}}
+"""
+
+
+def held(name: str) -> None:
+    """Holds a recipe to the lock beside it; runs nothing."""
+    recipe = compose(name)
+    require_locked(lock_beside(recipe), resolved(recipe), recipe.origins)
+
+
+def test_rewording_breaks_no_lock(here, run):
+    """Nor does a comment, nor what only judges the pictures at hand. The control: a key that has a say."""
+    assert run("lock", "my.yaml")[0] == 0
+    locked = yaml.safe_load((here / "my.lock.yaml").read_text())["recipe"]
+    assert not {"source", "board", "proof"} & locked["target"].keys()
+    judged = "  path: data/data.yaml  # our own\n  remark_share: 0.1\n  validation: {minimum: 9, warn_below: 0}\n"
+    (here / "my.yaml").write_text(RECIPE.replace("  path: data/data.yaml\n", judged) + PROSE)
+    held("my.yaml")
+    (here / "my.yaml").write_text(f"{RECIPE}target: {{threads: 1}}\n")
+    with pytest.raises(PlanError, match=r"my.yaml:6:target.threads: found 1, locked is 2"):
+        held("my.yaml")
 
 
 def test_an_override_differs_and_so_does_one_that_is_missing(here, run):

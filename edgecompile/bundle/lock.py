@@ -30,6 +30,8 @@ LARGEST = 64 << 20
 DEEPEST = 64
 ZIP = b"PK\x03\x04"
 STRING = "tag:yaml.org,2002:str"
+UNLOCKED = ("board", "proof", "source")
+"""Keys of a target that only people read. Older locks hold them, and they are left out when such a lock is read."""
 HEADER = """\
 # Written by edgecompile; not meant to be edited. It says what one bundle was made from: the recipe with every default
 # filled in, the digests (sha256) of the weights, pictures and labels, the versions of the tools, and what each step
@@ -214,11 +216,20 @@ def lock_from(document: dict[str, Any], where: str = "recipe.lock.yaml") -> Lock
         RecipeError: with one problem for each thing that is wrong.
     """
     try:
-        return Lock.model_validate_json(canonical_json(document))
+        return _without_prose(Lock.model_validate_json(canonical_json(document)))
     except ValidationError as error:
         raise RecipeError(problems_of(error, where)) from error
     except StepError as error:
         raise RecipeError(str(error), where=where) from error
+
+
+def _without_prose(lock: Lock) -> Lock:
+    """Returns a lock without what an older version wrote into it for people to read."""
+    target = lock.recipe.get("target")
+    if not isinstance(target, dict) or not target.keys() & {*UNLOCKED}:
+        return lock
+    kept = {key: value for key, value in target.items() if key not in UNLOCKED}
+    return lock.model_copy(update={"recipe": {**lock.recipe, "target": kept}})
 
 
 def lock_schema() -> dict[str, Any]:

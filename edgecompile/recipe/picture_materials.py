@@ -72,6 +72,8 @@ def choose_validation(recipe: Recipe, data: DataFile, files: Files) -> ChosenPic
     except RecipeError as error:
         return ChosenPictures(problems=list(error.problems))
     pictures = spread(listing.pictures, wanted.images) if wanted.images else listing.pictures
+    if len(pictures) < wanted.minimum:
+        return ChosenPictures(pictures, problems=[_too_few(recipe, len(pictures))])
     chosen = _chosen(recipe, data, wanted.split, "validation", listing, pictures, files)
     found = find_labels(pictures, listing.resolved, files.folders, str(data.root))
     checked = [files.labels(one.path, len(data.names)) for one in found.files if one.exists]
@@ -87,9 +89,35 @@ def choose_validation(recipe: Recipe, data: DataFile, files: Files) -> ChosenPic
         counts=chosen.counts,
         labels=[one.path for one in found.files],
         label_counts=label_counts,
-        notes=[*chosen.notes, *_label_remarks(recipe, found), *_pose_remarks(checked)],
+        notes=[
+            *_few(recipe, len(pictures)),
+            *chosen.notes,
+            *_label_remarks(recipe, found),
+            *_pose_remarks(checked),
+        ],
         problems=[*problems, *(problem for one in checked for problem in one.problems)],
     )
+
+
+def _too_few(recipe: Recipe, count: int) -> Problem:
+    """Returns the problem of pictures too few to validate on."""
+    wanted = recipe.data.validation
+    return Problem(
+        f"split '{wanted.split}' has {count} pictures to validate on, fewer than {wanted.minimum}",
+        str(recipe.origins.of("data", "validation")),
+        "use a larger split, or lower data.validation.minimum knowingly",
+    )
+
+
+def _few(recipe: Recipe, count: int) -> list[str]:
+    """Returns the remark that figures of so few pictures are uncertain."""
+    wanted = recipe.data.validation
+    if count >= wanted.warn_below:
+        return []
+    return [
+        f"validating on {count} pictures of '{wanted.split}', fewer than {wanted.warn_below}: "
+        "a difference in mAP may be chance"
+    ]
 
 
 def choose_calibration(recipe: Recipe, data: DataFile, files: Files) -> ChosenPictures | None:

@@ -28,7 +28,7 @@ def broken_rules(parts: dict[str, Any], raw: dict[str, Any], origins: Origins) -
     found: list[Problem] = []
     data, target, passes, order = (parts[name] for name in ("data", "target", "passes", "order"))
     if data is not None:
-        found += _data(data, origins)
+        found += [*_data(data, origins), *_validation(data, origins)]
     if parts["model"] is not None:
         found += _shapes(parts["model"], origins)
     if passes is None:
@@ -56,6 +56,16 @@ def _data(data: Any, origins: Origins) -> Iterator[Problem]:
             f"{wanted.images} calibration pictures are fewer than the minimum of {wanted.minimum}",
             str(origins.of("data", "calibration", "images")),
             "take more, or lower data.calibration.minimum knowingly",
+        )
+
+
+def _validation(data: Any, origins: Origins) -> Iterator[Problem]:
+    wanted = data.validation
+    if wanted.images is not None and wanted.images < wanted.minimum:
+        yield Problem(
+            f"{wanted.images} validation pictures are fewer than the minimum of {wanted.minimum}",
+            str(origins.of("data", "validation", "images")),
+            "take more, or lower data.validation.minimum knowingly",
         )
 
 

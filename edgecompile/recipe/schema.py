@@ -89,11 +89,21 @@ class Calibration(Section):
     )
 
 
+# What judges the pictures at hand is no part of what is built: it is excluded below, and so stands in no lock.
 class Validation(Section):
     """The pictures on which the artifact is compared with the float model."""
 
     split: Split = Field(default="val", description="split of the data set")
     images: int | None = Field(default=None, ge=1, description="how many, evenly spaced; null for all")
+    minimum: int = Field(
+        default=8,
+        ge=1,
+        exclude=True,
+        description="fewer pictures than this are an error: figures of a handful prove nothing",
+    )
+    warn_below: int = Field(
+        default=50, ge=0, exclude=True, description="fewer pictures than this are remarked on; 0 for no remark"
+    )
 
 
 class Data(Section):
@@ -104,10 +114,11 @@ class Data(Section):
     validation: Validation = Validation()
     remark_share: Share = Field(
         default=0.05,
+        exclude=True,
         description="share of the pictures of a split, 0..1, above which those left out, or without a label file, are "
         "remarked on",
     )
-    error_share: Share = Field(default=0.5, description="the same, above which they are an error")
+    error_share: Share = Field(default=0.5, exclude=True, description="the same, above which they are an error")
 
 
 class Gates(Section):

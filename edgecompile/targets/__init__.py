@@ -51,9 +51,12 @@ class Target(BaseModel, ABC):
         precisions: those the device runs.
         status: how far this was proven: "built here", "built on device", "emulated" or "untested".
         proof: the command, in a clone of the repository, that shows the status; of what is untested, the one that shows
-            how far it was prepared and checked. No part of what is built: it stands in no lock.
+            how far it was prepared and checked.
         source: where the device figures come from.
         board: what people otherwise look up.
+
+    Proof, source and board are for people: they are no part of what is built and stand in no lock. The status stands in
+    a bundle and in its lock, and another one breaks no lock.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
@@ -67,8 +70,8 @@ class Target(BaseModel, ABC):
     precisions: tuple[Literal["fp32", "fp16", "int8"], ...]
     status: Literal["built here", "built on device", "emulated", "untested"] = "untested"
     proof: str = Field(default="", exclude=True)
-    source: str = ""
-    board: Board = Board()
+    source: str = Field(default="", exclude=True)
+    board: Board = Field(default=Board(), exclude=True)
 
     backend: ClassVar[str]
     """File of `edgecompile/runtime/backends/` that runs the artifact."""

@@ -53,12 +53,12 @@ def test_lock_manifest_and_report_count_the_pictures(built: Built):
 
 def test_a_key_that_an_older_lock_lacks_is_no_difference_at_its_default(built: Built):
     older = json.loads(json.dumps(built.lock))
-    assert older["recipe"]["data"].pop("remark_share") == 0.05
+    assert older["recipe"]["evaluate"].pop("iou") == 0.7
     now = lock_from(built.lock)
     assert differences(lock_from(older), now) == differences(now, lock_from(older)) == []
-    changed = {**built.lock["recipe"], "data": {**built.lock["recipe"]["data"], "remark_share": 0.1}}
+    changed = {**built.lock["recipe"], "evaluate": {**built.lock["recipe"]["evaluate"], "iou": 0.6}}
     found = differences(lock_from(older), lock_from({**built.lock, "recipe": changed}))
-    assert [str(one) for one in found] == ["data.remark_share: absent → 0.1"]
+    assert [str(one) for one in found] == ["evaluate.iou: absent → 0.6"]
     older["recipe"]["data"].pop("path")  # the control: a key without a default
     assert [one.what for one in differences(lock_from(older), now)] == ["data.path"]
 

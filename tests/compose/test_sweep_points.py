@@ -79,7 +79,7 @@ def check(*words: str, most: int = 4) -> list[Point]:
         ("++passes.int8_static.exclude=[],auto,['*/dfl/*',auto]", "order=null,[onnx_export,simplify,int8_static]"),
         ("description='a, b','it is {x}',plain text", "name=\"ein name\",'null'", "model.imgsz=256"),
         ("data={validation: {images: 8}},{validation: {images: 9}, calibration: null}", "model.imgsz=[192,256],256"),
-        ("model={imgsz: 96}", "++data.validation={split: val, images: 4}", "gates={map_drop: 0.5, fps: null},{fps: 2}"),
+        ("model={imgsz: 96}", "++data.validation={split: val, images: 8}", "gates={map_drop: 0.5, fps: null},{fps: 2}"),
         ("name.x=1,2",),
         ("model.weights=a.pt,b.pt", "model.imgsz=33,64"),
         ("data.path=sample://data.yaml,nowhere.yaml", "model.imgsz=33"),

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(architecture() != "x86_64", reason="the recipe's
 
 RECIPE = """\
 defaults: [x86-cpu_onnxruntime_fp32, override /model: sample, override /data: sample, _self_]
-data: {validation: {split: val, images: 6}}
+data: {validation: {split: val, images: 8}}
 evaluate: {latency_images: 12}
 gates: {latency_p95_ms: 60000, peak_memory_mb: 4000}
 """

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edgecompile.bundle.assemble import portable
 from edgecompile.compose.composition import compose
 from edgecompile.data.split_listing import Folders
 from edgecompile.data.yolo_dataset import DataFile, list_split, read_data
@@ -49,13 +50,17 @@ def test_the_embedded_sample():
     assert len(found.validation.paths) == len(found.labels.paths) == 32
     assert [Path(one).stem for one in found.validation.paths] == [Path(one).stem for one in found.labels.paths]
     assert list(found.validation.paths) == sorted(found.validation.paths)
-    assert found.notes == ("calibrating with all 96 pictures of 'train'; 300 were asked for",)
+    assert found.notes == (
+        "calibrating with all 96 pictures of 'train'; 300 were asked for",
+        "validating on 32 pictures of 'test', fewer than 50: a difference in mAP may be chance",
+    )
 
 
 def test_pictures_are_chosen_evenly():
-    found = find_materials(compose("quickstart", "data.calibration.images=32", "data.validation.images=4"))
+    words = ("data.calibration.images=32", "data.validation.images=8", "data.validation.warn_below=8")
+    found = find_materials(compose("quickstart", *words))
     assert [Path(one).stem for one in found.calibration.paths][:3] == ["train_0000", "train_0003", "train_0006"]
-    assert [Path(one).stem for one in found.validation.paths] == ["test_0000", "test_0008", "test_0016", "test_0024"]
+    assert [Path(one).stem for one in found.validation.paths] == [f"test_{number:04}" for number in range(0, 32, 4)]
     assert found.notes == ()
 
 
@@ -68,6 +73,28 @@ def test_spread(count, expected):
 
 def test_no_calibration_pictures_where_no_pass_calibrates():
     assert find_materials(compose("quickstart", "passes.int8_static=null")).calibration is None
+
+
+def test_too_few_validation_pictures(data):
+    for picture in sorted((data.parent / "images/test").iterdir())[7:]:
+        picture.unlink()
+    words = ("quickstart", f"data.path={data}")
+    with pytest.raises(RecipeError) as caught:
+        find_materials(compose(*words))
+    (problem,) = caught.value.problems
+    assert str(problem).endswith(
+        "data.validation: split 'test' has 7 pictures to validate on, fewer than 8; "
+        "use a larger split, or lower data.validation.minimum knowingly"
+    )
+    few = find_materials(compose(*words, "data.validation.minimum=7"))  # the control
+    assert len(few.validation.paths) == 7
+    assert few.notes[-1].startswith("validating on 7 pictures of 'test', fewer than 50")
+
+
+def test_what_judges_the_pictures_is_no_part_of_what_is_built():
+    """A lock that states none of it is read word for word, whatever its default becomes."""
+    changed = ("data.validation.minimum=1", "data.validation.warn_below=0", "data.remark_share=1", "data.error_share=1")
+    assert portable(compose("quickstart", *changed)) == portable(compose("quickstart"))
 
 
 def test_too_few_calibration_pictures(data):

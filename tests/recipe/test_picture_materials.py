@@ -47,8 +47,8 @@ def refused(*words: str) -> list[str]:
 
 
 def remarks(*words: str) -> list[str]:
-    """Returns the remarks but the one on calibration."""
-    return [one for one in found(*words).notes if not one.startswith("calibrating")]
+    """Returns the remarks but those on how many pictures there are."""
+    return [one for one in found(*words).notes if not one.startswith(("calibrating", "validating"))]
 
 
 def each(folder: Path, do: Callable[[Path], object], count: int) -> None:
