@@ -160,7 +160,7 @@ def lock_of(
     result = plan.result
     return {
         "schema": locks.SCHEMA,
-        "recipe": portable(recipe),
+        "recipe": portable(recipe, materials.imgsz),
         "weights": weights,
         "external_data": external_data,
         "data": {
@@ -182,8 +182,11 @@ def lock_of(
     }
 
 
-def portable(recipe: Any) -> dict[str, Any]:
+def portable(recipe: Any, imgsz: tuple[int, int] | None = None) -> dict[str, Any]:
     """Returns the recipe as plain data that says the same on every machine.
+
+    Args:
+        imgsz: height and width that the weights take, which are written out where the recipe names none.
 
     Files are reduced to their base names, for folders differ and whoever builds again finds the files by digest. The
     device on which the bundle was measured is left out: it says where figures come from that no bundle holds. The
@@ -196,6 +199,8 @@ def portable(recipe: Any) -> dict[str, Any]:
     plain = recipe.model_dump(mode="json", by_alias=True)
     plain["model"]["weights"] = base(plain["model"]["weights"])
     plain["data"]["path"] = base(plain["data"]["path"])
+    if plain["model"]["imgsz"] is None and imgsz is not None:
+        plain["model"]["imgsz"] = imgsz[0] if imgsz[0] == imgsz[1] else list(imgsz)
     plain.pop("device", None)
     return {**plain, "order": list(recipe.ordered_names())}
 

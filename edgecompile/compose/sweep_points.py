@@ -266,7 +266,8 @@ class Sweep:
             problems += self._files_missing(choices, typed, parts, origins)
             return Point(number, job, None, tuple(dict.fromkeys(problems)))
         alike = (choices, *(typed[name] for name in PARTS if name != "gates"))
-        files = (choices, self._origin_of_weights(choices, typed["model"], recipe), typed["data"], _calibrates(recipe))
+        weights = self._origin_of_weights(choices, typed["model"], recipe)
+        files = (choices, weights, recipe.model.imgsz is None, typed["data"], _calibrates(recipe))
         return Point(number, job, recipe, (), alike, files)
 
     def _part(self, base: _Base, name: str, choices: Words, typed: Words) -> Part:

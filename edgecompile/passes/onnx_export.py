@@ -20,7 +20,7 @@ from pydantic import Field
 from edgecompile.errors import MissingToolError, StepError
 from edgecompile.passes import Pass
 from edgecompile.plan.graph import Graph, Model
-from edgecompile.plan.shapes import Profile, distinct, merged, one_shape, shown, sides
+from edgecompile.plan.shapes import Profile, distinct, merged, one_shape, shown
 from edgecompile.plan.step import Output, Stage, Step
 
 DETECTION_HEADS = ("Detect", "v10Detect")
@@ -50,7 +50,7 @@ class OnnxExport(Pass):
     end2end: bool | Literal["auto"] = "auto"
 
     def lower(self, graph: Graph, model: Model | None) -> Model:
-        height, width = sides(graph.recipe.model.imgsz)
+        height, width = graph.imgsz
         profile = graph.profile()
         graph.add(
             Step(

@@ -13,7 +13,7 @@ from edgecompile.graphs.onnx.layouts import AUTO, layout_names
 from edgecompile.library_errors import EXPORT_AGAIN
 from edgecompile.passes import Pass
 from edgecompile.plan.graph import Graph, Model
-from edgecompile.plan.shapes import Profile, distinct, merged, one_shape, sides
+from edgecompile.plan.shapes import Profile, distinct, merged, one_shape
 from edgecompile.plan.step import Output, Source, Stage, Step
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class OnnxImport(Pass):
     class_names: Literal["file", "data"] = "file"
 
     def lower(self, graph: Graph, model: Model | None) -> Model:
-        height, width = sides(graph.recipe.model.imgsz)
+        height, width = graph.imgsz
         profile = graph.profile()
         names = list(graph.materials.names)
         pictures = graph.materials.validation.paths

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from edgecompile.data.counts import DataCounts
 from edgecompile.errors import PlanError
-from edgecompile.plan.shapes import Profile, profile_of
+from edgecompile.plan.shapes import UNSTATED_SIZE, Profile, profile_of, sides
 from edgecompile.plan.step import Output, Source, Stage, Step
 
 
@@ -63,6 +63,7 @@ class Materials:
         names: class names, in the order of their numbers.
         notes: remarks for a person (fewer pictures than were asked for).
         counts: pictures found, used and left out, and labels; None where a lock does not state them.
+        imgsz: height and width that the weights take, pixels; None where the recipe names the size.
     """
 
     weights: Source
@@ -72,6 +73,7 @@ class Materials:
     names: tuple[str, ...]
     notes: tuple[str, ...] = ()
     counts: DataCounts | None = None
+    imgsz: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,11 @@ class Graph:
     def target(self) -> Any:
         return self.recipe.target
 
+    @property
+    def imgsz(self) -> list[int]:
+        """Height and width of the usual input, pixels: as the recipe says, else as the weights do."""
+        return sides(self.recipe.model.imgsz or self.materials.imgsz or UNSTATED_SIZE)
+
     def add(self, step: Step) -> Step:
         """Adds a step and returns it. Adding an equal step again is fine; two different ones of one name are not."""
         known = self.steps.get(step.name)
@@ -135,7 +142,7 @@ class Graph:
 
     def profile(self) -> Profile | None:
         """Returns the shapes that the exported model takes at run time, see `profile_of`; notes what stays fixed."""
-        profile, notes = profile_of(self.recipe.model, self.target)
+        profile, notes = profile_of(self.recipe.model, self.target, self.imgsz)
         for note in notes:
             self.note(note)
         return profile

@@ -7,16 +7,20 @@ from typing import Any
 POINTS = ("min", "opt", "max")
 """Points of a profile: smallest, usual and largest shape."""
 
+UNSTATED_SIZE = 640
+"""Pixels of the square input where neither recipe nor weights state any, as Ultralytics has it."""
+
 Profile = dict[str, list[int]]
 """Each of `POINTS` to a whole shape (pictures, 3, height, width)."""
 
 
-def profile_of(model: Any, target: Any) -> tuple[Profile | None, list[str]]:
+def profile_of(model: Any, target: Any, usual: list[int]) -> tuple[Profile | None, list[str]]:
     """Returns the shapes that the exported model takes, and a note on each axis that stays fixed all the same.
 
     Args:
-        model: of the recipe: `imgsz` and `dynamic`.
+        model: of the recipe: `dynamic`.
         target: says in `dynamic` which of "batch" and "imgsz" its runtime profits from as dynamic axes.
+        usual: height and width, pixels, of a model that takes one size.
 
     Returns:
         None where one picture of `imgsz` is all that the model takes. An axis that the target wants fixed is as small
@@ -26,7 +30,6 @@ def profile_of(model: Any, target: Any) -> tuple[Profile | None, list[str]]:
     if wanted is None:
         return None, []
     notes = []
-    usual = sides(model.imgsz)
     batches, sizes = wanted.batch or (1, 1, 1), [sides(size) for size in wanted.imgsz or (usual,) * 3]
     if "batch" not in target.dynamic and len(set(batches)) > 1:
         batches = (batches[0],) * 3

@@ -27,6 +27,7 @@ from edgecompile.recipe.picture_materials import (
     choose_validation,
     shared_pictures,
 )
+from edgecompile.recipe.training_size import TrainingSize
 
 if TYPE_CHECKING:
     from edgecompile.recipe.schema import Recipe
@@ -46,10 +47,11 @@ def find_materials(recipe: Recipe, files: Files | None = None) -> Materials:
     """
     files = files or Files()
     problems: list[Problem] = []
-    weights = data = None
+    weights = data = size = None
     try:
         weights = find_file(recipe.model.weights, recipe.origins.of("model", "weights"), "weights")
         problems += _weights(weights, recipe)
+        size = _size(weights, recipe, files) if not problems else None
     except RecipeError as error:
         problems += error.problems
     try:
@@ -74,9 +76,21 @@ def find_materials(recipe: Recipe, files: Files | None = None) -> Materials:
         validation=Source("validation pictures", tuple(validation.pictures), many=True),
         labels=Source("labels", tuple(validation.labels), many=True),
         names=data.names,
-        notes=(*calibration.notes, *validation.notes),
+        notes=(*((size.note,) if size else ()), *calibration.notes, *validation.notes),
         counts=DataCounts(validation.counts, validation.label_counts, calibration.counts),
+        imgsz=size.imgsz if size else None,
     )
+
+
+def _size(weights: Path, recipe: Recipe, files: Files) -> TrainingSize | None:
+    """Returns the size that the weights take; None where the recipe names one.
+
+    Raises:
+        RecipeError: the weights do not tell.
+    """
+    if recipe.model.imgsz is not None:
+        return None
+    return files.training_size(weights, str(recipe.origins.of("model", "weights")))
 
 
 def external_data(weights: Path) -> list[str]:

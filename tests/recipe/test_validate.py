@@ -137,5 +137,6 @@ def test_what_is_written_can_be_read_again(write):
 
     recipe = compose(write("passes: {again: {kind: simplify}}\norder: [onnx_export, again, simplify, int8_static]\n"))
     read = recipe_from(recipe.model_dump(mode="json", by_alias=True))
-    told = {"proof": recipe.target.proof}  # what is said of a target, and no part of what is built, is not written
+    # What is said of a target, and no part of what is built, is not written.
+    told = {key: getattr(recipe.target, key) for key in ("proof", "source", "board")}
     assert read.model_copy(update={"target": read.target.model_copy(update=told)}) == recipe

@@ -1,0 +1,94 @@
+"""What an ONNX file says of itself is read without parsing it, however hostile it is."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from edgecompile.weights import onnx_header
+from edgecompile.weights.onnx_header import OnnxInput, read_header
+
+
+def graph_of(*shape: int | str, weights: int = 4, listed: bool = False) -> onnx.ModelProto:
+    """Returns a model of one input and weights, which old operator sets list among the inputs."""
+    tensor = numpy_helper.from_array(np.zeros(weights, np.float32), "weights")
+    inputs = [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)]
+    if listed:
+        inputs.insert(0, helper.make_tensor_value_info("weights", TensorProto.FLOAT, [weights]))
+    output = helper.make_tensor_value_info("output", TensorProto.FLOAT, None)
+    node = helper.make_node("Identity", ["images"], ["output"])
+    graph = helper.make_graph([node], "g", inputs, [output], [tensor])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("com.x", 2)])
+
+
+def saved(model: onnx.ModelProto, path: Path) -> Path:
+    onnx.save(model, path)
+    return path
+
+
+def test_inputs_metadata_and_operator_sets(tmp_path: Path):
+    model = graph_of(1, 3, 192, 256, listed=True)
+    helper.set_model_props(model, {"imgsz": "[192, 256]", "names": "{0: 'ü'}"})
+    said = read_header(saved(model, tmp_path / "m.onnx"))
+    assert said is not None
+    assert said.inputs == (OnnxInput("images", TensorProto.FLOAT, (1, 3, 192, 256)),)
+    assert said.metadata == {"imgsz": "[192, 256]", "names": "{0: 'ü'}"}
+    assert said.operator_sets == {"": 17, "com.x": 2}
+
+
+def test_open_axes(tmp_path: Path):
+    said = read_header(saved(graph_of("n", 3, "height", 0), tmp_path / "m.onnx"))
+    assert said is not None
+    assert said.inputs[0].shape == (None, 3, None, None)
+
+
+def test_weights_are_stepped_over(tmp_path: Path):
+    file = saved(graph_of(1, 3, 64, 64, weights=20_000_000), tmp_path / "m.onnx")
+    began = time.monotonic()
+    assert read_header(file) is not None
+    assert time.monotonic() - began < 1
+
+
+NO_MODELS = {
+    "empty": b"",
+    "text": b"not a model at all, only text",
+    "no graph": onnx.ModelProto(ir_version=8).SerializeToString(),
+    "length beyond the end": b"\x3a\xff\xff\xff\xff\x0f",
+    "endless number": b"\x3a" + b"\xff" * 100,
+    "many fields": b"\x08\x01" * (onnx_header.MOST_FIELDS + 1),
+    "many fields inside": b"\x3a\x80\x9b\xee\x02" + b"\x08\x01" * 3_000_000,
+    "not text": b"\x3a\x02\x10\x00\x72\x04\x0a\x02\xff\xfe",
+}
+
+
+@pytest.mark.parametrize("content", NO_MODELS.values(), ids=NO_MODELS)
+def test_what_is_no_model_is_not_described(tmp_path: Path, content: bytes):
+    (tmp_path / "m.onnx").write_bytes(content)
+    began = time.monotonic()
+    assert read_header(tmp_path / "m.onnx") is None
+    assert time.monotonic() - began < 20
+
+
+def test_what_is_no_file(tmp_path: Path):
+    assert read_header(tmp_path) is None
+    assert read_header(tmp_path / "none.onnx") is None
+
+
+CONTENT = graph_of(1, 3, 64, 96).SerializeToString()
+
+
+@given(st.integers(0, len(CONTENT) - 1), st.integers(0, 255), st.integers(0, len(CONTENT)))
+def test_damage_is_described_or_not_but_never_raises(tmp_path_factory, place: int, byte: int, end: int):
+    damaged = bytearray(CONTENT[:end])
+    if place < len(damaged):
+        damaged[place] = byte
+    file = tmp_path_factory.getbasetemp() / "damaged.onnx"
+    file.write_bytes(damaged)
+    read_header(file)
