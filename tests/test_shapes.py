@@ -31,15 +31,16 @@ def settings(**keys) -> ModelSettings:
 def test_the_recipe_says_shapes_once():
     model = settings(dynamic={"batch": [1, 4, 8], "imgsz": [320, [320, 640], 640]})
     assert model.imgsz == (320, 640)  # derived: the usual one
-    assert settings().imgsz == 640
+    assert settings().imgsz is None  # that of the weights
     wanted = {"min": [1, 3, 320, 320], "opt": [4, 3, 320, 640], "max": [8, 3, 640, 640]}
-    assert profile_of(model, BOTH) == (wanted, [])
-    assert profile_of(settings(imgsz=320), BOTH) == (None, [])
-    assert profile_of(settings(dynamic={"imgsz": [320, 320, 320]}), BOTH) == (None, [])
+    assert profile_of(model, BOTH, [320, 640]) == (wanted, [])
+    assert profile_of(settings(imgsz=320), BOTH, [320, 320]) == (None, [])
+    assert profile_of(settings(dynamic={"imgsz": [320, 320, 320]}), BOTH, [320, 320]) == (None, [])
 
 
 def test_a_target_of_fixed_shapes_says_so():
-    profile, notes = profile_of(settings(imgsz=320, dynamic={"batch": [1, 4, 8], "imgsz": [160, 320, 640]}), NONE)
+    model = settings(imgsz=320, dynamic={"batch": [1, 4, 8], "imgsz": [160, 320, 640]})
+    profile, notes = profile_of(model, NONE, [320, 320])
     assert profile is None
     assert [note.partition(":")[0] for note in notes] == ["a board takes a fixed batch", "a board takes a fixed size"]
 

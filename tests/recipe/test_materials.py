@@ -51,13 +51,19 @@ def test_the_embedded_sample():
     assert [Path(one).stem for one in found.validation.paths] == [Path(one).stem for one in found.labels.paths]
     assert list(found.validation.paths) == sorted(found.validation.paths)
     assert found.notes == (
+        "model.imgsz is 256, which 'parts.pt' was trained at",
         "calibrating with all 96 pictures of 'train'; 300 were asked for",
         "validating on 32 pictures of 'test', fewer than 50: a difference in mAP may be chance",
     )
 
 
 def test_pictures_are_chosen_evenly():
-    words = ("data.calibration.images=32", "data.validation.images=8", "data.validation.warn_below=8")
+    words = (
+        "model.imgsz=256",
+        "data.calibration.images=32",
+        "data.validation.images=8",
+        "data.validation.warn_below=8",
+    )
     found = find_materials(compose("quickstart", *words))
     assert [Path(one).stem for one in found.calibration.paths][:3] == ["train_0000", "train_0003", "train_0006"]
     assert [Path(one).stem for one in found.validation.paths] == [f"test_{number:04}" for number in range(0, 32, 4)]
