@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgecompile.data.yolo_labels import Labels, read_labels
+from edgecompile.errors import BundleError, StepError
 from edgecompile.evaluate import average_precision
 from edgecompile.evaluate.class_names import unique_names
 from edgecompile.runtime import Detections, open_artifact
@@ -67,6 +68,7 @@ def evaluate(
 
     Raises:
         RecipeError: for an unreadable picture or a malformed label file.
+        StepError: the artifact cannot run, or puts out numbers that are none.
     """
     detector = open_artifact(artifact, spec, backend, options, threads)
     truth = [read_labels(path, MOST_CLASSES) for path in labels]
@@ -80,10 +82,14 @@ def evaluate(
     for index, (picture, objects) in enumerate(zip(pictures, truth, strict=True)):
         image = read_picture(picture)
         tensor, geometry = detector.preprocess(image)
-        outputs = detector.infer(tensor)
-        if index < RAW_PICTURES:
-            save_raw(out / "raw", index, outputs)
-        found = detector.postprocess(outputs, geometry, **settings)
+        try:
+            outputs = detector.infer(tensor)
+            if index < RAW_PICTURES:
+                save_raw(out / "raw", index, outputs)
+            found = detector.postprocess(outputs, geometry, **settings)
+        except BundleError as error:
+            problem = error.problems[0]
+            raise StepError(f"{artifact.name}: {problem.message}, on {picture.name}", where=problem.where) from error
         height, width = image.shape[:2]
         boxes = objects.in_pixels(width, height)
         judged.append(average_precision.compare(found.boxes, found.scores, found.classes, boxes, objects.classes))

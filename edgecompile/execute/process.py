@@ -34,6 +34,7 @@ PINNED = {
     "ULTRALYTICS_SAFE_LOAD": "1",
     "YOLO_OFFLINE": "true",
     "YOLO_VERBOSE": "false",
+    "ORT_DISABLE_TELEMETRY": "1",
 }
 """What every step finds in its environment."""
 

@@ -8,21 +8,23 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
-from edgecompile.errors import BundleError, RecipeError
+from edgecompile.errors import BundleError, EdgecompileError, RecipeError
 from edgecompile.runtime import postprocess
 from edgecompile.runtime.archive import Archive
-from edgecompile.runtime.backends import Backend, find_backend
+from edgecompile.runtime.backends import Backend, find_backend, last_line
 from edgecompile.runtime.detections import Detections
 from edgecompile.runtime.finished import engine_of, find_place
-from edgecompile.runtime.letterbox import Geometry, Preprocessor, as_bgr
-from edgecompile.runtime.pictures import find_pictures, read_picture
+from edgecompile.runtime.fork import FIX, own, require_owner
+from edgecompile.runtime.letterbox import Geometry, Preprocessor
+from edgecompile.runtime.sources import Picture, as_picture, is_capture, pictures_of
 from edgecompile.runtime.spec import Spec, read_spec
 from edgecompile.runtime.stream import InFlight, InTurn, Lane, Stream, timings
 
+Pictures = Picture | Iterable[Picture]
 MULTIPLE = 32
 """What height and width chosen at run time are multiples of, pixels."""
 KEPT_BUFFERS = 4
@@ -64,7 +66,7 @@ def open_bundle(archive: Archive, *, threads: int | None = None, engine: Path | 
     except BundleError as error:
         problem = error.problems[0]
         raise BundleError(problem.message, where=problem.where or str(archive.path), fix=problem.fix) from error
-    return Detector(opened, spec, manifest=archive.manifest, digest=archive.digest)
+    return Detector(opened, spec, manifest=archive.manifest, digest=archive.digest, path=archive.path)
 
 
 def open_artifact(
@@ -87,11 +89,14 @@ def open_artifact(
     if not artifact.exists():
         raise BundleError("there is no such artifact", where=str(artifact))
     known = read_spec(spec if isinstance(spec, Mapping) else Path(spec))
-    return Detector(find_backend(backend)(artifact, known.document, threads, options), known)
+    return Detector(find_backend(backend)(artifact, known.document, threads, options), known, path=artifact)
 
 
 class Detector:
     """A model that is ready to predict. Calls from several threads take turns: buffers are shared between calls.
+
+    It belongs to the process that loaded it: in a fork of that, whatever would run the model raises a RecipeError. An
+    exception in the middle of a call, also that of an interrupt, leaves it usable.
 
     Attributes:
         names: names of the classes.
@@ -104,7 +109,13 @@ class Detector:
     """
 
     def __init__(
-        self, backend: Backend, spec: Spec, *, manifest: dict[str, Any] | None = None, digest: str | None = None
+        self,
+        backend: Backend,
+        spec: Spec,
+        *,
+        manifest: dict[str, Any] | None = None,
+        digest: str | None = None,
+        path: Path | None = None,
     ) -> None:
         self.backend = backend
         self.names = spec.names
@@ -116,11 +127,16 @@ class Detector:
         self._spec = spec
         self._output = _output_index(backend, spec)
         self._preprocessors: dict[tuple[int, tuple[int, int]], Preprocessor] = {}
+        self._path = path
+        self._process = own(self)
         self._turn = threading.Lock()
+
+    def __reduce__(self) -> NoReturn:
+        raise RecipeError("a loaded model cannot be sent to another process or copied", fix=FIX)
 
     def predict(
         self,
-        image: str | Path | np.ndarray,
+        image: Picture,
         *,
         conf: float | None = None,
         iou: float | None = None,
@@ -130,7 +146,8 @@ class Detector:
         """Finds the objects on one picture.
 
         Args:
-            image: path of a picture, or uint8 (height, width, 3) in the order blue green red, as OpenCV has it.
+            image: path of a picture, or uint8 (height, width, 3) in the order blue green red, as OpenCV has it. Gray,
+                4 channels, 16 bits and PIL images are read as Ultralytics reads them.
             conf: lowest score, 0..1. This and the following are the spec's where None.
             iou: largest overlap of two boxes of a class, 0..1.
             max_det: most boxes.
@@ -138,68 +155,69 @@ class Detector:
                 32 between the smallest and the largest that the bundle was built for.
 
         Raises:
-            RecipeError: the picture cannot be read, or a setting is out of range.
+            RecipeError: the picture cannot be read, a setting is out of range, or this is a fork of the process that
+                loaded the model.
+            BundleError: the model cannot run, or puts out numbers that are none: scores outside of 0..1, boxes that
+                are not finite.
         """
         return self._predict_stack([image], conf=conf, iou=iou, max_det=max_det, imgsz=imgsz)[0]
 
-    def predict_batch(
-        self, images: str | Path | Iterable[str | Path | np.ndarray], **settings: Any
-    ) -> list[Detections]:
+    def predict_batch(self, images: Pictures, **settings: Any) -> list[Detections]:
         """Finds the objects on several pictures, as many at once as the model takes. Settings: those of `predict`.
 
-        A path is that of a picture or of a folder of pictures.
+        Args:
+            images: pictures; or the path of one or of a folder, one picture in memory, or an array (n, height, width,
+                3) of several.
         """
-        if isinstance(images, (str, Path)):
-            images = find_pictures([images])
+        if is_capture(images):
+            raise RecipeError("a camera may never end, so its frames are no batch", fix="give it to stream")
         results: list[Detections] = []
-        stack: list[str | Path | np.ndarray] = []
+        stack: list[Picture] = []
         limit = self._spec.input.batches[1]
-        for image in images:
+        for image in pictures_of(images):
             stack.append(image)
             if len(stack) == limit:
                 results += self._predict_stack(stack, **settings)
                 stack.clear()
         return results + (self._predict_stack(stack, **settings) if stack else [])
 
-    def stream(
-        self,
-        images: str | Path | Iterable[str | Path | np.ndarray],
-        *,
-        imgsz: int | Sequence[int] | None = None,
-        **settings: Any,
-    ) -> Stream:
+    def stream(self, images: Pictures, *, imgsz: int | Sequence[int] | None = None, **settings: Any) -> Stream:
         """Returns an iterator over the detections of each picture, in order and equal to those of `predict`.
 
         Where the backend can run several inferences at a time, a few pictures are read ahead, prepared and inferred
         while those before them are decoded; there are never more in memory than that. What a picture raises is raised
-        in its place, and `next` goes on behind it. Closing the iterator early (`close`, `with`) leaves nothing running.
+        in its place, and `next` goes on behind it. Several threads may share the iterator. Closing it early (`close`,
+        `with`) leaves nothing running.
 
         Args:
-            images: a folder, a pattern or a file, or anything that gives pictures one by one, such as the frames of a
-                camera. A picture in memory may be overwritten once the next one is asked for.
+            images: a folder, a pattern or a file; an open `cv2.VideoCapture`, which stays open; or anything that gives
+                pictures one by one, such as a generator. It may be read in a thread of its own. A picture in memory may
+                be overwritten once the next one is asked for.
             imgsz: as for `predict`; the other settings too.
         """
-        pictures = find_pictures([images]) if isinstance(images, (str, Path)) else images
+        require_owner(self._process)
+        pictures = pictures_of(images)
         requests = getattr(self.backend, "requests", list)()
         size = self._spec.frame.size if imgsz is None else chosen_size(self._spec, imgsz)
         batch = self._spec.input.batches[0]
         lanes: list[Lane] = [
-            InFlight(self, request, Preprocessor(self._spec, batch, size), _picture, settings) for request in requests
+            InFlight(self, request, Preprocessor(self._spec, batch, size), as_picture, settings) for request in requests
         ]
         return Stream(pictures, lanes or [InTurn(self, {**settings, "imgsz": imgsz})])
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
         """Runs the model on an input tensor and returns copies of its raw outputs, in the order of the model's."""
+        require_owner(self._process)
         with self._turn:
-            return [np.array(output) for output in self.backend.infer(np.ascontiguousarray(tensor))]
+            return [np.array(output) for output in self._run(np.ascontiguousarray(tensor))]
 
-    def preprocess(self, image: str | Path | np.ndarray) -> tuple[np.ndarray, Geometry]:
+    def preprocess(self, image: Picture) -> tuple[np.ndarray, Geometry]:
         """Returns the model's input for one picture, and where the picture stands in it."""
         tensor, geometries = self.stack([image])
         return tensor, geometries[0]
 
     def stack(
-        self, images: Sequence[str | Path | np.ndarray], *, imgsz: int | Sequence[int] | None = None
+        self, images: Sequence[Picture], *, imgsz: int | Sequence[int] | None = None
     ) -> tuple[np.ndarray, list[Geometry]]:
         """Returns the model's input for the pictures of one run, and where each stands in it. Arguments: as `predict`.
 
@@ -209,7 +227,8 @@ class Detector:
         most = self._spec.input.batches[1]
         if len(images) > most:
             raise RecipeError(f"{len(images)} pictures are more than the model takes at once: {most}")
-        pictures = [_picture(image) for image in images]
+        pictures = [as_picture(image) for image in images]
+        require_owner(self._process)
         with self._turn:
             preprocessor = self._preprocessor(len(pictures), imgsz)
             geometries = [preprocessor.place(slot, picture) for slot, picture in enumerate(pictures)]
@@ -244,42 +263,58 @@ class Detector:
         iou = _within("iou", nms.iou if iou is None else iou)
         max_det = _at_least_one("max_det", nms.max_det if max_det is None else max_det)
         raw = outputs[self._output][slot]
-        if self._spec.output.decode == "end2end":
-            boxes, scores, classes = postprocess.decode_end2end(raw, conf=conf, max_det=max_det)
-        else:
-            boxes, scores, classes = postprocess.decode_yolo(
-                raw,
-                conf=conf,
-                iou=iou,
-                max_det=max_det,
-                class_agnostic=nms.class_agnostic,
-                multi_label=multi_label,
-            )
+        try:
+            if self._spec.output.decode == "end2end":
+                found = postprocess.decode_end2end(raw, conf=conf, max_det=max_det, classes=len(self.names))
+            else:
+                found = postprocess.decode_yolo(
+                    raw,
+                    conf=conf,
+                    iou=iou,
+                    max_det=max_det,
+                    class_agnostic=nms.class_agnostic,
+                    multi_label=multi_label,
+                )
+        except postprocess.OutputError as error:
+            message = f"output '{self._spec.output.name}' of the model holds {error}"
+            raise BundleError(message, where=str(self._path or "")) from error
+        boxes, scores, classes = found
         return Detections(geometry.restore(boxes, clip=clip), scores, classes, self.names)
 
     def _predict_stack(
         self,
-        images: Sequence[str | Path | np.ndarray],
+        images: Sequence[Picture],
         *,
         imgsz: int | Sequence[int] | None = None,
         **settings: Any,
     ) -> list[Detections]:
         """Predicts as many pictures as fit into one run."""
+        require_owner(self._process)
         clock = time.perf_counter
         started = clock()
-        pictures = [_picture(image) for image in images]
+        pictures = [as_picture(image) for image in images]
         with self._turn:
             read = clock()
             preprocessor = self._preprocessor(len(pictures), imgsz)
             geometries = [preprocessor.place(slot, picture) for slot, picture in enumerate(pictures)]
             prepared = clock()
-            outputs = self.backend.infer(preprocessor.tensor)
+            outputs = self._run(preprocessor.tensor)
             inferred = clock()
             results = [
                 self.postprocess(outputs, geometry, slot=slot, **settings) for slot, geometry in enumerate(geometries)
             ]
             self.timings = timings(started, read, prepared, inferred, clock())
         return results
+
+    def _run(self, tensor: np.ndarray) -> list[np.ndarray]:
+        """Runs the backend; what its library raises is told as an error of the bundle."""
+        try:
+            return self.backend.infer(tensor)
+        except (EdgecompileError, MemoryError):
+            raise
+        except Exception as error:  # libraries raise what they like
+            message = f"the model cannot run: {last_line(error)}"
+            raise BundleError(message, where=str(self._path or "")) from error
 
     def _preprocessor(self, pictures: int, imgsz: int | Sequence[int] | None) -> Preprocessor:
         """Returns the buffers for a run of `pictures`: those of the model's smallest batch, where that is larger."""
@@ -334,10 +369,6 @@ def chosen_size(spec: Spec, imgsz: int | Sequence[int]) -> tuple[int, int]:
 def available_cores() -> int:
     """Returns how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _picture(image: str | Path | np.ndarray) -> np.ndarray:
-    return read_picture(image) if isinstance(image, (str, Path)) else as_bgr(image)
 
 
 def _within(name: str, value: Any) -> float:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from edgecompile.errors import RecipeError
 from edgecompile.runtime.spec import Frame, Input, Spec
 
 INTERPOLATIONS = {
@@ -156,21 +155,3 @@ def _converter(entry: Input, size: tuple[int, int]):
                 cv2.LUT(planes[channel], columns[channel], tensor[channel])
 
     return to_nchw
-
-
-def as_bgr(image: np.ndarray) -> np.ndarray:
-    """Returns `image` as contiguous uint8 (h, w, 3); gray and alpha pictures are converted.
-
-    Raises:
-        RecipeError: it is no picture in memory.
-    """
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-        kind = f"{image.dtype} array" if isinstance(image, np.ndarray) else type(image).__name__
-        raise RecipeError(f"a picture must be a path or a uint8 array (height, width, 3) in BGR order, not a {kind}")
-    if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
-        image = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2BGR) if image.size else image
-    elif image.ndim == 3 and image.shape[2] == 4:
-        image = np.ascontiguousarray(image[..., :3])
-    if image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise RecipeError(f"a picture in memory has shape (height, width, 3), not {tuple(image.shape)}")
-    return np.ascontiguousarray(image)

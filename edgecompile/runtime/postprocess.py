@@ -15,14 +15,33 @@ CLASS_OFFSET = 7680
 BLOCK = 256
 """Boxes judged against each other at a time: bounds the memory of the suppression."""
 
+SCORE_SLACK = 0.01
+"""How far beyond 0..1 a score may lie: rounding of 8 bits."""
+FARTHEST = 1e6
+"""Pixels from the frame's corner within which the corners of a box lie."""
+
 Boxes = tuple[np.ndarray, np.ndarray, np.ndarray]
 """boxes float32 (n, 4) as x1 y1 x2 y2, scores float32 (n,), classes int64 (n,)."""
 
 
-def decode_end2end(rows: np.ndarray, *, conf: float, max_det: int) -> Boxes:
-    """Reads an output of (boxes, 6): the model has done the suppression, so only the threshold remains."""
+class OutputError(ValueError):
+    """An output holds numbers that no model of its kind gives. The message says which, without naming the output."""
+
+
+def decode_end2end(rows: np.ndarray, *, conf: float, max_det: int, classes: int) -> Boxes:
+    """Reads an output of (boxes, 6): the model has done the suppression, so only the threshold remains.
+
+    Raises:
+        OutputError: a score is not in 0..1, or a chosen box or class is none.
+    """
+    _require_scores(rows[:, 4])
     rows = rows[rows[:, 4] > conf][:max_det].astype(np.float32)
-    return rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64)
+    _require_boxes(rows[:, :4])
+    numbers = rows[:, 5]
+    wrong = numbers[~((numbers >= 0) & (numbers < classes))]
+    if len(wrong):
+        raise OutputError(f"the class {wrong[0]:g}, expected 0..{classes - 1}")
+    return rows[:, :4], rows[:, 4], numbers.astype(np.int64)
 
 
 def decode_yolo(
@@ -45,9 +64,13 @@ def decode_yolo(
 
     Returns:
         Boxes in input pixels, best first.
+
+    Raises:
+        OutputError: a score is not in 0..1, or a chosen box is none.
     """
     scores = output[4:]
     best = scores.max(axis=0)
+    _require_scores(best)
     chosen = np.flatnonzero(best > conf)
     if multi_label and len(scores) > 1:
         candidates, classes = np.nonzero((scores[:, chosen] > conf).T)
@@ -62,7 +85,27 @@ def decode_yolo(
     boxes = _corners(output[:4, chosen].T.astype(np.float32, copy=False))
     apart = boxes if class_agnostic else boxes + (classes * CLASS_OFFSET).astype(np.float32)[:, None]
     kept = suppress(apart, iou, max_det)
-    return boxes[kept], confidence[kept], classes[kept].astype(np.int64, copy=False)
+    boxes = boxes[kept]
+    _require_boxes(boxes)
+    return boxes, confidence[kept], classes[kept].astype(np.int64, copy=False)
+
+
+def _require_scores(best: np.ndarray) -> None:
+    """Demands that the best scores of all anchors lie in 0..1. A NaN of any class is the best of its anchor, and the
+    least and the greatest of all: two passes over the anchors see everything."""
+    if not len(best):
+        return
+    least, greatest = best.min(), best.max()
+    if not (least >= -SCORE_SLACK and greatest <= 1 + SCORE_SLACK):
+        raise OutputError(f"the score {least if greatest <= 1 + SCORE_SLACK else greatest:g}, expected 0..1")
+
+
+def _require_boxes(boxes: np.ndarray) -> None:
+    """Demands that boxes are numbers, and lie where a picture can be: NaN is not less than anything."""
+    if not np.abs(boxes).max(initial=0.0) <= FARTHEST:
+        worst = boxes[~(np.abs(boxes) <= FARTHEST).all(axis=1)][0]
+        numbers = ", ".join(f"{value:g}" for value in worst)
+        raise OutputError(f"the box ({numbers}), expected numbers within {FARTHEST:g} pixels")
 
 
 def _corners(boxes: np.ndarray) -> np.ndarray:

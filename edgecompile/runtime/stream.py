@@ -1,23 +1,32 @@
-"""Detections of one picture after another, in order, while the next pictures are being inferred."""
+"""Detections of one picture after another, in order, while the next pictures are read and inferred."""
 
 from __future__ import annotations
 
+import atexit
+import os
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import numpy as np
 
 from edgecompile.runtime.backends import Request
 from edgecompile.runtime.detections import Detections
+from edgecompile.runtime.fork import own, require_owner
 from edgecompile.runtime.letterbox import Geometry, Preprocessor
+from edgecompile.runtime.sources import Picture
 
-Picture = str | Path | np.ndarray
 PARTS = ("read", "preprocess", "inference", "postprocess")
 """What a prediction is made of, in the order of `Detector.timings`."""
+PATIENCE_S = 2.0
+"""How long closing waits for a picture that is being read: a camera can be released after that. One that has stalled
+for longer is left alone."""
+POLL_S = 0.2
+"""How often those who wait look by themselves: an interrupt may have swallowed what was to wake them."""
 
 
 class Lane(Protocol):
@@ -27,37 +36,45 @@ class Lane(Protocol):
         """Begins with a picture; what it raises concerns this picture only."""
 
     def finish(self) -> Detections:
-        """Waits for the picture that was begun, and returns its detections."""
+        """Waits for the picture that was begun, and returns its detections. May be called again when interrupted."""
 
     def drop(self) -> None:
         """Gives up the picture that was begun; nothing runs any more when this returns."""
 
 
 class Stream(Iterator[Detections]):
-    """Yields the detections of each picture in turn.
+    """Yields the detections of each picture in turn, to as many threads as ask: each result once.
 
-    As many pictures are read ahead as there are lanes, and no more are in memory. What a picture raises is raised in
-    its place: `next` then goes on with the one after it. Closed early, or left by an exception, it waits for what is
-    in flight and leaves nothing running.
+    As many pictures are read ahead as there are lanes, and no more are in memory. Several lanes are filled by a thread
+    of their own, so that a source that stalls withholds no result of a picture it has given. What a picture raises is
+    raised in its place: `next` then goes on with the one after it. What the source raises ends the stream, behind the
+    results of the pictures before it. Closed early, or left by an exception, it waits for what is in flight and leaves
+    nothing running.
     """
 
-    def __init__(self, images: Iterable[Picture], lanes: Iterable[Lane]) -> None:
-        self._begun: deque[Lane | Exception] = deque()
-        self._free = list(lanes)
-        self._depth = len(self._free)
-        self._ended = False
-        self._images = iter(images)
+    def __init__(self, images: Iterable[Picture], lanes: Sequence[Lane]) -> None:
+        self._process = own(self)
+        self._turn = threading.Lock()
+        self._flight = _Flight(iter(images), lanes)
+        _open.add(self)
 
     def __next__(self) -> Detections:
-        while not self._ended and self._free and len(self._begun) < self._depth:
-            self._begin()
-        if not self._begun:
-            raise StopIteration
-        oldest = self._begun.popleft()
-        if isinstance(oldest, Exception):
-            raise oldest
-        self._free.append(oldest)
-        return oldest.finish()
+        require_owner(self._process)
+        with self._turn:
+            self._read_ahead()
+            oldest = self._flight.oldest()
+            if oldest is None:
+                raise StopIteration
+            if isinstance(oldest, BaseException):
+                self._flight.remove_oldest()
+                raise oldest
+            try:
+                found = oldest.finish()
+            except Exception:
+                self._flight.remove_oldest()
+                raise
+            self._flight.remove_oldest()
+            return found
 
     def __enter__(self) -> Stream:
         return self
@@ -70,31 +87,164 @@ class Stream(Iterator[Detections]):
 
     def close(self) -> None:
         """Takes no more pictures, and drops the results of those begun once they have ended."""
-        self._ended = True
-        while self._begun:
-            oldest = self._begun.popleft()
-            if not isinstance(oldest, Exception):
-                oldest.drop()
+        flight = getattr(self, "_flight", None)  # None where the source was none
+        if flight is None or self._process != os.getpid():
+            return
+        flight.close()
+        mine = self._turn.acquire(timeout=PATIENCE_S)  # not where a source closes the stream that reads it
+        flight.drop()
+        if mine:
+            self._turn.release()
+        _open.discard(self)
 
-    def _begin(self) -> None:
-        """Begins with the next picture, where there is one."""
+    def _read_ahead(self) -> None:
+        """Allows one more picture to be read, and sees to it that somebody does."""
+        flight = self._flight
+        flight.allow_one()
+        if flight.depth == 1:
+            if flight.is_empty():
+                flight.begin_next()
+        elif not flight.is_filled():
+            # The thread knows the flight alone: a stream that nobody holds any more is closed.
+            threading.Thread(target=flight.fill, name="edgecompile-stream", daemon=True).start()
+
+
+_open: WeakSet[Stream] = WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Ends the threads of streams that were left open, before the interpreter goes."""
+    for stream in list(_open):
+        stream.close()
+
+
+class _Signal:
+    """Wakes one thread that waits. Other than a condition of `threading`, it stays whole when an interrupt, such as
+    that of Ctrl-C, ends the waiting at any point."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """Wakes who waits, or who waits next."""
+        with suppress(RuntimeError):  # is set already
+            self._lock.release()
+
+    def wait(self, seconds: float) -> None:
+        """Waits until it is set, or for some time."""
+        self._lock.acquire(timeout=seconds)
+
+
+class _Flight:
+    """The pictures of a stream that are under way: those begun, in order, each as its lane or as what it raised.
+
+    One thread begins with pictures, one at a time takes results. What they share are a deque, whose operations are
+    atomic, and numbers and flags that one of them writes: no interrupt leaves it half changed.
+    """
+
+    def __init__(self, images: Iterator[Picture], lanes: Sequence[Lane]) -> None:
+        self.depth = len(lanes)
+        self._images = images
+        self._lanes = lanes
+        self._begun: deque[Lane | BaseException] = deque()
+        self._allowed = self.depth - 1
+        self._taken = 0
+        self._ended = False
+        self._closed = False
+        self._filled = threading.Lock()  # held by the thread that begins
+        self._may_begin, self._has_begun, self._left = _Signal(), _Signal(), _Signal()
+
+    def allow_one(self) -> None:
+        """Lets one more picture be taken: when a result is asked for, and not when it was handed out."""
+        self._allowed += 1
+        self._may_begin.set()
+
+    def is_empty(self) -> bool:
+        """Returns whether no picture is begun."""
+        return not self._begun
+
+    def is_filled(self) -> bool:
+        """Returns whether a thread begins with pictures."""
+        return self._filled.locked()
+
+    def fill(self) -> None:
+        """Begins with each picture as soon as one may be taken, to the end."""
+        if not self._filled.acquire(blocking=False):
+            return
+        while not self._ended:
+            if self._taken < self._allowed and self._free():
+                try:
+                    self.begin_next()
+                except BaseException as error:  # who asks for a result is to have it, not this thread
+                    self._add(error, last=True)
+            else:
+                self._may_begin.wait(POLL_S)
+        self._left.set()
+
+    def begin_next(self) -> None:
+        """Takes the next picture and begins with it, where there is one."""
+        if self._ended:
+            return None
+        self._taken += 1
         try:
             image = next(self._images)
         except StopIteration:
-            self._ended = True
-            return
+            return self._add(None, last=True)
         except Exception as error:  # of whatever gives the pictures, such as a camera: it has ended with this
-            self._ended = True
-            self._begun.append(error)
-            return
-        lane = self._free.pop()
+            return self._add(error, last=True)
+        if self._closed:
+            return None
+        lane = self._free()
         try:
             lane.start(image)
         except Exception as error:
-            self._free.append(lane)
-            self._begun.append(error)
-        else:
-            self._begun.append(lane)
+            return self._add(error, last=False)
+        return self._add(lane, last=False)
+
+    def oldest(self) -> Lane | BaseException | None:
+        """Waits for the picture that was begun first; None where there is none, and never will be."""
+        while not self._begun:
+            if self._ended:
+                return self._begun[0] if self._begun else None
+            self._has_begun.wait(POLL_S)
+        return self._begun[0]
+
+    def remove_oldest(self) -> None:
+        """Takes away the picture that was begun first, whose result is there. This frees its lane."""
+        self._begun.popleft()
+        self._may_begin.set()
+
+    def close(self) -> None:
+        """Has no more pictures taken, and waits for the one that is being read, but not for ever."""
+        self._closed = self._ended = True
+        self._may_begin.set()
+        self._has_begun.set()
+        if self.is_filled():
+            self._left.wait(PATIENCE_S)
+            self._left.set()
+
+    def drop(self) -> None:
+        """Gives up all pictures that were begun."""
+        with suppress(IndexError):
+            while True:
+                oldest = self._begun.popleft()
+                if not isinstance(oldest, BaseException):
+                    oldest.drop()
+
+    def _free(self) -> Lane | None:
+        return next((lane for lane in self._lanes if lane not in self._begun), None)
+
+    def _add(self, begun: Lane | BaseException | None, *, last: bool) -> None:
+        """Notes a picture that was begun; None for the end of the source."""
+        if begun is not None:
+            self._begun.append(begun)
+        if last:
+            self._ended = True
+        self._has_begun.set()
+        if self._closed:
+            self.drop()
 
 
 class InTurn:
@@ -109,8 +259,7 @@ class InTurn:
         self._image = image
 
     def finish(self) -> Detections:
-        image, self._image = self._image, None
-        return self._detector.predict(image, **self._settings)
+        return self._detector.predict(self._image, **self._settings)
 
     def drop(self) -> None:
         self._image = None

@@ -17,7 +17,7 @@ from edgecompile.data.label_search import find_labels
 from edgecompile.data.split_listing import Folders
 from edgecompile.data.yolo_dataset import list_split, read_data
 from edgecompile.data.yolo_labels import Labels
-from edgecompile.errors import RecipeError
+from edgecompile.errors import RecipeError, StepError
 from edgecompile.evaluate.accuracy import KEPT_DETECTIONS, RAW_PICTURES, evaluate, most_detections
 
 from .conftest import SIZE, export, split, ultralytics_val
@@ -167,3 +167,21 @@ def test_a_crowded_picture_raises_the_default_limit_and_no_other():
     assert most_detections(300, [crowd]) == 450
     assert most_detections(100, [crowd]) == 100
     assert most_detections(300, []) == 300
+
+
+@pytest.mark.parametrize(("row", "value", "message"), [(0, np.nan, "the box (nan"), (4, np.nan, "the score nan")])
+def test_an_artifact_that_puts_out_what_is_no_number_fails_the_step(
+    row: int, value: float, message: str, held_out: SimpleNamespace, tmp_path: Path
+) -> None:
+    from runtime.tiny import tiny_onnx, tiny_spec
+
+    model = SimpleNamespace(model=tmp_path / "model.onnx", spec=tmp_path / "spec.json")
+    model.model.write_bytes(tiny_onnx())
+    model.spec.write_text(json.dumps(tiny_spec()), encoding="utf-8")
+    few = SimpleNamespace(pictures=held_out.pictures[:2], labels=held_out.labels[:2])
+    assert evaluated(tmp_path / "right", model, few)["pictures"] == 2
+    model.model.write_bytes(tiny_onnx(row=row, value=value))
+    with pytest.raises(StepError, match=r"model\.onnx: output 'output0' of the model holds ") as caught:
+        evaluated(tmp_path / "wrong", model, few)
+    assert message in str(caught.value)
+    assert f"on {few.pictures[0].name}" in str(caught.value)

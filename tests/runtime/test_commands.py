@@ -13,7 +13,7 @@ from edgecompile.errors import BundleError, EdgecompileError, MissingToolError, 
 from edgecompile.runtime import load
 
 from .test_pictures import png
-from .tiny import bundled, tiny_manifest
+from .tiny import bundled, tiny_manifest, tiny_onnx
 
 pytest.importorskip("onnxruntime")
 
@@ -245,3 +245,41 @@ def test_bench_of_what_cannot_be_measured_says_why(
     assert "the measured process died" in str(error)
     (pictures / "stub/onnxruntime.py").write_text("raise ModuleNotFoundError('no onnxruntime', name='onnxruntime')\n")
     assert failed("bench", tiny_bundle).exit_code == 4
+
+
+@pytest.fixture(params=[(0, float("nan"), "the box (nan"), (4, float("nan"), "the score nan"), (5, 7.0, "the score 7")])
+def implausible(request: pytest.FixtureRequest, tiny_members: dict[str, bytes], tmp_path: Path) -> tuple[Path, str]:
+    """A bundle whose model puts out a number that is none, and what is said of it."""
+    row, value, message = request.param
+    path = tmp_path / "implausible.bundle.zip"
+    model = tiny_onnx(row=row, value=value)
+    path.write_bytes(bundled({**tiny_members, "artifact/model.onnx": model}, tiny_manifest()))
+    return path, message
+
+
+@pytest.mark.parametrize("form", ["table", "json", "coco"])
+def test_numbers_that_are_none_are_never_results(
+    form: str, implausible: tuple[Path, str], pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle, message = implausible
+    for words in (("predict", bundle, pictures, "--format", form), ("bench", bundle), ("verify", bundle)):
+        error = failed(*words)
+        assert error.exit_code == 7
+        assert str(bundle) in str(error)
+        if words[0] != "verify":  # which says that the outputs differ
+            assert f"output 'output0' of the model holds {message}" in str(error)
+        assert "nan" not in capsys.readouterr().out.lower()
+
+
+def test_numbers_that_are_none_are_errors_of_every_call(implausible: tuple[Path, str], pictures: Path) -> None:
+    bundle, message = implausible
+    model = load(bundle)
+    picture = pictures / "a.jpg"
+    for work in (
+        lambda: model.predict(picture),
+        lambda: model.predict_batch([picture]),
+        lambda: next(model.stream([picture])),
+    ):
+        with pytest.raises(BundleError) as caught:
+            work()
+        assert message in str(caught.value)

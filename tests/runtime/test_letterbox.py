@@ -3,12 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
-from edgecompile.errors import RecipeError
-from edgecompile.runtime.letterbox import Letterbox, Preprocessor, as_bgr, fit
+from edgecompile.runtime.letterbox import Letterbox, Preprocessor, fit
 from edgecompile.runtime.spec import Frame, read_spec
 
 from .tiny import photo, tiny_spec
@@ -130,31 +128,3 @@ def test_embedded_preprocessing_needs_no_second_buffer() -> None:
     image = photo(64, 96)
     preprocessor.place(0, image)
     assert np.array_equal(preprocessor.tensor[0], image)
-
-
-def test_gray_and_alpha_and_views_are_pictures_too() -> None:
-    image = photo(20, 30)
-    gray = image[..., 0]
-    assert np.array_equal(as_bgr(gray), cv2.cvtColor(np.ascontiguousarray(gray), cv2.COLOR_GRAY2BGR))
-    assert np.array_equal(as_bgr(gray[..., None]), as_bgr(gray))
-    assert np.array_equal(as_bgr(np.dstack((image, gray))), image)
-    assert as_bgr(image[::-1, :, ::-1]).flags.c_contiguous
-    assert as_bgr(image) is image
-
-
-@pytest.mark.parametrize(
-    "image",
-    [
-        np.zeros((0, 5, 3), np.uint8),
-        np.zeros((0, 5), np.uint8),
-        np.zeros((5, 5, 2), np.uint8),
-        np.zeros((1, 5, 5, 3), np.uint8),
-        np.zeros(5, np.uint8),
-        np.zeros((5, 5, 3), np.float32),
-        [[1, 2, 3]],
-        None,
-    ],
-)
-def test_what_is_no_picture_in_memory_says_so(image: Any) -> None:
-    with pytest.raises(RecipeError, match="picture"):
-        as_bgr(image)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgecompile.runtime.postprocess import decode_end2end, decode_yolo, suppress
+from edgecompile.runtime.postprocess import OutputError, decode_end2end, decode_yolo, suppress
 
 
 def output(seed: int, classes: int, anchors: int, *, crowd: float = 40.0, sharp: float = 6.0) -> np.ndarray:
@@ -132,16 +132,72 @@ def test_nothing_above_the_threshold_is_nothing() -> None:
     assert boxes.shape == (0, 4)
 
 
-def test_broken_numbers_make_no_noise() -> None:
-    raw = output(0, 3, 50)
-    raw[:4, :10] = np.nan
-    raw[2:4, 10:20] = np.inf
-    raw[4:, 20:25] = np.nan
+@pytest.mark.parametrize(
+    ("row", "value", "message"),
+    [
+        (0, np.nan, "the box (nan, "),
+        (3, np.inf, "the box ("),
+        (2, 1e9, "expected numbers within 1e+06 pixels"),
+        (4, np.nan, "the score nan, expected 0..1"),
+        (6, np.inf, "the score inf, expected 0..1"),
+        (5, 7.0, "the score 7, expected 0..1"),
+        (5, 1.02, "the score 1.02, expected 0..1"),
+    ],
+)
+def test_outputs_that_are_no_detections_are_errors(row: int, value: float, message: str) -> None:
+    """Also where only one anchor of thousands, and not the best class of it, holds such a number."""
+    raw = output(0, 3, 5000)
+    raw[4:, 123] = 0.9
+    raw[row, 123] = value
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        boxes, scores, _ = decode_yolo(raw, conf=0.1, iou=0.5, max_det=300)
-    assert len(boxes) == len(scores) > 0
-    assert np.isfinite(scores).all()
+        with pytest.raises(OutputError) as caught:
+            decode_yolo(raw, conf=0.1, iou=0.5, max_det=300)
+    assert message in str(caught.value)
+
+
+def test_scores_that_are_logits_are_errors() -> None:
+    raw = output(0, 3, 50)
+    raw[4:] = -3.0
+    with pytest.raises(OutputError, match="the score -3, expected"):
+        decode_yolo(raw, conf=0.1, iou=0.5, max_det=300)
+
+
+def test_numbers_that_nobody_reads_and_rounding_are_no_errors() -> None:
+    raw = output(0, 3, 50)
+    wanted = decode_yolo(raw, conf=0.1, iou=0.5, max_det=300)
+    dead = output(1, 3, 10)
+    dead[:4], dead[4:] = np.nan, 0.0
+    found = decode_yolo(np.concatenate((raw, dead), axis=1), conf=0.1, iou=0.5, max_det=300)
+    assert all(np.array_equal(*pair) for pair in zip(found, wanted, strict=True))
+    raw[4, 0], raw[5, 1] = 1.004, -0.004
+    assert decode_yolo(raw, conf=0.1, iou=0.5, max_det=300)[1][0] == np.float32(1.004)
+    assert not len(decode_yolo(raw[:, :0], conf=0.1, iou=0.5, max_det=300)[0])
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        (0, np.nan, "the box (nan, "),
+        (4, np.nan, "the score nan"),
+        (4, 7.0, "the score 7"),
+        (4, -1.0, "the score -1"),
+        (5, np.nan, "the class nan, expected 0..2"),
+        (5, 3.0, "the class 3, expected 0..2"),
+        (5, -1.0, "the class -1, expected 0..2"),
+    ],
+)
+def test_rows_that_are_no_detections_are_errors(column: int, value: float, message: str) -> None:
+    rows = np.zeros((300, 6), np.float32)
+    rows[:2] = [[1, 2, 3, 4, 0.9, 2], [1, 2, 3, 4, 0.8, 0]]
+    assert len(decode_end2end(rows, conf=0.1, max_det=300, classes=3)[0]) == 2
+    rows[1, column] = value
+    with pytest.raises(OutputError) as caught:
+        decode_end2end(rows, conf=0.1, max_det=300, classes=3)
+    assert message in str(caught.value)
+    rows = np.delete(rows, 1, 0)
+    rows[100:, [0, 5]] = [np.nan, 7]  # padding below the threshold
+    assert len(decode_end2end(rows, conf=0.1, max_det=300, classes=3)[0]) == 1
 
 
 def test_half_precision_outputs_become_float() -> None:
@@ -155,7 +211,7 @@ def test_end2end_equals_ultralytics(ultralytics: Any) -> None:
     rows[:, 4] = np.sort(rng.random(300))[::-1]
     rows[:, 5] = rng.integers(0, 80, 300)
     for conf, max_det in ((0.25, 300), (0.001, 20), (1.0, 300)):
-        boxes, scores, classes = decode_end2end(rows, conf=conf, max_det=max_det)
+        boxes, scores, classes = decode_end2end(rows, conf=conf, max_det=max_det, classes=80)
         wanted = theirs(rows, conf_thres=conf, max_det=max_det)
         assert np.array_equal(np.column_stack((boxes, scores, classes)).astype(np.float32), wanted)
         assert classes.dtype == np.int64

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import json
+import random
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +17,7 @@ import numpy as np
 import pytest
 
 import edgecompile.runtime as rt
-from edgecompile.errors import RecipeError
+from edgecompile.errors import BundleError, RecipeError
 
 from .tiny import photo, tiny_onnx, tiny_spec
 
@@ -27,6 +34,15 @@ def model(request: pytest.FixtureRequest, tmp_path: Path) -> rt.Detector:
 
 def depth(model: rt.Detector) -> int:
     return len(getattr(model.backend, "requests", lambda: [None])())
+
+
+def require_no_reader() -> None:
+    """Demands that the threads of streams end."""
+    gc.collect()
+    deadline = time.monotonic() + 20
+    while any(thread.name == "edgecompile-stream" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def same(one: rt.Detections, other: rt.Detections) -> bool:
@@ -110,8 +126,10 @@ def test_a_stream_closed_early_leaves_nothing_running(model: rt.Detector) -> Non
     assert taken <= depth(model)
     assert next(stream, None) is None
     assert len(given) == taken
-    assert not stream._begun
-    for lane in stream._free:  # every request is idle: one in flight refuses its input
+    flight = stream._flight
+    assert flight.is_empty()
+    require_no_reader()
+    for lane in flight._lanes:  # every request is idle: one in flight refuses its input
         if hasattr(lane, "_request"):
             lane._request._request.set_input_tensor(lane._request._request.get_input_tensor())
     assert same(model.predict(photo(50, 60, 0)), next(model.stream(camera(1, []))))
@@ -131,3 +149,180 @@ def test_a_size_is_chosen_as_for_predict(model: rt.Detector) -> None:
     assert same(next(model.stream([image], imgsz=(64, 96))), model.predict(image))
     with pytest.raises(RecipeError, match="was built for 64x96 alone"):
         next(model.stream([image], imgsz=480))
+
+
+@pytest.mark.parametrize("consumers", [2, 4, 16])
+def test_threads_that_share_a_stream_get_each_result_once(model: rt.Detector, consumers: int) -> None:
+    wanted = [model.predict(photo(50, 60, number)).scores.tobytes() for number in range(60)]
+    stream, seen, errors = model.stream(camera(60, [])), [], []
+
+    def take() -> None:
+        try:
+            for one in stream:
+                seen.append(one.scores.tobytes())
+                time.sleep(random.random() / 1000)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=take) for _ in range(consumers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not errors
+    assert sorted(seen) == sorted(wanted)
+
+
+def test_a_stalled_source_withholds_no_result_and_closing_does_not_wait_for_it(
+    model: rt.Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgecompile.runtime.stream.PATIENCE_S", 0.2)
+    goes_on, given = threading.Event(), []
+
+    def stalled() -> Iterator[np.ndarray]:
+        for number in range(4):
+            given.append(number)
+            yield photo(50, 60, number)
+        goes_on.wait(60)
+        given.append("late")
+        yield photo(50, 60, 9)
+
+    stream = model.stream(stalled())
+    for number in range(4):
+        assert same(next(stream), model.predict(photo(50, 60, number)))
+    assert not goes_on.is_set()
+    began = time.monotonic()
+    stream.close()
+    assert time.monotonic() - began < 10
+    goes_on.set()
+    require_no_reader()
+    assert next(stream, None) is None
+    assert stream._flight.is_empty()
+
+
+def test_a_consumer_that_waits_is_woken_by_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr("edgecompile.runtime.stream.PATIENCE_S", 0.2)
+    (tmp_path / "model.onnx").write_bytes(tiny_onnx())
+    model = rt.open_artifact(tmp_path / "model.onnx", tiny_spec(), "openvino", {}, 1)
+    never = threading.Event()
+    stream = model.stream(photo(50, 60) for _ in range(3) if never.wait(30))
+    found: list[object] = []
+    consumer = threading.Thread(target=lambda: found.append(next(stream, "end")))
+    consumer.start()
+    time.sleep(0.1)
+    stream.close()
+    consumer.join(10)
+    assert found == ["end"]
+    never.set()
+
+
+def test_a_stream_that_nobody_holds_ends_its_thread(model: rt.Detector) -> None:
+    for found in model.stream(camera(1000, [])):
+        assert len(found)
+        break
+    require_no_reader()
+
+
+def test_a_source_may_wait_for_the_result_of_the_picture_before(model: rt.Detector) -> None:
+    arrived = threading.Semaphore(1)
+
+    def one_by_one() -> Iterator[np.ndarray]:
+        for number in range(5):
+            assert arrived.acquire(timeout=30)
+            yield photo(50, 60, number)
+
+    for number, found in enumerate(model.stream(one_by_one())):
+        assert same(found, model.predict(photo(50, 60, number)))
+        arrived.release()
+
+
+INTERRUPTED = """
+import itertools, json, random, signal, sys
+from contextlib import suppress
+import numpy as np
+import edgecompile.runtime as rt
+model = rt.open_artifact(sys.argv[1], json.loads(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4]), 2)
+images = [np.random.default_rng(seed).integers(0, 255, (50, 60, 3), np.uint8) for seed in range(3)]
+def outcome(found):
+    return found.boxes.tobytes() + found.scores.tobytes()
+wanted = [outcome(model.predict(image)) for image in images]
+class Interrupt(BaseException):
+    pass
+def interrupt(*_):
+    if armed:
+        raise Interrupt
+def interrupted(work, times):  # ends it at random moments, as Ctrl-C would
+    global armed
+    for _ in range(times):
+        with suppress(Interrupt):
+            armed = True
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(2e-5, 2e-3), 1.0)  # again where a destructor ate it
+            while True:
+                work()
+        armed = False
+    signal.setitimer(signal.ITIMER_REAL, 0)
+armed = False
+signal.signal(signal.SIGALRM, interrupt)
+interrupted(lambda: model.predict(images[0]), 300)
+stream = model.stream(itertools.cycle(images))  # a generator that is interrupted itself would end
+interrupted(lambda: next(stream), 100)
+stream.close()
+right = [outcome(model.predict(image)) for image in images] + [outcome(one) for one in model.stream(images)]
+print(right == wanted * 2)
+"""
+
+
+@pytest.mark.parametrize("kind", ["onnxruntime", "openvino", "openvino throughput"])
+def test_interrupts_leave_the_detector_and_the_stream_usable(kind: str, tmp_path: Path) -> None:
+    kind, _, hint = kind.partition(" ")
+    pytest.importorskip(kind)
+    (tmp_path / "model.onnx").write_bytes(tiny_onnx())
+    options = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": 2} if hint else {}
+    words = [str(tmp_path / "model.onnx"), json.dumps(tiny_spec()), kind, json.dumps(options)]
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, *words], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+def test_an_error_of_the_library_is_told_and_the_next_picture_is_right(
+    model: rt.Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = model.predict(photo(50, 60))
+    with monkeypatch.context() as patch:
+        patch.setattr(model.backend, "infer", lambda tensor: (_ for _ in ()).throw(RuntimeError("first\nlast")))
+        with pytest.raises(BundleError, match=r"model\.onnx: the model cannot run: last") as caught:
+            model.predict(photo(50, 60))
+        assert "\n" not in str(caught.value)
+    with pytest.raises(BundleError, match="the model cannot run"):
+        model.infer(np.zeros((1, 3, 5, 7), np.float32))
+    assert same(model.predict(photo(50, 60)), wanted)
+
+
+EXITING = """
+import sys, time, itertools
+import numpy as np
+import edgecompile.runtime as rt
+from pathlib import Path
+import json
+model = rt.open_artifact(sys.argv[1], json.loads(sys.argv[2]), sys.argv[3], {}, 2)
+def camera():
+    yield from (np.zeros((50, 60, 3), np.uint8) for _ in range(5))
+    if sys.argv[4] == "stalled":
+        time.sleep(1000)
+    yield from (np.zeros((50, 60, 3), np.uint8) for _ in itertools.count())
+stream = model.stream(camera())
+for _ in range(5):
+    next(stream)
+kept = [stream]
+print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize("kind", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("source", ["stalled", "endless"])
+def test_an_interpreter_that_exits_waits_for_no_stream(kind: str, source: str, tmp_path: Path) -> None:
+    pytest.importorskip(kind)
+    (tmp_path / "model.onnx").write_bytes(tiny_onnx())
+    words = [str(tmp_path / "model.onnx"), json.dumps(tiny_spec()), kind, source]
+    done = subprocess.run([sys.executable, "-c", EXITING, *words], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")

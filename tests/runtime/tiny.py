@@ -22,13 +22,21 @@ HEIGHT, WIDTH, ANCHORS = 64, 96, 21
 NAMES = ("bolt", "nut", "washer")
 
 
-def tiny_onnx(*, batch: int | None = 1, embedded: bool = False, decode: str = "yolo") -> bytes:
+def tiny_onnx(
+    *,
+    batch: int | None = 1,
+    embedded: bool = False,
+    decode: str = "yolo",
+    row: int | None = None,
+    value: float = 0.0,
+) -> bytes:
     """Returns an ONNX model whose boxes stand still and whose scores follow the mean colour of the picture.
 
     Args:
         batch: pictures of one run; None where dynamic.
         embedded: whether it takes uint8 NHWC BGR pictures.
         decode: as in the spec.
+        row: of the output, which holds `value` for one box that has a high score, whatever the picture shows.
     """
     onnx = pytest.importorskip("onnx")
     helper, numpy_helper, proto = onnx.helper, onnx.numpy_helper, onnx.TensorProto
@@ -49,6 +57,10 @@ def tiny_onnx(*, batch: int | None = 1, embedded: bool = False, decode: str = "y
         weight[:, 4:] = rng.uniform(0, 0.06, (3, 3, ANCHORS))
     else:
         weight[:, :, 4] = 0.05  # the same for all, so that they stay sorted
+    if row is not None:
+        box = np.s_[:, 3] if decode == "yolo" else np.s_[3]
+        bias[box][4] = 0.9
+        bias[box][row] = value
     constants = {
         "weight": weight.reshape(3, -1),
         "bias": bias.reshape(1, -1),

@@ -54,10 +54,12 @@ class Request(Protocol):
     as keep the device busy; all others run one at a time."""
 
     def start(self, tensor: Any) -> None:
-        """Starts the model on `tensor`, which stays as it is until `wait`, and returns at once."""
+        """Starts the model on `tensor`, which stays as it is until `wait`, and returns at once. A run whose `wait` an
+        exception interrupted is waited for first."""
 
     def wait(self) -> list[Any]:
-        """Returns the outputs once they are there; they may be overwritten by the next start of this request."""
+        """Returns the outputs once they are there, also when called again; they may be overwritten by the next start
+        of this request."""
 
 
 class Builder(Protocol):

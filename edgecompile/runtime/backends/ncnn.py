@@ -13,6 +13,7 @@ import numpy as np
 
 from edgecompile.errors import BundleError
 from edgecompile.runtime.backends import choose_file, missing
+from edgecompile.runtime.fork import require_first_use
 
 DEFAULTS = {
     # By itself ncnn stores and computes in FP16 or bfloat16 where the CPU can: another result on another machine.
@@ -36,6 +37,7 @@ class Backend:
         except ImportError as error:
             raise missing("ncnn", "ncnn", error) from error
 
+        require_first_use("ncnn")  # the threads of its OpenMP
         self.version: str = ncnn.__version__
         self._wrap = ncnn.Mat
         self._net = net = ncnn.Net()

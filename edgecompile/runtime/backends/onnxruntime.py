@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ DEFAULTS = {
     "session.x64quantprecision": "1",
 }
 ERRORS_ONLY = 3
+NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+"""Environment variable that keeps ONNX Runtime (1.32) from sending telemetry. It does so from a thread that begins with
+the import, and for which a forked process waits for ever when it exits."""
 
 
 class Backend:
@@ -31,6 +35,7 @@ class Backend:
     def __init__(
         self, artifact: Path | Mapping[str, bytes], spec: Mapping[str, Any], threads: int, options: Mapping[str, Any]
     ) -> None:
+        os.environ.setdefault(NO_TELEMETRY, "1")
         try:
             import onnxruntime
         except ImportError as error:

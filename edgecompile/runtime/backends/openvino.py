@@ -58,20 +58,16 @@ class Backend:
             self.device = _device_here(core, asked)
             settings = _with_threads(settings, self.device, threads)
             self._compiled, self.from_cache = _open(openvino, core, artifact, self.device, settings)
-            self._request = self._compiled.create_infer_request()
+            request = self._compiled.create_infer_request()
         except (RuntimeError, ValueError, TypeError) as error:
             raise BundleError(f"openvino {self.version} cannot open the model: {last_line(error)}") from error
         self.outputs = tuple(frozenset(port.get_names()) for port in self._compiled.outputs)
         self._wrap = openvino.Tensor
-        self._bound: np.ndarray | None = None
+        self._request = Request(request, self._wrap, len(self.outputs))
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
-        if tensor is not self._bound:  # a buffer that is used again stays bound: nothing is copied or converted
-            self._request.set_input_tensor(self._wrap(tensor, shared_memory=True))
-            self._bound = tensor
-        self._request.start_async()
-        self._request.wait()
-        return [self._request.get_output_tensor(index).data for index in range(len(self.outputs))]
+        self._request.start(tensor)
+        return self._request.wait()
 
     def requests(self) -> list[Request]:
         """Returns as many requests as the device wants in flight, and one: it is prepared while the others run."""
@@ -87,15 +83,21 @@ class Request:
         self._wrap = wrap
         self._outputs = outputs
         self._bound: np.ndarray | None = None
+        self._running = False
 
     def start(self, tensor: np.ndarray) -> None:
-        if tensor is not self._bound:
+        if self._running:  # whoever started it was interrupted before the result was there
+            with suppress(RuntimeError):
+                self._request.wait()
+        if tensor is not self._bound:  # a buffer that is used again stays bound: nothing is copied or converted
             self._request.set_input_tensor(self._wrap(tensor, shared_memory=True))
             self._bound = tensor
+        self._running = True
         self._request.start_async()
 
     def wait(self) -> list[np.ndarray]:
         self._request.wait()
+        self._running = False
         return [self._request.get_output_tensor(index).data for index in range(self._outputs)]
 
 

@@ -1,0 +1,153 @@
+"""What a caller hands over as pictures: paths, arrays, PIL images, a camera; and how each becomes a BGR array.
+
+Arrays and PIL images are read as Ultralytics reads them: gray becomes three equal channels, alpha is dropped, of 16
+bits the upper 8 remain, and a PIL image is turned as its EXIF says and brought from RGB to BGR.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from edgecompile.errors import RecipeError
+from edgecompile.runtime.pictures import find_pictures, read_picture
+
+
+class PilImage(Protocol):
+    """What is used of an image of PIL, which the runtime does not import."""
+
+    mode: str
+
+    def convert(self, mode: str) -> PilImage:
+        """Returns the image in another mode."""
+
+    def transpose(self, method: int) -> PilImage:
+        """Returns the image turned or mirrored."""
+
+    def getexif(self) -> Mapping[int, Any]:
+        """Returns the EXIF tags by number."""
+
+
+Picture = str | Path | np.ndarray | PilImage
+EXPECTED = "a path, a uint8 array (height, width, 3) in BGR order, or a PIL image"
+ORIENTATION = 0x0112
+"""EXIF tag that says how a picture is to be turned."""
+TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+"""EXIF orientation to the number of PIL's `Transpose` that undoes it."""
+
+
+def as_picture(image: Picture) -> np.ndarray:
+    """Returns a picture as contiguous uint8 (height, width, 3), blue green red.
+
+    Raises:
+        RecipeError: the file cannot be read, or it is no picture in memory.
+    """
+    if isinstance(image, (str, Path)):
+        return read_picture(image)
+    return as_bgr(_from_pil(image) if _is_pil(image) else image)
+
+
+def as_bgr(image: Any) -> np.ndarray:
+    """Returns an array as contiguous uint8 (height, width, 3); gray, alpha and 16 bits are converted.
+
+    Raises:
+        RecipeError: it is no picture.
+    """
+    if not isinstance(image, np.ndarray):
+        raise RecipeError(f"a picture must be {EXPECTED}, not {_kind(image)}")
+    if image.dtype.kind != "u" or image.dtype.itemsize > 2:
+        fix = "(255 * image).round().astype('uint8') where its values are 0..1" if image.dtype.kind == "f" else ""
+        raise RecipeError(f"a picture must be {EXPECTED}, not {_kind(image)}", fix=fix)
+    sides = image.shape[2:] or (1,)
+    if image.ndim == 4:
+        fix = "give a batch to predict_batch or stream"
+        raise RecipeError(f"a picture in memory has shape (height, width, 3), not {tuple(image.shape)}", fix=fix)
+    if image.ndim not in (2, 3) or sides[0] not in (1, 2, 3, 4) or not image.size:
+        raise RecipeError(f"a picture in memory has shape (height, width, 3), not {tuple(image.shape)}")
+    if image.dtype != np.uint8:
+        image = (image >> 8).astype(np.uint8)
+    if sides[0] <= 2:  # gray, or gray and alpha
+        gray = image if image.ndim == 2 else image[..., 0]
+        return cv2.cvtColor(np.ascontiguousarray(gray), cv2.COLOR_GRAY2BGR)
+    return np.ascontiguousarray(image if sides[0] == 3 else image[..., :3])
+
+
+def pictures_of(images: Any) -> Iterable[Picture]:
+    """Returns the pictures that `images` stands for, one by one.
+
+    Args:
+        images: a path, a pattern or a folder; one picture in memory, or an array (n, height, width, 3) of several; an
+            open `cv2.VideoCapture`; or anything that gives pictures, such as a list or a generator.
+
+    Raises:
+        RecipeError: it is none of these, the paths name no picture, or the capture is not open.
+    """
+    if isinstance(images, str) and "://" in images:
+        fix = "open it with cv2.VideoCapture and give that to stream"
+        raise RecipeError("a stream on the network is no picture", where=images, fix=fix)
+    if isinstance(images, (str, Path)):
+        return find_pictures([images])
+    if _is_pil(images) or (isinstance(images, np.ndarray) and images.ndim != 4):
+        return [images]
+    if is_capture(images):
+        return frames_of(images)
+    if isinstance(images, (bytes, bytearray, memoryview, Mapping)) or not isinstance(images, Iterable):
+        fix = "open a camera with cv2.VideoCapture" if type(images) is int else ""
+        raise RecipeError(f"pictures must be {EXPECTED}, or several of these, not {_kind(images)}", fix=fix)
+    return images
+
+
+def is_capture(images: Any) -> bool:
+    """Returns whether `images` is an OpenCV capture, or behaves as one."""
+    return callable(getattr(images, "isOpened", None)) and callable(getattr(images, "read", None))
+
+
+def frames_of(capture: Any) -> Iterator[np.ndarray]:
+    """Returns the frames of a capture to its end. The capture stays open: it belongs to the caller.
+
+    Raises:
+        RecipeError: it is not open, or gives no frame at all.
+    """
+    if not capture.isOpened():
+        raise RecipeError("the capture is not open: there is no such camera or file, or OpenCV cannot read it")
+
+    def frames() -> Iterator[np.ndarray]:
+        given, frame = capture.read()
+        if not given:
+            raise RecipeError("the capture gives no frame", fix="is it at its end, or the camera in use elsewhere?")
+        while given:
+            yield frame
+            given, frame = capture.read()
+
+    return frames()
+
+
+def _is_pil(image: Any) -> bool:
+    """Returns whether `image` is one of PIL's. Whoever has such an image has imported PIL; the runtime never does."""
+    pil = sys.modules.get("PIL.Image")
+    return pil is not None and isinstance(image, pil.Image)
+
+
+def _from_pil(image: PilImage) -> np.ndarray:
+    """Returns a PIL image as an array in BGR order, turned as its EXIF says.
+
+    Raises:
+        RecipeError: PIL cannot decode it.
+    """
+    try:
+        turn = TURNS.get(image.getexif().get(ORIENTATION))
+        turned = image if turn is None else image.transpose(turn)
+        if turned.mode.startswith("I;16"):
+            return np.asarray(turned)
+        return np.asarray(turned.convert("RGB"))[..., ::-1]
+    except (OSError, ValueError, SyntaxError) as error:  # PIL decodes late, so a damaged file shows here
+        raise RecipeError(f"the PIL image cannot be read: {error}") from error
+
+
+def _kind(image: Any) -> str:
+    return f"a {image.dtype} array" if isinstance(image, np.ndarray) else f"a {type(image).__name__}"
