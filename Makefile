@@ -15,7 +15,7 @@ demo: $(READY)        ## build the quickstart bundle from the embedded model, ve
 	$(BIN)/python tools/demo.py
 
 check: $(READY)       ## run the fast tests: under two minutes on two cores
-	$(BIN)/python -m pytest -n auto -m '$(FAST)'
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n auto -m '$(FAST)'
 
 test: $(READY)        ## run the whole test suite
 	$(BIN)/python -m pytest -n auto

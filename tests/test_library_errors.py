@@ -29,14 +29,18 @@ def told(error: BaseException) -> str:
 
 
 def run_with(*nodes: onnx.NodeProto, version: int = 18, ir: int = 8) -> Callable[[], object]:
-    import onnxruntime
+    """Returns what opens the sample with further nodes; nothing is exported before it is called."""
 
-    model = foreign_models.before(foreign_models.sample(), lambda name: list(nodes))
-    model.opset_import[0].version, model.ir_version = version, ir
-    foreign_models.constant(model, "seven", np.array([7, 7]))
-    model.opset_import.add(domain="custom", version=1)
-    content = model.SerializeToString()
-    return lambda: onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    def call() -> object:
+        import onnxruntime
+
+        model = foreign_models.before(foreign_models.sample(), lambda name: list(nodes))
+        model.opset_import[0].version, model.ir_version = version, ir
+        foreign_models.constant(model, "seven", np.array([7, 7]))
+        model.opset_import.add(domain="custom", version=1)
+        return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+
+    return call
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import argparse
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import metadata
 from pathlib import Path
 
@@ -46,25 +47,31 @@ Text = tuple[str, str]
 """Where it stands (file:line below the package) and what it says."""
 
 
-def texts() -> Iterator[Text]:
+@cache
+def texts() -> tuple[Text, ...]:
+    """Returns every text of the package."""
+    return tuple(read_texts())
+
+
+def read_texts() -> Iterator[Text]:
     """Yields every text of the package; an f-string as one, with `VALUE` where a value is put in."""
     for file in sorted((ROOT / "edgecompile").rglob("*.py")):
         tree = ast.parse(file.read_text(encoding="utf-8"))
+        place = file.relative_to(ROOT / "edgecompile")
         parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
         for node in ast.walk(tree):
-            where = f"{file.relative_to(ROOT / 'edgecompile')}:{getattr(node, 'lineno', 0)}"
             if isinstance(node, ast.JoinedStr):
-                yield where, "".join(one.value if isinstance(one, ast.Constant) else VALUE for one in node.values)
+                yield (
+                    f"{place}:{node.lineno}",
+                    "".join(one.value if isinstance(one, ast.Constant) else VALUE for one in node.values),
+                )
             elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
-                yield where, node.value
-
-
-TEXTS = list(texts())
+                yield f"{place}:{node.lineno}", node.value
 
 
 def named(pattern: re.Pattern[str]) -> list[tuple[str, str]]:
     """Returns where something is named, and what."""
-    return [(where, found.group(found.re.groups)) for where, text in TEXTS for found in pattern.finditer(text)]
+    return [(where, found.group(found.re.groups)) for where, text in texts() for found in pattern.finditer(text)]
 
 
 def extras() -> set[str]:
@@ -132,7 +139,7 @@ def test_flags():
 @pytest.mark.parametrize("group", ["recipe", "target", "model", "data", "gates"])
 def test_choices(group: str):
     known = {name for name, _ in folders.options(group)} if group != "recipe" else {*folders.recipe_names(), *EXAMPLES}
-    pairs = [(where, found.groups()) for where, text in TEXTS for found in CHOICE.finditer(text)]
+    pairs = [(where, found.groups()) for where, text in texts() for found in CHOICE.finditer(text)]
     assert [one for one in pairs if one[1][0] == group and one[1][1] not in known] == []
 
 

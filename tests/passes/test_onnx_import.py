@@ -144,21 +144,24 @@ def with_input(channels, kind=onnx.TensorProto.FLOAT, shape=None):
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("form", "said"),
     [
         (
-            with_input(1),
+            (1,),
             r"^the model takes pictures of 1 channel \(its input has the shape \(1, 1, 192, 256\)\); only 3",
         ),
-        (with_input(3, shape=[1, *SIZE, 3]), r"\(1, 192, 256, 3\): its channels stand last; export the model with"),
-        (with_input(3, onnx.TensorProto.FLOAT16), "the model's input 'images' is float16, expected float32; export"),
-        (with_input(3, onnx.TensorProto.UINT8), "the model's input 'images' is uint8, expected float32; export"),
+        (
+            (3, onnx.TensorProto.FLOAT, [1, *SIZE, 3]),
+            r"\(1, 192, 256, 3\): its channels stand last; export the model with",
+        ),
+        ((3, onnx.TensorProto.FLOAT16), "the model's input 'images' is float16, expected float32; export"),
+        ((3, onnx.TensorProto.UINT8), "the model's input 'images' is uint8, expected float32; export"),
     ],
     ids=["one channel", "channels last", "half", "bytes"],
 )
-def test_pictures_of_another_form_are_told(folder, model, said):
+def test_pictures_of_another_form_are_told(folder, form, said):
     with pytest.raises(StepError, match=said) as raised:
-        run(folder, foreign_models.written(model, folder / "other.onnx"))
+        run(folder, foreign_models.written(with_input(*form), folder / "other.onnx"))
     assert "imgsz" not in str(raised.value)
 
 
