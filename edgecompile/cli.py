@@ -16,6 +16,7 @@ from functools import partial
 from edgecompile import environment  # noqa: F401 - first of all, see there
 from edgecompile.arguments import WHERE, Parser
 from edgecompile.errors import EdgecompileError, MissingToolError, RecipeError, nearest
+from edgecompile.text import tell
 from edgecompile.verbs import find_verb, verb_names
 
 HELP = """\
@@ -139,5 +140,5 @@ def _tell(problems: Sequence[str], exit_code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
     for problem in problems:
-        print(f"edgecompile: {' '.join(problem.split())}", file=sys.stderr)
+        tell(f"edgecompile: {' '.join(problem.split())}", file=sys.stderr)
     return exit_code

@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from edgecompile.text import escape
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -21,7 +23,7 @@ class Problem:
     def __str__(self) -> str:
         line = f"{self.where}: {self.message}" if self.where else self.message
         line = f"{line}; {self.fix}" if self.fix else line
-        return " ".join(line.split())
+        return escape(" ".join(line.split()))
 
 
 class EdgecompileError(Exception):

@@ -12,6 +12,7 @@ from typing import Any
 from edgecompile import __version__
 from edgecompile.errors import MissingToolError, StepError
 from edgecompile.execute.tools import install_command, version_of
+from edgecompile.text import tell, to_json
 
 COMPILER = ("hydra-core", "omegaconf", "pydantic", "PyYAML", "rich", "filelock", "rfc8785", "psutil", "jinja2")
 """What composing and running any plan needs; the steps of a plan name the rest themselves."""
@@ -37,7 +38,7 @@ def report_installation(words: Sequence[str], *, as_json: bool) -> int:
         wanted["store"] = _store()
     missing = [row for row in rows if not row["version"]]
     if as_json:
-        print(json.dumps({"python": platform.python_version(), **wanted, "packages": rows}, indent=2))
+        print(to_json({"python": platform.python_version(), **wanted, "packages": rows}, indent=2))
     else:
         _show(rows, wanted)
     if (wanted.get("store") or {}).get("locks") == BROKEN:
@@ -74,20 +75,20 @@ def _row(name: str, user: str) -> dict[str, Any]:
 
 
 def _show(rows: list[dict[str, Any]], wanted: dict[str, Any]) -> None:
-    print(f"edgecompile {__version__}, Python {platform.python_version()} on {platform.machine()}")
+    tell(f"edgecompile {__version__}, Python {platform.python_version()} on {platform.machine()}")
     if "name" in wanted:
-        print(f"recipe {wanted['name']}; the device needs {''.join(wanted['runtime'])}")
+        tell(f"recipe {wanted['name']}; the device needs {''.join(wanted['runtime'])}")
     width = max(len(row["package"]) for row in rows)
     for row in rows:
         state = row["version"] or "missing"
-        print(f"  {row['package']:{width}}  {state:12}  {row['for']}".rstrip())
+        tell(f"  {row['package']:{width}}  {state:12}  {row['for']}".rstrip())
     if store := wanted.get("store"):
         locks = f"locks {store['locks']}" if store["locks"] else "not made yet"
-        print(f"  store {store['path']}: {store['file_system']}, {locks}")
+        tell(f"  store {store['path']}: {store['file_system']}, {locks}")
         if store["locks"] == BROKEN:
-            print(f"edgecompile: {BROKEN_LINE}", file=sys.stderr)
+            tell(f"edgecompile: {BROKEN_LINE}", file=sys.stderr)
         elif store["remark"]:
-            print(f"edgecompile: warning: {store['remark']}", file=sys.stderr)
+            tell(f"edgecompile: warning: {store['remark']}", file=sys.stderr)
     for row in rows:
         if row["fix"]:
-            print(f"edgecompile: {row['package']} is not installed; {row['fix']}", file=sys.stderr)
+            tell(f"edgecompile: {row['package']} is not installed; {row['fix']}", file=sys.stderr)

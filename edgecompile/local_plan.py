@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from edgecompile.execute.store import Store
 from edgecompile.plan.resolve import resolve
 from edgecompile.recipe.materials import find_materials
+from edgecompile.text import to_json
 
 if TYPE_CHECKING:
     from edgecompile.plan.graph import Materials, Plan
@@ -55,7 +55,7 @@ def show_plan(recipe: Recipe, *, as_json: bool = False, mermaid: bool = False) -
     if as_json:
         from edgecompile.report.document import plan_document
 
-        print(json.dumps(plan_document(recipe, plan, states), indent=2))
+        print(to_json(plan_document(recipe, plan, states), indent=2))
         return
     from edgecompile.report.terminal import print_plan
 

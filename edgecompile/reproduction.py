@@ -36,6 +36,7 @@ from edgecompile.recipe_lock import resolve_lock
 from edgecompile.runtime import open_artifact
 from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.golden import Check, check_golden
+from edgecompile.text import tell
 
 TOLERANCE = 0.005
 """Difference of mAP50-95 up to which another result counts as near the one of the lock."""
@@ -123,7 +124,7 @@ def reproduce(
         sources = Sources(store.root / "stat")
         found = differences(was.lock, resolve_lock(recipe, plan, materials, sources))
         for line in [*inputs.changed, *(one for one in found if one.section not in ("weights", "data"))]:
-            print(f"differs: {line}", flush=True)
+            tell(f"differs: {line}")
         with shown(plan, quiet=quiet) as progress:
             entries = execute(plan, store, jobs=jobs, progress=progress)
         built = evaluate_gates(recipe, plan, materials, entries, sources)

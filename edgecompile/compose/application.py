@@ -41,6 +41,7 @@ from edgecompile.recipe.schema import Recipe
 from edgecompile.run_dir import PROGRESS, STATUS, remove_earlier_results, write_json
 from edgecompile.sweep import objectives, submitit_jobs
 from edgecompile.sweep.watch import Watch
+from edgecompile.text import tell
 
 Work = Callable[[Recipe, Path, Options], "Path | None"]
 After = Callable[[Path], None]
@@ -111,9 +112,9 @@ def _concluded(watch: Watch, after: After | None) -> int:
     if not watch.ended:
         return 0
     if not watch.quiet:
-        print(f"edgecompile: {watch.summary()}", file=sys.stderr)
+        tell(f"edgecompile: {watch.summary()}", file=sys.stderr)
     elif watch.failed:
-        print(f"edgecompile: {watch.failed} of {len(watch.ended)} points failed", file=sys.stderr)
+        tell(f"edgecompile: {watch.failed} of {len(watch.ended)} points failed", file=sys.stderr)
     objectives.drop_losers(Summary.searched, watch.folder)
     if after:
         after(Path(shown(watch.folder)))
@@ -169,10 +170,10 @@ class Job:
             recipe, notes = recipe_of(config)
             status["name"] = recipe.name
             for note in notes:
-                print(f"edgecompile: warning: {note}", file=sys.stderr)
+                tell(f"edgecompile: warning: {note}", file=sys.stderr)
             bundle = status["bundle"] = _text(self.work(recipe, run_dir, options))
             if bundle and not sweeping:
-                print(bundle, flush=True)
+                tell(bundle)
         except KeyboardInterrupt:
             _remove_empty(run_dir)
             raise
@@ -244,6 +245,6 @@ def _quieten() -> None:
     """Makes warnings one line each: Hydra's span several and show its source."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        print(f"edgecompile: warning: {' '.join(str(message).split())}", file=sys.stderr)
+        tell(f"edgecompile: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
     warnings.showwarning = show

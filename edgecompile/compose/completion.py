@@ -16,6 +16,7 @@ from pathlib import Path
 from edgecompile.arguments import Parser
 from edgecompile.compose.command_line import config_groups, quoted, rewritten
 from edgecompile.recipe import folders
+from edgecompile.text import escape
 
 WITH_CHOICES = ("--cfg", "-c", "--info", "-i")
 """Flags of Hydra's whose values are known."""
@@ -34,7 +35,7 @@ def main(words: Sequence[str], parser_of: Mapping[str, Callable[[], Parser]]) ->
     shell = command.partition("=")[2]
     with contextlib.suppress(Exception):
         found = candidates(os.environ.get("COMP_LINE", ""), parser_of, shell)
-        print(("\n" if shell == "fish" else " ").join(found))
+        print(("\n" if shell == "fish" else " ").join(word for word in found if word == escape(word)))
     return 0
 
 

@@ -6,7 +6,6 @@ be there: what a step uses does not depend on them.
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
@@ -15,6 +14,7 @@ from edgecompile.plan.graph import Materials
 from edgecompile.plan.resolve import resolve
 from edgecompile.plan.step import Source
 from edgecompile.recipe.schema import Recipe
+from edgecompile.text import tell, to_json
 
 
 def requirements(recipe: Recipe) -> dict[str, Any]:
@@ -37,10 +37,10 @@ def main(words: list[str]) -> int:
     from edgecompile.compose.composition import compose
 
     try:
-        print(json.dumps(requirements(compose(*words))))
+        print(to_json(requirements(compose(*words))))
     except EdgecompileError as error:
         for problem in error.problems:
-            print(f"edgecompile: {problem}", file=sys.stderr)
+            tell(f"edgecompile: {problem}", file=sys.stderr)
         return error.exit_code
     return 0
 

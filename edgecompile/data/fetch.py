@@ -24,6 +24,7 @@ from pathlib import Path, PurePosixPath
 from edgecompile.data.published import COCO_CLASSES, DATASETS, EXAMPLES, FAMILIES, is_published
 from edgecompile.errors import RecipeError, StepError, nearest
 from edgecompile.places import fetched_folder, shown
+from edgecompile.text import tell
 
 BASE_VARIABLE = "EDGECOMPILE_FETCH_URL"
 CHECKPOINTS = "https://github.com/ultralytics/assets/releases/download/v8.4.0"
@@ -70,7 +71,7 @@ def fetch(name: str, base: str | None = None, sha256: str | None = None) -> Path
         (staging / "record").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         _move(staging / "record", _record(target))
         _move(staging / name, target)
-    print(f"edgecompile: {name}: {size:,} bytes, sha256 {digest}, from {url}", file=sys.stderr)
+    tell(f"edgecompile: {name}: {size:,} bytes, sha256 {digest}, from {url}", file=sys.stderr)
     return target
 
 

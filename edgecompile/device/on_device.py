@@ -19,6 +19,7 @@ from edgecompile.device.run_report import add_to_run
 from edgecompile.runtime.bench import Bench
 from edgecompile.runtime.commands import bench_lines
 from edgecompile.runtime.pictures import find_pictures
+from edgecompile.text import escape, tell, to_json
 
 
 def deploy(arguments: argparse.Namespace) -> int:
@@ -30,11 +31,11 @@ def deploy(arguments: argparse.Namespace) -> int:
         else:
             told("verifying")
             verified = remote.run("verify", path, unfinished=_print).splitlines()
-        print("\n".join(verified))
+        tell(*verified)
         if not arguments.no_bench:
             told("measuring")
             _tell(bundle, remote, bench(remote, path), verified)
-        print(remote.publish(path), flush=True)
+        tell(remote.publish(path))
     return 0
 
 
@@ -52,9 +53,9 @@ def finalize(arguments: argparse.Namespace) -> int:
         told("building the model")
         words = [*_threads(arguments), *(["--rebuild"] if arguments.rebuild else [])]
         said, record = _finished(remote, path, *words, as_json=arguments.json)
-        _print(said if arguments.json else "".join(f"{line}\n" for line in _summary(record)))
+        _print(said if arguments.json else "".join(f"{escape(line)}\n" for line in _summary(record)))
         if page := add_to_run(bundle, section_of_record(remote, record)):
-            print(f"report: {page}", file=sys.stderr)
+            tell(f"report: {page}", file=sys.stderr)
     return 0
 
 
@@ -77,7 +78,7 @@ def _summary(record: dict[str, Any]) -> list[str]:
 
 
 def _print(text: str) -> None:
-    print(text, end="", flush=True)
+    print(escape(text, keep="\n"), end="", flush=True)
 
 
 def measure(arguments: argparse.Namespace) -> int:
@@ -108,9 +109,12 @@ def _tell(bundle: Bundle, remote: Remote, found: Bench, verified: Sequence[str] 
     """Prints the figures of the device and what they mean for the gates, and brings them into the run's report."""
     limits = [(gate["gate"], gate["limit"]) for gate in bundle.manifest["gates"]]
     verdicts = verdicts_of(limits, found.measurement)
-    lines = [json.dumps(found.to_json(), indent=2)] if as_json else bench_lines(found)
-    print("\n".join(lines), flush=True)
+    _print(
+        to_json(found.to_json(), indent=2) + "\n"
+        if as_json
+        else "".join(f"{escape(line)}\n" for line in bench_lines(found))
+    )
     for verdict in verdicts:
-        print(f"{'met' if verdict.met else 'NOT met'}: {verdict}", file=sys.stderr)
+        tell(f"{'met' if verdict.met else 'NOT met'}: {verdict}", file=sys.stderr)
     if page := add_to_run(bundle, section_of_bench(remote, found, verdicts, verified)):
-        print(f"report: {page}", file=sys.stderr)
+        tell(f"report: {page}", file=sys.stderr)

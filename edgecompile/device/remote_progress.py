@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from edgecompile.device.connection import Listener
+from edgecompile.text import escape, tell
 
 
 @contextmanager
@@ -26,7 +27,7 @@ def shown(*, quiet: bool = False, stream: TextIO | None = None) -> Iterator[List
         with _moving(stream) as listener:
             yield listener
     else:
-        yield lambda line: print(line, file=stream, flush=True)
+        yield lambda line: tell(line, file=stream)
 
 
 @contextmanager
@@ -40,7 +41,7 @@ def _moving(stream: TextIO) -> Iterator[Listener]:
 
     def finish() -> None:
         if present:
-            console.print(Text(f"{present}, {time.monotonic() - since:.1f} s"))
+            console.print(Text(escape(f"{present}, {time.monotonic() - since:.1f} s")))
 
     with console.status("") as status:
 
@@ -48,7 +49,7 @@ def _moving(stream: TextIO) -> Iterator[Listener]:
             nonlocal present, since
             finish()
             present, since = line, time.monotonic()
-            status.update(Text(line))
+            status.update(Text(escape(line)))
 
         yield listen
         finish()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from edgecompile.plan.step import Step
 from edgecompile.run_dir import PROGRESS, read_json, write_json
+from edgecompile.text import escape, tell
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -108,7 +109,7 @@ def _lines(plan: Plan, stream: TextIO) -> Listener:
             ended += event.state is not State.WAITING
             figures = ", ".join(part for part in (_seconds(event), _memory(event)) if part)
             text = event.detail or f"{event.state.value} ({figures})"
-            print(f"[{ended}/{total}] {event.step.name}: {text}", file=stream, flush=True)
+            tell(f"[{ended}/{total}] {event.step.name}: {text}", file=stream)
 
     return listen
 
@@ -147,7 +148,7 @@ class _Rows:
             self._began[event.step.name] = time.monotonic()
 
     def render(self) -> Table:
-        from rich.markup import escape
+        from rich.markup import escape as without_markup
         from rich.table import Table
 
         table = Table("step", "stage", "state", box=None, pad_edge=False, header_style="dim")
@@ -156,8 +157,10 @@ class _Rows:
         for name, event in self._events.items():
             state = MARKS[event.state] if event else "[dim]–[/]"  # noqa: RUF001 - a dash, as a table has it
             if event and event.detail and event.state is State.WAITING:
-                state = f"{state} [dim]{escape(event.detail)}[/]"
-            table.add_row(escape(name), self._stages[name], state, self._time(name, event), _memory(event))
+                state = f"{state} [dim]{without_markup(escape(event.detail))}[/]"
+            table.add_row(
+                without_markup(escape(name)), self._stages[name], state, self._time(name, event), _memory(event)
+            )
         return table
 
     def _time(self, name: str, event: Event | None) -> str:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgecompile.errors import StepError
+from edgecompile.text import tell
 
 LOCATION = "EDGECOMPILE_CACHE"
 """Environment variable with the folder of the store."""
@@ -110,7 +111,7 @@ def require_locks(root: Path) -> None:
     note = root / "machines" / f"{socket.gethostname()}.txt"
     text = remark(root, found)
     if text and not _says(note, text):
-        print(f"edgecompile: warning: {text}", file=sys.stderr)
+        tell(f"edgecompile: warning: {text}", file=sys.stderr)
         note.write_text(f"{text}\n", encoding="utf-8")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import yaml
 from edgecompile.errors import RecipeError
 from edgecompile.places import fetched_folder, shown
 from edgecompile.recipe import folders
+from edgecompile.text import tell, to_json
 from edgecompile.yaml_text import check_data, read_text
 
 Row = dict[str, Any]
@@ -26,13 +26,13 @@ def show(what: str, as_json: bool) -> None:
     """Prints what can be chosen, to stdout."""
     found = rows(what)
     if as_json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        print(to_json(found, indent=2))
         return
     columns = list(found[0]) if found else []
     widths = {key: max(len(_text(row[key])) for row in found) for key in columns[:-1]}
     for row in found:
         cells = [_text(row[key]).ljust(widths[key]) for key in columns[:-1]]
-        print("  ".join([*cells, _text(row[columns[-1]])]).rstrip())
+        tell("  ".join([*cells, _text(row[columns[-1]])]).rstrip())
 
 
 def recipes() -> Iterator[Row]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edgecompile.data.counts import counts_from, describe
 from edgecompile.errors import MissingToolError
 from edgecompile.report import charts, number_format
+from edgecompile.text import escape
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -78,6 +79,11 @@ def _as_yaml(recipe: Mapping[str, Any]) -> str:
     return yaml.safe_dump(dict(recipe), sort_keys=True, default_flow_style=None, width=100, allow_unicode=True)
 
 
+def _shown_only(value: Any) -> Any:
+    """Escapes what hides or reorders text; markup of the page itself is no plain `str`."""
+    return escape(value, keep="\n") if type(value) is str else value
+
+
 @cache
 def _environment() -> Environment:
     try:
@@ -88,6 +94,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
+        finalize=_shown_only,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -7,6 +7,7 @@ from itertools import groupby
 
 from edgecompile.plan.graph import Plan
 from edgecompile.plan.step import Step
+from edgecompile.text import escape
 
 ESCAPES = {'"': "#quot;", "#": "#35;", "<": "#lt;", ">": "#gt;", "`": "#96;"}
 """Entity codes of Mermaid, for what its quoted labels would otherwise interpret."""
@@ -33,4 +34,4 @@ def _label(step: Step) -> str:
 
 
 def _escaped(text: str) -> str:
-    return "".join(ESCAPES.get(character, character) for character in " ".join(text.split()))
+    return "".join(ESCAPES.get(character, character) for character in escape(" ".join(text.split())))

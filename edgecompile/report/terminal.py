@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from edgecompile.data.counts import counts_from, describe
 from edgecompile.report import number_format
+from edgecompile.text import escape
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -214,6 +215,20 @@ def _data(judged_on: Mapping[str, Any]) -> str:
     return f"'{split}' of {judged_on.get('path')}"
 
 
+def _shown_only(block: RenderableType) -> RenderableType:
+    """Escapes all texts of a block, which may come from outside. The lines of a cell are its own."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if isinstance(block, Text):
+        block.plain = escape(block.plain)
+    if isinstance(block, Table):
+        for cell in (cell for column in block.columns for cell in column.cells):
+            if isinstance(cell, Text):
+                cell.plain = escape(cell.plain, keep="\n")
+    return block
+
+
 def write(blocks: Iterable[RenderableType], stream: TextIO) -> None:
     """Renders for the width and the colours of `stream`, and writes what its encoding can say."""
     from rich.console import Console
@@ -223,7 +238,7 @@ def write(blocks: Iterable[RenderableType], stream: TextIO) -> None:
     if not console.is_terminal:
         console = Console(file=io.StringIO(), highlight=False, width=PIPE_WIDTH)
     with console.capture() as captured:
-        for block in blocks:
+        for block in map(_shown_only, blocks):
             console.print(block, soft_wrap=isinstance(block, Text))
     encoding = getattr(stream, "encoding", None) or "utf-8"
     lines = (line.rstrip() for line in captured.get().splitlines())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecompile.arguments import Parser, fraction, picture_size, whole_number
 from edgecompile.errors import BundleError, MissingToolError, RecipeError
+from edgecompile.text import tell, to_json
 
 if TYPE_CHECKING:
     from edgecompile.runtime.bench import Bench
@@ -54,7 +54,10 @@ def finalize(arguments: argparse.Namespace) -> int:
     from edgecompile.runtime.finalize import finalize as finish
 
     def tell(record: dict[str, Any]) -> None:
-        print(json.dumps(record, indent=2) if arguments.json else "\n".join(summarize_record(record)), flush=True)
+        if arguments.json:
+            print(to_json(record, indent=2), flush=True)
+        else:
+            tell(*summarize_record(record))
 
     with Archive(arguments.bundle) as archive:
         finish(archive, threads=arguments.threads, rebuild=arguments.rebuild, tell=tell)
@@ -93,21 +96,21 @@ def verify(arguments: argparse.Namespace) -> int:
     from edgecompile.runtime.archive import Archive
 
     with Archive(arguments.bundle) as archive:
-        print(f"{'seal':<12} ok: every byte is as it was sealed")
-        print(f"{'members':<12} ok: {archive.check_members()} files, as the manifest lists them")
+        tell(f"{'seal':<12} ok: every byte is as it was sealed")
+        tell(f"{'members':<12} ok: {archive.check_members()} files, as the manifest lists them")
         from edgecompile.runtime.detector import open_bundle
         from edgecompile.runtime.golden import check_golden
 
         detector = open_bundle(archive, threads=arguments.threads)
-        print(f"{'runtime':<12} ok: {_check_runtime(archive.manifest, detector.backend.version)}")
+        tell(f"{'runtime':<12} ok: {_check_runtime(archive.manifest, detector.backend.version)}")
         checks = check_golden(archive, detector)
         for check in checks:
-            print(f"{check.name:<12} {'ok' if check.met else 'DIFFERS'}: {check.detail}")
+            tell(f"{check.name:<12} {'ok' if check.met else 'DIFFERS'}: {check.detail}")
         failed = [check.name for check in checks if not check.met]
         if failed:
             differs = f"does not run here as it did where it was built: {', '.join(failed)}"
             raise BundleError(differs, where=str(archive.path))
-        print(f"{'sha256':<12} {archive.digest}")
+        tell(f"{'sha256':<12} {archive.digest}")
     return 0
 
 
@@ -128,9 +131,9 @@ def bench(arguments: argparse.Namespace) -> int:
             batch=arguments.batch,
         )
     if arguments.json:
-        print(json.dumps(found.to_json(), indent=2))
+        print(to_json(found.to_json(), indent=2))
         return 0
-    print("\n".join(bench_lines(found)))
+    tell(*bench_lines(found))
     return 0
 
 
@@ -166,9 +169,9 @@ def inspect(arguments: argparse.Namespace) -> int:
     with Archive(arguments.bundle) as archive:
         size = archive.path.stat().st_size
         if arguments.json:
-            print(json.dumps({"sha256": archive.digest, "size_bytes": size, "manifest": archive.manifest}, indent=2))
+            print(to_json({"sha256": archive.digest, "size_bytes": size, "manifest": archive.manifest}, indent=2))
         else:
-            print("\n".join(summarize(archive.manifest, archive.digest, size)))
+            tell(*summarize(archive.manifest, archive.digest, size))
     return 0
 
 

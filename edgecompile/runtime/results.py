@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -14,6 +13,7 @@ from typing import TextIO
 
 from edgecompile.errors import RecipeError
 from edgecompile.runtime.detections import Detections
+from edgecompile.text import escape, to_json
 
 FORMATS = ("table", "json", "coco")
 
@@ -73,11 +73,11 @@ class Table:
     def add(self, path: Path, size: tuple[int, int], found: Detections) -> None:
         """Writes the detections of one picture of `size` (height, width)."""
         count = f"{len(found)} object{'' if len(found) == 1 else 's'}"
-        self._stream.write(f"{path}  {size[1]} x {size[0]}  {count}\n")
-        width = max((len(one.name) for one in found), default=0)
+        self._stream.write(f"{escape(path)}  {size[1]} x {size[0]}  {count}\n")
+        width = max((len(escape(one.name)) for one in found), default=0)
         for one in found:
             box = "  ".join(f"{value:7.1f}" for value in one.box)
-            self._stream.write(f"  {one.name:<{width}}  {one.score:.2f}  {box}\n")
+            self._stream.write(f"  {escape(one.name):<{width}}  {one.score:.2f}  {box}\n")
 
     def finish(self) -> None:
         """Writes what ends the results."""
@@ -92,7 +92,7 @@ class _JsonList:
         self._separator = "[\n"
 
     def _element(self, value: object) -> None:
-        self._stream.write(self._separator + json.dumps(value, ensure_ascii=False))
+        self._stream.write(self._separator + to_json(value))
         self._separator = ",\n"
 
     def finish(self) -> None:

@@ -15,6 +15,7 @@ from edgecompile.report.terminal import print_sweep
 from edgecompile.run_dir import PAGE, PROGRESS, REPORT, STATUS, job_folders
 from edgecompile.sweep.report_page import render_sweep
 from edgecompile.sweep.sweep_results import COLUMNS, point_of, require_types, row_of, sweep_of
+from edgecompile.text import csv_cell, to_json
 
 JOB = re.compile(r"\d+_")
 """How the run directory of a job begins, also of one that never ended."""
@@ -90,11 +91,11 @@ def write(sweep: dict[str, Any], folder: Path) -> Path:
     table = io.StringIO()
     writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(row_of(point) for point in sweep["points"])
+    writer.writerows({key: csv_cell(value) for key, value in row_of(point).items()} for point in sweep["points"])
     pages = frozenset(point["point"] for point in sweep["points"] if (folder / point["point"] / PAGE).exists())
     texts = {
         "results.csv": table.getvalue(),
-        "results.json": json.dumps(sweep, indent=2, ensure_ascii=False) + "\n",
+        "results.json": to_json(sweep, indent=2) + "\n",
         PAGE: render_sweep(sweep, pages=pages),
     }
     try:

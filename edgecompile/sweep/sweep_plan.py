@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import sys
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from edgecompile.plan.resolve import resolve
 from edgecompile.plan.shared import SharedSteps, by_stage
 from edgecompile.recipe.materials import find_materials
 from edgecompile.recipe.picture_materials import Files
+from edgecompile.text import tell, to_json
 
 if TYPE_CHECKING:
     from edgecompile.plan.graph import Materials
@@ -168,7 +168,7 @@ def show_sweep_plan(sweep: Points, *, as_json: bool = False, mermaid: bool = Fal
     with _all_stay():
         plan = plan_sweep(sweep, Store.default())
         for note in sweep.notes:
-            print(f"edgecompile: warning: {note}", file=sys.stderr)
+            tell(f"edgecompile: warning: {note}", file=sys.stderr)
         _show(plan, as_json=as_json, mermaid=mermaid)
     return plan.exit_code
 
@@ -177,7 +177,7 @@ def _show(plan: SweepPlan, *, as_json: bool, mermaid: bool) -> None:
     if as_json:
         from edgecompile.sweep.plan_table import sweep_plan_document
 
-        print(json.dumps(sweep_plan_document(plan), ensure_ascii=False))
+        print(to_json(sweep_plan_document(plan)))
     elif mermaid:
         from edgecompile.report.mermaid import mermaid_of
 

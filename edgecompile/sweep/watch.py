@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from edgecompile.errors import EdgecompileError
 from edgecompile.run_dir import PROGRESS, STATUS, job_folders, read_json
+from edgecompile.text import escape, tell
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -162,15 +163,15 @@ class Watch:
             failed = f"; {self.failed} failed so far" if self.failed else ""
             self._print(f"{place} {name}: {state}; {Counts.of(status.get('steps'))}{failed}{left}")
         if bundle := status.get("bundle"):
-            print(bundle, flush=True)
+            tell(bundle)
 
     def _print(self, text: str) -> None:
         if self._live:
             from rich.text import Text
 
-            self._live.console.print(Text(text), soft_wrap=True)
+            self._live.console.print(Text(escape(text)), soft_wrap=True)
         else:
-            print(text, file=self.stream, flush=True)
+            tell(text, file=self.stream)
 
     def _line(self) -> Any:
         """Returns what moves: the sums, and where the points are that run."""
@@ -184,7 +185,7 @@ class Watch:
             for name, one in sorted(self._running.items())
             if "total" in one
         ]
-        return Text("\n".join([head, *now]))
+        return Text("\n".join(map(escape, [head, *now])))
 
 
 def duration(seconds: float) -> str:

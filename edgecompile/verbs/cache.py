@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from edgecompile.arguments import Parser
+from edgecompile.text import tell, to_json
 
 ABOUT = "ls, verify or gc the store of results"
 
@@ -34,5 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         document, lines = {"ls": listing, "verify": verification}[arguments.action](store)
     document["store"] = str(store.root)
-    print(json.dumps(document, indent=2) if arguments.json else "\n".join(lines))
+    if arguments.json:
+        print(to_json(document, indent=2))
+    else:
+        tell(*lines)
     return 0

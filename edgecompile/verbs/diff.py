@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from edgecompile.arguments import Parser
+from edgecompile.text import tell, to_json
 
 ABOUT = "say what differs between two bundles, locks or run directories"
 
@@ -26,8 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
     a, b = open_locked(arguments.a), open_locked(arguments.b)
     found = compare(a, b)
     if arguments.json:
-        print(json.dumps(document(a, b, found), indent=2, ensure_ascii=False))
+        print(to_json(document(a, b, found), indent=2))
         return 0
     for line in format_diff(a, b, found):
-        print(line)
+        tell(line)
     return 0

@@ -6,6 +6,7 @@ import argparse
 
 from edgecompile.arguments import WHERE, Parser
 from edgecompile.errors import RecipeError
+from edgecompile.text import tell
 
 ABOUT = "download a published checkpoint or data set by name, record its digest, overwrite nothing"
 
@@ -24,5 +25,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.sha256 and len(arguments.names) > 1:
         raise RecipeError("--sha256 goes with one name", where=WHERE)
     for name in arguments.names:
-        print(fetch(name, base=arguments.url, sha256=arguments.sha256))
+        tell(fetch(name, base=arguments.url, sha256=arguments.sha256))
     return 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgecompile.arguments import WHERE, Parser
 from edgecompile.errors import RecipeError
+from edgecompile.text import tell
 
 if TYPE_CHECKING:
     from edgecompile.compose.command_line import Options
@@ -40,4 +41,4 @@ def lock_recipe(recipe: Recipe, run_dir: Path, options: Options) -> None:
 
     path = Path(options.out) if options.out else lock_path(recipe)
     write_lock(resolved(recipe), path)
-    print(path, flush=True)
+    tell(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgecompile.arguments import Parser, whole_number
 from edgecompile.errors import StepError
+from edgecompile.text import tell
 
 ABOUT = "build a bundle again from its lock, and say whether the same came out"
 
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     with store_for(arguments.cache) as store:
         rebuilt = reproduce(was, store, Finder(arguments.search), out, jobs=arguments.jobs, quiet=arguments.quiet)
     for line in verdict(rebuilt):
-        print(line, flush=True)
+        tell(line)
     if not rebuilt.same:
         near = {True: "; within tolerance", False: "; not within tolerance", None: ""}[rebuilt.near]
         raise StepError(f"not reproduced: {cause_of(rebuilt)}{near}", where=str(was.path))

@@ -1,0 +1,77 @@
+"""Text that leaves the program: names, paths and messages from outside are shown, and never obeyed.
+
+Standard library only: the runtime and the errors use it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+import unicodedata
+from typing import Any, TextIO
+
+HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+"""Unicode categories of what moves the cursor, reverses or hides text, breaks lines, or is no character at all."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""Beginnings of cells that a spreadsheet computes."""
+
+
+def escape(text: object, *, keep: str = "") -> str:
+    """Returns `text` with all that a terminal would obey, reorder or hide written as escapes, such as `\\x1b`.
+
+    Args:
+        keep: characters that stay as they are.
+    """
+    plain = str(text)
+    if plain.isascii() and plain.isprintable():
+        return plain
+    return "".join(one if one in keep or not _is_hidden(one) else _escaped(one) for one in plain)
+
+
+def tell(*lines: object, file: TextIO | None = None) -> None:
+    """Prints each argument as one line, escaped; to stdout where `file` is None."""
+    stream = sys.stdout if file is None else file
+    for line in lines:
+        print(escape(line), file=stream)
+    stream.flush()
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """Returns `value` as valid JSON on any terminal: what `escape` escapes is written as \\u escapes, which say the
+    same; a number that is not finite, which JSON has not, is null."""
+    try:
+        text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    if text.isascii():
+        return text.replace("\x7f", "\\u007f")
+    return "".join(one if one == "\n" or not _is_hidden(one) else json.dumps(one)[1:-1] for one in text)
+
+
+def csv_cell(value: Any) -> Any:
+    """Returns a value for a cell of a CSV file: text that a spreadsheet would take for a formula begins with an
+    apostrophe; numbers stay numbers."""
+    if not isinstance(value, str):
+        return value
+    text = escape(value, keep="\n\t\r")
+    number = re.fullmatch(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", text)
+    return f"'{text}" if text.startswith(FORMULA) and not number else text
+
+
+def _is_hidden(character: str) -> bool:
+    return unicodedata.category(character) in HIDDEN
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}" if number < 65536 else f"\\U{number:08x}"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
