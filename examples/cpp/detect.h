@@ -133,14 +133,28 @@ std::vector<Number> tensor_of(const Picture& frame, const json::Value& input) {
   return tensor;
 }
 
+// What no detection model gives is an error, not a detection. A comparison with a NaN is false.
+inline void require_score(float score) {
+  if (!(score >= -0.01f && score <= 1.01f)) throw std::runtime_error("the output holds a score outside of 0..1");
+}
+
+inline void require_box(const Detection& box) {
+  for (const float corner : {box.x1, box.y1, box.x2, box.y2}) {
+    if (!(std::abs(corner) <= 1e6f)) throw std::runtime_error("the output holds a box that is none");
+  }
+}
+
 // "end2end": rows x1 y1 x2 y2 score class; the model has done the suppression.
-inline std::vector<Detection> decode_rows(const float* output, std::size_t rows, const json::Value& nms) {
+inline std::vector<Detection> decode_rows(
+    const float* output, std::size_t rows, std::size_t classes, const json::Value& nms) {
+  for (std::size_t row = 0; row < rows; ++row) require_score(output[row * 6 + 4]);
   std::vector<Detection> found;
   for (std::size_t row = 0; row < rows && found.size() < nms["max_det"].number; ++row) {
     const float* at = output + row * 6;
-    if (at[4] > static_cast<float>(nms["conf"].number)) {
-      found.push_back({at[0], at[1], at[2], at[3], at[4], static_cast<int>(at[5])});
-    }
+    if (at[4] <= static_cast<float>(nms["conf"].number)) continue;
+    if (!(at[5] >= 0 && at[5] < static_cast<float>(classes))) throw std::runtime_error("the output holds no class");
+    found.push_back({at[0], at[1], at[2], at[3], at[4], static_cast<int>(at[5])});
+    require_box(found.back());
   }
   return found;
 }
@@ -153,8 +167,9 @@ inline std::vector<Detection> decode_anchors(
     std::size_t best = 0;
     const auto score = [&](std::size_t number) { return output[(4 + number) * anchors + anchor]; };
     for (std::size_t number = 1; number < classes; ++number) {
-      if (score(number) > score(best)) best = number;  // the first of equal ones
+      if (std::isnan(score(number)) || score(number) > score(best)) best = number;  // the first of equal ones
     }
+    require_score(score(best));
     if (score(best) <= static_cast<float>(nms["conf"].number)) continue;
     const float x = output[anchor], y = output[anchors + anchor];
     const float half_width = output[2 * anchors + anchor] / 2, half_height = output[3 * anchors + anchor] / 2;
@@ -192,7 +207,10 @@ inline std::vector<Detection> suppressed(const std::vector<Detection>& candidate
     if (!dropped) kept.push_back(index);
   }
   std::vector<Detection> found;
-  for (const std::size_t index : kept) found.push_back(candidates[index]);
+  for (const std::size_t index : kept) {
+    require_box(candidates[index]);
+    found.push_back(candidates[index]);
+  }
   return found;
 }
 

@@ -79,11 +79,8 @@ class Detector {
     const float* numbers = results[0].GetTensorData<float>();  // the first picture of the batch
     if (given.size() != 3) throw std::runtime_error("the output has not three axes");
     const auto lines = static_cast<std::size_t>(given[1]), columns = static_cast<std::size_t>(given[2]);
-    for (std::size_t index = 0; index < lines * columns; ++index) {
-      if (!std::isfinite(numbers[index])) throw std::runtime_error("the output holds values that are not finite");
-    }
-    if (output["decode"].string == "end2end" && columns == 6) return decode_rows(numbers, lines, spec_["nms"]);
     const std::size_t classes = spec_["names"].array.size();
+    if (output["decode"].string == "end2end" && columns == 6) return decode_rows(numbers, lines, classes, spec_["nms"]);
     if (output["decode"].string != "yolo" || lines != 4 + classes) throw std::runtime_error("unknown output");
     return suppressed(decode_anchors(numbers, classes, columns, spec_["nms"]), spec_["nms"]);
   }

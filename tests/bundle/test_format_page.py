@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from edgecompile.bundle.manifest import Manifest
 from edgecompile.runtime.archive import MOST_MEMBERS, SEAL, SEAL_LENGTH, Archive
-from edgecompile.runtime.postprocess import CLASS_OFFSET, MOST_CANDIDATES
+from edgecompile.runtime.postprocess import CLASS_OFFSET, FARTHEST, MOST_CANDIDATES, SCORE_SLACK
 from edgecompile.runtime.spec import CHOICES
 
 ROOT = Path(__file__).parents[2]
@@ -100,6 +100,8 @@ def test_each_choice_is_named(key: str, choices: tuple[str, ...]):
         f"at most {MOST_MEMBERS} members",
         f"`{CLASS_OFFSET} ",
         f"best {MOST_CANDIDATES:_}".replace("_", " "),
+        f"beyond {FARTHEST:_.0f} pixels".replace("_", " "),
+        f"to {1 + SCORE_SLACK} (",
     ],
 )
 def test_numbers_are_those_of_the_runtime(text: str):

@@ -19,10 +19,12 @@ import numpy as np
 import pytest
 
 from edgecompile import runtime
+from edgecompile.errors import BundleError
 from edgecompile.runtime.letterbox import INTERPOLATIONS
 
 from .tiny import bundled, photo, tiny_manifest, tiny_onnx, tiny_spec
 
+onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 ROOT = Path(__file__).parents[2]
 EXAMPLE, DECLARED = ROOT / "examples" / "cpp", Path(__file__).parent / "cpp"
@@ -164,6 +166,32 @@ def test_it_refuses_a_bundle_of_which_one_bit_is_another(
     done = subprocess.run([program, tmp_path / "altered.zip", pictures[0]], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (7, "")
     assert "damaged" in done.stderr or "no seal" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("decode", "value"),
+    [(decode, value) for decode in ("yolo", "end2end") for value in (np.nan, np.inf, 7.0)] + [("end2end", -0.5)],
+    ids=str,
+)
+def test_both_refuse_numbers_that_no_model_gives(
+    program: Path, pictures: list[Path], tmp_path: Path, decode: str, value: float
+):
+    model = onnx.load_model_from_string(tiny_onnx(decode=decode))
+    bias = next(one for one in model.graph.initializer if one.name == "bias")
+    numbers = onnx.numpy_helper.to_array(bias).copy()
+    numbers[0, -1 if decode == "yolo" else 4] = value  # a score
+    bias.CopyFrom(onnx.numpy_helper.from_array(numbers, "bias"))
+    members = {
+        "artifact/model.onnx": model.SerializeToString(),
+        "spec.json": json.dumps(tiny_spec(decode=decode)).encode(),
+    }
+    bundle = tmp_path / "tiny.bundle.zip"
+    bundle.write_bytes(bundled(members, tiny_manifest()))
+    done = subprocess.run([program, bundle, pictures[0]], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (7, "")
+    assert "score outside of 0..1" in done.stderr
+    with pytest.raises(BundleError, match=r"score .*expected 0\.\.1"):
+        runtime.load(bundle).predict(cv2.imread(str(pictures[0])))
 
 
 @pytest.mark.skipif(OFFICIAL is None, reason="ONNX Runtime's header is not installed: set ONNXRUNTIME_ROOT")
