@@ -75,9 +75,9 @@ def choose_validation(recipe: Recipe, data: DataFile, files: Files) -> ChosenPic
     except RecipeError as error:
         return ChosenPictures(problems=list(error.problems))
     pictures = spread(listing.pictures, wanted.images) if wanted.images else listing.pictures
-    if len(pictures) < wanted.minimum:
-        return ChosenPictures(pictures, problems=[_too_few(recipe, len(pictures))])
     chosen = _chosen(recipe, data, wanted.split, "validation", listing, pictures, files)
+    if len(pictures) < wanted.minimum:
+        return ChosenPictures(pictures, problems=[_too_few(recipe, len(pictures)), *chosen.problems])
     found = find_labels(pictures, listing.resolved, files.folders, str(data.root))
     checked = [files.labels(one.path, len(data.names)) for one in found.files if one.exists]
     label_counts = LabelCounts(
@@ -132,6 +132,8 @@ def choose_calibration(recipe: Recipe, data: DataFile, files: Files) -> ChosenPi
         listing = list_split(data, wanted.split, str(recipe.origins.of("data", "calibration", "split")), files.folders)
     except RecipeError as error:
         return ChosenPictures(problems=list(error.problems))
+    pictures = spread(listing.pictures, wanted.images)
+    chosen = _chosen(recipe, data, wanted.split, "calibration", listing, pictures, files)
     if len(listing.pictures) < wanted.minimum:
         problem = Problem(
             f"split '{wanted.split}' has {len(listing.pictures)} pictures to calibrate with, "
@@ -139,9 +141,7 @@ def choose_calibration(recipe: Recipe, data: DataFile, files: Files) -> ChosenPi
             str(recipe.origins.of("data", "calibration")),
             "use a larger split, or lower data.calibration.minimum knowingly",
         )
-        return ChosenPictures(listing.pictures, problems=[problem])
-    pictures = spread(listing.pictures, wanted.images)
-    chosen = _chosen(recipe, data, wanted.split, "calibration", listing, pictures, files)
+        return ChosenPictures(pictures, problems=[problem, *chosen.problems])
     return ChosenPictures(
         pictures, chosen.counts, notes=[*remarks(recipe, len(pictures)), *chosen.notes], problems=chosen.problems
     )

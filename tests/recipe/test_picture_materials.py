@@ -48,7 +48,7 @@ def refused(*words: str) -> list[str]:
 
 def remarks(*words: str) -> list[str]:
     """Returns the remarks but those on how many pictures there are."""
-    return [one for one in found(*words).notes if not one.startswith(("calibrating", "validating"))]
+    return [one for one in found(*words).notes if not one.startswith(("calibrating", "validating", "model."))]
 
 
 def each(folder: Path, do: Callable[[Path], object], count: int) -> None:
@@ -110,6 +110,18 @@ def test_pictures_left_out_of_the_calibration_count_too(data: Path):
     assert found().counts.calibration == SplitCounts("train", 96, 90, 0, {".heic, which OpenCV does not decode": 6})
     each(data / "images/train", as_heic, 49)
     assert "49 of 96 calibration pictures of 'train' are left out" in refused()[0]
+
+
+def test_pictures_left_out_are_told_where_too_few_are_left(data: Path):
+    each(data / "images/test", as_heic, 26)
+    each(data / "images/train", as_heic, 80)
+    told = refused("data.validation.minimum=8")
+    assert [one.partition(": ")[2].partition(";")[0] for one in told] == [
+        "split 'test' has 6 pictures to validate on, fewer than 8",
+        "26 of 32 validation pictures of 'test' are left out: 26 .heic, which OpenCV does not decode",
+        "split 'train' has 16 pictures to calibrate with, fewer than 32",
+        "80 of 96 calibration pictures of 'train' are left out: 80 .heic, which OpenCV does not decode",
+    ]
 
 
 def test_those_not_chosen_are_not_left_out(data: Path):
