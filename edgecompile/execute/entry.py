@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from edgecompile.errors import StepError, nearest
-from edgecompile.execute.canonical_json import Damaged, digest_of, hash_file, sync_folder
+from edgecompile.execute.canonical_json import Damaged, digest_of, hash_file, sync_folder, unseal
+
+SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,29 @@ class Entry:
     def size(self) -> int:
         """Bytes of all files together."""
         return sum(size for _, size in self.files.values())
+
+
+def read_entry(raw: bytes, key: str) -> dict[str, Any]:
+    """Returns the document of a sealed entry: schema, key, output (digest of `files`), files (path to [sha256, size])
+    and record.
+
+    Raises:
+        FileNotFoundError: when it is of another schema.
+        Damaged: when it is not what was published under the key.
+    """
+    document = unseal(raw)
+    try:
+        if document["schema"] != SCHEMA:
+            raise FileNotFoundError(errno.ENOENT, "of another schema", key)
+        if document["key"] != key:
+            raise Damaged("it is the entry of another key")
+        if document["output"] != digest_of(document["files"]):
+            raise Damaged("its output is not the digest of its files")
+        if not isinstance(document["files"], dict) or not isinstance(document["record"], dict):
+            raise Damaged("it is no entry")
+    except (KeyError, TypeError, ValueError) as error:
+        raise Damaged("it is no entry") from error
+    return document
 
 
 def check(root: Path, files: Mapping[str, Any], *, thorough: bool = True) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pwd
 import re
 import secrets
 import socket
@@ -115,10 +116,36 @@ def require_locks(root: Path) -> None:
         note.write_text(f"{text}\n", encoding="utf-8")
 
 
-def _says(note: Path, text: str) -> bool:
-    """Returns whether a note holds this text already."""
+def warn_of_owner(root: Path) -> None:
+    """Tells once for each machine and person that a store belongs to somebody else, who may place results in it."""
+    owner = root.stat().st_uid
+    if owner == os.geteuid():
+        return
+    text = (
+        f"the store {root} belongs to {_person(owner)}, whose results then go into your bundles; "
+        f"where you do not trust them, set {LOCATION} to a folder of yours"
+    )
+    note = root / "machines" / f"{socket.gethostname()}-{os.geteuid()}.txt"
+    if _says(note, text):
+        return
+    print(f"edgecompile: warning: {text}", file=sys.stderr)
+    with suppress(OSError), open(os.open(note, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600), "w") as file:
+        file.write(f"{text}\n")
+
+
+def _person(number: int) -> str:
+    """Returns the name of a user and the number by which the system knows them."""
     try:
-        return note.read_text(encoding="utf-8").strip() == text
+        return f"{pwd.getpwuid(number).pw_name} (user {number})"
+    except KeyError:
+        return f"user {number}"
+
+
+def _says(note: Path, text: str) -> bool:
+    """Returns whether a note of this person's own holds this text already."""
+    try:
+        own = note.lstat().st_uid == os.geteuid()
+        return own and note.read_text(encoding="utf-8").strip() == text
     except OSError:
         return False
 

@@ -40,13 +40,12 @@ from typing import Any
 
 from edgecompile.errors import StepError
 from edgecompile.execute.canonical_json import Damaged, digest_of, seal, sync_folder, unseal, write_atomically
-from edgecompile.execute.entry import Entry, check, seal_output
+from edgecompile.execute.entry import SCHEMA, Entry, check, read_entry, seal_output
 from edgecompile.execute.locks import Lock
-from edgecompile.execute.sharing import LOCATION, require_locks
+from edgecompile.execute.sharing import LOCATION, require_locks, warn_of_owner
 from edgecompile.execute.sources import SourceDigest
 from edgecompile.plan.step import FACTS
 
-SCHEMA = 1
 FOLDERS = (
     "entries",
     "outputs",
@@ -148,14 +147,10 @@ class Store:
         """
         path = self.entry_path(key)
         try:
-            document = unseal(path.read_bytes())
-            if document["schema"] != SCHEMA:
-                raise FileNotFoundError(errno.ENOENT, "of another schema", str(path))
-            if document["key"] != key:
-                raise Damaged("it is the entry of another key")
-            root = self.output_path(document["output"])
+            document = read_entry(path.read_bytes(), key)
         except OSError as error:
             raise _judged(error) from error
+        root = self.output_path(document["output"])
         try:
             check(root, document["files"], thorough=thorough)
             facts = json.loads((root / FACTS).read_bytes()) if FACTS in document["files"] else {}
@@ -258,6 +253,7 @@ class Store:
                 if not tag.exists():
                     tag.write_text("Signature: 8a477f597d28d172789f06886806bc55\n# results of edgecompile's steps\n")
                 require_locks(self.root)
+                warn_of_owner(self.root)
                 sweep(self.root)
                 self._session = _Session(self.root)
                 weakref.finalize(self, self._session.end)
@@ -338,7 +334,7 @@ class Store:
         """Moves a damaged entry, and its output if that is the damaged part, to aside/. Under the lock."""
         path = self.entry_path(key)
         with suppress(Damaged, OSError):
-            document = unseal(path.read_bytes())
+            document = read_entry(path.read_bytes(), key)
             root = self.output_path(document["output"])
             try:
                 check(root, document["files"])

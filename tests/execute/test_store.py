@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import pwd
 import shutil
 import stat
 import subprocess
@@ -137,6 +138,16 @@ DAMAGE: dict[str, Callable[[Store, Entry], object]] = {
         store.entry_path(KEY).mkdir(),
     ),
     "flipped bit in the entry": lambda store, entry: alter(store.entry_path(KEY), lambda raw: flip(raw[:9]) + raw[9:]),
+    "entry whose output is not the digest of its files": lambda store, entry: alter(
+        store.entry_path(KEY), lambda raw: seal({**unseal(raw), "output": published(store, OTHER, x="y").digest})
+    ),
+    "entry whose output lies elsewhere": lambda store, entry: alter(
+        store.entry_path(KEY), lambda raw: seal({**unseal(raw), "output": "../../elsewhere"})
+    ),
+    "entry that is sealed and none": lambda store, entry: alter(store.entry_path(KEY), lambda raw: seal([1])),
+    "entry without files": lambda store, entry: alter(
+        store.entry_path(KEY), lambda raw: seal({**unseal(raw), "files": [], "output": digest_of([])})
+    ),
     "entry of another key": lambda store, entry: shutil.copy(
         store.entry_path(published(store, OTHER, model_onnx="other").key), store.entry_path(KEY)
     ),
@@ -152,6 +163,40 @@ def test_damage_is_a_miss_that_heals(store: Store, damage: Callable[[Store, Entr
     assert list((store.root / "aside").iterdir())
     assert published(store) == entry
     assert store.find(KEY) == entry
+
+
+def test_an_entry_that_names_a_folder_elsewhere_moves_nothing(store: Store, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mine").write_text("mine")
+    entry = published(store)
+    inside = os.path.relpath(elsewhere, store.output_path(entry.digest).parent)
+    alter(store.entry_path(KEY), lambda raw: seal({**unseal(raw), "output": inside}))
+    assert store.find(KEY) is None
+    assert (elsewhere / "mine").read_text() == "mine"
+
+
+def test_a_store_of_somebody_else_is_told_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    published(store)
+    store.close()
+    assert capfd.readouterr().err == ""  # one's own
+    me = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: me + 4321)
+    Store(store.root).begin()
+    (line,) = capfd.readouterr().err.splitlines()
+    name = pwd.getpwuid(me).pw_name
+    assert line.startswith(f"edgecompile: warning: the store {store.root} belongs to {name} (user {me})")
+    assert "set EDGECOMPILE_CACHE" in line
+    # a note that somebody else has placed silences nothing
+    Store(store.root).begin()
+    assert len(capfd.readouterr().err.splitlines()) == 1
+    note = next((store.root / "machines").glob(f"*-{me + 4321}.txt"))
+    if me == 0:
+        os.chown(note, me + 4321, -1)
+        Store(store.root).begin()
+        assert capfd.readouterr().err == ""
 
 
 def test_damage_without_a_find_between_heals_too(store: Store) -> None:
@@ -318,7 +363,7 @@ HOLD = """
 import sys, time
 from edgecompile.execute.store import Store
 store = Store(sys.argv[1])
-place = store.workplace()
+place = store.staging_dir()
 (place / "half").write_text("written")
 print(place, flush=True)
 time.sleep(60)
