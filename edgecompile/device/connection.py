@@ -11,9 +11,11 @@ import json
 import os
 import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
 import threading
+import time
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -51,6 +53,10 @@ OPTIONS = {
     "RemoteCommand": "none",
     "LogLevel": "ERROR",
 }
+SCRATCH = "edgecompile-"
+"""Beginning of the names of folders of temporary files."""
+STALE_S = 24 * 3600
+"""Age at which such a folder is one that a killed call has left."""
 HEARTBEAT = 5.0
 """Seconds between two bytes that tell a call that this side is still there."""
 CHUNK = 1 << 18
@@ -111,7 +117,8 @@ class Connection:
         program = shutil.which("ssh")
         if not program:
             raise MissingToolError("ssh is not installed", fix="sudo apt install openssh-client")
-        self._folder = tempfile.mkdtemp(prefix="edgecompile-ssh-")
+        sweep_scratch()
+        self._folder = tempfile.mkdtemp(prefix=f"{SCRATCH}ssh-")
         settings = {**OPTIONS, "ControlPath": f"{self._folder}/%C"}
         options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
         options += ["-p", str(self.address.port)] if self.address.port else []
@@ -291,6 +298,16 @@ COMPLAINTS = (
     ("Can't open user config file", "ssh refuses its configuration: {said}", ""),
 )
 """What ssh says, in the order in which it counts; what a person is told; the fix."""
+
+
+def sweep_scratch() -> None:
+    """Removes the folders of temporary files that killed calls have left: only this user's own, and after a day."""
+    for path in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        with suppress(OSError):
+            facts = path.lstat()
+            own = stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid() and not facts.st_mode & 0o077
+            if own and time.time() - facts.st_mtime > STALE_S:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _packed_source() -> str:

@@ -10,15 +10,18 @@ import contextlib
 import errno
 import fcntl
 import glob
+import grp
 import hashlib
 import json
 import os
 import platform
+import pwd
 import select
 import shlex
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tarfile
@@ -42,6 +45,7 @@ def look(root):
     """Makes the folder for everything and says what machine this is."""
     root = os.path.join(os.path.expanduser("~"), root)
     os.makedirs(root, mode=0o700, exist_ok=True)
+    _require_private(os.path.realpath(root))
     _sweep(root)
     return {
         "root": root,
@@ -53,12 +57,51 @@ def look(root):
     }
 
 
+def _require_private(root):
+    """Makes sure that nobody else can change what lies in a folder: programs are run from it.
+
+    Of the folders above, one that all may write to must keep them from renaming what is others' (as /tmp does).
+    """
+    for path in [root, *_parents(root)]:
+        facts = os.stat(path)
+        where = f"others can change what is in {root}"
+        if facts.st_uid not in (0, os.geteuid()):
+            raise Refused(FAILED, f"{where}: {path} belongs to user {facts.st_uid}; choose a folder of yours")
+        shared = facts.st_mode & stat.S_IWOTH or (facts.st_mode & stat.S_IWGRP and not _alone_in_group(facts.st_gid))
+        if shared and (path == root or not facts.st_mode & stat.S_ISVTX):
+            fix = f"there: chmod go-w {shlex.quote(path)}, or choose another folder"
+            raise Refused(FAILED, f"{where}: {path} has the mode {facts.st_mode & 0o7777:o}; {fix}")
+
+
+def _parents(path):
+    while path != os.path.dirname(path):
+        path = os.path.dirname(path)
+        yield path
+
+
+def _alone_in_group(number):
+    """Says whether a group is one that only this user is in, as many systems make for each user."""
+    try:
+        me, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(number)
+    except KeyError:
+        return False
+    own = number == 0 or (number == me.pw_gid and group.gr_name == me.pw_name)
+    return own and not set(group.gr_mem) - {me.pw_name, "root"}
+
+
 def _sweep(root):
-    """Removes what calls that were cut off have left, after a day: until then a copy is resumed from it."""
+    """Removes what calls that were cut off have left, after a day: until then a copy is resumed from it. In the
+    folder of temporary files too, what is of this program and of this user alone."""
     places = ("*.part", "*/*.part", "*/*/*.part", "environments/.environment-*")
     for path in [path for place in places for path in glob.glob(os.path.join(glob.escape(root), place))]:
         with contextlib.suppress(OSError):
             if time.time() - os.lstat(path).st_mtime > STALE:
+                remove([path])
+    for path in glob.glob(os.path.join(glob.escape(tempfile.gettempdir()), "edgecompile-*")):
+        with contextlib.suppress(OSError):
+            facts = os.lstat(path)
+            own = stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid() and not facts.st_mode & 0o077
+            if own and time.time() - facts.st_mtime > STALE:
                 remove([path])
 
 
@@ -102,6 +145,7 @@ def receive(path, sha256, size):
     if _digest(part) != sha256:
         os.unlink(part)
         raise Refused(FAILED, "what arrived differs from what was sent; run it again")
+    os.chmod(part, 0o644)
     os.replace(part, path)
     return {"copied": size - offset}
 
@@ -316,6 +360,7 @@ def _stop(*_):
 def main():
     for number in (signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, _stop)
+    os.umask(0o022)
     request = json.loads(base64.b64decode(sys.argv[1]))
     actions = (look, receive, unpack, prepared, environment, importable, run, publish, remove)
     action = {one.__name__: one for one in actions}[request.pop("do")]

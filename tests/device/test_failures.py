@@ -125,10 +125,10 @@ def test_killing_the_program_here_ends_it_there(device, bundle):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 256 kB."""
+    """A file system of 1 MB: room for the runtime, and for no large bundle."""
     place = tmp_path / "small"
     place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", str(place)]
     if os.getuid() or subprocess.run(command, capture_output=True).returncode:
         pytest.skip("needs the right to mount a file system")
     yield place
