@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from edgecompile.text import escape
 
@@ -79,6 +80,10 @@ class BundleError(EdgecompileError):
 
     exit_code = 7
     kind = "bundle invalid"
+
+    def located(self, path: Path) -> BundleError:
+        """Returns the same error, which names the file of the bundle where it names no place."""
+        return BundleError(replace(problem, where=problem.where or str(path)) for problem in self.problems)
 
 
 MOST_NAMES = 60

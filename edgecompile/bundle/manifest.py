@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from edgecompile.bundle.documents import canonical_json
 from edgecompile.errors import BundleError, Problem
 from edgecompile.runtime.archive import MEMBER_NAME
+from edgecompile.runtime.options import MOST_THREADS
 
 
 def _member(name: str) -> str:
@@ -63,7 +64,7 @@ class TargetFacts(Document):
     runtime: tuple[str, str] = Field(description="distribution the device needs, and its version range")
     system_runtime: bool = Field(default=False, description="whether the device's system brings that distribution")
     options: dict[str, Any] = Field(description="what the backend is opened with")
-    threads: int = Field(ge=1)
+    threads: int = Field(ge=1, le=MOST_THREADS)
     status: str = Field(description="how far the target was proven: built here, built on device, emulated, untested")
     finalize: bool = Field(default=False, description="whether the model must first be built on the device")
     constraints: dict[str, str | list[str]] = Field(

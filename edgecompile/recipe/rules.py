@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from edgecompile.errors import Problem, nearest
+from edgecompile.errors import BundleError, Problem, nearest
 from edgecompile.passes import Pass
 from edgecompile.plan.shapes import sides
 from edgecompile.recipe.explain import show
 from edgecompile.recipe.locate import Origins
 from edgecompile.recipe.schema import stage_order
+from edgecompile.runtime.backends import find_backend
+from edgecompile.runtime.options import check_options
+from edgecompile.targets import Target
 
 LOW = ("fp16", "int8")
 """Precisions that a pass lowers the model to."""
@@ -31,6 +35,8 @@ def broken_rules(parts: dict[str, Any], raw: dict[str, Any], origins: Origins) -
         found += [*_data(data, origins), *_validation(data, origins)]
     if parts["model"] is not None:
         found += _shapes(parts["model"], origins)
+    if target is not None:
+        found += _options(target, origins)
     if passes is None:
         return found
     names = stage_order(passes)
@@ -81,6 +87,26 @@ def _shapes(model: Any, origins: Origins) -> Iterator[Problem]:
 
 def _plain(size: Any) -> Any:
     return size if isinstance(size, int) else list(size)
+
+
+def _options(target: Target, origins: Origins) -> Iterator[Problem]:
+    """Yields the options of a target that its backend, or its stand-in's, does not take: a bundle with them is one
+    that the runtime refuses."""
+    proxy_backend = target.proxy_backend()
+    asked = [(target.backend, target.options()), *([(proxy_backend[0], proxy_backend[2])] if proxy_backend else [])]
+    where = str(origins.of("target"))
+    for name, options in asked:
+        try:
+            backend = find_backend(name)
+        except BundleError as error:
+            yield from (replace(problem, where=where) for problem in error.problems)
+            continue
+        if target.backend == name and target.runtime[0] not in backend.distributions:
+            known = " or ".join(backend.distributions)
+            yield Problem(f"{target.kind} needs {target.runtime[0]}, and its backend '{name}' is of {known}", where)
+        for fault in check_options(backend.options, options):
+            at = f" {fault.key}:" if fault.key else ""
+            yield Problem(f"the backend '{name}'{at} {fault.message}", where, fault.fix)
 
 
 def _order(order: tuple[str, ...], passes: dict[str, Pass], origins: Origins) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ _COMPARE = {
     ">": operator.gt,
     "<": operator.lt,
 }
-_CLAUSE = re.compile(r"\s*(>=|<=|==|!=|>|<)\s*(\d+(?:\.\d+)*)\s*")
+_CLAUSE = re.compile(r"\s*(>=|<=|==|!=|>|<)\s*(\d+(?:\.\d+)*)\s*", re.ASCII)
 
 
 def satisfies(version: str, versions: str) -> bool:
@@ -22,14 +22,13 @@ def satisfies(version: str, versions: str) -> bool:
     Raises:
         ValueError: the range has a form not known here.
     """
-    release = _numbers(version)
+    release, holds = _numbers(version), True
     for clause in filter(None, (part.strip() for part in versions.split(","))):
         match = _CLAUSE.fullmatch(clause)
         if not match:
             raise ValueError(f"'{clause}' is not a version range")
-        if not _COMPARE[match[1]](release, _numbers(match[2])):
-            return False
-    return True
+        holds = _COMPARE[match[1]](release, _numbers(match[2])) and holds
+    return holds
 
 
 def _numbers(version: str) -> tuple[int, ...]:

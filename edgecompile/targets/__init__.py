@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgecompile.plan.graph import Graph, Model
+from edgecompile.runtime.options import MOST_THREADS
 
 ENTRY_POINTS = "edgecompile.targets"
 
@@ -66,7 +67,7 @@ class Target(BaseModel, ABC):
     arch: Literal["x86_64", "aarch64"] = "x86_64"
     isa: tuple[str, ...] = ()
     memory_mb: int = Field(gt=0)
-    threads: int = Field(default=2, ge=1, le=256)
+    threads: int = Field(default=2, ge=1, le=MOST_THREADS)
     precisions: tuple[Literal["fp32", "fp16", "int8"], ...]
     status: Literal["built here", "built on device", "emulated", "untested"] = "untested"
     proof: str = Field(default="", exclude=True)
@@ -97,7 +98,7 @@ class Target(BaseModel, ABC):
     """Whether the runtime computes matrix products of float activations, quantized as it runs, and int8 weights."""
 
     def options(self) -> dict[str, Any]:
-        """Returns plain-JSON options that the backend is opened with on the device."""
+        """Returns plain-JSON options that the backend is opened with on the device: of those that it declares."""
         return {}
 
     def constraints(self) -> dict[str, str | list[str]]:

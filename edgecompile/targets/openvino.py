@@ -8,6 +8,7 @@ from pydantic import Field
 
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
+from edgecompile.runtime.backends.openvino import DEVICE_NAME
 from edgecompile.targets import Target
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ WITHOUT_AMX = "AVX512_CORE_FP16"
 activation that is fused into an INT8 convolution is computed apart, at 7 of 10 ms for YOLO11n."""
 
 
-DEVICES = r"(CPU|(GPU|NPU)(\.\d+)?)"
-DEVICE_NAME = rf"^({DEVICES}|AUTO:{DEVICES}(,{DEVICES})*)$"
 REFERENCE_PRECISION = "f32"
 """What a CPU computes floating point in, where it stands in for another device or is one of several."""
 
@@ -47,7 +46,7 @@ class OpenVino(Target):
 
     kind: Literal["openvino"] = "openvino"
     precisions: tuple[Literal["fp32", "fp16", "int8"], ...] = ("fp32", "fp16", "int8")
-    device_name: str = Field(default="CPU", pattern=DEVICE_NAME)
+    device_name: str = Field(default="CPU", pattern=rf"^{DEVICE_NAME}$")
     hint: Literal["latency", "throughput"] = "latency"
     inference_precision: Literal["f32", "f16", "bf16"] = "f32"
 

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Stage, Step
+from edgecompile.runtime.backends.tensorrt import WORKSPACE, WORKSPACE_MB
 from edgecompile.targets import Target
 from edgecompile.targets._strongly_typed import PROVER, STAND_IN, built_ahead, compile_typed, quantize_signed
 
@@ -35,7 +36,7 @@ class TensorRt(Target):
     arch: Literal["x86_64", "aarch64"] = "aarch64"
     precisions: tuple[Literal["fp32", "fp16", "int8"], ...] = ("fp32", "fp16", "int8")
     sm: str = Field(default="8.7", pattern=r"^\d+\.\d$")
-    workspace_mb: int = Field(default=1024, ge=16, le=65536)
+    workspace_mb: int = Field(default=WORKSPACE_MB, ge=WORKSPACE.low, le=WORKSPACE.high)
     dla: Literal[0, 1] | None = None
     driver: str = ">=36.3"
 

@@ -8,6 +8,7 @@ import pytest
 from recipe_texts import BASE
 
 from edgecompile.compose.composition import compose
+from edgecompile.targets.onnxruntime import OnnxRuntime
 
 FIRST = BASE.count("\n") + 1
 """The line on which a test's own text begins."""
@@ -61,6 +62,8 @@ WRONG = [
     ("target: {precisions: [fp32]}", 0, "passes.int8_static", ["does not run", "it runs fp32"]),
     ("target: {kind: onnxrutime}", 0, "target.kind", ["did you mean 'onnxruntime'?"]),
     ("target: {threads: 0}", 0, "target.threads", ["at least 1"]),
+    ("target: {threads: 20000}", 0, "target.threads", ["at most 1024"]),
+    ("target: {options: {enable_profiling: true}}", 0, "target.options", ["unknown key 'options'"]),
     ("target: {isa: avx2}", 0, "target.isa", ["found the text 'avx2'", "a list"]),
     ("target: {arch: x86}", 0, "target.arch", ["did you mean 'x86_64'?"]),
     ("schema: 2", 0, "schema", ["found 2", "expected 1"]),
@@ -83,6 +86,30 @@ def test_wrong_recipe(write, problems, text, line, key, words):
     else:
         assert told[0].startswith(f"my.yaml:{FIRST + line}:{key}: "), told
     assert all("\n" not in one for one in found)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"optimized_model_filepath": "/tmp/x"}, ["'onnxruntime'", "has no option 'optimized_model_filepath'"]),
+        ({"enable_mem_pattern": "yes"}, ["enable_mem_pattern: found 'yes', expected true or false"]),
+    ],
+)
+def test_a_target_that_asks_for_what_no_bundle_may_is_refused(write, problems, monkeypatch, options, words):
+    """The runtime's declaration is what counts here too, for targets of third parties above all."""
+    monkeypatch.setattr(OnnxRuntime, "options", lambda self: options)
+    (found,) = problems(write(""))
+    assert "target: the backend" in found
+    assert all(word in found for word in words)
+    monkeypatch.setattr(OnnxRuntime, "options", lambda self: {"enable_mem_pattern": True})
+    compose(write(""))
+
+
+def test_a_target_whose_runtime_is_not_its_backends_is_refused(write, problems, monkeypatch):
+    monkeypatch.setattr(OnnxRuntime, "runtime", ("something-else", ">=1"))
+    assert "needs something-else, and its backend 'onnxruntime' is of onnxruntime" in problems(write(""))[0]
+    monkeypatch.setattr(OnnxRuntime, "backend", "warp_drive")
+    assert "needs the backend 'warp_drive'" in problems(write(""))[0]
 
 
 def test_all_problems_at_once(write, problems):

@@ -9,12 +9,14 @@ import ctypes
 import ctypes.util
 import re
 from ctypes import byref, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
+from math import prod
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from edgecompile.errors import BundleError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 LIBRARY = "libcuda.so.1"
 MAJOR, MINOR = 75, 76
@@ -104,7 +106,9 @@ class Cuda:
 
     def allocate_array(self, shape: tuple[int, ...], dtype: Any) -> HostArray:
         """Returns an array in memory that the GPU writes to directly."""
-        size = max(int(np.prod(shape)) * np.dtype(dtype).itemsize, 1)
+        import numpy as np
+
+        size = max(prod(shape) * np.dtype(dtype).itemsize, 1)
         address = c_void_p()
         self._call("cuMemAllocHost_v2", byref(address), size)
         return HostArray(self, address.value or 0, size, shape, dtype)
@@ -158,10 +162,10 @@ class HostArray:
 
     def __init__(self, cuda: Cuda, address: int, size: int, shape: tuple[int, ...], dtype: Any) -> None:
         self._cuda, self._address = cuda, address
-        count = int(np.prod(shape))
-        self.array = np.frombuffer(memoryview((ctypes.c_char * size).from_address(address)), dtype, count).reshape(
-            shape
-        )
+        import numpy as np
+
+        buffer = (ctypes.c_char * size).from_address(address)
+        self.array = np.frombuffer(memoryview(buffer), dtype, prod(shape)).reshape(shape)
 
     def __del__(self) -> None:
         self._cuda.free("cuMemFreeHost", self._address)

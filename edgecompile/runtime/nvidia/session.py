@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from types import ModuleType
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from edgecompile.errors import BundleError
 from edgecompile.runtime.nvidia.cuda import Cuda, DeviceMemory, HostArray
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Shape = tuple[int, ...]
 
@@ -34,6 +36,8 @@ class Session:
         Raises:
             BundleError: the engine is not one for this library and this GPU.
         """
+        import numpy as np
+
         self._cuda = cuda
         cuda.enter()
         self._logger = trt.Logger(trt.Logger.ERROR)
@@ -60,6 +64,8 @@ class Session:
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
         """Runs the model on a tensor and returns its outputs, which the next call overwrites."""
+        import numpy as np
+
         self._cuda.enter()
         tensor = np.ascontiguousarray(tensor, self._types[self._input])
         if tensor.shape != self._shape:
@@ -96,7 +102,7 @@ class Session:
         for name, sides in shapes.items():
             if any(side < 0 for side in sides):
                 raise BundleError(f"the engine does not say the shape of '{name}'")
-            self._memory[name] = self._cuda.allocate(int(np.prod(sides)) * self._types[name].itemsize)
+            self._memory[name] = self._cuda.allocate(prod(sides) * self._types[name].itemsize)
             if not self._context.set_tensor_address(name, self._memory[name].address):
                 raise BundleError(f"the engine takes no memory for '{name}'")
         self._results = [self._cuda.allocate_array(shapes[name], self._types[name]) for name in self.outputs]

@@ -10,27 +10,27 @@ import cv2
 import numpy as np
 
 from edgecompile.errors import BundleError, PlanError
-from edgecompile.runtime.backends import choose_file, last_line
+from edgecompile.runtime.backends import last_line, read_onnx
+from edgecompile.runtime.options import Option, Switch
 
 
 class Backend:
     """One network. The option `fusion` says whether layers are fused."""
 
+    options: ClassVar[Mapping[str, Option]] = {"fusion": Switch()}
+    distributions: ClassVar[tuple[str, ...]] = ("opencv-python-headless",)
+
     def __init__(
         self, artifact: Path | Mapping[str, bytes], spec: Mapping[str, Any], threads: int, options: Mapping[str, Any]
     ) -> None:
         self.version: str = cv2.__version__
-        name = choose_file(artifact, ".onnx")
-        if isinstance(artifact, Path):
-            content = (artifact if artifact.is_file() else artifact / name).read_bytes()
-        else:
-            content = artifact[name]
+        content = read_onnx(artifact)
         cv2.setNumThreads(threads)
         try:
             self._net = cv2.dnn.readNetFromONNX(np.frombuffer(content, np.uint8))
         except cv2.error as error:
             raise BundleError(f"OpenCV {self.version} cannot open the model: {last_line(error)}") from error
-        self._net.enableFusion(bool(options["fusion"]))
+        self._net.enableFusion(options.get("fusion", True))
         self._names = self._net.getUnconnectedOutLayersNames()
         self.outputs = tuple(frozenset([name]) for name in self._names)
 

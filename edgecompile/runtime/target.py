@@ -1,0 +1,149 @@
+"""What the manifest of a bundle says of its target, checked before it reaches a library or a package index."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgecompile.errors import BundleError, Problem
+from edgecompile.runtime.archive import MANIFEST, Archive
+from edgecompile.runtime.backends import Backend, find_backend
+from edgecompile.runtime.options import MOST_THREADS, Fault, Whole, check_options, show_value
+from edgecompile.runtime.requirement import satisfies
+
+THREADS = Whole(1, MOST_THREADS)
+DISTRIBUTION = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,98}")
+LONGEST_TEXT = 500
+"""Characters of a text of the manifest that names a device or a version range."""
+
+
+@dataclass(frozen=True)
+class BundleTarget:
+    """The device that a bundle is for, and how its model is opened there.
+
+    Attributes:
+        name: of the backend.
+        options: that it is opened with.
+        threads: of the target.
+        runtime: distribution that the device needs, and its version range.
+        system_runtime: whether the device's system brings that distribution.
+        device: what a person calls the device.
+        arch: its machine architecture.
+        finalize: whether the model is built on the device.
+        constraints: fact of the device to a version range or to the values that it may have.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    threads: int
+    runtime: tuple[str, str]
+    system_runtime: bool
+    device: str
+    arch: str
+    finalize: bool
+    constraints: Mapping[str, str | list[str]]
+
+    @property
+    def backend(self) -> type[Backend]:
+        """The backend's class. Raises as `find_backend`."""
+        return find_backend(self.name)
+
+
+def read_target(archive: Archive) -> BundleTarget:
+    """Returns what the manifest says of the target, which this machine's backend takes.
+
+    Raises:
+        BundleError: as `read_target_facts`; there is no such backend here; one problem for each option that it does not
+            take.
+    """
+    try:
+        backend = find_backend(_section(archive)["backend"])
+    except BundleError as error:
+        raise error.located(archive.path) from None
+    target = read_target_facts(archive)
+    _raise_faults(archive, _backend_faults(target, backend))
+    return target
+
+
+def read_target_facts(archive: Archive) -> BundleTarget:
+    """Returns what the manifest says of the target, whose backend may be on another machine only.
+
+    Raises:
+        BundleError: one problem for each thing that is missing or of another form.
+    """
+    target = _section(archive)
+    _raise_faults(archive, _form_faults(target))
+    return BundleTarget(
+        name=target["backend"],
+        options=target["options"],
+        threads=target["threads"],
+        runtime=(target["runtime"][0], target["runtime"][1]),
+        system_runtime=target.get("system_runtime", False),
+        device=target["device"],
+        arch=target["arch"],
+        finalize=target.get("finalize", False),
+        constraints=target.get("constraints", {}),
+    )
+
+
+def _section(archive: Archive) -> dict[str, Any]:
+    target = archive.manifest.get("target")
+    if not isinstance(target, dict) or not isinstance(target.get("backend"), str):
+        raise BundleError("the manifest does not say how to open the model", where=str(archive.path))
+    return target
+
+
+def _raise_faults(archive: Archive, faults: Iterable[Fault]) -> None:
+    where = f"{archive.path}:{MANIFEST}:target"
+    problems = [Problem(fault.message, f"{where}.{fault.key}", fault.fix) for fault in faults]
+    if problems:
+        raise BundleError(problems)
+
+
+def _backend_faults(target: BundleTarget, backend: type[Backend]) -> Iterator[Fault]:
+    for fault in check_options(backend.options, target.options):
+        yield fault.below("options") if fault.key else Fault("options", f"{target.name} {fault.message}", fault.fix)
+    if target.runtime[0] not in backend.distributions:
+        known = " or ".join(backend.distributions)
+        yield Fault("runtime", f"found {show_value(target.runtime[0])}, and the backend '{target.name}' is of {known}")
+
+
+def _form_faults(target: Mapping[str, Any]) -> Iterator[Fault]:
+    if not isinstance(target.get("options"), dict):
+        yield Fault("options", f"found {show_value(target.get('options'))}, expected a mapping of options")
+    yield from (fault.below("threads") for fault in THREADS.faults(target.get("threads")))
+    for key in ("device", "arch"):
+        if not isinstance(target.get(key), str) or not 0 < len(target[key]) <= LONGEST_TEXT:
+            yield Fault(key, f"found {show_value(target.get(key))}, expected a name")
+    for key in ("finalize", "system_runtime"):
+        if type(target.get(key, False)) is not bool:
+            yield Fault(key, f"found {show_value(target[key])}, expected true or false")
+    runtime: Any = target.get("runtime")
+    pair = isinstance(runtime, list) and len(runtime) == 2 and all(isinstance(one, str) for one in runtime)
+    if not pair or not DISTRIBUTION.fullmatch(runtime[0]) or not _is_range(runtime[1]):
+        expected = "expected a distribution and its version range, such as ['onnxruntime', '>=1.19,<2']"
+        yield Fault("runtime", f"found {show_value(runtime)}, {expected}")
+    yield from _constraint_faults(target.get("constraints", {}))
+
+
+def _constraint_faults(constraints: Any) -> Iterator[Fault]:
+    if not isinstance(constraints, Mapping):
+        yield Fault("constraints", f"found {show_value(constraints)}, expected a mapping")
+        return
+    for name, wanted in constraints.items():
+        listed = isinstance(wanted, list) and all(isinstance(one, str) and len(one) <= LONGEST_TEXT for one in wanted)
+        if not re.fullmatch("[a-z_]{1,40}", name) or not (listed or _is_range(wanted)):
+            found = f"found {show_value(name)}: {show_value(wanted)}"
+            yield Fault("constraints", f"{found}, expected a fact's name with a version range or a list of values")
+
+
+def _is_range(versions: Any) -> bool:
+    if not isinstance(versions, str) or len(versions) > LONGEST_TEXT:
+        return False
+    try:
+        satisfies("0", versions)
+    except ValueError:
+        return False
+    return True
