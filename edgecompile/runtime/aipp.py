@@ -8,14 +8,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from edgecompile.errors import BundleError
+from edgecompile.runtime.options import show_value
 
-LINE = re.compile(r"\s*(\w+)\s*:\s*(\S+)\s*")
+if TYPE_CHECKING:
+    import numpy as np
+
+LINE = re.compile(r"[ \t]*([a-z0-9_]+)[ \t]*:[ \t]*(\S+)[ \t]*")
+NUMBER = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,20})?")
 MODE, FORMAT = "static", "RGB888_U8"
+NEVER = re.compile("(?!)")
+SETTINGS = {
+    "aipp_mode": re.compile(MODE),
+    "related_input_rank": re.compile("0"),
+    "input_format": re.compile(FORMAT),
+    "src_image_size_w": re.compile("[0-9]{1,5}"),
+    "src_image_size_h": re.compile("[0-9]{1,5}"),
+    "crop": re.compile("false"),
+    "csc_switch": re.compile("false"),
+    "rbuv_swap_switch": re.compile("true|false"),
+    **{f"{name}_{channel}": NUMBER for channel in range(3) for name in ("mean_chn", "min_chn", "var_reci_chn")},
+}
+"""What an `aipp.cfg` holds: key to the form of its value. ATC reads the file too, so nothing else may stand there."""
 
 
 def config_of(spec: Mapping[str, Any], pixels: Mapping[str, Any]) -> str:
@@ -52,13 +68,20 @@ def read_config(text: str) -> dict[str, str]:
     """Returns the settings of an `aipp.cfg`.
 
     Raises:
-        BundleError: it asks for something other than what `preprocess` does.
+        BundleError: it holds something other than the settings of `config_of`, or asks for something other than what
+            `preprocess` does.
     """
-    found: dict[str, str] = dict((match[1], match[2]) for line in text.splitlines() if (match := LINE.fullmatch(line)))
-    wanted = {"aipp_mode": MODE, "input_format": FORMAT, "crop": "false", "csc_switch": "false"}
-    for key, value in wanted.items():
-        if found.get(key) != value:
-            raise BundleError(f"aipp.cfg: {key} is {found.get(key)!r}, expected {value}")
+    found: dict[str, str] = {}
+    lines = [line for line in text.split("\n") if line.strip()]
+    if len(lines) > 2 + len(SETTINGS) or lines[:1] != ["aipp_op {"] or lines[-1:] != ["}"]:
+        raise BundleError("aipp.cfg: expected one block 'aipp_op { ... }'")
+    for line in lines[1:-1]:
+        match = LINE.fullmatch(line)
+        if not match or match[1] in found or not SETTINGS.get(match[1], NEVER).fullmatch(match[2]):
+            raise BundleError(f"aipp.cfg: found {show_value(line.strip())}, expected settings of {', '.join(SETTINGS)}")
+        found[match[1]] = match[2]
+    if absent := [key for key in SETTINGS if key not in found]:
+        raise BundleError(f"aipp.cfg: lacks {', '.join(absent)}")
     return found
 
 
@@ -68,6 +91,8 @@ def preprocess(pixels: np.ndarray, config: Mapping[str, str]) -> np.ndarray:
     Raises:
         BundleError: the pictures are not of the size that the configuration states.
     """
+    import numpy as np
+
     size = (int(config["src_image_size_h"]), int(config["src_image_size_w"]))
     if pixels.dtype != np.uint8 or pixels.shape[1:] != (*size, 3):
         raise BundleError(f"AIPP takes bytes of {size[0]}x{size[1]}x3, not {pixels.dtype} {list(pixels.shape[1:])}")

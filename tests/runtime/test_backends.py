@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from edgecompile.errors import BundleError
-from edgecompile.runtime.backends import choose_file, find_backend
+from edgecompile.runtime.backends import choose_file, find_backend, open_backend
 
 from .tiny import tiny_onnx, tiny_spec
 
@@ -41,7 +41,7 @@ def tensor(seed: int = 0) -> np.ndarray:
 
 
 def opened(kind: str, artifact: Any, **options: Any) -> Any:
-    return find_backend(kind)(artifact, tiny_spec(), 1, options)
+    return open_backend(kind, artifact, tiny_spec(), 1, options)
 
 
 def test_all_ways_to_open_an_artifact_agree(kind: str, onnx_file: Path, ir: Path) -> None:
@@ -97,14 +97,15 @@ def test_options_reach_openvino(onnx_file: Path, monkeypatch: pytest.MonkeyPatch
     pytest.importorskip("openvino")
     import os
 
-    monkeypatch.setenv("ONEDNN_VERBOSE_FOR_TEST", "mine")
-    monkeypatch.delenv("ONEDNN_OTHER_FOR_TEST", raising=False)
-    variables = {"ONEDNN_VERBOSE_FOR_TEST": "theirs", "ONEDNN_OTHER_FOR_TEST": 1}
-    backend = opened("openvino", onnx_file, INFERENCE_PRECISION_HINT="f32", **variables)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    options = {"INFERENCE_PRECISION_HINT": "f32", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_FP16"}
+    backend = opened("openvino", onnx_file, **options)
     assert backend._compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
     assert backend._compiled.get_property("INFERENCE_NUM_THREADS") == 1
-    assert os.environ["ONEDNN_VERBOSE_FOR_TEST"] == "mine"
-    assert os.environ.pop("ONEDNN_OTHER_FOR_TEST") == "1"
+    assert os.environ["ONEDNN_MAX_CPU_ISA"] == "AVX512_CORE_FP16"
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    opened("openvino", onnx_file, **options)
+    assert os.environ["ONEDNN_MAX_CPU_ISA"] == "AVX2"  # what a person has set stays
     with pytest.raises(BundleError, match="NO_SUCH_PROPERTY"):
         opened("openvino", onnx_file, NO_SUCH_PROPERTY="1")
 
@@ -155,13 +156,18 @@ def test_finds_backends_by_file_name_and_by_entry_point(monkeypatch: pytest.Monk
 
     class Foreign:
         name = "foreign"
+        options: ClassVar[dict[str, Any]] = {}
+        distributions = ("theirs",)
 
-        @staticmethod
-        def load() -> str:
-            return "their class"
+        @classmethod
+        def load(cls) -> type:
+            return cls
 
     monkeypatch.setattr(metadata, "entry_points", lambda group: [Foreign] if group == "edgecompile.backends" else [])
-    assert find_backend("foreign") == "their class"
+    assert find_backend("foreign") is Foreign
+    monkeypatch.delattr(Foreign, "options")
+    with pytest.raises(BundleError, match="does not say which options it takes"):
+        find_backend("foreign")
     assert find_backend("onnxruntime").__module__ == "edgecompile.runtime.backends.onnxruntime"
     for name in ("__init__", "../spec", "Foreign", ""):
         with pytest.raises(BundleError, match="does not have"):

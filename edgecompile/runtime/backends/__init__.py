@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
-from edgecompile.errors import BundleError, MissingToolError, nearest
+from edgecompile.errors import BundleError, MissingToolError, Problem, nearest
+from edgecompile.runtime import onnx_wire
+from edgecompile.runtime.confinement import OPENING, doing
+from edgecompile.runtime.options import MOST_THREADS, Option, Whole, check_options
 
 ENTRY_POINTS = "edgecompile.backends"
 
@@ -21,10 +24,14 @@ class Backend(Protocol):
     """Runs one artifact.
 
     Attributes:
+        options: what it may be opened with; nothing else reaches the library, see `edgecompile.runtime.options`.
+        distributions: names of the packages that bring its library; a bundle may demand a version of these alone.
         version: of the library that runs it.
         outputs: the names each output goes by, in the order of the model's outputs.
     """
 
+    options: ClassVar[Mapping[str, Option]]
+    distributions: ClassVar[tuple[str, ...]]
     version: str
     outputs: tuple[frozenset[str], ...]
 
@@ -38,7 +45,7 @@ class Backend(Protocol):
                 `digest`, that of the bundle: by it a backend may keep on the device what it compiled.
             spec: the document of `spec.json`.
             threads: that the library may use.
-            options: native settings of the library, plain JSON.
+            options: settings that the backend declares, checked.
 
         Raises:
             MissingToolError: the library is not installed.
@@ -86,7 +93,7 @@ class Builder(Protocol):
         Args:
             artifact: the contents of the bundle's `artifact/` by name.
             spec: the document of `spec.json`.
-            options: native settings of the library, plain JSON.
+            options: settings that the backend declares, checked.
             out: an empty folder to fill: all that `__init__` needs.
             kept: a folder that outlives failed and outdated builds, for what makes the next one quicker (a timing
                 cache).
@@ -100,7 +107,7 @@ def find_backend(kind: str) -> type[Backend]:
     """Returns the backend class of the file `kind`, or of the entry point of that name.
 
     Raises:
-        BundleError: there is no such backend.
+        BundleError: there is no such backend, or it does not declare what it takes.
     """
     if re.fullmatch(r"[a-z][a-z0-9_]*", kind) and find_spec(f"{__name__}.{kind}"):
         return import_module(f"{__name__}.{kind}").Backend
@@ -108,9 +115,34 @@ def find_backend(kind: str) -> type[Backend]:
 
     for entry in entry_points(group=ENTRY_POINTS):
         if entry.name == kind:
-            return entry.load()
+            return _declared(kind, entry.load())
     here = [path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_")]
     raise BundleError(f"needs the backend '{kind}', which this runtime does not have", fix=nearest(kind, here))
+
+
+def _declared(kind: str, backend: Any) -> type[Backend]:
+    if not hasattr(backend, "options") or not hasattr(backend, "distributions"):
+        fix = "its package declares `options` and `distributions`, see CONTRIBUTING.md, Write a target"
+        raise BundleError(f"the backend '{kind}' does not say which options it takes", fix=fix)
+    return backend
+
+
+def open_backend(
+    kind: str, artifact: Path | Mapping[str, bytes], spec: Mapping[str, Any], threads: int, options: Mapping[str, Any]
+) -> Backend:
+    """Opens an artifact with the backend of a name; as `Backend.__init__`.
+
+    Raises:
+        BundleError: there is no such backend, it does not take these options, or the artifact cannot be opened.
+        MissingToolError: the library is not installed.
+    """
+    backend = find_backend(kind)
+    faults = [fault.below("options") for fault in check_options(backend.options, options)]
+    faults += [fault.below("threads") for fault in Whole(1, MOST_THREADS).faults(threads)]
+    if faults:
+        raise BundleError(Problem(f"{kind}: {fault.key}: {fault.message}", "", fault.fix) for fault in faults)
+    doing(OPENING)
+    return backend(artifact, spec, threads, options)
 
 
 def missing(package: str, extra: str, error: ImportError) -> MissingToolError:
@@ -119,20 +151,46 @@ def missing(package: str, extra: str, error: ImportError) -> MissingToolError:
     return MissingToolError(f"{package} {reason}", fix=f"pip install 'edgecompile[{extra}]'")
 
 
+def file_names(artifact: Path | Mapping[str, bytes]) -> list[str]:
+    """Returns the names of the files of an artifact."""
+    if not isinstance(artifact, Path):
+        return list(artifact)
+    return [path.name for path in artifact.iterdir()] if artifact.is_dir() else [artifact.name]
+
+
 def choose_file(artifact: Path | Mapping[str, bytes], suffix: str) -> str:
     """Returns the name of the one file of an artifact that ends in `suffix`.
 
     Raises:
         BundleError: there is none, or more than one.
     """
-    if isinstance(artifact, Path):
-        names = [path.name for path in artifact.iterdir()] if artifact.is_dir() else [artifact.name]
-    else:
-        names = list(artifact)
+    names = file_names(artifact)
     matches = [name for name in names if name.endswith(suffix)]
     if len(matches) != 1:
         raise BundleError(f"expected one *{suffix} in the artifact, found {', '.join(sorted(names)) or 'nothing'}")
     return matches[0]
+
+
+def read_member(artifact: Path | Mapping[str, bytes], suffix: str) -> tuple[str, bytes]:
+    """Returns name and content of the one file of an artifact that ends in `suffix`. Raises as `choose_file`.
+
+    Libraries are given contents, never paths: beside a path they would look for further files.
+    """
+    name = choose_file(artifact, suffix)
+    if not isinstance(artifact, Path):
+        return name, artifact[name]
+    return name, (artifact if artifact.is_file() else artifact / name).read_bytes()
+
+
+def read_onnx(artifact: Path | Mapping[str, bytes]) -> bytes:
+    """Returns the one ONNX model of an artifact, which names no other file.
+
+    Raises:
+        BundleError: there is none, or more than one; it names other files; it is no ONNX file.
+    """
+    name, content = read_member(artifact, ".onnx")
+    onnx_wire.require_self_contained(content, name)
+    return content
 
 
 def last_line(error: Exception) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from edgecompile.runtime.aipp import preprocess, read_config
-from edgecompile.runtime.backends import choose_file, onnxruntime
+from edgecompile.runtime.backends import onnxruntime, read_member
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Backend(onnxruntime.Backend):
@@ -19,9 +20,7 @@ class Backend(onnxruntime.Backend):
         self, artifact: Path | Mapping[str, bytes], spec: Mapping[str, Any], threads: int, options: Mapping[str, Any]
     ) -> None:
         super().__init__(artifact, spec, threads, options)
-        name = choose_file(artifact, ".cfg")
-        content = (artifact / name).read_bytes() if isinstance(artifact, Path) else artifact[name]
-        self._config = read_config(content.decode())
+        self._config = read_config(read_member(artifact, ".cfg")[1].decode("utf-8", "replace"))
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
         return super().infer(preprocess(tensor, self._config))

@@ -14,12 +14,15 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgecompile.errors import BundleError, MissingToolError
-from edgecompile.runtime.backends import last_line
+from edgecompile.runtime.aipp import read_config
+from edgecompile.runtime.backends import last_line, read_member, read_onnx
+from edgecompile.runtime.options import Option
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MODEL = "model.om"
 SETUP = "install CANN's toolkit, then: source /usr/local/Ascend/ascend-toolkit/set_env.sh"
@@ -37,12 +40,15 @@ DEVICE = 0
 HUGE_PAGES_FIRST, TO_DEVICE, TO_HOST = 0, 1, 2
 REPEATED = 100002
 """ACL_ERROR_REPEAT_INITIALIZE: `acl.init` was called before in this process, by another model or by the program."""
-TYPES = {0: np.float32, 1: np.float16, 2: np.int8, 3: np.int32, 4: np.uint8, 9: np.int64}
+TYPES = {0: "float32", 1: "float16", 2: "int8", 3: "int32", 4: "uint8", 9: "int64"}
 """aclDataType to numpy's."""
 
 
 class Backend:
     """One model on the first chip. Takes no options."""
+
+    options: ClassVar[Mapping[str, Option]] = {}
+    distributions: ClassVar[tuple[str, ...]] = ("cann-toolkit",)
 
     def __init__(
         self, artifact: Path | Mapping[str, bytes], spec: Mapping[str, Any], threads: int, options: Mapping[str, Any]
@@ -75,11 +81,13 @@ class Backend:
         artifact: Mapping[str, bytes], spec: Mapping[str, Any], options: Mapping[str, Any], out: Path, kept: Path
     ) -> None:
         soc = Backend.device(options)["soc"]
+        onnx, config = read_onnx(artifact), read_member(artifact, ".cfg")[1]
+        read_config(config.decode("utf-8", "replace"))
         with tempfile.TemporaryDirectory(prefix="edgecompile-") as folder:
-            for name in ("model.onnx", "aipp.cfg"):
-                Path(folder, name).write_bytes(artifact[name])
+            Path(folder, "model.onnx").write_bytes(onnx)
+            Path(folder, "aipp.cfg").write_bytes(config)
             model = "model.onnx"
-            if QUANTIZED in artifact[model]:
+            if QUANTIZED in onnx:
                 _run([sys.executable, "-c", CONVERT], folder)
                 model = CONVERTED
             _run([_tool("atc"), *atc_words(spec, soc, model)[1:]], folder)
@@ -171,7 +179,7 @@ class _Session:
         _check("acl.mdl.execute", acl.mdl.execute(self._model, self._entry, self._results))
         for address, array in zip(self._made, self._arrays, strict=True):
             _copy(acl, array.ctypes.data, address, array.nbytes, TO_HOST)
-        return [array.astype(np.float32) if array.dtype == np.float16 else array for array in self._arrays]
+        return [array.astype("float32") if array.dtype == "float16" else array for array in self._arrays]
 
     def _buffers(self, sizes: Sequence[int]) -> tuple[Any, list[int]]:
         """Returns a data set of new buffers on the device, and their addresses."""
@@ -183,6 +191,8 @@ class _Session:
         return dataset, addresses
 
     def _array(self, about: Any, at: int) -> np.ndarray:
+        import numpy as np
+
         shape = _value("acl.mdl.get_output_dims", self._acl.mdl.get_output_dims(about, at))["dims"]
         return np.empty(shape, TYPES[self._acl.mdl.get_output_data_type(about, at)])
 

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgecompile.errors import BundleError
-from edgecompile.runtime.backends import choose_file, missing
+from edgecompile.runtime.backends import missing, read_member
 from edgecompile.runtime.fork import require_first_use
+from edgecompile.runtime.options import Option, Switch
 
+if TYPE_CHECKING:
+    import numpy as np
+
+MAGIC = "7767517"
+COUNT = re.compile("[0-9]{1,7}")
+KIND = re.compile(r"[A-Za-z0-9_.]{1,60}")
+PARAM = re.compile(r"(-?[0-9]{1,5})=([-+.0-9eE]{1,40}(?:,[-+.0-9eE]{1,40})*)")
+FIRST_ARRAY = -23300
+"""Parameters of this number and below are arrays: a count, then as many values."""
 DEFAULTS = {
     # By itself ncnn stores and computes in FP16 or bfloat16 where the CPU can: another result on another machine.
     "use_fp16_packed": False,
@@ -28,6 +37,9 @@ DEFAULTS = {
 
 class Backend:
     """One network. Options are attributes of `ncnn.Option`. The model takes one picture at a time."""
+
+    options: ClassVar[Mapping[str, Option]] = {name: Switch() for name in DEFAULTS if name != "use_vulkan_compute"}
+    distributions: ClassVar[tuple[str, ...]] = ("ncnn",)
 
     def __init__(
         self, artifact: Path | Mapping[str, bytes], spec: Mapping[str, Any], threads: int, options: Mapping[str, Any]
@@ -43,11 +55,11 @@ class Backend:
         self._net = net = ncnn.Net()
         net.opt.num_threads = threads
         for key, value in {**DEFAULTS, **options}.items():
-            if not hasattr(net.opt, key):
+            if hasattr(net.opt, key):  # an older ncnn lacks some
+                setattr(net.opt, key, value)
+            elif value:
                 raise BundleError(f"ncnn {self.version} has no option '{key}'")
-            setattr(net.opt, key, value)
-        names = choose_file(artifact, ".param"), choose_file(artifact, ".bin")
-        with _files(artifact, names) as (layers, weights), _quiet():
+        with _files(artifact) as (layers, weights), _quiet():
             opened = net.load_param(layers) == 0 and net.load_model(weights) == 0
         if not opened or len(net.input_names()) != 1:
             raise BundleError(f"ncnn {self.version} cannot open the model: its layers or weights are not ncnn's")
@@ -58,6 +70,8 @@ class Backend:
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
         if len(tensor) != 1:
             raise BundleError(f"ncnn runs one picture at a time, not {len(tensor)}")
+        import numpy as np
+
         extractor = self._net.create_extractor()
         extractor.input(self._input, self._wrap(tensor[0]))
         results = []
@@ -70,17 +84,55 @@ class Backend:
 
 
 @contextlib.contextmanager
-def _files(artifact: Path | Mapping[str, bytes], names: tuple[str, str]) -> Iterator[list[str]]:
-    """Gives paths of the two files of a model. From memory they are written out: ncnn would read past their end."""
-    if isinstance(artifact, Path):
-        folder = artifact if artifact.is_dir() else artifact.parent
-        yield [str(folder / name) for name in names]
-        return
+def _files(artifact: Path | Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
+    """Gives paths of the two files of a model, written out: from memory ncnn would read past their end."""
+    if isinstance(artifact, Path) and artifact.is_file():
+        artifact = artifact.parent
+    (name, layers), (_, weights) = read_member(artifact, ".param"), read_member(artifact, ".bin")
+    check_layers(layers, name)
     with tempfile.TemporaryDirectory(prefix="edgecompile-") as folder:
-        paths = [Path(folder) / Path(name).name for name in names]
-        for path, name in zip(paths, names, strict=True):
-            path.write_bytes(artifact[name])
-        yield [str(path) for path in paths]
+        paths = Path(folder) / "model.param", Path(folder) / "model.bin"
+        paths[0].write_bytes(layers)
+        paths[1].write_bytes(weights)
+        yield str(paths[0]), str(paths[1])
+
+
+def check_layers(content: bytes, name: str) -> None:
+    """Makes sure that the text of layers holds what its counts say: ncnn reserves memory by them, and reads on.
+
+    Raises:
+        BundleError: it does not; with the line.
+    """
+    lines = content.decode("utf-8", "replace").split("\n")
+    while lines and not lines[-1].strip():
+        lines.pop()
+    counts = [int(word) for word in lines[1].split() if COUNT.fullmatch(word)] if len(lines) > 1 else []
+    if lines[:1] != [MAGIC] or len(counts) != 2 or counts[0] != len(lines) - 2:
+        raise BundleError(f"cannot open the model: '{name}' is no text of ncnn's layers, or not all of it")
+    blobs: list[str] = []
+    seen: set[str] = set()
+    for number, line in enumerate(lines[2:], 3):
+        kind, _, *words = line.split() or ("", "")
+        ends = [int(word) for word in words[:2] if COUNT.fullmatch(word)]
+        params = words[2 + sum(ends) :]
+        if len(ends) != 2 or len(words) < 2 + sum(ends) or not KIND.fullmatch(kind) or not all(map(_is_param, params)):
+            raise BundleError(f"cannot open the model: '{name}' line {number} is no layer of ncnn")
+        names = words[2 : 2 + sum(ends)]
+        blobs += [*(one for one in names[: ends[0]] if one not in seen), *names[ends[0] :]]  # as ncnn numbers them
+        seen.update(names)
+    if counts[1] != len(blobs):
+        raise BundleError(f"cannot open the model: '{name}' counts {counts[1]} blobs, its layers have {len(blobs)}")
+
+
+def _is_param(word: str) -> bool:
+    """Says whether a word is a numbered parameter: one number, or as many as it says."""
+    match = PARAM.fullmatch(word)
+    if not match:
+        return False
+    values = match[2].split(",")
+    if int(match[1]) > FIRST_ARRAY:
+        return len(values) == 1
+    return COUNT.fullmatch(values[0]) is not None and int(values[0]) == len(values) - 1
 
 
 @contextlib.contextmanager

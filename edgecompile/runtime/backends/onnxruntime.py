@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgecompile.errors import BundleError
-from edgecompile.runtime.backends import choose_file, last_line, missing
+from edgecompile.runtime.backends import last_line, missing, read_onnx
+from edgecompile.runtime.options import Choice, Option, Switch
+
+if TYPE_CHECKING:
+    import numpy as np
 
 DEFAULTS = {
     # Planning memory by pattern costs 8 MB for YOLO11n at 320 pixels and gains nothing measurable.
@@ -24,13 +26,28 @@ NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 the import, and for which a forked process waits for ever when it exits."""
 
 
+ZERO_OR_ONE = Choice(("0", "1"))
+LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL")
+
+
 class Backend:
     """One session. Options are attributes of `SessionOptions` (enumerations by the name of their member) or, where they
-    are none, its config entries.
+    are none, its config entries. Those that name files (`optimized_model_filepath`, `profile_file_prefix`, external
+    initializers), libraries or numbers of threads are not among them.
 
     Its threads spin while they wait. On a device of its own that is quicker by a quarter; on one that is shared with
     other work it halves the speed, and `session.intra_op.allow_spinning: "0"` turns it off.
     """
+
+    options: ClassVar[Mapping[str, Option]] = {
+        "enable_cpu_mem_arena": Switch(),
+        "enable_mem_pattern": Switch(),
+        "graph_optimization_level": Choice(LEVELS),
+        "session.disable_quant_qdq": ZERO_OR_ONE,
+        "session.intra_op.allow_spinning": ZERO_OR_ONE,
+        "session.x64quantprecision": ZERO_OR_ONE,
+    }
+    distributions: ClassVar[tuple[str, ...]] = ("onnxruntime",)
 
     def __init__(
         self, artifact: Path | Mapping[str, bytes], spec: Mapping[str, Any], threads: int, options: Mapping[str, Any]
@@ -42,25 +59,25 @@ class Backend:
             raise missing("onnxruntime", "onnxruntime", error) from error
 
         self.version: str = onnxruntime.__version__
-        name = choose_file(artifact, ".onnx")
-        if isinstance(artifact, Path):
-            model: str | bytes = str(artifact if artifact.is_file() else artifact / name)
-        else:
-            model = artifact[name]
+        model = read_onnx(artifact)
         try:
             session_options = _session_options(onnxruntime, threads, {**DEFAULTS, **options})
             self._session = onnxruntime.InferenceSession(model, session_options, providers=["CPUExecutionProvider"])
-        except BundleError:
-            raise
         except Exception as error:  # its exceptions have no base of their own
             raise BundleError(f"onnxruntime {self.version} cannot open the model: {last_line(error)}") from error
         names = [output.name for output in self._session.get_outputs()]
         self.outputs = tuple(frozenset([name]) for name in names)
         self._names = names
-        self._input = self._session.get_inputs()[0].name
+        inputs = [one.name for one in self._session.get_inputs()]
+        if len(inputs) != 1:
+            raise BundleError(f"the model has {len(inputs)} inputs, expected one")
+        self._input = inputs[0]
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
-        return self._session.run(self._names, {self._input: tensor})
+        try:
+            return self._session.run(self._names, {self._input: tensor})
+        except Exception as error:
+            raise BundleError(f"onnxruntime {self.version} cannot run the model: {last_line(error)}") from error
 
 
 def _session_options(onnxruntime: Any, threads: int, settings: Mapping[str, Any]) -> Any:
@@ -70,11 +87,8 @@ def _session_options(onnxruntime: Any, threads: int, settings: Mapping[str, Any]
     options.log_severity_level = ERRORS_ONLY
     for key, value in settings.items():
         if not hasattr(options, key):
-            options.add_session_config_entry(key, str(value))
+            options.add_session_config_entry(key, value)
             continue
-        kind = type(getattr(options, key))
-        members = getattr(kind, "__members__", {})
-        if members and value not in members:
-            raise BundleError(f"onnxruntime: {key} is {value!r}, expected one of {', '.join(members)}")
+        members = getattr(type(getattr(options, key)), "__members__", {})
         setattr(options, key, members[value] if members else value)
     return options

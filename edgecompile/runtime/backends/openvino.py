@@ -5,18 +5,20 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgecompile.errors import BundleError
-from edgecompile.runtime import device_cache
-from edgecompile.runtime.backends import choose_file, last_line, missing
+from edgecompile.runtime import device_cache, openvino_ir
+from edgecompile.runtime.backends import file_names, last_line, missing, read_member, read_onnx
+from edgecompile.runtime.options import Choice, Group, Matching, Option, Switch, Whole
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CONVERTER = "openvino.tools.ovc"
 ENVIRONMENT = "ONEDNN_"
@@ -26,11 +28,26 @@ DEVICE = "DEVICE"
 """Option that names OpenVINO's device: CPU, GPU, GPU.1, NPU, or AUTO:GPU,CPU, the first of these that is here."""
 EACH = "DEVICE_PROPERTIES"
 """Property of AUTO that holds the properties of each device."""
+ONE_DEVICE = r"(?:CPU|(?:GPU|NPU)(?:\.[0-9]{1,2})?)"
+DEVICE_NAME = rf"(?:{ONE_DEVICE}|AUTO:{ONE_DEVICE}(?:,{ONE_DEVICE}){{0,7}})"
+"""What `DEVICE` may be, and MYRIAD, the plugin of the Neural Compute Stick."""
+ISAS = (
+    "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI", "AVX512_CORE_BF16",
+    "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX512_CORE_AMX_FP16", "AVX10_1_512", "DEFAULT",
+)  # fmt: skip
+"""Names that oneDNN has for instruction sets."""
+OF_A_DEVICE: Mapping[str, Option] = {
+    "INFERENCE_PRECISION_HINT": Choice(("f32", "f16", "bf16")),
+    "NUM_STREAMS": Whole(1, 64),
+    "PERFORMANCE_HINT": Choice(("LATENCY", "THROUGHPUT")),
+}
+"""Properties that each device takes."""
 
 
 class Backend:
-    """One compiled model. Options are OpenVINO's own properties, such as `INFERENCE_PRECISION_HINT`, its device
-    (`DEVICE`) and oneDNN's environment variables; a variable that is set already stays.
+    """One compiled model. Options are some of OpenVINO's own properties, its device (`DEVICE`) and an environment
+    variable of oneDNN; a variable that is set already stays. Properties that name folders, files or plugins
+    (`CACHE_DIR`, `CONFIG_FILE`, `WEIGHTS_PATH`) are not among them.
 
     Of an artifact that lies in a bundle, the compiled model is kept on the device (`edgecompile.runtime.device_cache`).
 
@@ -38,6 +55,15 @@ class Backend:
         device: OpenVINO's device that runs the model.
         from_cache: whether the model was compiled at an earlier start.
     """
+
+    options: ClassVar[Mapping[str, Option]] = {
+        **OF_A_DEVICE,
+        DEVICE: Matching(f"{DEVICE_NAME}|MYRIAD", "CPU, GPU, GPU.1, NPU, MYRIAD or AUTO:GPU,CPU"),
+        EACH: Group(Matching(ONE_DEVICE, "the name of a device: CPU, GPU, GPU.1 or NPU"), OF_A_DEVICE),
+        "ENABLE_STARTUP_FALLBACK": Switch(),
+        "ONEDNN_MAX_CPU_ISA": Choice(ISAS),
+    }
+    distributions: ClassVar[tuple[str, ...]] = ("openvino",)
 
     def __init__(
         self, artifact: Path | Mapping[str, bytes], spec: Mapping[str, Any], threads: int, options: Mapping[str, Any]
@@ -61,9 +87,11 @@ class Backend:
             request = self._compiled.create_infer_request()
         except (RuntimeError, ValueError, TypeError) as error:
             raise BundleError(f"openvino {self.version} cannot open the model: {last_line(error)}") from error
+        if len(self._compiled.inputs) != 1:
+            raise BundleError(f"the model has {len(self._compiled.inputs)} inputs, expected one")
         self.outputs = tuple(frozenset(port.get_names()) for port in self._compiled.outputs)
         self._wrap = openvino.Tensor
-        self._request = Request(request, self._wrap, len(self.outputs))
+        self._request = Request(request, self._wrap, len(self.outputs), self.version)
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
         self._request.start(tensor)
@@ -72,14 +100,16 @@ class Backend:
     def requests(self) -> list[Request]:
         """Returns as many requests as the device wants in flight, and one: it is prepared while the others run."""
         count = 1 + int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        return [Request(self._compiled.create_infer_request(), self._wrap, len(self.outputs)) for _ in range(count)]
+        made = (self._compiled.create_infer_request() for _ in range(count))
+        return [Request(request, self._wrap, len(self.outputs), self.version) for request in made]
 
 
 class Request:
     """One inference that runs beside others; see `edgecompile.runtime.backends.Request`."""
 
-    def __init__(self, request: Any, wrap: Any, outputs: int) -> None:
+    def __init__(self, request: Any, wrap: Any, outputs: int, version: str) -> None:
         self._request = request
+        self._version = version
         self._wrap = wrap
         self._outputs = outputs
         self._bound: np.ndarray | None = None
@@ -96,9 +126,18 @@ class Request:
         self._request.start_async()
 
     def wait(self) -> list[np.ndarray]:
-        self._request.wait()
+        with _running(self._version):
+            self._request.wait()
         self._running = False
         return [self._request.get_output_tensor(index).data for index in range(self._outputs)]
+
+
+@contextmanager
+def _running(version: str) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise BundleError(f"openvino {version} cannot run the model: {last_line(error)}") from error
 
 
 def _device_here(core: Any, asked: str) -> str:
@@ -209,14 +248,18 @@ def import_openvino() -> ModuleType:
 
 
 def _read_model(openvino: ModuleType, core: Any, artifact: Path | Mapping[str, bytes]) -> Any:
-    """Reads an IR or an ONNX model, from files or from memory."""
-    if isinstance(artifact, Path):
-        ir = artifact.suffix == ".xml" or (artifact.is_dir() and any(artifact.glob("*.xml")))
-        name = choose_file(artifact, ".xml" if ir else ".onnx")
-        return core.read_model(str(artifact if artifact.is_file() else artifact / name))
-    ir = any(name.endswith(".xml") for name in artifact)
-    model = artifact[choose_file(artifact, ".xml" if ir else ".onnx")]
-    if not ir:
-        return core.read_model(model)
-    weights = np.frombuffer(artifact[choose_file(artifact, ".bin")], np.uint8)
+    """Reads an IR or an ONNX model that names no other file.
+
+    Raises:
+        BundleError: it does, or there is no such model.
+    """
+    if isinstance(artifact, Path) and artifact.suffix == ".xml":
+        artifact = artifact.parent
+    if not any(name.endswith(".xml") for name in file_names(artifact)):
+        return core.read_model(read_onnx(artifact))
+    import numpy as np
+
+    (name, model), (_, content) = read_member(artifact, ".xml"), read_member(artifact, ".bin")
+    openvino_ir.require_self_contained(model, len(content), name)
+    weights = np.frombuffer(content, np.uint8)
     return core.read_model(model, openvino.Tensor(weights))  # a copy that lives as long as the model

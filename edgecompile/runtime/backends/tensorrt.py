@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgecompile.errors import BundleError, MissingToolError
-from edgecompile.runtime.backends import choose_file
+from edgecompile.runtime.backends import read_onnx
 from edgecompile.runtime.nvidia import builder, session
 from edgecompile.runtime.nvidia.cuda import Cuda
+from edgecompile.runtime.options import Option, Whole
+
+if TYPE_CHECKING:
+    import numpy as np
 
 ENGINE, TIMINGS = "model.engine", "timing.cache"
 MIB = 1 << 20
+WORKSPACE_MB, WORKSPACE = 1024, Whole(16, 65536)
 
 
 class Backend:
@@ -27,6 +30,8 @@ class Backend:
     """
 
     gpu = True
+    options: ClassVar[Mapping[str, Option]] = {"workspace_mb": WORKSPACE, "dla": Whole(0, 1, optional=True)}
+    distributions: ClassVar[tuple[str, ...]] = ("tensorrt",)
 
     def __init__(
         self, artifact: Path | Mapping[str, bytes], spec: Mapping[str, Any], threads: int, options: Mapping[str, Any]
@@ -54,11 +59,13 @@ class Backend:
         Cuda()  # the context that TensorRT then shares
         dla = options.get("dla")
         timings = kept / TIMINGS
-        with builder.Network(trt, artifact[choose_file(artifact, ".onnx")], spec, typed=dla is None) as network:
-            network.config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, int(options["workspace_mb"]) * MIB)
+        with builder.Network(trt, read_onnx(artifact), spec, typed=dla is None) as network:
+            network.config.set_memory_pool_limit(
+                trt.MemoryPoolType.WORKSPACE, options.get("workspace_mb", WORKSPACE_MB) * MIB
+            )
             network.take_timings(timings.read_bytes() if timings.exists() else b"")
             if dla is not None:
-                network.prefer_dla(int(dla))
+                network.prefer_dla(dla)
             try:
                 engine = network.build()
             finally:

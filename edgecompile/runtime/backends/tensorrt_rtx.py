@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgecompile.errors import BundleError
 from edgecompile.runtime.backends import missing
 from edgecompile.runtime.nvidia import builder, session
 from edgecompile.runtime.nvidia.cuda import Cuda
+from edgecompile.runtime.options import Option
+
+if TYPE_CHECKING:
+    import numpy as np
 
 ENGINE, KERNELS = "model.engine", "kernels.cache"
 
@@ -21,6 +23,8 @@ class Backend:
     """One engine on the first GPU. It has no options."""
 
     gpu = True
+    options: ClassVar[Mapping[str, Option]] = {}
+    distributions: ClassVar[tuple[str, ...]] = ("tensorrt-rtx",)
 
     def __init__(
         self, artifact: Path | Mapping[str, bytes], spec: Mapping[str, Any], threads: int, options: Mapping[str, Any]
@@ -48,6 +52,8 @@ class Backend:
         artifact: Mapping[str, bytes], spec: Mapping[str, Any], options: Mapping[str, Any], out: Path, kept: Path
     ) -> None:
         """Takes the engine of this GPU out of the bundle, and has TensorRT-RTX finish its kernels once."""
+        import numpy as np
+
         trt, cuda = import_library(), Cuda()
         engine = artifact[choose_engine(artifact, cuda.facts()["sm"])]
         (out / ENGINE).write_bytes(engine)
