@@ -25,7 +25,7 @@ from edgecompile.text import escape, tell, to_json
 def deploy(arguments: argparse.Namespace) -> int:
     """Copies, builds the model where that is done on the device, verifies, measures; prints the path there."""
     with _there(arguments) as (bundle, remote, path, told):
-        if bundle.target.get("finalize"):
+        if bundle.target.finalize:
             told("building the model")
             verified = _summary(_finished(remote, path)[1])
         else:

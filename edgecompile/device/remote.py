@@ -13,10 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgecompile.device.address import Address
-from edgecompile.device.connection import Connection, Listener
+from edgecompile.device.connection import SCRATCH, Connection, Listener
 from edgecompile.device.wheel import NEEDS, runtime_wheel
 from edgecompile.errors import BundleError, RecipeError, StepError
 from edgecompile.runtime.archive import Archive
+from edgecompile.runtime.target import BundleTarget, read_target_facts
 
 ALONE = ("bench", "finalize")
 """Verbs that measure, one at a time on a device."""
@@ -31,11 +32,13 @@ class Place:
         address: where it is.
         wheels: folder here with wheels from which its environment is installed; None for the package index there.
         python: a Python there that has numpy, OpenCV and the backend already; None where an environment is to be made.
+        limits: words that say what time and memory a model may take there.
     """
 
     address: Address
     wheels: Path | None = None
     python: str | None = None
+    limits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,7 @@ class Bundle:
     path: Path
     sha256: str
     manifest: Mapping[str, Any]
-
-    @property
-    def target(self) -> Mapping[str, Any]:
-        return self.manifest["target"]
+    target: BundleTarget
 
 
 class Remote:
@@ -57,7 +57,10 @@ class Remote:
     Attributes:
         connection: to the device.
         command, settings: what runs the program there, and the environment variables that it needs.
+        limits: words that say what time and memory a model may take.
     """
+
+    limits: tuple[str, ...] = ()
 
     def __init__(self, connection: Connection, command: Sequence[str], settings: Mapping[str, str]) -> None:
         self.connection = connection
@@ -79,10 +82,10 @@ class Remote:
             BundleError: it is for another architecture.
             StepError: the disk there is full, or the connection broke; nothing of the bundle's name is there then.
         """
-        wanted, found = bundle.target["arch"], self.facts["arch"]
+        wanted, found = bundle.target.arch, self.facts["arch"]
         if wanted != found:
             raise BundleError(
-                f"is for {bundle.target['device']} ({wanted}); {self.connection.address} is {found}",
+                f"is for {bundle.target.device} ({wanted}); {self.connection.address} is {found}",
                 where=str(bundle.path),
                 fix="build it for a target of that architecture",
             )
@@ -92,7 +95,7 @@ class Remote:
 
     def put_pictures(self, pictures: Sequence[Path]) -> PurePosixPath:
         """Copies pictures into a folder of their own on the device and returns it; whoever called removes it."""
-        with tempfile.TemporaryDirectory(prefix="edgecompile-") as scratch:
+        with tempfile.TemporaryDirectory(prefix=SCRATCH) as scratch:
             packed = Path(scratch) / "pictures.tar"
             with tarfile.open(packed, "w") as archive:
                 for number, path in enumerate(pictures):
@@ -113,7 +116,7 @@ class Remote:
         Raises:
             EdgecompileError: of the kind that the verb ended with.
         """
-        command = [*self.command, verb, str(bundle), *words]
+        command = [*self.command, verb, str(bundle), *words, *self.limits]
         return self.connection.output(
             "run",
             command=command,
@@ -143,12 +146,12 @@ class Remote:
 
 
 @contextmanager
-def connect(place: Place, target: Mapping[str, Any], listener: Listener = lambda line: None) -> Iterator[Remote]:
+def connect(place: Place, target: BundleTarget, listener: Listener = lambda line: None) -> Iterator[Remote]:
     """Connects to a device and yields it with the runtime on it.
 
     Args:
         place: the device.
-        target: the target's facts of a bundle's manifest: they name the backend that is needed.
+        target: of a bundle: it names the runtime that is needed.
         listener: told what happens there, a line at a time.
 
     Raises:
@@ -158,12 +161,14 @@ def connect(place: Place, target: Mapping[str, Any], listener: Listener = lambda
     """
     wheels = wheels_of(place.wheels) if place.wheels else []
     listener(f"connecting to {place.address}")
-    with Connection(place.address, listener) as connection, tempfile.TemporaryDirectory() as scratch:
+    with Connection(place.address, listener) as connection, tempfile.TemporaryDirectory(prefix=SCRATCH) as scratch:
         runtime = runtime_wheel(Path(scratch))
         if place.python:
-            yield _prepared(connection, runtime, place.python)
+            remote = _prepared(connection, runtime, place.python)
         else:
-            yield _with_environment(connection, runtime, target, wheels)
+            remote = _with_environment(connection, runtime, target, wheels)
+        remote.limits = place.limits
+        yield remote
 
 
 def _prepared(connection: Connection, runtime: Path, python: str) -> Remote:
@@ -176,13 +181,11 @@ def _prepared(connection: Connection, runtime: Path, python: str) -> Remote:
     return Remote(connection, [found["python"], "-s", "-m", "edgecompile"], {"PYTHONPATH": str(there)})
 
 
-def _with_environment(
-    connection: Connection, runtime: Path, target: Mapping[str, Any], wheels: Sequence[Path]
-) -> Remote:
+def _with_environment(connection: Connection, runtime: Path, target: BundleTarget, wheels: Sequence[Path]) -> Remote:
     """Returns the device with a virtual environment of the runtime, which is made where it is not there yet."""
     root = PurePosixPath(connection.facts["root"])
-    distribution, versions = target["runtime"]
-    system = bool(target.get("system_runtime"))
+    distribution, versions = _installable(target)
+    system = target.system_runtime
     requirements = [*NEEDS, *([] if system else [f"{distribution}{versions}"])]
     digests = {wheel: sha256_of(wheel) for wheel in (runtime, *wheels)}
     made_of = {
@@ -210,6 +213,23 @@ def _with_environment(
     return Remote(connection, [answer["python"], "-I", "-m", "edgecompile"], {})
 
 
+def _installable(target: BundleTarget) -> tuple[str, str]:
+    """Returns the distribution that a device needs and its version range. What is installed there is what the backend
+    of this machine declares, never a package that a bundle names.
+
+    Raises:
+        BundleError: this machine has no such backend, or it is of another distribution.
+    """
+    fix = "name a Python there that has what the bundle needs: --python PROGRAM"
+    try:
+        known = target.backend.distributions
+    except BundleError as error:
+        raise BundleError(error.problems[0].message, fix=fix) from None
+    if target.runtime[0] not in known:
+        raise BundleError(f"needs {target.runtime[0]}, and the backend '{target.name}' is of {' or '.join(known)}")
+    return target.runtime
+
+
 def wheels_of(folder: Path) -> list[Path]:
     """Returns the wheels in a folder.
 
@@ -234,10 +254,7 @@ def opened(path: Path) -> Bundle:
     """
     with Archive(path) as archive:
         archive.check_members()
-        target = archive.manifest.get("target")
-        if not isinstance(target, dict) or not {"runtime", "arch", "device"} <= target.keys():
-            raise BundleError("the manifest does not say which device the bundle is for", where=str(path))
-        return Bundle(path.resolve(), archive.digest, archive.manifest)
+        return Bundle(path.resolve(), archive.digest, archive.manifest, read_target_facts(archive))
 
 
 def sha256_of(path: Path) -> str:

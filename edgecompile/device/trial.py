@@ -15,6 +15,7 @@ from edgecompile.device.remote_bench import bench, section_of_bench, verdicts_of
 from edgecompile.errors import EdgecompileError, RecipeError
 from edgecompile.evaluate.latency import PICTURES
 from edgecompile.recipe.schema import Recipe
+from edgecompile.runtime.confinement import limit_words
 from edgecompile.runtime.measurement import Measurement
 
 
@@ -42,7 +43,8 @@ def place_of(recipe: Recipe) -> Place | None:
         return None
     address = parse(device.host, str(recipe.origins.of("device", "host")))
     wheels = recipe.origins.of("device", "wheels").folder / Path(device.wheels).expanduser() if device.wheels else None
-    return Place(replace(address, path=device.path or address.path), wheels, device.python)
+    address = replace(address, path=device.path or address.path)
+    return Place(address, wheels, device.python, limit_words(None, None))
 
 
 def require_device(recipe: Recipe) -> None:
@@ -83,7 +85,7 @@ def run_on_device(bundle: Path, recipe: Recipe, place: Place, pictures: Sequence
         told(f"copying {bundle.name}, {bundle.stat().st_size / 1e6:.1f} MB")
         path = remote.put(found)
         try:
-            verb = "finalize" if found.target.get("finalize") else "verify"
+            verb = "finalize" if found.target.finalize else "verify"
             told({"finalize": "building the model", "verify": "verifying"}[verb])
             verified = remote.run(verb, path).splitlines()
             told("measuring")

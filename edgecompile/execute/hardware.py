@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -84,17 +83,6 @@ def available_memory_mb() -> int:
     except (OSError, ValueError):
         pass  # no cgroup of version 2 here, so no limit by one
     return available >> 20
-
-
-@cache
-def memory_mb() -> int:
-    """Returns the memory, in MB, of the machine, or what a container may have of it."""
-    import psutil
-
-    total = psutil.virtual_memory().total
-    with suppress(OSError, ValueError):  # no cgroup of version 2 here, or "max": no limit by one
-        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return total >> 20
 
 
 def _cpuinfo() -> list[str]:

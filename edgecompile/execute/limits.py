@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import math
 import os
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgecompile.errors import RecipeError, StepError
-from edgecompile.execute import hardware
+from edgecompile.errors import StepError
 from edgecompile.plan.step import TIMEOUT, Source, Stage, Step
+from edgecompile.runtime import machine
+from edgecompile.runtime.confinement import megabytes_of, read_limit, seconds_of
 
 MEMORY = "EDGECOMPILE_STEP_MEMORY"
 """Environment variable that says how much memory a step may allocate. The flags --step-timeout and --step-memory set
 this one and `TIMEOUT`, so that they reach the processes of a parallel sweep too."""
-
-NONE = "none"
-"""What both take for no limit."""
 
 STAGE_S = {
     Stage.EXPORT: 900,
@@ -41,8 +38,6 @@ MEMORY_SHARE = 0.75
 
 LEAST_MEMORY_MB = 4096
 """What a step may allocate on any machine: libraries allocate more than they touch."""
-
-UNITS_MB = {"M": 1, "G": 1000, "T": 1000**2}
 
 
 @dataclass(frozen=True)
@@ -79,7 +74,7 @@ def asked_for(environment: Mapping[str, str] = os.environ) -> Asked:
     Raises:
         RecipeError: what is set is no limit.
     """
-    return Asked(_read(environment, TIMEOUT, seconds_of), _read(environment, MEMORY, megabytes_of))
+    return Asked(read_limit(environment, TIMEOUT, seconds_of), read_limit(environment, MEMORY, megabytes_of))
 
 
 def adjust(timeout: str | None, memory: str | None) -> None:
@@ -94,7 +89,7 @@ def adjust(timeout: str | None, memory: str | None) -> None:
     ):
         if value is not None:
             where = f"command line:{flag}"
-            _read({where: value}, where, read)
+            read_limit({where: value}, where, read)
             os.environ[name] = value
 
 
@@ -102,45 +97,8 @@ def limits_of(step: Step, asked: Asked) -> Limits:
     """Returns what a step may take on this machine."""
     pictures = max((len(one.paths) for one in step.inputs.values() if isinstance(one, Source) and one.many), default=0)
     seconds = STAGE_S[step.stage] + PICTURE_S * pictures
-    memory_mb = max(MEMORY_SHARE * hardware.memory_mb(), LEAST_MEMORY_MB)
+    memory_mb = max(MEMORY_SHARE * machine.memory_mb(), LEAST_MEMORY_MB)
     return Limits(
         seconds if asked.seconds is None else asked.seconds,
         memory_mb if asked.memory_mb is None else asked.memory_mb,
     )
-
-
-def seconds_of(text: str) -> float:
-    """Returns the seconds that a text such as "600" names, infinity for "none".
-
-    Raises:
-        ValueError: it names none.
-    """
-    if text == NONE:
-        return float("inf")
-    if not re.fullmatch(r"\d{1,9}(\.\d+)?", text) or float(text) <= 0:
-        raise ValueError(f"expected seconds, such as 600, or {NONE}")
-    return float(text)
-
-
-def megabytes_of(text: str) -> float:
-    """Returns the megabytes that a size such as "8G" names, infinity for "none".
-
-    Raises:
-        ValueError: it names none.
-    """
-    if text == NONE:
-        return float("inf")
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)\s*([MGT])B?", text, re.IGNORECASE)
-    if match is None or float(match[1]) <= 0:
-        raise ValueError(f"expected a size, such as 8G or 500M, or {NONE}")
-    return float(match[1]) * UNITS_MB[match[2].upper()]
-
-
-def _read(environment: Mapping[str, str], name: str, read: Callable[[str], float]) -> float | None:
-    value = environment.get(name)
-    if value is None:
-        return None
-    try:
-        return read(value)
-    except ValueError as error:
-        raise RecipeError(f"found '{value}'", where=name, fix=str(error)) from error

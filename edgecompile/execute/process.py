@@ -6,7 +6,6 @@ import errno
 import json
 import math
 import os
-import re
 import select
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from edgecompile import environment, errors
 from edgecompile.errors import EdgecompileError, Problem, StepError
 from edgecompile.execute.limits import Limits
 from edgecompile.plan.step import Step
+from edgecompile.runtime.confinement import NO_MEMORY
 
 PINNED = {
     "PYTHONHASHSEED": "0",
@@ -53,12 +53,6 @@ SCRUBBED_ENV = (
     "LANG",
 )
 """Beginnings of variables that a person's shell may hold and that could change a result: no step sees them."""
-
-NO_MEMORY = re.compile(
-    r"MemoryError|bad_alloc|bad allocation|(can't|[Cc]annot|[Ff]ailed to|Unable to) allocate|[Oo]ut of memory"
-    r"|failed to map segment|[Aa]llocation (still )?failed"
-)
-"""What Python, C++ and the libraries say when an allocation fails."""
 
 
 @dataclass(frozen=True)

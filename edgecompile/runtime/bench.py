@@ -12,10 +12,11 @@ from typing import Any
 from edgecompile.errors import RecipeError
 from edgecompile.runtime import machine
 from edgecompile.runtime.archive import Archive
-from edgecompile.runtime.detector import available_cores, chosen_size, target_of
+from edgecompile.runtime.detector import available_cores, chosen_size
 from edgecompile.runtime.measure import Extent, Subject, golden_picture, measure
 from edgecompile.runtime.measurement import Measurement
 from edgecompile.runtime.spec import read_spec
+from edgecompile.runtime.target import read_target
 
 FEWEST = 100
 """Predictions that are timed at least, where the number of rounds is not given."""
@@ -76,8 +77,8 @@ def bench(
         BundleError: it cannot be opened or measured here.
         MissingToolError: its backend is not installed.
     """
-    target = target_of(archive)
-    threads = threads or min(target["threads"], available_cores())
+    target = read_target(archive)
+    threads = threads or min(target.threads, available_cores())
     spec = read_spec(archive.read_json("spec.json"))
     size = chosen_size(spec, imgsz) if imgsz else spec.frame.size
     if batch > spec.input.batches[1]:
@@ -87,5 +88,5 @@ def bench(
         subject = Subject(paths, threads, bundle=archive.path, imgsz=size, batch=batch)
         predictions = len(paths) * (rounds or math.ceil(FEWEST / len(paths)))
         measurement = measure(subject, Extent(predictions=predictions, seconds=math.inf))
-    backend = f"{target['backend']} {measurement.backend}"
+    backend = f"{target.name} {measurement.backend}"
     return Bench(archive.path.name, archive.digest, backend, len(paths), size, machine.power_mode(), measurement)

@@ -11,10 +11,37 @@ from typing import TYPE_CHECKING, Any
 
 from edgecompile.arguments import Parser, fraction, picture_size, whole_number
 from edgecompile.errors import BundleError, MissingToolError, RecipeError
+from edgecompile.runtime.confinement import add_flags, choose_limits
+from edgecompile.runtime.options import MOST_THREADS
+from edgecompile.runtime.supervisor import run_confined
 from edgecompile.text import tell, to_json
 
 if TYPE_CHECKING:
+    from edgecompile.runtime.archive import Archive
     from edgecompile.runtime.bench import Bench
+
+CONFINED = ("finalize", "predict", "verify", "bench")
+"""Verbs that run the model."""
+
+
+def run(verb: str, arguments: argparse.Namespace) -> int:
+    """Runs a verb, in a process of its own where it runs the model; returns the exit code.
+
+    Raises:
+        EdgecompileError: for whoever called to print.
+    """
+    if verb not in CONFINED:
+        return run_here(verb, arguments)
+    return run_confined(verb, arguments, choose_limits(arguments.timeout, arguments.memory))
+
+
+def run_here(verb: str, arguments: argparse.Namespace) -> int:
+    """Runs a verb in this process; as `run`."""
+    verbs = {"finalize": finalize, "predict": predict, "verify": verify, "bench": bench, "inspect": inspect}
+    try:
+        return verbs[verb](arguments)
+    except BundleError as error:
+        raise error.located(arguments.bundle) from error
 
 
 def add_arguments(verb: str, parser: Parser) -> None:
@@ -42,9 +69,18 @@ def add_arguments(verb: str, parser: Parser) -> None:
     if verb == "finalize":
         parser.add_argument("--rebuild", action="store_true", help="build again what was built here before")
     if verb in ("finalize", "predict", "verify", "bench"):
-        parser.add_argument("--threads", type=whole_number, help="threads (default: the target's)")
+        parser.add_argument("--threads", type=thread_count, help="threads (default: the target's)")
+    if verb in CONFINED:
+        add_flags(parser, building=verb == "finalize")
     if verb in ("finalize", "bench", "inspect"):
         parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def thread_count(text: str) -> int:
+    """Returns a number of threads that a backend may be opened with."""
+    if (count := whole_number(text)) > MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"found '{text}', expected a whole number from 1 to {MOST_THREADS}")
+    return count
 
 
 def finalize(arguments: argparse.Namespace) -> int:
@@ -102,7 +138,7 @@ def verify(arguments: argparse.Namespace) -> int:
         from edgecompile.runtime.golden import check_golden
 
         detector = open_bundle(archive, threads=arguments.threads)
-        tell(f"{'runtime':<12} ok: {_check_runtime(archive.manifest, detector.backend.version)}")
+        tell(f"{'runtime':<12} ok: {_check_runtime(archive, detector.backend.version)}")
         checks = check_golden(archive, detector)
         for check in checks:
             tell(f"{check.name:<12} {'ok' if check.met else 'DIFFERS'}: {check.detail}")
@@ -175,20 +211,17 @@ def inspect(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check_runtime(manifest: dict[str, Any], version: str) -> str:
+def _check_runtime(archive: Archive, version: str) -> str:
     """Compares the version of the backend's library with the range in the manifest; returns a sentence.
 
     Raises:
         MissingToolError: the version is outside of the range.
     """
     from edgecompile.runtime.requirement import satisfies
+    from edgecompile.runtime.target import read_target
 
-    try:
-        distribution, versions = manifest["target"]["runtime"]
-        fits = satisfies(version, versions)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise BundleError("the manifest does not say which runtime the bundle needs") from None
-    if not fits:
+    distribution, versions = read_target(archive).runtime
+    if not satisfies(version, versions):
         needed = f"{distribution}{versions}"
         raise MissingToolError(f"the bundle needs {needed}, here is {version}", fix=f"pip install '{needed}'")
     return f"{distribution} {version} (the bundle needs {versions})"

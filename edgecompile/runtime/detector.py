@@ -15,14 +15,17 @@ import numpy as np
 from edgecompile.errors import BundleError, EdgecompileError, RecipeError
 from edgecompile.runtime import postprocess
 from edgecompile.runtime.archive import Archive
-from edgecompile.runtime.backends import Backend, find_backend, last_line
+from edgecompile.runtime.backends import Backend, last_line, open_backend
+from edgecompile.runtime.confinement import RUNNING, doing
 from edgecompile.runtime.detections import Detections
 from edgecompile.runtime.finished import engine_of, find_place
 from edgecompile.runtime.fork import FIX, own, require_owner
 from edgecompile.runtime.letterbox import Geometry, Preprocessor
+from edgecompile.runtime.options import MOST_THREADS
 from edgecompile.runtime.sources import Picture, as_picture, is_capture, pictures_of
 from edgecompile.runtime.spec import Spec, read_spec
 from edgecompile.runtime.stream import InFlight, InTurn, Lane, Stream, timings
+from edgecompile.runtime.target import read_target
 
 Pictures = Picture | Iterable[Picture]
 MULTIPLE = 32
@@ -54,19 +57,17 @@ def open_bundle(archive: Archive, *, threads: int | None = None, engine: Path | 
     Args:
         engine: folder of a built model that is yet to be judged, instead of the one that was.
     """
-    target = target_of(archive)
-    threads = min(target["threads"], available_cores()) if threads is None else _at_least_one("threads", threads)
+    target = read_target(archive)
+    threads = min(target.threads, available_cores()) if threads is None else _thread_count(threads)
     try:
         spec = read_spec(archive.read_json("spec.json"))
-        backend, options = find_backend(target["backend"]), target["options"]
         artifact: Path | Mapping[str, bytes] = archive.folder("artifact/")
-        if target.get("finalize"):
-            artifact = engine or engine_of(find_place(archive, backend, options))
-        opened = backend(artifact, spec.document, threads, options)
+        if target.finalize:
+            artifact = engine or engine_of(find_place(archive, target))
+        opened = open_backend(target.name, artifact, spec.document, threads, target.options)
+        return Detector(opened, spec, manifest=archive.manifest, digest=archive.digest, path=archive.path)
     except BundleError as error:
-        problem = error.problems[0]
-        raise BundleError(problem.message, where=problem.where or str(archive.path), fix=problem.fix) from error
-    return Detector(opened, spec, manifest=archive.manifest, digest=archive.digest, path=archive.path)
+        raise error.located(archive.path) from error
 
 
 def open_artifact(
@@ -78,18 +79,18 @@ def open_artifact(
         artifact: the file (`model.onnx`) or the folder (of `model.xml` and `model.bin`).
         spec: the document of its `spec.json`, or the path of it.
         backend: file of `edgecompile/runtime/backends/`.
-        options: native settings of the backend.
+        options: of those that the backend declares.
         threads: that the backend may use.
 
     Raises:
-        BundleError: the spec or the artifact cannot be opened.
+        BundleError: the spec or the artifact cannot be opened, or the backend does not take the options.
         MissingToolError: the backend is not installed.
     """
     artifact = Path(artifact)
     if not artifact.exists():
         raise BundleError("there is no such artifact", where=str(artifact))
     known = read_spec(spec if isinstance(spec, Mapping) else Path(spec))
-    return Detector(find_backend(backend)(artifact, known.document, threads, options), known, path=artifact)
+    return Detector(open_backend(backend, artifact, known.document, threads, options), known, path=artifact)
 
 
 class Detector:
@@ -208,6 +209,7 @@ class Detector:
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
         """Runs the model on an input tensor and returns copies of its raw outputs, in the order of the model's."""
         require_owner(self._process)
+        doing(RUNNING)
         with self._turn:
             return [np.array(output) for output in self._run(np.ascontiguousarray(tensor))]
 
@@ -262,7 +264,7 @@ class Detector:
         conf = _within("conf", nms.conf if conf is None else conf)
         iou = _within("iou", nms.iou if iou is None else iou)
         max_det = _at_least_one("max_det", nms.max_det if max_det is None else max_det)
-        raw = outputs[self._output][slot]
+        raw = _rows(outputs[self._output], slot, self._spec)
         try:
             if self._spec.output.decode == "end2end":
                 found = postprocess.decode_end2end(raw, conf=conf, max_det=max_det, classes=len(self.names))
@@ -297,6 +299,7 @@ class Detector:
             read = clock()
             preprocessor = self._preprocessor(len(pictures), imgsz)
             geometries = [preprocessor.place(slot, picture) for slot, picture in enumerate(pictures)]
+            doing(RUNNING)
             prepared = clock()
             outputs = self._run(preprocessor.tensor)
             inferred = clock()
@@ -325,19 +328,6 @@ class Detector:
         if len(self._preprocessors) > KEPT_BUFFERS:
             del self._preprocessors[next(iter(self._preprocessors))]
         return preprocessor
-
-
-def target_of(archive: Archive) -> dict[str, Any]:
-    """Returns the manifest's facts on the target, after a look at those that opening needs.
-
-    Raises:
-        BundleError: they are missing.
-    """
-    target = archive.manifest.get("target")
-    kinds = {"backend": str, "options": dict, "threads": int}
-    if not isinstance(target, dict) or any(type(target.get(key)) is not kind for key, kind in kinds.items()):
-        raise BundleError("the manifest does not say how to open the model", where=str(archive.path))
-    return target
 
 
 def chosen_size(spec: Spec, imgsz: int | Sequence[int]) -> tuple[int, int]:
@@ -381,6 +371,27 @@ def _at_least_one(name: str, value: Any) -> int:
     if not isinstance(value, Integral) or value < 1:
         raise RecipeError(f"{name} is {value!r}, expected a whole number of at least 1")
     return int(value)
+
+
+def _thread_count(value: Any) -> int:
+    if not isinstance(value, Integral) or isinstance(value, bool) or not 1 <= value <= MOST_THREADS:
+        raise RecipeError(f"threads is {value!r}, expected a whole number from 1 to {MOST_THREADS}")
+    return int(value)
+
+
+def _rows(output: np.ndarray, slot: int, spec: Spec) -> np.ndarray:
+    """Returns the numbers of one picture of the stack, which have the shape that the spec says.
+
+    Raises:
+        BundleError: the model puts out something else.
+    """
+    wanted = (4 + len(spec.names), -1) if spec.output.decode == "yolo" else (-1, 6)
+    shape, kind = np.shape(output), getattr(output, "dtype", np.dtype(object)).kind
+    fits = len(shape) == 3 and all(side in (-1, found) for side, found in zip(wanted, shape[1:], strict=True))
+    if kind not in "fiu" or not fits or not slot < shape[0]:
+        found = f"{list(shape)}, and numbers in it: {'yes' if kind in 'fiu' else 'no'}"
+        raise BundleError(f"output '{spec.output.name}' of the model is {found}; expected numbers {['n', *wanted]}")
+    return output[slot]
 
 
 def _output_index(backend: Backend, spec: Spec) -> int:

@@ -15,14 +15,16 @@ from typing import Any
 from edgecompile.errors import BundleError, Problem
 from edgecompile.runtime import finished, machine
 from edgecompile.runtime.archive import Archive
-from edgecompile.runtime.backends import find_backend
-from edgecompile.runtime.detector import Detector, available_cores, open_bundle, target_of
+from edgecompile.runtime.confinement import BUILDING, doing
+from edgecompile.runtime.detector import Detector, available_cores, open_bundle
 from edgecompile.runtime.finished import Place
 from edgecompile.runtime.golden import Check, check_golden
 from edgecompile.runtime.measure import Extent, Subject, golden_picture, measure
 from edgecompile.runtime.measured_gates import MEASURED, Verdict, compared, raise_unmet
 from edgecompile.runtime.measurement import Measurement
 from edgecompile.runtime.requirement import satisfies
+from edgecompile.runtime.spec import read_spec
+from edgecompile.runtime.target import read_target
 
 Record = dict[str, Any]
 
@@ -57,20 +59,21 @@ def finalize(
         MissingToolError: the runtime or its tools are not installed.
         StepError: the model cannot be written, or is being built by another process.
     """
-    target = target_of(archive)
-    threads = threads or min(target["threads"], available_cores())
-    backend = find_backend(target["backend"])
-    if not target.get("finalize"):
+    target = read_target(archive)
+    threads = threads or min(target.threads, available_cores())
+    if not target.finalize:
         return _verify(archive, threads, tell)
-    _compare(archive, {"arch": [target.get("arch")]}, {"arch": machine.architecture()})  # before a runtime is missed
-    place = finished.find_place(archive, backend, target["options"])
+    _compare(archive, {"arch": [target.arch]}, {"arch": machine.architecture()})  # before a runtime is missed
+    place = finished.find_place(archive, target)
     constraints = check_constraints(archive, place.facts)
     known = None if rebuild else _known(place)
     if known is not None:
         return _verify_again(archive, place, known, threads, tell)
     with finished.building(place) as (part, cache):
-        spec, artifact = archive.read_json("spec.json"), archive.folder("artifact/")
-        backend.build(artifact, spec, target["options"], part, cache)
+        spec, artifact = read_spec(archive.read_json("spec.json")).document, archive.folder("artifact/")
+        builder: Any = target.backend
+        doing(BUILDING)
+        builder.build(artifact, spec, target.options, part, cache)
         if not any(part.iterdir()):
             raise BundleError("the device's tools built nothing", where=str(archive.path))
         record = {**_about(archive, place), **_judged(archive, threads, part), "built": True}
@@ -91,9 +94,8 @@ def check_constraints(archive: Archive, facts: Mapping[str, str]) -> list[Check]
     Raises:
         BundleError: one line for each that is not, with the command that builds for another device.
     """
-    target = archive.manifest["target"]
-    demanded = {"arch": [target.get("arch")], "runtime": (target.get("runtime") or ["", ""])[1]}
-    return _compare(archive, {**demanded, **(target.get("constraints") or {})}, facts)
+    target = read_target(archive)
+    return _compare(archive, {"arch": [target.arch], "runtime": target.runtime[1], **target.constraints}, facts)
 
 
 def _compare(archive: Archive, demanded: Mapping[str, Any], facts: Mapping[str, str]) -> list[Check]:
@@ -180,7 +182,7 @@ def _judged(archive: Archive, threads: int, engine: Path | None) -> Record:
     figures = _measured(archive, threads, engine).to_json() if agrees else {}
     verdicts = judge(archive.manifest.get("gates") or [], figures) if agrees else []
     return {
-        "runtime": [target_of(archive)["runtime"][0], detector.backend.version],
+        "runtime": [read_target(archive).runtime[0], detector.backend.version],
         "checks": [asdict(check) for check in checks],
         "figures": figures,
         "gates": [verdict.for_report() for verdict in verdicts],
@@ -202,7 +204,7 @@ def _about(archive: Archive, place: Place | None) -> Record:
         "bundle": archive.path.name,
         "sha256": archive.digest,
         "name": archive.manifest.get("name"),
-        "device": archive.manifest["target"].get("device"),
+        "device": read_target(archive).device,
         "facts": place.facts if place else {},
         "fingerprint": place.fingerprint if place else None,
         "key": place.key if place else None,

@@ -24,6 +24,7 @@ from typing import Any
 from edgecompile.errors import BundleError, StepError
 from edgecompile.runtime import machine
 from edgecompile.runtime.archive import Archive
+from edgecompile.runtime.target import BundleTarget
 
 SCHEMA = 1
 RECORD = "finalized.json"
@@ -71,25 +72,23 @@ class Place:
         return f"run: edgecompile finalize {self.bundle}"
 
 
-def device_facts(backend: Any, options: Mapping[str, Any]) -> dict[str, str]:
+def device_facts(target: BundleTarget) -> dict[str, str]:
     """Returns the facts that a built model is tied to: architecture, system, and what the backend says of the device.
-
-    Args:
-        backend: a backend class with the `Builder` protocol.
 
     Raises:
         MissingToolError: the runtime is not installed.
         BundleError: there is no such device here, or the backend builds nothing.
     """
+    backend: Any = target.backend
     if not hasattr(backend, "device") or not hasattr(backend, "build"):
-        raise BundleError(f"the backend '{backend.__module__.rpartition('.')[2]}' cannot build a model on a device")
-    own = {str(name): str(value) for name, value in backend.device(options).items()}
+        raise BundleError(f"the backend '{target.name}' cannot build a model on a device")
+    own = {str(name): str(value) for name, value in backend.device(target.options).items()}
     return {"arch": machine.architecture(), "os": machine.system(), **own}
 
 
-def find_place(archive: Archive, backend: Any, options: Mapping[str, Any]) -> Place:
+def find_place(archive: Archive, target: BundleTarget) -> Place:
     """Returns where the model of a bundle that was built on this device lies. Raises as `device_facts`."""
-    return Place(archive.path.resolve(), archive.digest, device_facts(backend, options))  # `deploy` links to a bundle
+    return Place(archive.path.resolve(), archive.digest, device_facts(target))  # `deploy` links to a bundle
 
 
 def engine_of(place: Place) -> Path:

@@ -13,6 +13,11 @@ from pathlib import Path
 ARCHES = {"amd64": "x86_64", "arm64": "aarch64"}
 """Names of some systems for the architectures that Linux calls otherwise."""
 
+CGROUP_LIMITS = ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Where a container finds what memory it may have: cgroups of version 2 and 1."""
+UNKNOWN_MEMORY_KB = 4 << 20
+"""What a machine without /proc is taken to have."""
+
 POWER_MODE = (
     "nvpmodel -q",
     "jetson_clocks --show",
@@ -91,6 +96,15 @@ def describe(root: Path = Path("/")) -> Machine:
         system=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
     )
+
+
+def memory_mb(root: Path = Path("/")) -> int:
+    """Returns the memory of the machine, or what a container may have of it, in 10^6 bytes."""
+    total = int((_field(root / "proc/meminfo", "MemTotal") or f"{UNKNOWN_MEMORY_KB} kB").split()[0]) * 1024
+    for limit in CGROUP_LIMITS:
+        text = _text(root / limit) or ""
+        total = min(total, int(text)) if text.isdigit() else total
+    return total // 10**6
 
 
 def power_mode(commands: Sequence[str] = POWER_MODE) -> dict[str, str]:

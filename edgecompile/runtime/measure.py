@@ -17,9 +17,11 @@ from edgecompile import errors
 from edgecompile.errors import BundleError, Problem
 from edgecompile.runtime import machine
 from edgecompile.runtime.archive import Archive
+from edgecompile.runtime.confinement import doing
 from edgecompile.runtime.measurement import PARTS, Measurement, Percentiles
-from edgecompile.runtime.pictures import decode_picture
+from edgecompile.runtime.pictures import decode_member
 from edgecompile.runtime.power import find_meter
+from edgecompile.runtime.probe import DOING
 
 PINNED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Variables by which steps of a build are held to one thread; a device has none of them."""
@@ -155,6 +157,8 @@ class _Probe:
             for said in iter(self._process.stdout.readline, ""):
                 if said.startswith("{"):
                     return _accepted(json.loads(said))
+                if said.startswith(DOING):
+                    doing(said.removeprefix(DOING).strip())
         except BrokenPipeError:
             pass
         self._process.wait()
@@ -171,10 +175,16 @@ def _accepted(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def golden_picture(archive: Archive, folder: Path) -> Path:
-    """Writes the golden picture of a bundle to a file and returns its path."""
-    name = (archive.manifest.get("golden") or {}).get("input", "")
-    content = archive.read(name)
-    decode_picture(content, f"{archive.path}:{name}")
+    """Writes the golden picture of a bundle to a file and returns its path.
+
+    Raises:
+        BundleError: there is none, or it is no picture.
+    """
+    golden = archive.manifest.get("golden")
+    name = golden.get("input") if isinstance(golden, dict) else None
+    if not isinstance(name, str):
+        raise BundleError("the manifest names no golden picture", where=str(archive.path))
+    decode_member(archive, name)
     path = folder / Path(name).name
-    path.write_bytes(content)
+    path.write_bytes(archive.read(name))
     return path

@@ -14,16 +14,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecompile.errors import EdgecompileError
+from edgecompile.runtime.confinement import confine
 
 if TYPE_CHECKING:
     from edgecompile.runtime.detector import Detector
 
+DOING = "doing: "
+"""Beginning of the lines by which it tells what it is about to do, for the clock of the time limit."""
 STARTUP = ("import_ms", "open_ms", "first_ms")
 
 
 def main() -> int:
     """Answers one request; an error of this program is an answer too."""
     request = json.loads(sys.stdin.readline())
+    confine(lambda operation: print(f"{DOING}{operation}", flush=True))
     try:
         _answer(request)
     except EdgecompileError as error:

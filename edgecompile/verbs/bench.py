@@ -27,4 +27,4 @@ def run(arguments: argparse.Namespace) -> int:
         return measure(arguments)
     from edgecompile.runtime import commands
 
-    return commands.bench(arguments)
+    return commands.run("bench", arguments)

@@ -13,10 +13,13 @@ ABOUT = "copy a bundle and the runtime to a device by ssh, verify and measure it
 
 def add_arguments(parser: Parser) -> None:
     """Adds the arguments that the verb takes."""
+    from edgecompile.runtime.confinement import add_flags
+
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="a .bundle.zip")
     parser.add_argument("device", metavar="DEVICE", help=FORM)
     parser.add_argument("--no-bench", action="store_true", help="copy and verify, and measure nothing")
     add_device_arguments(parser)
+    add_flags(parser, building=True)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -27,4 +27,4 @@ def run(arguments: argparse.Namespace) -> int:
         return finalize(arguments)
     from edgecompile.runtime import commands
 
-    return commands.finalize(arguments)
+    return commands.run("finalize", arguments)

@@ -20,4 +20,4 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the verb."""
     from edgecompile.runtime import commands
 
-    return commands.predict(arguments)
+    return commands.run("predict", arguments)

@@ -27,4 +27,4 @@ def run(arguments: argparse.Namespace) -> int:
         return verify(arguments)
     from edgecompile.runtime import commands
 
-    return commands.verify(arguments)
+    return commands.run("verify", arguments)

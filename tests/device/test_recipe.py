@@ -139,7 +139,7 @@ class Deskbuilt(OnnxRuntime):
     def constraints(self):
         return {"sm": ["8.7"]}
 
-    def stand_in(self):
+    def proxy_backend(self):
         return "onnxruntime", "onnxruntime", {}
 """
 

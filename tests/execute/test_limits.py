@@ -8,10 +8,11 @@ import pytest
 
 from edgecompile import cli
 from edgecompile.errors import EdgecompileError, RecipeError
-from edgecompile.execute import hardware, limits
+from edgecompile.execute import limits
 from edgecompile.execute.limits import Asked, asked_for, limits_of
 from edgecompile.execute.runner import execute
 from edgecompile.execute.store import Store
+from edgecompile.runtime import machine
 from execute.plans import plan, source, step
 
 
@@ -19,8 +20,8 @@ def test_defaults_grow_with_the_pictures_and_hold_on_a_small_machine(monkeypatch
     pictures = {"pictures": source(*(Path(f"{number}.jpg") for number in range(300)))}
     one, many = limits_of(step("one"), Asked()), limits_of(step("many", inputs=pictures), Asked())
     assert (one.seconds, many.seconds) == (900, 900 + 6000)
-    assert one.memory_mb == pytest.approx(max(0.75 * hardware.memory_mb(), 4096))
-    monkeypatch.setattr(hardware, "memory_mb", lambda: 1000)
+    assert one.memory_mb == pytest.approx(max(0.75 * machine.memory_mb(), 4096))
+    monkeypatch.setattr(machine, "memory_mb", lambda: 1000)
     assert limits_of(step("one"), Asked()).memory_mb == 4096
 
 

@@ -59,3 +59,11 @@ def pictures(tmp_path: Path) -> Path:
     ):
         cv2.imwrite(str(folder / name), photo(*size, seed=number))
     return folder
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verbs run their model in this process, where a test can change what they find."""
+    from edgecompile.runtime import commands
+
+    monkeypatch.setattr(commands, "run_confined", lambda verb, arguments, limits: commands.run_here(verb, arguments))

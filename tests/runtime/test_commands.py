@@ -16,6 +16,7 @@ from .test_pictures import png
 from .tiny import bundled, tiny_manifest, tiny_onnx
 
 pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.usefixtures("in_this_process")
 
 
 def run(verb: str, *argv: Any) -> None:

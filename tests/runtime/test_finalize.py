@@ -25,6 +25,7 @@ from edgecompile.runtime.machine import architecture, system
 from .tiny import bundled, tiny_manifest, tiny_onnx
 
 pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.usefixtures("in_this_process")
 
 BACKEND = """
 import json, os

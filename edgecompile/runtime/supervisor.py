@@ -1,0 +1,202 @@
+"""Runs a verb in a process of its own, and ends it where a bundle's model takes more time or memory than it may."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import math
+import os
+import pickle
+import select
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from edgecompile.errors import (
+    BundleError,
+    EdgecompileError,
+    GateError,
+    MissingToolError,
+    PlanError,
+    Problem,
+    RecipeError,
+    StepError,
+)
+from edgecompile.runtime.confinement import NO_MEMORY, Limits
+
+BOOT = "import sys; sys.path[:] = sys.argv.pop(1).split(chr(10)); from edgecompile.runtime.worker import main; main()"
+"""What the process begins with: the very modules that this one would import."""
+PATIENCE = 3.0
+"""Seconds that an interrupted process has to tidy up after itself."""
+KINDS = {one.__name__: one for one in (RecipeError, PlanError, MissingToolError, StepError, GateError, BundleError)}
+CHUNK = 1 << 16
+
+
+def run_confined(verb: str, arguments: argparse.Namespace, limits: Limits) -> int:
+    """Runs a verb of the device in a process of its own and returns its exit code; what it prints is printed here.
+
+    Args:
+        arguments: of the verb; `bundle` is what it opens.
+
+    Raises:
+        EdgecompileError: what the verb raised.
+        BundleError: it took too long, or its process died.
+    """
+    bundle = arguments.bundle
+    worker = _Worker(verb, arguments, limits)
+    try:
+        answer = worker.wait()
+        worker.end()
+    except TimeoutError:
+        message, fix = limits.too_slow(worker.operation)
+        raise BundleError(message, where=str(bundle), fix=fix) from None
+    except KeyboardInterrupt:
+        worker.interrupt()
+        raise
+    finally:
+        worker.end()
+    if answer is None:
+        raise _died(worker, bundle, limits)
+    if "code" in answer:
+        return answer["code"]
+    raise _error_of(answer, bundle, limits)
+
+
+class _Worker:
+    """The process that runs the verb.
+
+    Attributes:
+        operation: what it said last that it is about to do.
+    """
+
+    def __init__(self, verb: str, arguments: argparse.Namespace, limits: Limits) -> None:
+        self.operation = "starting"
+        self._limits = limits
+        self._partial = b""
+        self._notes, notes = os.pipe()
+        flags = ["-I"] if sys.flags.isolated else ["-s"] if sys.flags.no_user_site else []
+        path = "\n".join(entry or os.getcwd() for entry in sys.path)
+        memory = None if math.isinf(limits.memory_mb) else int(limits.memory_mb * 10**6)
+        job = {"verb": verb, "arguments": vars(arguments), "memory_bytes": memory}
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, *flags, "-c", BOOT, path, str(notes)],
+                stdin=subprocess.PIPE,  # takes the job; its end tells the process that this one has ended
+                stdout=subprocess.PIPE,
+                pass_fds=[notes],
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(self._notes)
+            raise
+        finally:
+            os.close(notes)
+        with suppress(BrokenPipeError):  # it died: `wait` will tell
+            self._stdin.write(base64.b64encode(pickle.dumps(job)) + b"\n")
+            self._stdin.flush()
+
+    @property
+    def _stdin(self) -> IO[bytes]:
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    @property
+    def _stdout(self) -> IO[bytes]:
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    @property
+    def returncode(self) -> int:
+        return self._process.wait()
+
+    def wait(self) -> dict[str, Any] | None:
+        """Returns the answer of the process, None where it died without one; prints what it prints meanwhile.
+
+        Raises:
+            TimeoutError: it has done the same for longer than it may.
+        """
+        answer, heard = None, time.monotonic()
+        output = self._stdout.fileno()
+        waiting = {output, self._notes}
+        while waiting:
+            left = heard + self._limits.seconds(self.operation) - time.monotonic()
+            ready, _, _ = select.select(list(waiting), [], [], None if math.isinf(left) else max(left, 0))
+            if not ready:
+                raise TimeoutError
+            for descriptor in ready:
+                content = os.read(descriptor, CHUNK)
+                if not content:
+                    waiting.discard(descriptor)
+                elif descriptor == output:
+                    _print(content)
+                else:
+                    heard, answer = time.monotonic(), self._listen(content) or answer
+            if answer is not None:
+                waiting.discard(self._notes)
+        return answer
+
+    def _listen(self, content: bytes) -> dict[str, Any] | None:
+        """Takes in what the process says of itself; returns its answer once that is there."""
+        *lines, self._partial = (self._partial + content).split(b"\n")
+        for line in lines:
+            said = json.loads(line)
+            if isinstance(said, dict):
+                return said
+            self.operation = said
+        return None
+
+    def interrupt(self) -> None:
+        """Has the process end itself."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(PATIENCE)
+
+    def end(self) -> None:
+        """Kills what is left of the process and of those that it started. Harmless when called again."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        with suppress(OSError):
+            self._stdin.close()
+        self._stdout.close()
+        if self._notes >= 0:
+            os.close(self._notes)
+            self._notes = -1
+
+
+def _print(content: bytes) -> None:
+    stream = getattr(sys.stdout, "buffer", None)
+    if stream is None:
+        sys.stdout.write(content.decode("utf-8", "replace"))
+    else:
+        sys.stdout.flush()
+        stream.write(content)
+    sys.stdout.flush()
+
+
+def _error_of(answer: dict[str, Any], bundle: Path, limits: Limits) -> Exception:
+    """Returns the error that the process was ended by."""
+    told = [problem[0] for problem in answer.get("problems", ())]
+    if answer["error"] == "MemoryError" or (answer["error"] == "BundleError" and any(map(NO_MEMORY.search, told))):
+        message, fix = limits.too_large()
+        return BundleError(message, where=str(bundle), fix=fix)
+    if answer["error"] in KINDS:
+        return KINDS[answer["error"]](Problem(*problem) for problem in answer["problems"])
+    if answer.get("strerror"):
+        return OSError(answer["errno"], answer["strerror"], answer["filename"])
+    return type(answer["error"], (Exception,), {})(answer["message"])
+
+
+def _died(worker: _Worker, bundle: Path, limits: Limits) -> EdgecompileError:
+    """Returns the error for a process that ended without a word: native code ends so that is given no memory, too."""
+    code = worker.returncode
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    _, fix = limits.too_large()
+    hint = f"if it is memory that it lacks (its limit is {limits.memory_mb / 1000:.2g} GB), {fix}" if fix else ""
+    return BundleError(f"the process of the model {how} while {worker.operation}", where=str(bundle), fix=hint)

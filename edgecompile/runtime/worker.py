@@ -1,0 +1,102 @@
+"""The process in which a verb of the device runs a bundle's model; started by `supervisor` alone.
+
+It says on a descriptor, a line of JSON each, what it is about to do, and in the end its answer. What libraries print on
+their own goes nowhere: a person gets one line. It ends by itself when its starter has ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import json
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+import traceback
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from edgecompile import errors
+from edgecompile.errors import EdgecompileError
+from edgecompile.runtime.confinement import confine
+
+PATIENCE = 3.0
+
+
+def main() -> NoReturn:
+    """Runs one verb, and ends the process without the teardown of libraries, which takes time and may crash."""
+    notes, job = int(sys.argv[1]), pickle.loads(base64.b64decode(sys.stdin.buffer.readline()))
+    os.set_inheritable(notes, False)
+    arguments = argparse.Namespace(**job["arguments"])
+    threading.Thread(target=_end_with_starter, daemon=True).start()
+    _settle_in(job["memory_bytes"], arguments.debug)
+    confine(lambda operation: _say(notes, operation))
+    answer = _answer(job["verb"], arguments)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    _say(notes, answer)
+    os._exit(0)
+
+
+def _answer(verb: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Runs the verb; returns its exit code, or what ended it."""
+    from edgecompile.runtime import commands
+
+    try:
+        return {"code": commands.run_here(verb, arguments)}
+    except BaseException as error:
+        if arguments.debug:
+            traceback.print_exc()
+        return _described(error)
+
+
+def _described(error: BaseException) -> dict[str, Any]:
+    if isinstance(error, EdgecompileError):
+        kind = next(one.__name__ for one in type(error).__mro__ if getattr(errors, one.__name__, None) is one)
+        return {"error": kind, "problems": [[one.message, one.where, one.fix] for one in error.problems]}
+    found: dict[str, Any] = {"error": type(error).__name__, "message": str(error)}
+    if isinstance(error, OSError) and error.strerror:
+        name = error.filename
+        found |= {"errno": error.errno, "strerror": error.strerror, "filename": name and os.fsdecode(name)}
+    return found
+
+
+def _settle_in(memory_bytes: int | None, debug: bool) -> None:
+    """Bounds the memory, prints lines as they come, writes no core, and keeps what libraries print away from people."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if memory_bytes is not None:
+            # What is allocated, not the address space: a GPU's driver reserves many times the memory of the machine.
+            resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    if not debug:
+        sys.stderr = os.fdopen(os.dup(2), "w", errors="backslashreplace")
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+
+
+def _say(notes: int, what: Any) -> None:
+    line = json.dumps(what).encode() + b"\n"
+    try:
+        while line:
+            line = line[os.write(notes, line) :]
+    except BrokenPipeError:  # nobody is left to hear it
+        os._exit(1)
+
+
+def _end_with_starter() -> None:
+    """Waits until the starter has ended, then ends this process and those that it started."""
+    while sys.stdin.buffer.read(1):
+        pass
+    os.kill(os.getpid(), signal.SIGINT)  # it tidies up after itself
+    time.sleep(PATIENCE)
+    os.killpg(0, signal.SIGKILL)
