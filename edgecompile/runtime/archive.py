@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
+import stat
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,8 +28,12 @@ SEAL_LENGTH = len(SEAL) + 64
 MEMBER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*(/[A-Za-z0-9_][A-Za-z0-9._+-]*)*")
 """Relative names without empty parts or parts that begin with a dot: nothing escapes from a folder by them."""
 MOST_MEMBERS = 4096
-LARGEST_DOCUMENT = 64 << 20
-"""Bytes that a JSON document of a bundle may have."""
+LARGEST_DOCUMENT = 8 << 20
+"""Bytes that a JSON document of a bundle may have: read, it takes up to 25 times as much memory."""
+LONGEST_NUMBER = 40
+"""Characters of a number in it."""
+UNIX = 3
+"""System whose file modes the directory of the zip holds."""
 CHUNK = 1 << 20
 
 _END = struct.Struct("<4s4H2LH")
@@ -60,7 +66,7 @@ class Archive:
             self.manifest = self._read_manifest()
         except BundleError as error:
             self.close()
-            raise BundleError(str(error), where=str(self.path)) from None
+            raise error.located(self.path) from None
         except OSError as error:
             self.close()
             raise BundleError(f"cannot be read: {error.strerror or error}", where=str(self.path)) from error
@@ -106,7 +112,7 @@ class Archive:
         try:
             return _parse(self.read(name), name)
         except BundleError as error:
-            raise BundleError(error.problems[0].message, where=str(self.path)) from None
+            raise error.located(self.path) from None
 
     def folder(self, prefix: str) -> Folder:
         """Returns name below `prefix` (such as "artifact/") to content, of all members there."""
@@ -255,6 +261,8 @@ def _entries(directory: bytes, total: int) -> Iterator[tuple[str, int, int, byte
             raise BundleError(f"has a member that may not be named so: {name!r}")
         if method != _STORED or flags or packed != size or extra or remark or disk:
             raise BundleError(f"'{name}' is not plainly stored")
+        if fields[1] >> 8 != UNIX or not _is_plain(fields[15]):
+            raise BundleError(f"'{name}' is not a plain file: its mode is {fields[15] >> 16:o}, expected 100644")
         if name in seen:
             raise BundleError(f"'{name}' is there twice")
         seen.add(name)
@@ -262,6 +270,13 @@ def _entries(directory: bytes, total: int) -> Iterator[tuple[str, int, int, byte
         yield name, fields[16], size, local
     if position != len(directory):
         raise BundleError("has a zip directory of the wrong size")
+
+
+def _is_plain(attributes: int) -> bool:
+    """Says whether the attributes of a member are those of a regular file that nobody runs with others' rights: no
+    link, folder or device."""
+    mode, special = attributes >> 16, stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
+    return stat.S_ISREG(mode) and not mode & special and not attributes & 0xFFFF
 
 
 def _check_names(names: list[str]) -> None:
@@ -281,7 +296,7 @@ def _parents(name: str) -> Iterator[str]:
 
 
 def _parse(content: bytes, name: str) -> Any:
-    """Parses strict JSON: UTF-8, no key twice, no NaN."""
+    """Parses strict JSON: UTF-8, no key twice, no NaN, no number that is too large to be one."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
@@ -292,8 +307,20 @@ def _parse(content: bytes, name: str) -> Any:
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not JSON")
 
+    def whole(text: str) -> int:
+        if len(text) > LONGEST_NUMBER:
+            raise ValueError(f"a number of {len(text)} digits")
+        return int(text)
+
+    def finite(text: str) -> float:
+        value = float(text)
+        if len(text) > LONGEST_NUMBER or not math.isfinite(value):
+            raise ValueError(f"the number {text[:LONGEST_NUMBER]} is too large")
+        return value
+
     try:
-        return json.loads(content.decode("utf-8"), object_pairs_hook=unique, parse_constant=refuse)
+        text = content.decode("utf-8")
+        return json.loads(text, object_pairs_hook=unique, parse_constant=refuse, parse_int=whole, parse_float=finite)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"'{name}' is not a JSON document: {error}") from None
 

@@ -8,9 +8,12 @@ and so must agree closely.
 
 from __future__ import annotations
 
-import io
+import math
+import re
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import count, repeat
 from typing import Any
 
 import numpy as np
@@ -20,11 +23,21 @@ from edgecompile.runtime.alignment import aligned
 from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.detections import Detections
 from edgecompile.runtime.detector import Detector
-from edgecompile.runtime.pictures import decode_picture
+from edgecompile.runtime.pictures import decode_member
 from edgecompile.runtime.spec import read_spec
 
 DIFFERENT = 2
 """Pictures of a golden batch that differ: the golden one and its mirror image, in turns. Their outputs are kept."""
+NUMBERS = "fiu"
+"""Kinds of numpy's types that are numbers."""
+LENGTHS = {b"\x93NUMPY\x01\x00": struct.Struct("<H"), b"\x93NUMPY\x02\x00": struct.Struct("<I")}
+"""Beginning of an array's file to the form of its header's length."""
+HEADER = re.compile(
+    r"\{'descr': '([<>|]?[fiu][1248])', 'fortran_order': (True|False), 'shape': \(([0-9, ]{0,99})\), \}\s*"
+)
+"""The header as `numpy.save` writes it. It is an expression of Python, which here nothing evaluates."""
+LARGEST_TOLERANCE = 2
+"""Beyond it nothing would differ."""
 MOST_PIXELS_OFF = 0.01
 MOST_SCORE_OFF = 1e-4
 
@@ -78,7 +91,7 @@ def _check_point(
     archive: Archive, detector: Detector, golden: Mapping[str, Any], point: str, tolerance: Mapping[str, float]
 ) -> list[Check]:
     """Compares this machine's outputs with the golden ones of one shape."""
-    picture = decode_picture(archive.read(golden["input"]), f"{archive.path}:{golden['input']}")
+    picture = decode_member(archive, golden["input"])
     batch = batch_at(detector.spec, point)
     size = read_spec(detector.spec).input.size_at(point)
     tensor, geometries = detector.stack(filled(picture, batch), imgsz=size)
@@ -86,6 +99,8 @@ def _check_point(
     found = detector.infer(tensor)
     if len(found) != len(stored):
         return [Check("outputs", False, f"the model has {len(found)} outputs, the bundle holds {len(stored)}")]
+    if odd := [check for check in map(_compare_shapes, count(), found, stored, repeat(batch)) if not check.met]:
+        return odd
     wanted = [_repeated(one, batch) for one in stored]
     checks = [
         check
@@ -96,11 +111,22 @@ def _check_point(
     return [*checks, _compare_detections(detector.postprocess(wanted, geometries[0]), detections)]
 
 
+def _compare_shapes(index: int, found: np.ndarray, stored: np.ndarray, batch: int) -> Check:
+    """Compares kind and shape of an output with the golden one, of which a large batch repeats the pictures."""
+    wanted = (batch, *stored.shape[1:]) if _repeats(stored, batch) else stored.shape
+    name = f"output {index}"
+    if found.dtype.kind not in NUMBERS:
+        return Check(name, False, "holds something other than numbers")
+    return Check(name, found.shape == wanted, f"shape {list(found.shape)} instead of {list(wanted)}")
+
+
+def _repeats(stored: np.ndarray, batch: int) -> bool:
+    return batch > DIFFERENT and stored.ndim > 0 and len(stored) == DIFFERENT
+
+
 def _repeated(stored: np.ndarray, batch: int) -> np.ndarray:
     """Returns the outputs of a whole batch, of which only those of different pictures are stored."""
-    if batch <= DIFFERENT or not stored.ndim or len(stored) != DIFFERENT:
-        return stored
-    return stored[np.arange(batch) % DIFFERENT]
+    return stored[np.arange(batch) % DIFFERENT] if _repeats(stored, batch) else stored
 
 
 def compare_output(
@@ -140,8 +166,10 @@ def _compare_detections(found: Detections, stored: Any) -> Check:
     try:
         boxes = np.array(stored["boxes"], np.float64).reshape(-1, 4)
         scores, classes = np.array(stored["scores"], np.float64), np.array(stored["classes"], np.int64)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BundleError(f"the golden detections are malformed: {error!r}") from None
+    if scores.ndim != 1 or scores.shape != classes.shape or boxes.shape != (len(scores), 4):
+        raise BundleError(f"the golden detections are malformed: {len(boxes)} boxes, {scores.size} scores")
     if len(found) != len(scores) or not np.array_equal(found.classes, classes):
         return Check("detections", False, f"{len(found)} instead of {len(scores)}, or of other classes")
     pixels = float(np.abs(found.boxes - boxes).max(initial=0.0))
@@ -152,20 +180,38 @@ def _compare_detections(found: Detections, stored: Any) -> Check:
 
 def _golden_of(archive: Archive) -> dict[str, Any]:
     """Returns the manifest's entry on the golden vectors."""
-    golden = archive.manifest.get("golden")
+    golden: Any = archive.manifest.get("golden")
     try:
-        float(golden["tolerance"]["max_abs"]), float(golden["tolerance"]["min_cosine"])
+        tolerance = [golden["tolerance"][key] for key in ("max_abs", "min_cosine")]
         vectors = [golden, *(golden.get("limits") or {}).values()]
         members = [name for one in vectors for name in (one["input"], one["detections"], *one["outputs"])]
     except (KeyError, TypeError, ValueError, AttributeError):
         raise BundleError("the manifest names no golden vectors", where=str(archive.path)) from None
+    if any(type(value) not in (int, float) or not 0 <= value <= LARGEST_TOLERANCE for value in tolerance):
+        message = f"the tolerance of the golden vectors is {tolerance}, expected numbers from 0 to {LARGEST_TOLERANCE}"
+        raise BundleError(message, where=str(archive.path))
     if not all(one["outputs"] for one in vectors) or any(name not in archive.names for name in members):
         raise BundleError("the golden vectors are not all there", where=str(archive.path))
     return golden
 
 
 def _read_array(archive: Archive, name: str) -> np.ndarray:
+    """Returns the array of numbers in a member, which holds exactly what its header says."""
+    content = archive.read(name)
     try:
-        return np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
-    except (ValueError, OSError, EOFError, MemoryError) as error:
-        raise BundleError(f"'{name}' is not an array: {error}", where=str(archive.path)) from None
+        lengths = LENGTHS[content[:8]]
+        begin = 8 + lengths.size
+        end = begin + lengths.unpack_from(content, 8)[0]
+        header = HEADER.fullmatch(content[begin:end].decode("latin-1"))
+        if header is None:
+            raise ValueError("its header is another")
+        kind, column_first, sides = header.groups()
+        shape = tuple(int(side) for side in sides.split(",") if side.strip())
+        dtype = np.dtype(kind)
+        if math.prod(shape) * dtype.itemsize != len(content) - end:
+            raise ValueError(f"{len(content) - end} bytes do not hold {dtype} {list(shape)}")
+        values = np.frombuffer(content, dtype, offset=end)
+        return values.reshape(shape, order="F" if column_first == "True" else "C")
+    except (ValueError, KeyError, TypeError, struct.error) as error:
+        message = f"'{name}' is not an array of numbers as numpy writes it ({type(error).__name__}: {error})"
+        raise BundleError(message, where=str(archive.path)) from None

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgecompile.errors import RecipeError
+from edgecompile.errors import BundleError, RecipeError
 from edgecompile.runtime.picture_headers import MOST_BYTES, avif_properties, is_avif, is_tiff, measure_picture
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from edgecompile.runtime.archive import Archive
 
 PICTURES = (".avif", ".bmp", ".jp2", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp")
 """Suffixes of files that are read: those that Ultralytics reads (its `IMG_FORMATS`), as far as OpenCV decodes them.
@@ -59,6 +61,18 @@ def decode_picture(content: bytes, where: str) -> np.ndarray:
     if image.dtype != "uint8":
         raise RecipeError(f"picture holds numbers of kind {image.dtype}, expected 8 or 16 bits a channel", where=where)
     return _upright(image, content) if is_avif(content) else image
+
+
+def decode_member(archive: Archive, name: str) -> np.ndarray:
+    """Returns the picture in a member of a bundle.
+
+    Raises:
+        BundleError: there is no such member, or it is no picture.
+    """
+    try:
+        return decode_picture(archive.read(name), f"{archive.path}:{name}")
+    except RecipeError as error:
+        raise BundleError(error.problems) from error
 
 
 def _decoded(content: bytes) -> np.ndarray | None:

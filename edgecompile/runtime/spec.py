@@ -12,6 +12,10 @@ from edgecompile.errors import BundleError
 
 SCHEMA = 1
 POINTS = ("min", "opt", "max")
+LARGEST_SIDE = 16384
+LARGEST_INPUT = 2 << 30
+"""Bytes of what a model may be fed at once: bounds the memory that a spec can ask for."""
+MOST_BOXES = 1_000_000
 MOST_STACKED = 8
 """Pictures that a model is given at once whose batch may change and whose spec names no most: bounds the memory."""
 
@@ -144,9 +148,10 @@ def read_spec(source: Mapping[str, Any] | Path) -> Spec:
         raise BundleError(f"spec.json: task is {source.get('task')!r}, this runtime does 'detect'")
     try:
         spec = _build(source)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BundleError(f"spec.json lacks or misstates {error}") from None
     _check(spec)
+    _check_size(spec)
     return spec
 
 
@@ -193,7 +198,7 @@ def _check_profile(entry: Input, size: tuple[int, int]) -> None:
     if entry.profile is None:
         return
     low, usual, high = (entry.profile[point] for point in POINTS)
-    rises = all(0 < one <= two <= three <= 16384 for one, two, three in zip(low, usual, high, strict=True))
+    rises = all(0 < one <= two <= three <= LARGEST_SIDE for one, two, three in zip(low, usual, high, strict=True))
     fits = all(
         side == -1 or (one == side and three == side) for side, one, three in zip(entry.shape, low, high, strict=True)
     )
@@ -212,7 +217,7 @@ def _check(spec: Spec) -> None:
         _check_profile(entry, spec.frame.size)
     except ValueError:
         raise BundleError("spec.json: the shapes of the input's profile differ in their number of axes") from None
-    if entry.batch == 0 or entry.batch < -1 or not (0 < height <= 16384 and 0 < width <= 16384):
+    if entry.batch == 0 or entry.batch < -1 or not (0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE):
         raise BundleError(f"spec.json: the input {list(entry.shape)} takes no pictures")
     plain = entry.scale == 1 and set(entry.mean) == {0.0} and set(entry.std) == {1.0}
     if entry.dtype == "uint8" and not plain:
@@ -221,7 +226,20 @@ def _check(spec: Spec) -> None:
         raise BundleError("spec.json: mean and std need three values each, std none that is 0")
     if not 0 <= spec.frame.fill <= 255:
         raise BundleError(f"spec.json: letterbox.fill is {spec.frame.fill}, expected 0..255")
-    channels = spec.output.shape[1] if spec.output.decode == "yolo" else spec.output.shape[-1]
+    if not (0 <= spec.nms.conf <= 1 and 0 <= spec.nms.iou <= 1 and 1 <= spec.nms.max_det <= MOST_BOXES):
+        raise BundleError(f"spec.json: nms wants conf and iou in 0..1 and max_det in 1..{MOST_BOXES}")
+    shape = spec.output.shape
+    channels = shape[1 if spec.output.decode == "yolo" else 2] if len(shape) == 3 else None
     wanted = 4 + len(spec.names) if spec.output.decode == "yolo" else 6
-    if not spec.names or len(spec.output.shape) != 3 or channels not in (-1, wanted):
-        raise BundleError(f"spec.json: the output {list(spec.output.shape)} does not fit {len(spec.names)} classes")
+    if not spec.names or channels not in (-1, wanted):
+        raise BundleError(f"spec.json: the output {list(shape)} does not fit {len(spec.names)} classes")
+
+
+def _check_size(spec: Spec) -> None:
+    """Demands that what the model is fed at once fits into `LARGEST_INPUT`."""
+    height, width = spec.input.size_at("max") or spec.frame.size
+    batch = spec.input.batches[1]
+    size = batch * height * width * 3 * (4 if spec.input.dtype == "float32" else 1)
+    if size > LARGEST_INPUT:
+        most = f"the {LARGEST_INPUT / 1e9:.1f} GB that this runtime feeds a model at once"
+        raise BundleError(f"spec.json: {batch} pictures of {height}x{width} take {size / 1e9:.3g} GB, more than {most}")

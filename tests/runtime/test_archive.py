@@ -164,6 +164,51 @@ def test_other_forms_of_zip_are_refused(tmp_path: Path) -> None:
     assert "collide" in complaint(zipped([*members, ("spec.json/x", b"{}")]), tmp_path)
 
 
+def with_attributes(content: bytes, attributes: int, system: int = 3) -> bytes:
+    """Returns a bundle in which the directory gives spec.json other attributes."""
+    body = bytearray(content[:-SEAL_LENGTH])
+    at = body.index(b"spec.json", struct.unpack("<4s4H2LH", body[-22:])[6]) - 46
+    struct.pack_into("<L", body, at + 38, attributes)
+    body[at + 5] = system
+    return seal(bytes(body))
+
+
+@pytest.mark.parametrize(
+    ("mode", "low", "system"),
+    [
+        (0o120777, 0, 3),  # a link
+        (0o040755, 0x10, 3),
+        (0o020666, 0, 3),
+        (0o060666, 0, 3),
+        (0o010644, 0, 3),
+        (0o140644, 0, 3),
+        (0o104755, 0, 3),
+        (0o102755, 0, 3),
+        (0o101644, 0, 3),
+        (0o000644, 0, 3),
+        (0, 0, 3),
+        (0o100644, 0x10, 3),
+        (0o100644, 0, 0),
+        (0o120777, 0, 19),
+    ],
+)
+def test_members_are_plain_files(mode: int, low: int, system: int, small: bytes, tmp_path: Path) -> None:
+    assert "not a plain file" in complaint(with_attributes(small, mode << 16 | low, system), tmp_path)
+
+
+def test_modes_of_plain_files_are_taken(small: bytes, tmp_path: Path) -> None:
+    for mode in (0o100644, 0o100600, 0o100444, 0o100755):
+        assert complaint(with_attributes(small, mode << 16), tmp_path) == ""
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1" * 5000, "0." + "1" * 5000, "1" * 41])
+def test_numbers_that_are_none_are_refused(number: str, tmp_path: Path) -> None:
+    document = b'{"schema": 1, "format": "edgecompile-bundle", "x": %s}' % number.encode()
+    assert "not a JSON document" in complaint(zipped([("manifest.json", document)]), tmp_path)
+    good = document.replace(number.encode(), b"123456789012345678901234567890.25e-3")
+    assert "not a JSON document" not in complaint(zipped([("manifest.json", good)]), tmp_path)
+
+
 class Pieces:
     """A sealed zip in pieces, to be put together wrongly."""
 

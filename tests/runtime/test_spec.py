@@ -58,12 +58,54 @@ def test_reads_what_passes_write(arguments: dict[str, Any], tmp_path: Path) -> N
         ("letterbox.size", [64], "spec.json"),
         ("output.decode", "yolov3", "yolov3"),
         ("output.shape", [1, 84, 21], "3 classes"),
+        ("output.shape", [], "3 classes"),
+        ("output.shape", [1, 7], "3 classes"),
         ("nms.conf", None, "conf"),
+        ("nms.conf", 7, "conf"),
+        ("nms.iou", -0.1, "iou"),
+        ("nms.max_det", 0, "max_det"),
+        ("nms.max_det", 10**9, "max_det"),
+        ("input.scale", 10**400, "too large"),
     ],
 )
 def test_refuses_what_it_cannot_follow(key: str, value: Any, message: str) -> None:
     with pytest.raises(BundleError, match=message):
         read_spec(changed(key, value))
+
+
+def sized(batch: int, height: int, width: int, *, embedded: bool, profile: bool = False) -> dict[str, Any]:
+    spec = tiny_spec(embedded=embedded)
+    sides = (lambda n, h, w: [n, h, w, 3]) if embedded else (lambda n, h, w: [n, 3, h, w])
+    spec["input"]["shape"] = sides(-1, -1, -1) if profile else sides(batch, height, width)
+    if profile:
+        points = {"min": sides(1, 32, 32), "opt": sides(1, 32, 32), "max": sides(batch, height, width)}
+        spec["input"]["profile"] = points
+    spec["letterbox"]["size"] = [32, 32] if profile else [height, width]
+    return spec
+
+
+@pytest.mark.parametrize(
+    ("batch", "height", "width", "embedded", "profile", "taken"),
+    [
+        (1, 16384, 16384, True, False, True),
+        (1, 16384, 16384, False, False, False),
+        (16384, 32, 32, False, False, True),
+        (10**9, 32, 32, True, False, False),
+        (64, 640, 640, False, False, True),
+        (64, 640, 640, False, True, True),
+        (64, 2048, 2048, False, True, False),
+        (16384, 16384, 16384, True, True, False),
+    ],
+)
+def test_what_a_model_is_fed_at_once_is_bounded(
+    batch: int, height: int, width: int, embedded: bool, profile: bool, taken: bool
+) -> None:
+    document = sized(batch, height, width, embedded=embedded, profile=profile)
+    if taken:
+        read_spec(document)
+    else:
+        with pytest.raises(BundleError, match=r"more than the 2\.1 GB that this runtime feeds a model at once"):
+            read_spec(document)
 
 
 def test_bytes_cannot_be_scaled_outside_of_the_model() -> None:
