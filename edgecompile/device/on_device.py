@@ -18,6 +18,7 @@ from edgecompile.device.remote_progress import shown
 from edgecompile.device.run_report import add_to_run
 from edgecompile.runtime.bench import Bench
 from edgecompile.runtime.commands import bench_lines
+from edgecompile.runtime.confinement import limit_words
 from edgecompile.runtime.pictures import find_pictures
 from edgecompile.text import escape, tell, to_json
 
@@ -94,7 +95,8 @@ def measure(arguments: argparse.Namespace) -> int:
 @contextmanager
 def _there(arguments: argparse.Namespace) -> Iterator[tuple[Bundle, Remote, PurePosixPath, Listener]]:
     """Yields the bundle, the device with the runtime on it, the bundle's path there, and who is told what goes on."""
-    place = Place(parse(arguments.device), arguments.wheels, arguments.python)
+    limits = limit_words(arguments.timeout, arguments.memory)
+    place = Place(parse(arguments.device), arguments.wheels, arguments.python, limits)
     bundle = opened(arguments.bundle)
     with shown(quiet=arguments.quiet) as told, connect(place, bundle.target, told) as remote:
         told(f"copying {bundle.path.name}, {bundle.path.stat().st_size / 1e6:.1f} MB")

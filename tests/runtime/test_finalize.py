@@ -32,12 +32,16 @@ import json, os
 from pathlib import Path
 from edgecompile.errors import BundleError, MissingToolError
 from edgecompile.runtime.backends.onnxruntime import Backend as OnnxRuntime
+from edgecompile.runtime.options import Choice
 
 HERE = Path(__file__).parent
 
 class Backend(OnnxRuntime):
-    def __init__(self, *how):
-        super().__init__(*how)
+    options = {**OnnxRuntime.options, **dict.fromkeys(("fails", "nothing", "other"), Choice(("1",)))}
+    distributions = ("rt",)
+
+    def __init__(self, artifact, spec, threads, options):
+        super().__init__(artifact, spec, threads, {k: v for k, v in options.items() if k in OnnxRuntime.options})
         self.version = self.device({})["runtime"]
 
     @staticmethod
@@ -355,7 +359,7 @@ def test_a_bundle_that_needs_no_building_is_verified_and_judged(
 
 
 def test_a_backend_that_builds_nothing_cannot_finish(desk: Desk) -> None:
-    desk.has(backend="openvino")
+    desk.has(backend="openvino", runtime=["openvino", ">=10.3,<11"], options={})
     assert "cannot build" in desk.refuses()
 
 
