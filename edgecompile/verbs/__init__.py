@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 from importlib import import_module
-from pathlib import Path
+from pkgutil import iter_modules
 from typing import Protocol, cast
 
 from edgecompile.arguments import Parser
@@ -35,8 +35,8 @@ class Verb(Protocol):
 
 
 def verb_names() -> list[str]:
-    """Returns the names of all verbs, sorted."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
+    """Returns the names of all verbs, sorted; also where a device imports them from a wheel as it is."""
+    return sorted(module.name for module in iter_modules(__path__) if not module.name.startswith("_"))
 
 
 def find_verb(name: str) -> Verb:
