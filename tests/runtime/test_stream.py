@@ -293,7 +293,7 @@ def test_an_error_of_the_library_is_told_and_the_next_picture_is_right(
         with pytest.raises(BundleError, match=r"model\.onnx: the model cannot run: last") as caught:
             model.predict(photo(50, 60))
         assert "\n" not in str(caught.value)
-    with pytest.raises(BundleError, match="cannot run the model|the model cannot run"):
+    with pytest.raises(BundleError, match=r"cannot run the model|the model cannot run"):
         model.infer(np.zeros((1, 3, 5, 7), np.float32))
     assert same(model.predict(photo(50, 60)), wanted)
 
