@@ -250,7 +250,7 @@ def test_a_damaged_bundle_never_leaves(bundle, tmp_path):
         (["deploy", "x.bundle.zip", "pi5"], "'pi5' is no address of a device"),
         (["bench", "x.bundle.zip", "--on", "ssh://-oProxyCommand=x"], "is no address of a device"),
         (["deploy", "x.bundle.zip", "ssh://pi5"], "there is no such bundle"),
-        (["predict", "x.bundle.zip", "x.jpg", "--on", "ssh://pi5"], "predict takes no --on"),
+        (["predict", "x.bundle.zip", "x.jpg", "--on", "ssh://pi5"], "unknown flag '--on'"),
     ],
 )
 def test_a_wrong_line(words, line):
