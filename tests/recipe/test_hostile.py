@@ -19,6 +19,8 @@ from edgecompile.verbs import plan as plan_verb
 
 from .hostile import CANARY, EXTENDS, LINES, RECIPE, Hostile, every
 
+pytestmark = pytest.mark.slow
+
 ALL = list(every())
 BOUND_S = 20.0
 """Seconds that an attack may take of a busy machine; most take a tenth of one."""

@@ -37,6 +37,7 @@ def endless(trips: int = 2**62) -> onnx.ModelProto:
     return foreign_models.before(model, lambda name: [helper.make_node("Loop", [*inputs, name], ["looped"], body=body)])
 
 
+@pytest.mark.slow
 def test_an_endless_loop_is_ended() -> None:
     run = bounded_run(endless().SerializeToString(), "a.onnx", seconds=0.5)
     began = time.monotonic()
