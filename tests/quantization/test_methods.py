@@ -1,7 +1,7 @@
 """No method of calibration is worse than minimum and maximum by more than `LIMIT`, on three nets and for each runtime.
 
-The nets: the embedded sample; the same on pictures drawn from another seed, for which it was not chosen; the same with
-one channel of its attention 32 times as large, computing the same in float.
+The nets: the embedded sample; the same for squares, with a grey border around pictures drawn from another seed; the
+same for squares, with one channel of its attention 32 times as large, computing the same in float.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from exported import SAMPLE, simplified
+from exported import CHECKPOINT, EXPORT, SAMPLE, run_step, simplified
 
 from edgecompile.evaluate.accuracy import evaluate
 from edgecompile.passes.int8_static import Int8Static
@@ -53,10 +53,12 @@ def drawn(folder: Path) -> Path:
 
 def with_large_channel(model: onnx.ModelProto, factor: float = 32.0) -> onnx.ModelProto:
     """Multiplies one channel of the queries of an attention and divides that of its keys: their product stays."""
+    from edgecompile.graphs.onnx.structure import Structure
+
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     made = {name: node for node in model.graph.node for name in node.output}
     node = next(one for one in model.graph.node if one.op_type == "Split" and len(one.output) == 3)
-    depth = int(onnx.numpy_helper.to_array(tensors[node.input[1]])[0])
+    depth = int(Structure(model).value(node.input[1])[0])
     convolution = made[made[node.input[0]].input[0]]
     assert convolution.op_type == "Conv", "queries, keys and values are one convolution"
     for name in convolution.input[1:]:
@@ -71,13 +73,15 @@ def with_large_channel(model: onnx.ModelProto, factor: float = 32.0) -> onnx.Mod
 def net(request, tmp_path_factory):
     """A float model, its spec and its pictures."""
     folder = tmp_path_factory.mktemp("net")
-    model = simplified().model
+    if request.param == "sample":
+        return SimpleNamespace(model=simplified().model, spec=simplified().spec, **vars(split(SAMPLE)))
+    square = {**EXPORT, "imgsz": [256, 256]}
+    run_step(folder, "edgecompile.passes.onnx_export:export", {"weights": CHECKPOINT}, square)
+    model = folder / "model.onnx"
     if request.param == "large channel":
-        changed = with_large_channel(onnx.load(model))
-        onnx.save(changed, folder / "model.onnx")
-        model = folder / "model.onnx"
+        onnx.save(with_large_channel(onnx.load(model)), model)
     data = split(drawn(folder / "drawn") if request.param == "other pictures" else SAMPLE)
-    return SimpleNamespace(model=model, spec=simplified().spec, folder=folder, **vars(data))
+    return SimpleNamespace(model=model, spec=folder / "spec.json", **vars(data))
 
 
 def accuracy(net: SimpleNamespace, out: Path, artifact: Path, spec: Path, backend: str, options: dict) -> float:
