@@ -11,6 +11,8 @@ from edgecompile.errors import EdgecompileError, Problem
 from edgecompile.places import recipes_folder
 from edgecompile.recipe.materials import find_materials
 
+pytestmark = pytest.mark.slow
+
 
 def parted(text: str) -> tuple[str, ...]:
     return tuple(text.split())

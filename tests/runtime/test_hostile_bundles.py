@@ -24,6 +24,8 @@ pytest.importorskip("onnxruntime")
 
 from . import hostile
 
+pytestmark = pytest.mark.slow
+
 BOUND_S = 20.0
 """Seconds in which each verb ends, on a machine that is busy with other tests."""
 STARTS_PROGRAMS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork")
