@@ -6,7 +6,9 @@ Exit codes: 0 done, 2 recipe or command line, 3 plan, 4 missing tool, 5 step fai
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -15,7 +17,7 @@ from functools import partial
 
 from edgecompile import environment  # noqa: F401 - first of all, see there
 from edgecompile.arguments import WHERE, Parser
-from edgecompile.errors import EdgecompileError, MissingToolError, RecipeError, nearest
+from edgecompile.errors import EdgecompileError, MissingToolError, RecipeError, StepError, nearest
 from edgecompile.text import tell
 from edgecompile.verbs import find_verb, verb_names
 
@@ -55,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:
+        if ours := _of_the_machine(error):
+            return _tell([str(ours)], ours.exit_code, debug)
         if isinstance(error, OSError) and error.strerror:
             where = f": {error.filename}" if error.filename else ""
             return _tell([f"{error.strerror}{where}"], 5, debug)
@@ -134,6 +138,27 @@ def _compiler() -> Iterator[None]:
         if (error.name or "").partition(".")[0] not in BEYOND_RUNTIME:
             raise
         raise MissingToolError(f"'{error.name}' is not installed", fix="pip install 'edgecompile[compiler]'") from error
+
+
+def _of_the_machine(error: Exception) -> EdgecompileError | None:
+    """Returns what this machine lacks, where that is what went wrong: memory, disk, a home, a library of the system."""
+    said = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or re.search(r"bad[_ ]alloc|[Ii]nsufficient memory", said):
+        return StepError("out of memory", fix="free some, or raise the limit of this process")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StepError(
+            "no space left on the disk", where=str(error.filename or ""), fix="free some, or write elsewhere"
+        )
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        fix = "set HOME and EDGECOMPILE_CACHE to folders that can be written"
+        return MissingToolError("the file system is read-only", where=str(error.filename or ""), fix=fix)
+    if "home directory" in said or (isinstance(error, KeyError) and "uid" in said):
+        return MissingToolError("this user has no home directory here", fix="set HOME")
+    if isinstance(error, ImportError) and (found := re.search(r"lib[\w+.-]*\.so", said)):
+        headless = "pip install opencv-python-headless in place of opencv-python"
+        fix = headless if found[0].startswith("libGL") else "install that library"
+        return MissingToolError(f"a library of the system is missing ({said})", fix=fix)
+    return None
 
 
 def _tell(problems: Sequence[str], exit_code: int, debug: bool) -> int:
