@@ -149,9 +149,9 @@ def _of_the_machine(error: Exception) -> EdgecompileError | None:
         return StepError(
             "no space left on the disk", where=str(error.filename or ""), fix="free some, or write elsewhere"
         )
-    if isinstance(error, OSError) and error.errno == errno.EROFS:
-        fix = "set HOME and EDGECOMPILE_CACHE to folders that can be written"
-        return MissingToolError("the file system is read-only", where=str(error.filename or ""), fix=fix)
+    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        fix = "run in a folder that you may write to, and set HOME and EDGECOMPILE_CACHE to such folders"
+        return MissingToolError(f"{error.strerror or error}".lower(), where=str(error.filename or ""), fix=fix)
     if "home directory" in said or (isinstance(error, KeyError) and "uid" in said):
         return MissingToolError("this user has no home directory here", fix="set HOME")
     if isinstance(error, ImportError) and (found := re.search(r"lib[\w+.-]*\.so", said)):

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,11 +17,11 @@ CASES = [
     (MemoryError(), 5, "out of memory"),
     (RuntimeError("Exception from src/inference: std::bad_alloc"), 5, "out of memory"),
     (OSError(errno.ENOSPC, "No space left on device", "/x/y"), 5, "/x/y: no space left on the disk"),
-    (OSError(errno.EROFS, "Read-only file system", "/x/y"), 4, "/x/y: the file system is read-only"),
+    (OSError(errno.EROFS, "Read-only file system", "/x/y"), 4, "/x/y: read-only file system; run in a folder"),
     (RuntimeError("Could not determine home directory."), 4, "set HOME"),
     (KeyError("getpwuid(): uid not found: 12345"), 4, "set HOME"),
     (ImportError("libGL.so.1: cannot open shared object file"), 4, "pip install opencv-python-headless"),
-    (OSError(errno.EACCES, "Permission denied", "/x/y"), 5, "Permission denied: /x/y"),
+    (OSError(errno.EACCES, "Permission denied", "/x/y"), 4, "/x/y: permission denied; run in a folder"),
     (ValueError("what nobody thought of"), 1, "unexpected ValueError"),
 ]
 
@@ -33,3 +38,32 @@ def test_the_machine_is_named(
     told = capsys.readouterr().err
     assert message in told
     assert told.count("\n") == 1
+
+
+NOBODY = 54321
+"""A user that no system knows."""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root becomes another user")
+@pytest.mark.parametrize(
+    ("home", "words", "code", "told"),
+    [
+        (None, ("plan", "recipe=quickstart"), 4, "this user has no home directory here; set HOME"),
+        ("home", ("build", "recipe=quickstart", "--quiet"), 4, "permission denied"),
+        ("home", ("list", "recipes"), 0, ""),
+    ],
+)
+def test_a_user_without_a_home_or_with_one_that_is_read_only(tmp_path, home, words, code, told):
+    """A real process of a user that the system does not know, in a folder that it may not write to."""
+    folder = tmp_path / "home"
+    folder.mkdir(mode=0o555)
+    reads = "+dac_read_search"  # the interpreter may lie in a folder of root's; writing stays forbidden
+    become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    become += [f"--inh-caps={reads}", f"--ambient-caps={reads}"]
+    settings = {"PATH": os.defpath, "PYTHONPATH": str(Path(__file__).parents[1])}
+    settings |= {"HOME": str(folder)} if home else {}
+    command = [*become, sys.executable, "-m", "edgecompile", *words]
+    finished = subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, timeout=120)
+    lines = [line for line in finished.stderr.splitlines() if line.startswith("edgecompile: ")]
+    assert (finished.returncode, len(lines)) == (code, bool(told)), finished.stderr
+    assert told in " ".join(lines)
