@@ -8,11 +8,13 @@ file. To add a pass: `passes/<kind>.py`, `conf/pass/<kind>.yaml`, `tests/passes/
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from edgecompile.plan.graph import Graph, Model
+from edgecompile.errors import Problem
+from edgecompile.plan.graph import Graph, Model, Request
 from edgecompile.plan.step import Stage
 
 ENTRY_POINTS = "edgecompile.passes"
@@ -32,6 +34,17 @@ class Pass(BaseModel, ABC):
     stage: ClassVar[Stage]
     output_precision: ClassVar[str] = ""
     is_source: ClassVar[bool] = False
+
+    def check_weights(self, weights: Path, recipe: Request) -> list[Problem]:
+        """Returns what is wrong with the weights for a pass that makes the model, as far as can be told at once.
+
+        Runs while planning: reads little of the file, runs nothing of it and imports no heavy library.
+
+        Args:
+            weights: the file that the recipe names; it is there.
+            recipe: what else was asked for.
+        """
+        return []
 
     @abstractmethod
     def lower(self, graph: Graph, model: Model | None) -> Model:

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import warnings
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,14 +18,20 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from edgecompile.errors import MissingToolError, StepError
+from edgecompile.errors import MissingToolError, Problem, StepError
 from edgecompile.passes import Pass
-from edgecompile.plan.graph import Graph, Model
+from edgecompile.plan.graph import Graph, Model, Request
 from edgecompile.plan.shapes import Profile, distinct, merged, one_shape, shown
 from edgecompile.plan.step import Output, Stage, Step
+from edgecompile.weights.checkpoint import Checkpoint, read_checkpoint
 
 DETECTION_HEADS = ("Detect", "v10Detect")
 """Names of the heads that put out what the runtime decodes: YOLOv5u, v6, v8, v9, 11, 12, 26 and v10."""
+
+CHECKPOINT_BEGINS = (b"PK", b"\x80")
+"""How a zip begins, and a pickle, which checkpoints were before torch 1.6."""
+
+OLD_YOLOV5 = "comes from the old yolov5 repository; ultralytics reads YOLOv5u checkpoints only"
 
 BOTH_HEADS = (
     "of two heads the one with non-maximum suppression, as Ultralytics by default; the NMS-free one: "
@@ -49,6 +56,15 @@ class OnnxExport(Pass):
     opset: int = Field(default=18, ge=13, le=20)
     end2end: bool | Literal["auto"] = "auto"
 
+    def check_weights(self, weights: Path, recipe: Request) -> list[Problem]:
+        if weights.suffix == ".onnx":
+            return [Problem(f"'{weights.name}' is an ONNX file", fix="take the pass onnx_import, not onnx_export")]
+        with weights.open("rb") as stream:
+            if not stream.read(4).startswith(CHECKPOINT_BEGINS):
+                return [Problem(f"'{weights.name}' is damaged or is no Ultralytics checkpoint")]
+        said = read_checkpoint(weights)
+        return [] if said is None else [Problem(one) for one in unfit(said, weights.name)]
+
     def lower(self, graph: Graph, model: Model | None) -> Model:
         height, width = graph.imgsz
         profile = graph.profile()
@@ -67,6 +83,21 @@ class OnnxExport(Pass):
             )
         )
         return Model(Output("onnx_export", "model.onnx"), Output("onnx_export", "spec.json"))
+
+
+def unfit(said: Checkpoint, name: str) -> Iterator[str]:
+    """Yields why a checkpoint cannot be compiled, by what it says of itself."""
+    package = said.model_class.partition(".")[0]
+    if package == "models":
+        yield f"'{name}' {OLD_YOLOV5}"
+    elif package != "ultralytics":
+        yield f"'{name}' holds a '{said.model_class[:80]}', not an Ultralytics model"
+    elif said.task not in ("detect", None):
+        yield f"'{name}' is a model for the task '{said.task[:60]}'; only 'detect' can be compiled"
+    elif said.head not in (*DETECTION_HEADS, None):
+        yield f"'{name}' has the head '{said.head[:60]}'; the heads that can be compiled: {', '.join(DETECTION_HEADS)}"
+    if said.channels not in (3, None):
+        yield f"'{name}' takes pictures of {said.channels} channels; only 3 can be compiled"
 
 
 def export(
@@ -224,7 +255,7 @@ def _reason(name: str, error: Exception) -> str:
         match = re.search(r"GLOBAL `?([\w.]+)", chain)
         refused = match.group(1) if match else ""
     if "old YOLOv5" in chain or "ultralytics/yolov5" in chain:
-        return f"'{name}' comes from the old yolov5 repository; ultralytics reads YOLOv5u checkpoints only"
+        return f"'{name}' {OLD_YOLOV5}"
     if "TorchScript" in chain:
         return f"'{name}' is a TorchScript archive, not a checkpoint"
     if refused:

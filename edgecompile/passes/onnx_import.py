@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from edgecompile.errors import StepError
+from edgecompile.errors import Problem, StepError
+from edgecompile.graphs.onnx.first_look import FLOAT_MODEL, problems_of
 from edgecompile.graphs.onnx.layouts import AUTO, layout_names
 from edgecompile.library_errors import EXPORT_AGAIN
 from edgecompile.passes import Pass
-from edgecompile.plan.graph import Graph, Model
-from edgecompile.plan.shapes import Profile, distinct, merged, one_shape
+from edgecompile.plan.graph import Graph, Model, Request
+from edgecompile.plan.shapes import Profile, distinct, merged, one_shape, profile_of, sides
 from edgecompile.plan.step import Output, Source, Stage, Step
 
 if TYPE_CHECKING:
@@ -46,6 +47,15 @@ class OnnxImport(Pass):
     decode: Literal[DECODES] = AUTO  # type: ignore[valid-type]
     stride: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     class_names: Literal["file", "data"] = "file"
+
+    def check_weights(self, weights: Path, recipe: Request) -> list[Problem]:
+        if weights.suffix != ".onnx":
+            return [Problem(f"'{weights.name}' is no ONNX file", fix="take the pass onnx_export for a checkpoint")]
+        if recipe.model.imgsz is None:  # the file's own
+            return problems_of(weights, None, self.class_names)
+        usual = sides(recipe.model.imgsz)
+        profile, _ = profile_of(recipe.model, recipe.target, usual)
+        return problems_of(weights, profile or one_shape(usual), self.class_names)
 
     def lower(self, graph: Graph, model: Model | None) -> Model:
         height, width = graph.imgsz
@@ -107,10 +117,9 @@ def import_model(
     file = files[0].name
     model = read_foreign(files)
     if Structure(model).is_quantized():
-        raise StepError(f"'{file}' is quantized already", fix="import the float model it was made from")
+        raise StepError(f"'{file}' is quantized already", fix=FLOAT_MODEL)
     notes = metadata.notes_of(model)
-    if (task := notes.get("task", "detect")) != "detect":
-        raise StepError(f"'{file}' is a model for the task '{task[:60]}'; only 'detect' can be compiled")
+    metadata.require_detection(notes, file)
     stated = metadata.class_names(notes, file) if class_names == "file" else None
     entry, opened = only_input(model)
     shapes = agreed(opened, profile or one_shape(imgsz))

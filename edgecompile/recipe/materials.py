@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,10 +166,11 @@ def _folders(folders: Iterable[Path]) -> list[str]:
 
 
 def _weights(path: Path, recipe: Recipe) -> list[Problem]:
-    """Returns what is wrong with the weights, as far as their name and size tell."""
+    """Returns what is wrong with the weights, as far as their name and a first look tell."""
     where = str(recipe.origins.of("model", "weights"))
     if path.stat().st_size == 0:
         return [Problem(f"weights '{path.name}' are empty", where)]
     if path.suffix not in WEIGHTS:
         return [Problem(f"weights '{path.name}' are neither a checkpoint nor a model", where, "expected .pt or .onnx")]
-    return []
+    sources = [one for one in recipe.passes.values() if one.is_source]
+    return [replace(one, where=where) for source in sources for one in source.check_weights(path, recipe)]

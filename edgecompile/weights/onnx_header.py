@@ -1,4 +1,4 @@
-"""What an ONNX file says of itself: its inputs, its metadata, its operator sets. Parses no tensor.
+"""What an ONNX file says of itself: its inputs, operators, operator sets, metadata. Parses no tensor.
 
 An ONNX file is one protobuf message. Its fields are walked here by their lengths, so that gigabytes of weights are
 stepped over, and no library has to be imported. What is cut, or has more fields than any model, is not described.
@@ -9,17 +9,50 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 MOST_FIELDS = 1_000_000
-"""Most fields of messages that are walked: a second of work. YOLO11n has 1,100."""
+"""Most fields of messages that are walked: a second of work. YOLO11n has 6,000."""
 LONGEST_TEXT = 1 << 20
 """Most bytes of a name or of a value of the metadata that are read."""
+MOST_TEXT = 64 << 20
+"""Most bytes of all names and values."""
+DEEPEST = 16
+"""Graphs in graphs that are walked."""
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 """Kinds of values on protobuf's wire."""
 FLOAT = 1
 """Number of the element type float32."""
+ELEMENT_TYPES = {
+    1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "text", 9: "bool",
+    10: "float16", 11: "float64", 16: "bfloat16",
+}  # fmt: skip
+"""Number of an element type to its name."""
+
+OLDEST, NEWEST = 7, 28
+"""Operator sets that can be read: from the oldest that ONNX Runtime runs, of which alone can be proven that raising it
+changed nothing, to the newest that any version of ONNX knew when this was written."""
+
+QUANTIZED = frozenset(
+    {
+        "ConvInteger",
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "MatMulInteger",
+        "QLinearConv",
+        "QLinearMatMul",
+        "QuantizeLinear",
+    }
+)
+"""Operators of a graph that computes with integers."""
+
+OWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc"})
+"""Domains of operators that ONNX Runtime brings."""
+
+Operator = tuple[str, str]
+"""Domain and name."""
 
 Span = tuple[int, int]
 
@@ -41,11 +74,28 @@ class OnnxHeader:
         inputs: of the graph, without those that weights stand in for.
         metadata: key to value.
         operator_sets: domain ("" for ONNX's own) to version.
+        operators: each that occurs, in nested graphs and functions too.
+        functions: that the file itself defines.
     """
 
     inputs: tuple[OnnxInput, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
     operator_sets: dict[str, int] = field(default_factory=dict)
+    operators: frozenset[Operator] = frozenset()
+    functions: frozenset[Operator] = frozenset()
+
+    @property
+    def operator_set(self) -> int:
+        """Version of ONNX's own operators; 0 where the file names none."""
+        return max((version for domain, version in self.operator_sets.items() if domain in ("", "ai.onnx")), default=0)
+
+    def plugins(self) -> list[str]:
+        """Returns the operators that only a plugin of some runtime brings."""
+        return sorted(
+            f"{domain}:{name}" if domain else name
+            for domain, name in self.operators - self.functions
+            if domain not in OWN_DOMAINS or name.endswith("_TRT")
+        )
 
 
 class Malformed(ValueError):
@@ -59,6 +109,16 @@ def read_header(path: Path) -> OnnxHeader | None:
         path: any file.
     """
     try:
+        status = path.stat()
+        return _read(path, status.st_mtime_ns, status.st_size)
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, changed: int, size: int) -> OnnxHeader | None:
+    """Returns the header of a file, which is looked at again once it has changed."""
+    try:
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return _Walk(content).header()
     except (OSError, ValueError, UnicodeDecodeError):  # ValueError: an empty file, or one that is malformed
@@ -71,12 +131,15 @@ class _Walk:
     def __init__(self, content: mmap.mmap) -> None:
         self._content = content
         self._left = MOST_FIELDS
+        self._text_left = MOST_TEXT
+        self._operators: set[Operator] = set()
 
     def header(self) -> OnnxHeader:
         metadata: dict[str, str] = {}
         operator_sets: dict[str, int] = {}
         inputs: list[OnnxInput] = []
         weights: set[str] = set()
+        functions: set[Operator] = set()
         graphs = 0
         for number, value in self.fields((0, len(self._content))):
             if number == 7 and isinstance(value, tuple):  # ModelProto.graph
@@ -86,13 +149,41 @@ class _Walk:
                         inputs.append(self.input(span))
                     elif inner == 5:  # GraphProto.initializer
                         weights.add(self.text(self.first(span, 8)))
+                    elif inner == 1:  # GraphProto.node
+                        self.node(span)
             elif number == 8:  # ModelProto.opset_import
                 operator_sets[self.text(self.first(value, 1))] = self.whole(self.first(value, 2))
             elif number == 14:  # ModelProto.metadata_props
                 metadata[self.text(self.first(value, 1))] = self.text(self.first(value, 2))
+            elif number == 25:  # ModelProto.functions
+                functions.add((self.text(self.first(value, 10)), self.text(self.first(value, 1))))
+                self.nodes(value, 7)  # FunctionProto.node
         if graphs != 1:
             raise Malformed("no graph")
-        return OnnxHeader(tuple(one for one in inputs if one.name not in weights), metadata, operator_sets)
+        own = tuple(one for one in inputs if one.name not in weights)
+        return OnnxHeader(own, metadata, operator_sets, frozenset(self._operators), frozenset(functions))
+
+    def nodes(self, span: Span | int, number: int, depth: int = 0) -> None:
+        """Notes the operators of a message whose field `number` holds nodes."""
+        if depth > DEEPEST:
+            raise Malformed("graphs in graphs in graphs")
+        for found, value in self.fields(span):
+            if found == number:
+                self.node(value, depth)
+
+    def node(self, span: Span | int, depth: int = 0) -> None:
+        """Notes the operator of a NodeProto and those of the graphs within it."""
+        name = domain = ""
+        for number, value in self.fields(span):
+            if number == 4:
+                name = self.text(value)
+            elif number == 7:
+                domain = self.text(value)
+            elif number == 5:  # NodeProto.attribute
+                for inner, graph in self.fields(value):
+                    if inner in (6, 11):  # AttributeProto.g, .graphs
+                        self.nodes(graph, 1, depth + 1)
+        self._operators.add((domain, name))
 
     def input(self, span: Span | int) -> OnnxInput:
         """Returns a ValueInfoProto."""
@@ -151,7 +242,8 @@ class _Walk:
     def text(self, span: Span | int | None) -> str:
         if not isinstance(span, tuple):
             return ""
-        if span[1] - span[0] > LONGEST_TEXT:
+        self._text_left -= span[1] - span[0]
+        if span[1] - span[0] > LONGEST_TEXT or self._text_left < 0:
             raise Malformed("a text that is too long")
         return self._content[span[0] : span[1]].decode()
 

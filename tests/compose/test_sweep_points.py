@@ -19,7 +19,7 @@ from edgecompile.compose.hydra_errors import explained
 from edgecompile.compose.overrides import NUMBER, Reader
 from edgecompile.compose.sweep_points import all_at_once
 from edgecompile.errors import RecipeError
-from edgecompile.places import conf_folder
+from edgecompile.places import conf_folder, sample_folder
 from edgecompile.recipe import folders, locate
 from edgecompile.recipe.materials import find_materials
 from edgecompile.recipe.schema import Recipe
@@ -142,7 +142,7 @@ def test_shadowed_files_and_overruled_choices_are_told(write):
 def test_relative_paths_lie_where_they_are_named(write, here):
     for folder in (here, here / "a"):
         folder.mkdir(exist_ok=True)
-        (folder / "w.pt").write_bytes(b"weights")
+        (folder / "w.pt").write_bytes((sample_folder() / "parts.pt").read_bytes())
     name = write("model: {imgsz: 64, weights: w.pt}\n", "a/my.yaml")
     (inside,) = {point.files for point in check("-m", name, "gates.fps=1,2")}
     typed = check("-m", name, "model.weights=w.pt", "gates.fps=1,2")

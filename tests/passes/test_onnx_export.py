@@ -226,3 +226,53 @@ except Exception as error:
     print(type(error).__name__, error)
 """
     assert "changed what the model computes" in run_code(code)
+
+
+def said_at_plan(capfd, *words):
+    """Runs `edgecompile plan` on the quickstart with other weights; returns its exit code and what it says."""
+    from edgecompile import cli
+
+    capfd.readouterr()
+    code = cli.main(["plan", *words])
+    return code, capfd.readouterr().err.strip()
+
+
+HEADS = """
+import pathlib, sys, torch
+from ultralytics.nn import tasks
+folder = pathlib.Path(sys.stdin.read())
+made = {
+    "seg": (tasks.SegmentationModel, "yolo11n-seg.yaml", "segment", {}),
+    "rtdetr": (tasks.RTDETRDetectionModel, "rtdetr-l.yaml", "detect", {}),
+    "grey": (tasks.DetectionModel, "yolo11n.yaml", "detect", {"ch": 1}),
+    "unnamed": (tasks.PoseModel, "yolo11n-pose.yaml", None, {}),
+}
+for name, (kind, architecture, task, settings) in made.items():
+    model = kind(architecture, verbose=False, **settings)
+    model.args = {}
+    if task:
+        model.task = task
+    torch.save({"model": model.half(), "train_args": {}}, folder / f"{name}.pt")
+torch.save({"model": torch.nn.Linear(2, 2)}, folder / "linear.pt")
+print()
+"""
+
+
+def test_plan_tells_what_a_checkpoint_is_no_use_for(tmp_path, capfd, monkeypatch):
+    pytest.importorskip("ultralytics")
+    monkeypatch.setenv("EDGECOMPILE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    run_code(HEADS + "print('made')", text=str(tmp_path))
+    (tmp_path / "noise.pt").write_bytes(b"noise" * 100)
+    shutil.copy(exported().model, tmp_path / "model.onnx")
+    for name, said in {
+        "seg.pt": "'seg.pt' is a model for the task 'segment'; only 'detect' can be compiled",
+        "rtdetr.pt": "'rtdetr.pt' has the head 'RTDETRDecoder'; the heads that can be compiled: Detect, v10Detect",
+        "grey.pt": "'grey.pt' takes pictures of 1 channels; only 3 can be compiled",
+        "unnamed.pt": "'unnamed.pt' is a model for the task 'pose'; only 'detect' can be compiled",
+        "linear.pt": "'linear.pt' holds a 'torch.nn.modules.linear.Linear', not an Ultralytics model",
+        "noise.pt": "'noise.pt' is damaged or is no Ultralytics checkpoint",
+        "model.onnx": "'model.onnx' is an ONNX file; take the pass onnx_import, not onnx_export",
+    }.items():
+        assert said_at_plan(capfd, f"model.weights={name}") == (2, f"edgecompile: command line:model.weights: {said}")
+    assert said_at_plan(capfd) == (0, "")

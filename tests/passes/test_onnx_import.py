@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from exported import NAMES, SIZE, exported, graph_for, pictures
 
+from edgecompile import cli
 from edgecompile.errors import StepError
 from edgecompile.evaluate.class_names import class_name_mismatch
 from edgecompile.graphs.onnx.agreement import fixed_input
@@ -305,3 +306,88 @@ def test_a_quantized_model_is_refused(folder):
     onnx.save(model, folder / "given.onnx")
     with pytest.raises(StepError, match=r"'given\.onnx' is quantized already; import the float model"):
         run(folder)
+
+
+RECIPE = """\
+defaults:
+  - /pass@passes: [onnx_import]
+  - override /target: x86-cpu_onnxruntime
+  - override /model: sample
+  - override /data: sample
+"""
+
+
+def said_at_plan(capfd, *words):
+    """Runs `edgecompile plan my.yaml` and returns its exit code and what it says, less where."""
+    capfd.readouterr()
+    code = cli.main(["plan", "my.yaml", "model.imgsz=[192,256]", *words])
+    lines = capfd.readouterr().err.strip().splitlines()
+    return code, [line.removeprefix("edgecompile: command line:model.weights: ") for line in lines]
+
+
+def in_operator_set(version):
+    model = foreign_models.sample()
+    model.opset_import[0].version = version
+    return model
+
+
+def with_plugin():
+    node = onnx.helper.make_node("EfficientNMS_TRT", ["images"], ["x"])
+    return foreign_models.before(foreign_models.sample(), lambda name: [node])
+
+
+def quantized():
+    node = onnx.helper.make_node("QuantizeLinear", ["images", "scale"], ["x"])
+    return foreign_models.before(foreign_models.sample(), lambda name: [node])
+
+
+def two_inputs():
+    model = foreign_models.sample()
+    model.graph.input.append(onnx.helper.make_tensor_value_info("mask", onnx.TensorProto.FLOAT, [1]))
+    return model
+
+
+AT_PLAN = {
+    "one_channel": (with_input(1), ["the model takes pictures of 1 channel (its input has"]),
+    "half": (with_input(3, onnx.TensorProto.FLOAT16), ["the model's input 'images' is float16, expected float32; "]),
+    "size": (with_input(3, shape=[1, 3, 320, 320]), ["the model's input has the shape (1, 3, 320, 320), expected ("]),
+    "inputs": (two_inputs(), ["the model has 2 inputs (images, mask); a detection model has one, the picture"]),
+    "old": (in_operator_set(6), ["'a.onnx' uses operator set 6; 7 to 28 can be read; export the model again"]),
+    "new": (in_operator_set(99), ["'a.onnx' uses operator set 99; 7 to 28 can be read; export the model again"]),
+    "plugin": (with_plugin(), ["'a.onnx' uses 'EfficientNMS_TRT', which only a plugin of some runtime brings; "]),
+    "quantized": (quantized(), ["'a.onnx' is quantized already; import the float model it was made from"]),
+    "task": (
+        foreign_models.noted(foreign_models.sample(), task="pose"),
+        ["'a.onnx' is a model for the task 'pose'; only 'detect' can be compiled"],
+    ),
+    "names and stride": (
+        foreign_models.noted(foreign_models.sample(), names="{1: 'a'}", stride="x"),
+        ["'a.onnx' states the stride 'x', expected a", "'a.onnx' numbers its classes 1, expected 0 to 0, each once; "],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", AT_PLAN)
+def test_plan_tells_what_a_file_is_no_use_for(folder, capfd, monkeypatch, case):
+    model, said = AT_PLAN[case]
+    monkeypatch.chdir(folder)
+    (folder / "my.yaml").write_text(RECIPE)
+    foreign_models.written(model, folder / "a.onnx")
+    code, lines = said_at_plan(capfd, "model.weights=a.onnx")
+    assert code == 2
+    assert [line[: len(start)] for line, start in zip(lines, said, strict=True)] == said
+
+
+def test_plan_takes_what_can_be_imported(folder, capfd, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "my.yaml").write_text(RECIPE)
+    foreign_models.written(foreign_models.in_operator_set_11(), folder / "old.onnx")
+    (folder / "noise.onnx").write_bytes(b"noise" * 99)
+    for name in ("given.onnx", "old.onnx"):
+        assert said_at_plan(capfd, f"model.weights={name}") == (0, [])
+    assert said_at_plan(capfd, "model.weights=noise.onnx") == (
+        2, ["'noise.onnx' is damaged or is no ONNX file, or one without operators"],
+    )  # fmt: skip
+    code, (line,) = said_at_plan(capfd)
+    assert code == 2
+    assert line.endswith("'parts.pt' is no ONNX file; take the pass onnx_export for a checkpoint")

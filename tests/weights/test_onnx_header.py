@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import foreign_models
 import numpy as np
 import onnx
 import pytest
@@ -92,3 +95,54 @@ def test_damage_is_described_or_not_but_never_raises(tmp_path_factory, place: in
     file = tmp_path_factory.getbasetemp() / "damaged.onnx"
     file.write_bytes(damaged)
     read_header(file)
+
+
+def test_operators_of_the_sample(tmp_path: Path):
+    model = foreign_models.sample()
+    said = read_header(foreign_models.written(model, tmp_path / "m.onnx"))
+    assert said is not None
+    assert said.operators == {(node.domain, node.op_type) for node in model.graph.node}
+    assert (said.operator_set, said.plugins()) == (18, [])
+
+
+def test_operators_of_functions_and_nested_graphs(tmp_path: Path):
+    model = foreign_models.in_operator_set_11()
+    inner = helper.make_graph([helper.make_node("Inner", ["x"], ["y"], domain="nested")], "g", [], [])
+    model.graph.node.append(helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner))
+    model.functions.add(name="f", domain="local").node.add(op_type="EfficientNMS_TRT")
+    model.graph.node.append(helper.make_node("f", ["x"], ["z"], domain="local"))
+    said = read_header(foreign_models.written(model, tmp_path / "m.onnx"))
+    assert said is not None
+    assert [one.name for one in said.inputs] == ["images"]
+    assert said.functions == {("local", "f")}
+    assert said.plugins() == ["EfficientNMS_TRT", "nested:Inner"]
+    assert said.operator_set == 11
+
+
+def test_a_file_that_changed_is_read_again(tmp_path: Path):
+    path = saved(graph_of(1, 3, 64, 64), tmp_path / "m.onnx")
+    before = read_header(path)
+    saved(graph_of(1, 3, 64, 128), path)
+    assert read_header(path) != before
+
+
+def varint(value: int) -> bytes:
+    return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + varint(value >> 7)
+
+
+def test_graphs_in_graphs_have_an_end(tmp_path: Path):
+    deep = b"\x22\x02If"  # a node, in a graph, in an attribute of a node, in a graph, ...
+    for field in (b"\x0a", b"\x32", b"\x2a") * 10_000:
+        deep = field + varint(len(deep)) + deep
+    graph = b"\x0a" + varint(len(deep)) + deep
+    (tmp_path / "m.onnx").write_bytes(b"\x3a" + varint(len(graph)) + graph)
+    assert read_header(tmp_path / "m.onnx") is None
+
+
+def test_nothing_heavy_is_imported():
+    code = (
+        "import sys, edgecompile.passes.onnx_import, edgecompile.passes.onnx_export\n"
+        "print(sorted({'onnx', 'numpy', 'torch', 'onnxruntime', 'google'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

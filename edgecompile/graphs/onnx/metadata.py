@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import json
-from typing import Any
-
-import onnx
+from typing import TYPE_CHECKING, Any
 
 from edgecompile.errors import StepError
+
+if TYPE_CHECKING:
+    import onnx
 
 LONGEST = 100_000
 """Characters of a note that are read; COCO's class names are 1,500."""
@@ -56,6 +57,16 @@ def class_names(notes: dict[str, str], file: str) -> list[str] | None:
         message = f"'{file}' numbers its classes {found}, expected 0 to {len(said) - 1}, each once"
         raise StepError(message, fix=DATA_SET_NAMES)
     return [numbers[number] for number in range(len(said))]
+
+
+def require_detection(notes: dict[str, str], file: str) -> None:
+    """Demands that a file states no other task than detection.
+
+    Raises:
+        StepError: it does.
+    """
+    if (task := notes.get("task", "detect")) != "detect":
+        raise StepError(f"'{file}' is a model for the task '{task[:60]}'; only 'detect' can be compiled")
 
 
 def coarsest_stride(notes: dict[str, str], file: str) -> int:

@@ -8,14 +8,12 @@ from onnx import version_converter
 from edgecompile.errors import StepError
 from edgecompile.graphs.onnx.serialization import IR_VERSION
 from edgecompile.library_errors import EXPORT_AGAIN
+from edgecompile.weights.onnx_header import OLDEST
 
-OLDEST = 13
+OLDEST_COMPILED = 13
 """Oldest operator set that passes work on: the first in which a scale may be one for each channel."""
 WANTED = (18, 17, 15, 13)
 """Operator sets that an older model is raised to: the first that the converter can make."""
-OLDEST_RUN = 7
-"""Oldest operator set that ONNX Runtime runs, and so the oldest of which it can be proven that raising changed nothing.
-"""
 
 
 def operator_set(model: onnx.ModelProto) -> int:
@@ -34,10 +32,10 @@ def raise_operator_set(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
         StepError: the operator set is too new or too old, or ONNX's converter cannot raise it.
     """
     version = operator_set(model)
-    if not OLDEST_RUN <= version <= onnx.defs.onnx_opset_version():
-        limits = f"{OLDEST_RUN} to {onnx.defs.onnx_opset_version()}"
+    if not OLDEST <= version <= onnx.defs.onnx_opset_version():
+        limits = f"{OLDEST} to {onnx.defs.onnx_opset_version()}"
         raise StepError(f"'{name}' uses operator set {version}; {limits} can be read", fix=EXPORT_AGAIN)
-    if version >= OLDEST:
+    if version >= OLDEST_COMPILED:
         return model
     reason = ""
     for wanted in WANTED:

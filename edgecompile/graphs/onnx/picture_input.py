@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import onnx
+from typing import TYPE_CHECKING
 
 from edgecompile.errors import StepError
 from edgecompile.plan.shapes import Profile, merged
+from edgecompile.weights.onnx_header import ELEMENT_TYPES, FLOAT
+
+if TYPE_CHECKING:
+    import onnx
 
 AXES = ("batch", "channels", "height", "width")
 
@@ -21,19 +24,41 @@ def only_input(model: onnx.ModelProto) -> tuple[onnx.ValueInfoProto, list[int]]:
     """
     weights = {tensor.name for tensor in model.graph.initializer}
     entries = [entry for entry in model.graph.input if entry.name not in weights]
-    if len(entries) != 1:
-        raise StepError(f"the model has {len(entries)} inputs; a detection model has one, the picture")
+    require_one_input([entry.name for entry in entries])
     for entry in [entry for entry in model.graph.input if entry.name in weights]:
         model.graph.input.remove(entry)
         model.ir_version = max(model.ir_version, 4)  # from which on weights need not be inputs
     entry, kind = model.graph.input[0], model.graph.input[0].type.tensor_type
-    if kind.elem_type != onnx.TensorProto.FLOAT:
-        found = onnx.TensorProto.DataType.Name(kind.elem_type).lower() if kind.elem_type else "no tensor of numbers"
-        fix = "export the model with a float32 input: edgecompile builds the scaling of bytes in"
-        raise StepError(f"the model's input '{entry.name[:60]}' is {found}, expected float32", fix=fix)
+    require_float32(entry.name, kind.elem_type)
     opened = [side.dim_value if side.dim_value > 0 else -1 for side in kind.shape.dim]
     require_channels(opened)
     return entry, opened
+
+
+def require_one_input(names: Sequence[str]) -> None:
+    """Demands that there is one input.
+
+    Raises:
+        StepError: there is none, or there are several.
+    """
+    if len(names) != 1:
+        listed = f" ({', '.join(name[:60] for name in names[:4])})" if names else ""
+        raise StepError(f"the model has {len(names)} inputs{listed}; a detection model has one, the picture")
+
+
+def require_float32(name: str, element_type: int) -> None:
+    """Demands that an input takes float32.
+
+    Args:
+        element_type: as ONNX numbers it.
+
+    Raises:
+        StepError: it does not.
+    """
+    if element_type != FLOAT:
+        found = ELEMENT_TYPES.get(element_type, "no tensor of numbers")
+        fix = "export the model with a float32 input: edgecompile builds the scaling of bytes in"
+        raise StepError(f"the model's input '{name[:60]}' is {found}, expected float32", fix=fix)
 
 
 def require_channels(opened: Sequence[int]) -> None:

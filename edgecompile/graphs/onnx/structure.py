@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from edgecompile.weights.onnx_header import QUANTIZED
+
 LEARNED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators that hold learned weights, where one of their inputs is constant."""
 LAYOUT = frozenset({"Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
@@ -18,17 +20,6 @@ RANDOM = frozenset(
 PAIR = frozenset({"DequantizeLinear", "QuantizeLinear"})
 DISTRIBUTIONS = frozenset({"Exp", "Softmax"})
 """Operators that put out a distribution over bins, or what is proportional to one."""
-QUANTIZED = frozenset(
-    {
-        "ConvInteger",
-        "DequantizeLinear",
-        "DynamicQuantizeLinear",
-        "MatMulInteger",
-        "QLinearConv",
-        "QLinearMatMul",
-        "QuantizeLinear",
-    }
-)
 
 
 class Structure:

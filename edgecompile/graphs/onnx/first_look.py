@@ -1,0 +1,62 @@
+"""What an ONNX file tells at once of why it cannot be imported. Quick: no weight is read, and onnx is not imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from edgecompile.errors import EdgecompileError, Problem
+from edgecompile.graphs.onnx import metadata
+from edgecompile.graphs.onnx.picture_input import agreed, require_channels, require_float32, require_one_input
+from edgecompile.library_errors import EXPORT_AGAIN
+from edgecompile.plan.shapes import Profile
+from edgecompile.weights.onnx_header import NEWEST, OLDEST, QUANTIZED, OnnxHeader, read_header
+
+FLOAT_MODEL = "import the float model it was made from"
+WITHOUT_PLUGINS = "export the model again without plugins, and without suppression built in"
+
+
+def problems_of(weights: Path, shapes: Profile | None, class_names: str) -> list[Problem]:
+    """Returns what is wrong with an ONNX file, as far as its header tells; the rest is told when it is imported.
+
+    Args:
+        shapes: that the recipe asks for; None for the one that the file takes.
+        class_names: whose are taken, as in `OnnxImport`.
+    """
+    header = read_header(weights)
+    if header is None or not header.operators:
+        return [Problem(f"'{weights.name}' is damaged or is no ONNX file, or one without operators")]
+    return list(_problems(header, weights.name, shapes, class_names))
+
+
+def _problems(header: OnnxHeader, file: str, shapes: Profile | None, class_names: str) -> Iterator[Problem]:
+    version = header.operator_set
+    if not OLDEST <= version <= NEWEST:
+        yield Problem(f"'{file}' uses operator set {version}; {OLDEST} to {NEWEST} can be read", fix=EXPORT_AGAIN)
+    if plugins := header.plugins():
+        listed = ", ".join(f"'{name[:60]}'" for name in plugins[:4])
+        yield Problem(f"'{file}' uses {listed}, which only a plugin of some runtime brings", fix=WITHOUT_PLUGINS)
+    if QUANTIZED & {name for _, name in header.operators}:
+        yield Problem(f"'{file}' is quantized already", fix=FLOAT_MODEL)
+    checks: list[Callable[[], object]] = [
+        lambda: metadata.require_detection(header.metadata, file),
+        lambda: metadata.coarsest_stride(header.metadata, file),
+        lambda: _require_input(header, shapes),
+    ]
+    if class_names == "file":
+        checks.append(lambda: metadata.class_names(header.metadata, file))
+    for check in checks:
+        try:
+            check()
+        except EdgecompileError as error:
+            yield from error.problems
+
+
+def _require_input(header: OnnxHeader, shapes: Profile | None) -> None:
+    require_one_input([entry.name for entry in header.inputs])
+    entry = header.inputs[0]
+    opened = [side or -1 for side in entry.shape]
+    require_float32(entry.name, entry.element_type)
+    require_channels(opened)
+    if shapes:
+        agreed(opened, shapes)
