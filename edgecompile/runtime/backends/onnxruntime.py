@@ -74,10 +74,7 @@ class Backend:
         self._input = inputs[0]
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
-        try:
-            return self._session.run(self._names, {self._input: tensor})
-        except Exception as error:
-            raise BundleError(f"onnxruntime {self.version} cannot run the model: {last_line(error)}") from error
+        return self._session.run(self._names, {self._input: tensor})
 
 
 def _session_options(onnxruntime: Any, threads: int, settings: Mapping[str, Any]) -> Any:
