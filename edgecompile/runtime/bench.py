@@ -12,7 +12,8 @@ from typing import Any
 from edgecompile.errors import RecipeError
 from edgecompile.runtime import machine
 from edgecompile.runtime.archive import Archive
-from edgecompile.runtime.detector import available_cores, chosen_size
+from edgecompile.runtime.detector import chosen_size
+from edgecompile.runtime.machine import available_cores
 from edgecompile.runtime.measure import Extent, Subject, golden_picture, measure
 from edgecompile.runtime.measurement import Measurement
 from edgecompile.runtime.spec import read_spec

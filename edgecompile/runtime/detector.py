@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +20,7 @@ from edgecompile.runtime.detections import Detections
 from edgecompile.runtime.finished import engine_of, find_place
 from edgecompile.runtime.fork import FIX, own, require_owner
 from edgecompile.runtime.letterbox import Geometry, Preprocessor
+from edgecompile.runtime.machine import available_cores
 from edgecompile.runtime.options import MOST_THREADS
 from edgecompile.runtime.sources import Picture, as_picture, is_capture, pictures_of
 from edgecompile.runtime.spec import Spec, read_spec
@@ -354,11 +354,6 @@ def chosen_size(spec: Spec, imgsz: int | Sequence[int]) -> tuple[int, int]:
             f"imgsz is {height}x{width}, expected multiples of {MULTIPLE} from {low[0]}x{low[1]} to {high[0]}x{high[1]}"
         )
     return height, width
-
-
-def available_cores() -> int:
-    """Returns how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _within(name: str, value: Any) -> float:

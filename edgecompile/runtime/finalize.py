@@ -16,9 +16,10 @@ from edgecompile.errors import BundleError, Problem
 from edgecompile.runtime import finished, machine
 from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.confinement import BUILDING, doing
-from edgecompile.runtime.detector import Detector, available_cores, open_bundle
+from edgecompile.runtime.detector import Detector, open_bundle
 from edgecompile.runtime.finished import Place
 from edgecompile.runtime.golden import Check, check_golden
+from edgecompile.runtime.machine import available_cores
 from edgecompile.runtime.measure import Extent, Subject, golden_picture, measure
 from edgecompile.runtime.measured_gates import MEASURED, Verdict, compared, raise_unmet
 from edgecompile.runtime.measurement import Measurement

@@ -39,6 +39,11 @@ def architecture() -> str:
     return ARCHES.get(name, name)
 
 
+def available_cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def system(root: Path = Path("/")) -> str:
     """Returns the operating system and its version as its image names them, such as "ubuntu 22.04"."""
     fields = {}

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import nets
 import numpy as np
 import pytest
 import yaml
@@ -52,6 +53,7 @@ def typed(precision: str) -> SimpleNamespace:
     steps = {name: folder / name for name in ("ranges", "quantized", "half", "compiled")}
     for step in steps.values():
         step.mkdir(parents=True)
+    beyond = nets.nothing_beyond(steps["half"].parent)
     if precision == "int8":
         calibrate(
             steps["ranges"], model=float_model.model, spec=float_model.spec, pictures=pictures("train", 16),
@@ -61,9 +63,10 @@ def typed(precision: str) -> SimpleNamespace:
             steps["quantized"], model=float_model.model, ranges=steps["ranges"] / "ranges.json",
             placement=placement(Int8Static()), exclude="auto",
         )  # fmt: skip
-        halve_rest(steps["half"], model=steps["quantized"] / "model.onnx", reference=float_model.model)
+        quantized = steps["quantized"] / "model.onnx"
+        halve_rest(steps["half"], model=quantized, reference=float_model.model, beyond=beyond)
     else:
-        convert(steps["half"], model=float_model.model, keep=[])
+        convert(steps["half"], model=float_model.model, keep=[], beyond=beyond)
     half = steps["half"] / "model.onnx"
     compile_typed(steps["compiled"], model=half, spec=float_model.spec, build=a_jetson().options())
     return SimpleNamespace(folder=steps["compiled"], half=half, model=onnx.load(steps["compiled"] / "model.onnx"))
@@ -262,7 +265,8 @@ def test_heads_without_suppression_build_too(family: str, heads: Path, tmp_path:
     calibrate(steps["ranges"], model=model, spec=spec, pictures=few, method="minmax", percentile=99.999)
     ranges = steps["ranges"] / "ranges.json"
     quantize(steps["quantized"], model=model, ranges=ranges, placement=placement(Int8Static()), exclude="auto")
-    halve_rest(steps["half"], model=steps["quantized"] / "model.onnx", reference=model)
+    beyond = nets.nothing_beyond(steps["half"].parent)
+    halve_rest(steps["half"], model=steps["quantized"] / "model.onnx", reference=model, beyond=beyond)
     compile_typed(steps["compiled"], model=steps["half"] / "model.onnx", spec=spec, build=None)
     tensorrt.prove(tmp_path, artifact=steps["compiled"], sm=89)
 
