@@ -37,6 +37,7 @@ def add_fp16_range(graph: Graph, model: Model, precision: str) -> Output:
         Step(
             name=CHECK,
             function="edgecompile.quantization.fp16_range:check",
+            version=2,
             stage=Stage.CALIBRATION,
             params={
                 "pictures": measured[1] if measured else "",

@@ -6,7 +6,7 @@ A machine that builds computes in float and sees no infinity; a device that comp
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,9 @@ SMALLEST_NORMAL = 2.0**-14
 """Below this, FP16 has fewer digits, and many devices put zero."""
 SMALLEST = 2.0**-24
 """Below half of this nothing is left of a number in FP16."""
+FACTORS = {"Conv": (1,), "ConvTranspose": (1,), "Div": (0, 1), "Gemm": (0, 1), "MatMul": (0, 1), "Mul": (0, 1)}
+"""Operators that multiply with constants, and which of their inputs these are: without them nothing is left of what
+they read. A bias or the small number that keeps a root from zero may vanish."""
 WEIGHED = frozenset(
     {"Add", "BatchNormalization", "Conv", "ConvTranspose", "Div", "Gemm", "MatMul", "Mul", "PRelu", "Sub"}
 )
@@ -72,13 +75,16 @@ def check(
     structure = Structure(graph)
     in_float = {node.output[0] for node in structure.decode()} if keeps_float else set()
     limits = json.loads(ranges.read_text(encoding="utf-8")) if ranges else {}
-    activations, weights = _activations(structure, limits, in_float), _weights(structure, in_float)
-    unfit = sorted(filter(_is_unfit, (*activations, *weights)), key=lambda one: -one.largest)
+    activations = _activations(structure, limits, in_float)
+    weights, factors = _constants(structure, in_float), _constants(structure, in_float, FACTORS)
+    large = [one for one in (*activations, *weights) if one.largest > LARGEST]
+    lost = [one for one in factors if 0 < one.largest < SMALLEST / 2]
+    unfit = sorted([*large, *lost], key=lambda one: -one.largest)
     if unfit and not keeps_float:
         raise StepError(_line(unfit, "beyond FP16 (6e-08 to 65504)", pictures), fix=fix)
     beyond = {
-        "activations": sorted(one.tensor for one in activations if _is_unfit(one)),
-        "layers": sorted({one.layer for one in weights if _is_unfit(one)}),
+        "activations": sorted(one.tensor for one in unfit if one in activations),
+        "layers": sorted({one.layer for one in unfit if one not in activations}),
     }
     (out / "beyond.json").write_text(json.dumps(beyond), encoding="utf-8")
     left = set(left_in_float(structure, out / "beyond.json"))
@@ -87,13 +93,8 @@ def check(
         "largest": max((one.largest for one in activations), default=0.0),
         "largest_weight": max((one.largest for one in weights), default=0.0),
         "measured_on": pictures or "no pictures: activations stay in float",
-        "warnings": [*warnings, *_warnings(activations, [one for one in weights if one.layer not in left], pictures)],
+        "warnings": [*warnings, *_warnings(activations, [one for one in factors if one.layer not in left], pictures)],
     }
-
-
-def _is_unfit(one: Reach) -> bool:
-    """Whether a tensor becomes infinite in FP16, or nothing is left of it."""
-    return one.largest > LARGEST or 0 < one.largest < SMALLEST / 2
 
 
 def _activations(structure: Structure, ranges: Mapping[str, Any], in_float: set[str]) -> list[Reach]:
@@ -107,27 +108,34 @@ def _activations(structure: Structure, ranges: Mapping[str, Any], in_float: set[
     return found
 
 
-def _weights(structure: Structure, in_float: set[str]) -> list[Reach]:
-    """Returns the reach of each constant that a node outside of the part in float computes with."""
+def _constants(
+    structure: Structure, in_float: set[str], places: Mapping[str, Sequence[int]] | None = None
+) -> list[Reach]:
+    """Returns the reach of each constant that a node outside of the part in float computes with.
+
+    Args:
+        places: operators, and the places of their inputs that count; all of `WEIGHED` where None.
+    """
     import numpy as np
 
     found = []
     for node in structure.nodes:
-        if node.op_type not in WEIGHED or node.output[0] in in_float:
+        if node.op_type not in (places or WEIGHED) or node.output[0] in in_float:
             continue
-        for name in set(node.input) & structure.constants:
+        read = [node.input[at] for at in places[node.op_type] if at < len(node.input)] if places else node.input
+        for name in set(read) & structure.constants:
             value = structure.value(name)
             if value.dtype == np.float32 and value.size:
                 found.append(Reach(name, node.name, float(np.abs(value).max())))
     return sorted(found, key=lambda one: (one.tensor, one.layer))
 
 
-def _warnings(activations: list[Reach], weights: list[Reach], pictures: str) -> Iterator[str]:
+def _warnings(activations: list[Reach], factors: list[Reach], pictures: str) -> Iterator[str]:
     """Yields a line on what other pictures may bring beyond FP16, and one on what has few digits there."""
     if near := [one for one in activations if LARGEST / MARGIN < one.largest <= LARGEST]:
         near.sort(key=lambda one: -one.largest)
         yield _line(near, f"within a factor of {MARGIN:.0f} of 65504, the largest of FP16,", pictures)
-    if tiny := [one for one in (*activations, *weights) if SMALLEST / 2 <= one.largest < SMALLEST_NORMAL]:
+    if tiny := [one for one in (*activations, *factors) if 0 < one.largest < SMALLEST_NORMAL]:
         yield _line(tiny, "below 6.1e-05, the smallest normal number of FP16,", pictures)
 
 

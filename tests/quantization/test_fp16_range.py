@@ -86,6 +86,19 @@ def test_what_vanishes_ends_the_build_too(tmp_path):
         checked(tmp_path, scaled_by(nets.detector(), 1e-9), keeps_float=False)
 
 
+def test_the_control_a_bias_that_vanishes_and_a_small_addend_are_no_harm(tmp_path):
+    model = nets.detector()
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    bias = tensors[next(node for node in model.graph.node if node.op_type == "Conv").input[2]]
+    bias.CopyFrom(numpy_helper.from_array(np.full(8, 1e-9, np.float32), bias.name))
+    end = model.graph.node[-1]
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(1e-12), "epsilon"))
+    model.graph.node.insert(len(model.graph.node) - 1, helper.make_node("Add", [end.input[0], "epsilon"], ["more"]))
+    end.input[0] = "more"
+    _, facts = checked(tmp_path, model, keeps_float=False)
+    assert facts["warnings"] == []
+
+
 def test_weights_beyond_fp16_end_the_build_where_activations_are_not_looked_at(tmp_path):
     model = scaled_by(nets.detector(), 1e6)
     with pytest.raises(StepError, match=r"beyond FP16 \(6e-08 to 65504\) in 1 layer: up \(1e\+06\)"):
