@@ -30,8 +30,12 @@ words = dict(word.lstrip("-").split("=", 1) for word in sys.argv[1:])
 json.dump(words, open({log!r}, "w"))
 if words["soc_version"] not in ("Ascend310B4", "Ascend310P1", "Ascend310P3"):
     print("ATC start working now"); print("E10001: Value [" + words["soc_version"] + "] is invalid."); sys.exit(1)
+import onnx
+from edgecompile.graphs.onnx.fp16_simulation import round_to_half
+model = onnx.load(words["model"])
+round_to_half(model, everything=True)  # as the device computes
 with zipfile.ZipFile(words["output"] + ".om", "w") as file:
-    file.write(words["model"], "model.onnx")
+    file.writestr("model.onnx", model.SerializeToString())
     file.write(words["insert_op_conf"], "aipp.cfg")
 """
 AMCT = """

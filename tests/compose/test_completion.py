@@ -46,7 +46,7 @@ def test_recipes_groups_keys_and_values():
     assert {"recipe=", "target=", "model.", "gates."} <= set(offered("edgecompile build "))
     assert "target=x86-cpu_openvino" in offered("edgecompile plan target=x86")
     assert offered("edgecompile plan model.im") == ["model.imgsz="]
-    assert offered("edgecompile plan model.imgsz=") == ["model.imgsz=256"]
+    assert offered("edgecompile plan gates.map_drop=") == ["gates.map_drop=0.02"]
 
 
 def test_behind_other_words(write):
