@@ -89,14 +89,14 @@ def finalize(arguments: argparse.Namespace) -> int:
     from edgecompile.runtime.bundle_summary import summarize_record
     from edgecompile.runtime.finalize import finalize as finish
 
-    def tell(record: dict[str, Any]) -> None:
+    def show(record: dict[str, Any]) -> None:
         if arguments.json:
             print(to_json(record, indent=2), flush=True)
         else:
             tell(*summarize_record(record))
 
     with Archive(arguments.bundle) as archive:
-        finish(archive, threads=arguments.threads, rebuild=arguments.rebuild, tell=tell)
+        finish(archive, threads=arguments.threads, rebuild=arguments.rebuild, tell=show)
     return 0
 
 
