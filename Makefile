@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 FAST   := not slow and not ssh and not browser and not stress
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test coverage lint docs dist schema clean
+.PHONY: long help demo check test coverage lint docs dist schema clean
 
 help:                 ## list these targets
 	@awk -F ' *## ' '/^[a-z]+:.*## / {sub(/:.*/, "", $$1); printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ test: $(READY)        ## run the whole test suite
 
 coverage: $(READY)    ## run the whole test suite and show which lines it reached; a page in build/coverage
 	$(BIN)/python -m pytest -n auto --cov --cov-report=term --cov-report=html:build/coverage
+
+long: $(READY)        ## run the tests that `make check` leaves out
+	$(BIN)/python -m pytest -n auto -m 'not ($(FAST))'
 
 lint: $(READY)        ## style and import contracts
 	$(BIN)/ruff check .
