@@ -136,7 +136,10 @@ def test_a_full_disk_behind_stdout_is_named(tmp_path):
     finished = subprocess.run(
         ["sh", "-c", line], cwd=tmp_path, env=settings, capture_output=True, text=True, timeout=60
     )
-    assert (finished.returncode, finished.stderr) == (5, "edgecompile: no space left on the disk; free some, or write elsewhere\n")
+    assert (finished.returncode, finished.stderr) == (
+        5,
+        "edgecompile: no space left on the disk; free some, or write elsewhere\n",
+    )
 
 
 @pytest.mark.slow
