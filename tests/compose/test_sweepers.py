@@ -12,7 +12,6 @@ import pytest
 import yaml
 from hydra.core.config_store import ConfigStore
 
-from edgecompile import cli
 from edgecompile.compose.command_line import Options
 from edgecompile.compose.composition import compose
 from edgecompile.compose.hydra_plugins import EXTRAS
@@ -28,7 +27,7 @@ TESTS = Path(__file__).parents[1]
 
 def build(recipe: Recipe, run_dir: Path, options: Options) -> Path:
     """Stands in for the build, which other tests run: the larger, the more accurate and the slower."""
-    size = recipe.model.imgsz
+    size = recipe.model.imgsz or 320
     figures = {"map50_95": size / 1000, "size_bytes": 1_500_000}
     document = {"figures": figures, "measured": {"latency_p95_ms": size / 10, "process": os.getpid()}}
     (run_dir / "report.json").write_text(json.dumps(document))
@@ -41,8 +40,8 @@ def build(recipe: Recipe, run_dir: Path, options: Options) -> Path:
 
 @pytest.fixture(autouse=True)
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "build", build)
-    monkeypatch.setattr(cli, "tell_sweep", lambda folder: None)
+    monkeypatch.setattr("edgecompile.verbs.build.build_recipe", build)
+    monkeypatch.setattr("edgecompile.verbs.build.report_sweep", lambda folder: None)
     # Processes of launchers find this module by its name.
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]))
 
