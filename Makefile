@@ -26,9 +26,10 @@ coverage: $(READY)    ## run the whole test suite and show which lines it reache
 long: $(READY)        ## run the tests that `make check` leaves out
 	$(BIN)/python -m pytest -n auto -m 'not ($(FAST))'
 
-lint: $(READY)        ## style and import contracts
+lint: $(READY)        ## style, types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 docs: $(READY)        ## build the site of the documentation in build/site; a warning is an error

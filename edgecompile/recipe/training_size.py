@@ -98,8 +98,9 @@ def _sides(value: Any) -> tuple[int, int] | None:
     if isinstance(value, list | tuple) and len(value) == 1:
         value = value[0]
     sides = tuple(value) if isinstance(value, list | tuple) else (value, value)
-    whole = len(sides) == 2 and all(isinstance(one, int) and not isinstance(one, bool) and one > 0 for one in sides)
-    return sides if whole else None  # type: ignore[return-value]
+    if len(sides) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides):
+        return None
+    return sides[0], sides[1]
 
 
 def _stated(weights: Path, sides: tuple[int, ...], how: str) -> TrainingSize:

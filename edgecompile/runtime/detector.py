@@ -14,7 +14,7 @@ import numpy as np
 from edgecompile.errors import BundleError, EdgecompileError, RecipeError
 from edgecompile.runtime import postprocess
 from edgecompile.runtime.archive import Archive
-from edgecompile.runtime.backends import Backend, last_line, open_backend
+from edgecompile.runtime.backends import Backend, Request, last_line, open_backend
 from edgecompile.runtime.confinement import RUNNING, doing
 from edgecompile.runtime.detections import Detections
 from edgecompile.runtime.finished import engine_of, find_place
@@ -198,7 +198,7 @@ class Detector:
         """
         require_owner(self._process)
         pictures = pictures_of(images)
-        requests = getattr(self.backend, "requests", list)()
+        requests: list[Request] = getattr(self.backend, "requests", list)()
         size = self._spec.frame.size if imgsz is None else chosen_size(self._spec, imgsz)
         batch = self._spec.input.batches[0]
         lanes: list[Lane] = [
@@ -357,19 +357,19 @@ def chosen_size(spec: Spec, imgsz: int | Sequence[int]) -> tuple[int, int]:
 
 
 def _within(name: str, value: Any) -> float:
-    if not isinstance(value, Real) or not 0 <= value <= 1:
+    if not isinstance(value, Real) or not 0 <= float(value) <= 1:
         raise RecipeError(f"{name} is {value!r}, expected a number in 0..1")
     return float(value)
 
 
 def _at_least_one(name: str, value: Any) -> int:
-    if not isinstance(value, Integral) or value < 1:
+    if not isinstance(value, Integral) or int(value) < 1:
         raise RecipeError(f"{name} is {value!r}, expected a whole number of at least 1")
     return int(value)
 
 
 def _thread_count(value: Any) -> int:
-    if not isinstance(value, Integral) or isinstance(value, bool) or not 1 <= value <= MOST_THREADS:
+    if not isinstance(value, Integral) or isinstance(value, bool) or not 1 <= int(value) <= MOST_THREADS:
         raise RecipeError(f"threads is {value!r}, expected a whole number from 1 to {MOST_THREADS}")
     return int(value)
 

@@ -143,8 +143,9 @@ def judge(gates: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]) -> lis
 def _known(place: Place) -> Record | None:
     """Returns the record of the model that was built here and is whole; None where one is to be built."""
     record = finished.read_record(place.folder / finished.RECORD)
-    fits = record is not None and record.get("facts") == place.facts and record.get("sha256") == place.digest
-    return record if fits and not finished.find_damage(place.folder, record) else None
+    if record is None or record.get("facts") != place.facts or record.get("sha256") != place.digest:
+        return None
+    return None if finished.find_damage(place.folder, record) else record
 
 
 def _verify_again(

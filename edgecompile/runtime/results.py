@@ -6,10 +6,10 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from edgecompile.errors import RecipeError
 from edgecompile.runtime.detections import Detections
@@ -62,6 +62,16 @@ def image_ids(pictures: Sequence[Path]) -> list[int]:
         return [int(stem) for stem in stems]
     places = {path: index for index, path in enumerate(sorted(pictures))}
     return [places[path] for path in pictures]
+
+
+class Writer(Protocol):
+    """Writes results, picture by picture."""
+
+    def add(self, path: Path, size: tuple[int, int], found: Detections) -> None:
+        """Writes the detections of one picture of `size` (height, width)."""
+
+    def finish(self) -> None:
+        """Writes what ends the results."""
 
 
 class Table:
@@ -135,4 +145,4 @@ class Coco(_JsonList):
             )
 
 
-WRITERS = {"table": Table, "json": Json, "coco": Coco}
+WRITERS: dict[str, Callable[[TextIO, Sequence[Path]], Writer]] = {"table": Table, "json": Json, "coco": Coco}

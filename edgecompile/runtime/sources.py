@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import cv2
 import numpy as np
@@ -127,7 +127,7 @@ def frames_of(capture: Any) -> Iterator[np.ndarray]:
     return frames()
 
 
-def _is_pil(image: Any) -> bool:
+def _is_pil(image: Any) -> TypeGuard[PilImage]:
     """Returns whether `image` is one of PIL's. Whoever has such an image has imported PIL; the runtime never does."""
     pil = sys.modules.get("PIL.Image")
     return pil is not None and isinstance(image, pil.Image)
@@ -140,7 +140,7 @@ def _from_pil(image: PilImage) -> np.ndarray:
         RecipeError: PIL cannot decode it.
     """
     try:
-        turn = TURNS.get(image.getexif().get(ORIENTATION))
+        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
         turned = image if turn is None else image.transpose(turn)
         if turned.mode.startswith("I;16"):
             return np.asarray(turned)

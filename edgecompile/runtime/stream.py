@@ -197,6 +197,7 @@ class _Flight:
         if self._closed:
             return None
         lane = self._free()
+        assert lane is not None, "a picture is begun only where a lane is free"
         try:
             lane.start(image)
         except Exception as error:

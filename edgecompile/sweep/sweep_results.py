@@ -171,9 +171,9 @@ def _device(group: list[dict[str, Any]]) -> dict[str, Any]:
     """Marks the front of the points of one device, judged on the same pictures, and returns the verdict on them."""
     shippable = [point for point in group if point["state"] == BUILT]
     for mark, figure in (("front", "latency_p50_ms"), ("size_front", "size_bytes")):
-        best = {id(point) for point in pareto_front(shippable, figure)}
+        front = {id(point) for point in pareto_front(shippable, figure)}
         for point in shippable:
-            point[mark] = id(point) in best
+            point[mark] = id(point) in front
     best = choice(shippable)
     machines = sorted({point["machine"] for point in group if point["machine"]})
     return {
