@@ -16,8 +16,7 @@ from edgecompile.device.remote import Bundle, Place, Remote, connect, opened
 from edgecompile.device.remote_bench import bench, section_of_bench, section_of_record, verdicts_of
 from edgecompile.device.remote_progress import shown
 from edgecompile.device.run_report import add_to_run
-from edgecompile.runtime.bench import Bench
-from edgecompile.runtime.commands import bench_lines
+from edgecompile.runtime.bench import Bench, summarize
 from edgecompile.runtime.confinement import limit_words
 from edgecompile.runtime.pictures import find_pictures
 from edgecompile.text import escape, tell, to_json
@@ -114,7 +113,7 @@ def _tell(bundle: Bundle, remote: Remote, found: Bench, verified: Sequence[str] 
     _print(
         to_json(found.to_json(), indent=2) + "\n"
         if as_json
-        else "".join(f"{escape(line)}\n" for line in bench_lines(found))
+        else "".join(f"{escape(line)}\n" for line in summarize(found))
     )
     for verdict in verdicts:
         tell(f"{'met' if verdict.met else 'NOT met'}: {verdict}", file=sys.stderr)

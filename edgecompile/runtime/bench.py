@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -91,3 +91,27 @@ def bench(
         measurement = measure(subject, Extent(predictions=predictions, seconds=math.inf))
     backend = f"{target.name} {measurement.backend}"
     return Bench(archive.path.name, archive.digest, backend, len(paths), size, machine.power_mode(), measurement)
+
+
+def summarize(found: Bench) -> Iterator[str]:
+    """Yields the lines that say what `bench` measured."""
+    figures = found.measurement
+    height, width = found.imgsz
+    pictures = "a picture" if figures.batch == 1 else f"{figures.batch} pictures"
+    yield (
+        f"{found.bundle}, {found.backend}, {figures.threads} threads, {figures.predictions} predictions of {pictures} "
+        f"at {height}x{width}"
+    )
+    yield f"{'ms':<12}  {'p50':>8}  {'p95':>8}  {'p99':>8}"
+    for part, ranks in figures.latency_ms.items():
+        yield f"{part:<12}  {ranks.p50:8.2f}  {ranks.p95:8.2f}  {ranks.p99:8.2f}"
+    yield "total: from a picture in memory to its result; read comes before it"
+    yield f"frames a second {figures.fps:.1f}, jitter {figures.jitter_ms:.2f} ms (p95 - p50)"
+    yield f"start to first result {figures.start_ms:.0f} ms (open {figures.open_ms:.0f} ms)"
+    yield f"peak memory {figures.peak_memory_mb:.0f} MB"
+    if figures.power_watt:
+        yield f"power {figures.power_watt:.1f} W, {figures.fps_per_watt:.2f} FPS/W ({figures.power_meter})"
+    else:
+        yield f"power unknown: {figures.unmeasured.get('fps_per_watt')}"
+    for command, said in found.power_mode.items():
+        yield f"{command}: {' '.join(said.split())}"

@@ -27,7 +27,8 @@ from edgecompile.errors import (
     RecipeError,
     StepError,
 )
-from edgecompile.runtime.confinement import NO_MEMORY, Limits
+from edgecompile.runtime.confinement import NO_MEMORY, Limits, choose_limits
+from edgecompile.runtime.worker import Work
 
 BOOT = "import sys; sys.path[:] = sys.argv.pop(1).split(chr(10)); from edgecompile.runtime.worker import main; main()"
 """What the process begins with: the very modules that this one would import."""
@@ -37,18 +38,20 @@ KINDS = {one.__name__: one for one in (RecipeError, PlanError, MissingToolError,
 CHUNK = 1 << 16
 
 
-def run_confined(verb: str, arguments: argparse.Namespace, limits: Limits) -> int:
-    """Runs a verb of the device in a process of its own and returns its exit code; what it prints is printed here.
+def run_confined(work: Work, arguments: argparse.Namespace) -> int:
+    """Runs what a verb does with a bundle's model in a process of its own, and returns its exit code. What it prints is
+    printed by this process.
 
     Args:
-        arguments: of the verb; `bundle` is what it opens.
+        work: a function of a module, which the other process imports.
+        arguments: of the verb: `bundle` is what it opens, `timeout` and `memory` are the limits asked for.
 
     Raises:
         EdgecompileError: what the verb raised.
         BundleError: it took too long, or its process died.
     """
-    bundle = arguments.bundle
-    worker = _Worker(verb, arguments, limits)
+    bundle, limits = arguments.bundle, choose_limits(arguments.timeout, arguments.memory)
+    worker = _Worker(work, arguments, limits)
     try:
         answer = worker.wait()
         worker.end()
@@ -74,7 +77,7 @@ class _Worker:
         operation: what it said last that it is about to do.
     """
 
-    def __init__(self, verb: str, arguments: argparse.Namespace, limits: Limits) -> None:
+    def __init__(self, work: Work, arguments: argparse.Namespace, limits: Limits) -> None:
         self.operation = "starting"
         self._limits = limits
         self._partial = b""
@@ -82,7 +85,7 @@ class _Worker:
         flags = ["-I"] if sys.flags.isolated else ["-s"] if sys.flags.no_user_site else []
         path = "\n".join(entry or os.getcwd() for entry in sys.path)
         memory = None if math.isinf(limits.memory_mb) else int(limits.memory_mb * 10**6)
-        job = {"verb": verb, "arguments": vars(arguments), "memory_bytes": memory}
+        job = {"work": work, "arguments": vars(arguments), "memory_bytes": memory}
         try:
             self._process = subprocess.Popen(
                 [sys.executable, *flags, "-c", BOOT, path, str(notes)],

@@ -17,25 +17,28 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
 from edgecompile import errors
-from edgecompile.errors import EdgecompileError
+from edgecompile.errors import BundleError, EdgecompileError
 from edgecompile.runtime.confinement import confine
 
+Work = Callable[[argparse.Namespace], int]
+"""What a verb does with a bundle; returns the exit code."""
 PATIENCE = 3.0
 
 
 def main() -> NoReturn:
-    """Runs one verb, and ends the process without the teardown of libraries, which takes time and may crash."""
+    """Runs a verb, and ends the process without the teardown of libraries, which takes time and may crash."""
     notes, job = int(sys.argv[1]), pickle.loads(base64.b64decode(sys.stdin.buffer.readline()))
     os.set_inheritable(notes, False)
     arguments = argparse.Namespace(**job["arguments"])
     threading.Thread(target=_end_with_starter, daemon=True).start()
     _settle_in(job["memory_bytes"], arguments.debug)
     confine(lambda operation: _say(notes, operation))
-    answer = _answer(job["verb"], arguments)
+    answer = _answer(job["work"], arguments)
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()
@@ -43,12 +46,18 @@ def main() -> NoReturn:
     os._exit(0)
 
 
-def _answer(verb: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Runs the verb; returns its exit code, or what ended it."""
-    from edgecompile.runtime import commands
-
+def run_in_this_process(work: Work, arguments: argparse.Namespace) -> int:
+    """Runs what a verb does with a bundle and returns its exit code; an error that names no place names the bundle."""
     try:
-        return {"code": commands.run_here(verb, arguments)}
+        return work(arguments)
+    except BundleError as error:
+        raise error.located(arguments.bundle) from error
+
+
+def _answer(work: Work, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Runs the work of a verb; returns its exit code, or what ended it."""
+    try:
+        return {"code": run_in_this_process(work, arguments)}
     except BaseException as error:
         if arguments.debug:
             traceback.print_exc()

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from edgecompile.arguments import Parser
+from edgecompile.text import tell, to_json
+from edgecompile.verbs._bundle import add_bundle, add_execution, add_json
 from edgecompile.verbs._remote import add_on, require_on
+
+if TYPE_CHECKING:
+    from edgecompile.runtime.finalize import Record
 
 ABOUT = "finish a bundle on its device: build the model there, verify it, judge what needs the device"
 
 
 def add_arguments(parser: Parser) -> None:
     """Adds the arguments that the verb takes."""
-    from edgecompile.runtime.commands import add_arguments as add
-
-    add("finalize", parser)
+    add_bundle(parser)
+    parser.add_argument("--rebuild", action="store_true", help="build again what was built here before")
+    add_execution(parser, building=True)
+    add_json(parser)
     add_on(parser)
 
 
@@ -25,6 +32,23 @@ def run(arguments: argparse.Namespace) -> int:
         from edgecompile.device.on_device import finalize
 
         return finalize(arguments)
-    from edgecompile.runtime import commands
+    from edgecompile.runtime.supervisor import run_confined
 
-    return commands.run("finalize", arguments)
+    return run_confined(finalize_bundle, arguments)
+
+
+def finalize_bundle(arguments: argparse.Namespace) -> int:
+    """Builds, verifies and judges a bundle's model on its device, and says what was found, good or bad."""
+    from edgecompile.runtime.archive import Archive
+    from edgecompile.runtime.bundle_summary import summarize_record
+    from edgecompile.runtime.finalize import finalize
+
+    def show(record: Record) -> None:
+        if arguments.json:
+            print(to_json(record, indent=2), flush=True)
+        else:
+            tell(*summarize_record(record))
+
+    with Archive(arguments.bundle) as archive:
+        finalize(archive, threads=arguments.threads, rebuild=arguments.rebuild, tell=show)
+    return 0

@@ -3,21 +3,132 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgecompile.arguments import Parser
+from edgecompile.arguments import Parser, fraction, whole_number
+from edgecompile.errors import RecipeError
+from edgecompile.verbs._bundle import add_bundle, add_execution, add_size
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgecompile.runtime.detections import Detections
 
 ABOUT = "run a bundle on pictures"
 
 
 def add_arguments(parser: Parser) -> None:
     """Adds the arguments that the verb takes."""
-    from edgecompile.runtime.commands import add_arguments as add
+    from edgecompile.runtime.results import FORMATS
 
-    add("predict", parser)
+    add_bundle(parser)
+    parser.add_argument("sources", metavar="SOURCE", nargs="+", help="picture, folder of pictures, or pattern")
+    parser.add_argument("--conf", type=fraction, help="lowest score, 0..1 (default: the bundle's)")
+    parser.add_argument("--iou", type=fraction, help="largest overlap of two boxes of a class, 0..1")
+    parser.add_argument("--max-det", type=whole_number, help="most boxes on a picture")
+    parser.add_argument("--save", metavar="DIR", type=Path, help="also write the pictures with boxes drawn there")
+    parser.add_argument("--format", choices=FORMATS, default="table")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="write the results there instead of stdout")
+    add_size(parser)
+    add_execution(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb."""
-    from edgecompile.runtime import commands
+    from edgecompile.runtime.supervisor import run_confined
 
-    return commands.run("predict", arguments)
+    return run_confined(predict_pictures, arguments)
+
+
+def predict_pictures(arguments: argparse.Namespace) -> int:
+    """Predicts pictures and writes the results; with --save the annotated pictures too."""
+    from edgecompile.runtime.detector import load
+    from edgecompile.runtime.pictures import find_pictures, read_picture
+    from edgecompile.runtime.results import WRITERS, opened
+
+    pictures = find_pictures(arguments.sources)
+    saved = _saved_paths(pictures, arguments.save) if arguments.save else {}
+    if arguments.out:
+        _require_writable(arguments.out, [*pictures, arguments.bundle])
+    model = load(arguments.bundle, threads=arguments.threads)
+    if arguments.save:
+        _make_folder(arguments.save)
+    settings = {name: getattr(arguments, name) for name in ("conf", "iou", "max_det", "imgsz")}
+    with opened(arguments.out, whole=arguments.format != "table") as stream:
+        writer = WRITERS[arguments.format](stream, pictures)
+        for number, path in enumerate(pictures, 1):
+            image = read_picture(path)
+            found = model.predict(image, **settings)
+            writer.add(path, image.shape[:2], found)
+            if path in saved:
+                _save(saved[path], image, found)
+            _progress(number, len(pictures))
+        writer.finish()
+    return 0
+
+
+def _require_writable(out: Path, read: Sequence[Path]) -> None:
+    """Raises:
+    RecipeError: there is no such folder, or a file that is read would be overwritten.
+    """
+    if not out.absolute().parent.is_dir():
+        raise RecipeError("there is no such folder to write to", where=str(out.parent))
+    if out.resolve() in {path.resolve() for path in read}:
+        raise RecipeError("would be overwritten, and is read", where=str(out), fix="choose another --out")
+
+
+def _saved_paths(pictures: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """Returns where each annotated picture goes: its name in `folder`, numbered where names meet.
+
+    Raises:
+        RecipeError: a source picture would be overwritten.
+    """
+    places: dict[Path, Path] = {}
+    taken: set[Path] = set()
+    sources = {path.resolve() for path in pictures}
+    for path in pictures:
+        place, number = folder / path.name, 2
+        while place in taken:
+            place, number = folder / f"{path.stem}-{number}{path.suffix}", number + 1
+        if place.resolve() in sources:
+            raise RecipeError("would overwrite a source picture", where=str(place), fix="choose another --save folder")
+        taken.add(place)
+        places[path] = place
+    return places
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecipeError(f"cannot be made: {error.strerror or error}", where=str(folder)) from error
+
+
+def _save(place: Path, image: np.ndarray, found: Detections) -> None:
+    """Writes a picture with its detections drawn, whole or not at all."""
+    import cv2
+
+    from edgecompile.runtime.draw import draw
+
+    temporary = place.with_name(f".{place.name}.{os.getpid()}.part")
+    try:
+        done, content = cv2.imencode(place.suffix, draw(image, found))
+        if not done:
+            raise RecipeError("cannot be encoded", where=str(place))
+        temporary.write_bytes(content.tobytes())
+        os.replace(temporary, place)
+    except OSError as error:
+        raise RecipeError(f"cannot be written: {error.strerror or error}", where=str(place)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _progress(done: int, of: int) -> None:
+    """Shows on a terminal's stderr how far a long prediction is."""
+    if of > 20 and sys.stderr.isatty():
+        sys.stderr.write(f"\r{done} of {of} pictures" + ("\n" if done == of else ""))
+        sys.stderr.flush()

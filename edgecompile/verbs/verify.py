@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from edgecompile.arguments import Parser
+from edgecompile.errors import BundleError, MissingToolError
+from edgecompile.text import tell
+from edgecompile.verbs._bundle import add_bundle, add_execution
 from edgecompile.verbs._remote import add_on, require_on
+
+if TYPE_CHECKING:
+    from edgecompile.runtime.archive import Archive
 
 ABOUT = "check a bundle: digests, golden vectors, the runtime it needs"
 
 
 def add_arguments(parser: Parser) -> None:
     """Adds the arguments that the verb takes."""
-    from edgecompile.runtime.commands import add_arguments as add
-
-    add("verify", parser)
+    add_bundle(parser)
+    add_execution(parser)
     add_on(parser)
 
 
@@ -25,6 +31,45 @@ def run(arguments: argparse.Namespace) -> int:
         from edgecompile.device.on_device import verify
 
         return verify(arguments)
-    from edgecompile.runtime import commands
+    from edgecompile.runtime.supervisor import run_confined
 
-    return commands.run("verify", arguments)
+    return run_confined(verify_bundle, arguments)
+
+
+def verify_bundle(arguments: argparse.Namespace) -> int:
+    """Checks a bundle from the seal to the golden vectors, and says what was checked."""
+    from edgecompile.runtime.archive import Archive
+
+    with Archive(arguments.bundle) as archive:
+        tell(f"{'seal':<12} ok: every byte is as it was sealed")
+        tell(f"{'members':<12} ok: {archive.check_members()} files, as the manifest lists them")
+        from edgecompile.runtime.detector import open_bundle
+        from edgecompile.runtime.golden import check_golden
+
+        detector = open_bundle(archive, threads=arguments.threads)
+        tell(f"{'runtime':<12} ok: {_check_runtime(archive, detector.backend.version)}")
+        checks = check_golden(archive, detector)
+        for check in checks:
+            tell(f"{check.name:<12} {'ok' if check.met else 'DIFFERS'}: {check.detail}")
+        failed = [check.name for check in checks if not check.met]
+        if failed:
+            differs = f"does not run here as it did where it was built: {', '.join(failed)}"
+            raise BundleError(differs, where=str(archive.path))
+        tell(f"{'sha256':<12} {archive.digest}")
+    return 0
+
+
+def _check_runtime(archive: Archive, version: str) -> str:
+    """Compares the version of the backend's library with the range in the manifest; returns a sentence.
+
+    Raises:
+        MissingToolError: the version is outside of the range.
+    """
+    from edgecompile.runtime.requirement import satisfies
+    from edgecompile.runtime.target import read_target
+
+    distribution, versions = read_target(archive).runtime
+    if not satisfies(version, versions):
+        needed = f"{distribution}{versions}"
+        raise MissingToolError(f"the bundle needs {needed}, here is {version}", fix=f"pip install '{needed}'")
+    return f"{distribution} {version} (the bundle needs {versions})"

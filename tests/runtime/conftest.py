@@ -64,6 +64,6 @@ def pictures(tmp_path: Path) -> Path:
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Verbs run their model in this process, where a test can change what they find."""
-    from edgecompile.runtime import commands
+    from edgecompile.runtime import supervisor, worker
 
-    monkeypatch.setattr(commands, "run_confined", lambda verb, arguments, limits: commands.run_here(verb, arguments))
+    monkeypatch.setattr(supervisor, "run_confined", worker.run_in_this_process)

@@ -16,8 +16,9 @@ import pytest
 
 from edgecompile import cli
 from edgecompile.errors import RecipeError
-from edgecompile.runtime import commands, confinement, machine
+from edgecompile.runtime import confinement, machine
 from edgecompile.runtime.confinement import choose_limits
+from edgecompile.verbs.verify import verify_bundle
 
 from .tiny import ANCHORS, HEIGHT, WIDTH, bundled, photo, tiny_manifest
 
@@ -134,7 +135,7 @@ def test_what_a_verb_prints_and_returns_is_the_same_in_its_own_process(
     tiny_bundle: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = cli.parser_of("verify").read([str(tiny_bundle)])
-    assert commands.run_here("verify", arguments) == 0
+    assert verify_bundle(arguments) == 0
     here = capfd.readouterr().out
     monkeypatch.setenv("EDGECOMPILE_MODEL_MEMORY", "none")
     monkeypatch.setenv("EDGECOMPILE_MODEL_TIMEOUT", "none")
