@@ -19,14 +19,14 @@ from edgecompile.bundle.documents import canonical_json
 from edgecompile.bundle.lock import lock_from
 from edgecompile.bundle.writer import copy_bundle
 from edgecompile.errors import StepError
-from edgecompile.evaluate import coverage
+from edgecompile.evaluate import layer_coverage
 from edgecompile.evaluate.class_names import class_name_mismatch
 from edgecompile.evaluate.gates import Verdict, judge, raise_unmet, remarks
 from edgecompile.evaluate.metrics import deterministic_metrics
 from edgecompile.execute import hardware
 from edgecompile.execute.progress import Listener, shown
 from edgecompile.execute.runner import execute
-from edgecompile.execute.sources import Sources
+from edgecompile.execute.source_digests import Sources
 from edgecompile.execute.store import Store
 from edgecompile.local_plan import local_steps, prepare
 from edgecompile.recipe_lock import lock_document, require_locked, require_same_outputs, resolve_lock, tool_versions
@@ -146,7 +146,7 @@ def evaluate_gates(
     spec = json.loads(entries[plan.result.spec.step].path(plan.result.spec.path).read_bytes())
     notes = [*class_name_mismatch(materials.names, spec["names"]), *remarks(recipe.gates, figures)]
     notes += [line for entry in entries.values() for line in entry.facts.get("warnings", ())]
-    notes += coverage.remarks(figures["coverage"], plan.result.precision)
+    notes += layer_coverage.remarks(figures["coverage"], plan.result.precision)
     plan = replace(plan, notes=(*plan.notes, *notes))
     manifest = manifest_of(
         recipe, plan, entries, figures, verdicts,

@@ -23,7 +23,7 @@ from edgecompile.run_dir import LOCK
 
 if TYPE_CHECKING:
     from edgecompile.execute.entry import Entry
-    from edgecompile.execute.sources import Sources
+    from edgecompile.execute.source_digests import Sources
     from edgecompile.plan.graph import Materials, Plan
     from edgecompile.recipe.locate import Origins
     from edgecompile.recipe.schema import Recipe

@@ -24,7 +24,7 @@ from edgecompile.errors import Problem, RecipeError
 from edgecompile.evaluate.gates import Verdict
 from edgecompile.execute.progress import shown
 from edgecompile.execute.runner import execute
-from edgecompile.execute.sources import Sources
+from edgecompile.execute.source_digests import Sources
 from edgecompile.execute.store import Store
 from edgecompile.plan.graph import Materials
 from edgecompile.plan.resolve import resolve

@@ -18,7 +18,7 @@ from edgecompile.bundle.assemble import lock_of, manifest_of
 from edgecompile.data.counts import DataCounts, LabelCounts, SplitCounts
 from edgecompile.evaluate.gates import judge
 from edgecompile.evaluate.metrics import deterministic_metrics
-from edgecompile.execute.sources import Sources
+from edgecompile.execute.source_digests import Sources
 from edgecompile.execute.store import Entry
 from edgecompile.plan.graph import Graph, Materials, Model, Plan
 from edgecompile.plan.step import Output, Source, Stage, Step

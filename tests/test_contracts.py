@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / "edgecompile").rglob("*.py"))
+REGISTRIES = {"backends", "layouts", "passes", "targets", "tasks", "verbs"}
 
 
 def test_import_contracts_hold():
@@ -29,6 +31,13 @@ def test_ultralytics_is_imported_in_one_file():
 def test_modules_are_at_most_400_lines():
     long = {str(module.relative_to(ROOT)): n for module in MODULES if (n := len(module.read_text().splitlines())) > 400}
     assert not long
+
+
+def test_file_names_are_unique():
+    """A file name says where one is, except where it is the registry: a pass and a target may share theirs."""
+    named = [module for module in MODULES if module.parent.name not in REGISTRIES and not module.stem.startswith("__")]
+    counts = Counter(module.name for module in named)
+    assert not {name for name, count in counts.items() if count > 1}
 
 
 @pytest.mark.parametrize("group", ["passes", "targets"])

@@ -16,7 +16,7 @@ from edgecompile.bundle.diff import differences
 from edgecompile.bundle.lock import open_locked
 from edgecompile.data.search import Finder
 from edgecompile.errors import RecipeError
-from edgecompile.execute.sources import Sources
+from edgecompile.execute.source_digests import Sources
 from edgecompile.plan.resolve import resolve
 from edgecompile.plan.step import Stage
 from edgecompile.recipe_lock import resolve_lock

@@ -15,7 +15,7 @@ import pytest
 from edgecompile.arguments import Parser
 from edgecompile.compose import command_line, hydra_plugins
 from edgecompile.recipe import folders
-from edgecompile.recipe.keys import ROOTS, unknown_part
+from edgecompile.recipe.key_names import ROOTS, unknown_part
 from edgecompile.verbs import find_verb, verb_names
 
 ROOT = Path(__file__).parent.parent

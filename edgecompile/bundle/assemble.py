@@ -144,8 +144,9 @@ def lock_of(
     Args:
         materials: what the recipe named, found on disk.
         entries: step name to its entry in the store; a step that has not run may be missing.
-        read: gives for a source its `files`: base name and sha256 of each, in order (`edgecompile.execute.sources`). A
-            label file that does not exist has no sha256: its picture shows no object.
+        read: gives for a source its `files`: base name and sha256 of each, in order (see
+            `edgecompile.execute.source_digests`). A label file that does not exist has no sha256: its picture shows no
+            object.
         tools: distribution to version, of all that the steps used.
     """
 

@@ -25,7 +25,7 @@ from edgecompile.compose.searchpath import FileConfigSource, loaded
 from edgecompile.compose.sweep_limits import check_sweep
 from edgecompile.errors import RecipeError
 from edgecompile.places import conf_folder, shown
-from edgecompile.recipe.keys import ROOTS
+from edgecompile.recipe.key_names import ROOTS
 from edgecompile.yaml_text import line_of
 
 MOST_LOADED = 1000

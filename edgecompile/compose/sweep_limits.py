@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from edgecompile.compose import searchpath
 from edgecompile.errors import RecipeError, nearest
-from edgecompile.recipe.keys import ROOTS
+from edgecompile.recipe.key_names import ROOTS
 from edgecompile.recipe.locate import COMMAND_LINE, PARAMETERS
 
 MOST_POINTS = 100_000

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from edgecompile.execute import keys
+from edgecompile.execute import step_key
 from edgecompile.execute.canonical_json import Damaged
 from edgecompile.execute.entry import Entry
-from edgecompile.execute.sources import Sources
+from edgecompile.execute.source_digests import Sources
 from edgecompile.execute.store import Store
 from edgecompile.execute.tools import missing_tools, version_of
 from edgecompile.plan.step import Source, Step
@@ -79,8 +79,8 @@ def _state(
         return StepState(step, None, False, "; ".join(str(problem) for problem in missing_tools([step])))
     if unknown := [need for need in step.needs if need not in entries]:
         return StepState(step, None, False, f"reads what '{unknown[0]}' puts out, which runs first")
-    found = keys.ingredients(step, sources, entries)
-    key = keys.key_of(found)
+    found = step_key.ingredients(step, sources, entries)
+    key = step_key.key_of(found)
     try:
         entry = store.load(key, thorough=False)
     except FileNotFoundError:

@@ -103,7 +103,7 @@ class Worker:
         try:
             with open(self.log, "wb") as log:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "edgecompile.execute.worker", str(result)],
+                    [sys.executable, "-m", "edgecompile.execute.step_worker", str(result)],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,

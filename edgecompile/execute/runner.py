@@ -15,13 +15,13 @@ from typing import Any
 
 from edgecompile import __version__
 from edgecompile.errors import EdgecompileError, PlanError, StepError, nearest
-from edgecompile.execute import keys
+from edgecompile.execute import step_key
 from edgecompile.execute.limits import Asked, asked_for, limits_of
 from edgecompile.execute.locks import Cancelled, Lock, Wait
 from edgecompile.execute.process import Report, Worker
 from edgecompile.execute.progress import Event, Listener, State
 from edgecompile.execute.resource_pool import ResourcePool
-from edgecompile.execute.sources import Sources
+from edgecompile.execute.source_digests import Sources
 from edgecompile.execute.store import Entry, Store
 from edgecompile.execute.tools import require_tools
 from edgecompile.plan.graph import Plan
@@ -135,8 +135,8 @@ class _Run:
 
     def _reuse(self, step: Step) -> bool:
         """Takes the step's result from the store and returns True, or starts a thread that runs it."""
-        found = keys.ingredients(step, self._sources, self._entries)
-        key = keys.key_of(found)
+        found = step_key.ingredients(step, self._sources, self._entries)
+        key = step_key.key_of(found)
         if entry := self._store.find(key):
             self._entries[step.name] = entry
             self._tell(step, State.REUSED, entry)

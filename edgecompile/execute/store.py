@@ -43,7 +43,7 @@ from edgecompile.execute.canonical_json import Damaged, digest_of, seal, sync_fo
 from edgecompile.execute.entry import SCHEMA, Entry, check, read_entry, seal_output
 from edgecompile.execute.locks import Lock
 from edgecompile.execute.sharing import LOCATION, require_locks, warn_of_owner
-from edgecompile.execute.sources import SourceDigest
+from edgecompile.execute.source_digests import SourceDigest
 from edgecompile.plan.step import FACTS
 
 FOLDERS = (

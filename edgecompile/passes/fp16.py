@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from edgecompile.errors import PlanError
 from edgecompile.passes import Pass
-from edgecompile.plan.fp16_range import add_fp16_range
+from edgecompile.plan.fp16_range_steps import add_fp16_range
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgecompile.plan.fp16_range import add_fp16_range, wanted
+from edgecompile.plan.fp16_range_steps import add_fp16_range, wanted
 from edgecompile.plan.graph import Graph, Materials, Model, Plan, Request
 from edgecompile.plan.validation import add_validation
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from edgecompile.evaluate.coverage import coverage_of, require_precision
+from edgecompile.evaluate.layer_coverage import coverage_of, require_precision
 
 if TYPE_CHECKING:
-    from edgecompile.evaluate.coverage import Layer
+    from edgecompile.evaluate.layer_coverage import Layer
 
 
 def count(out: Path, *, artifact: Path, spec: Path, form: str, precision: str) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def count(out: Path, *, artifact: Path, spec: Path, form: str, precision: str) -
         precision: by which the artifact is called.
 
     Returns:
-        layers, macs and by_precision: see `edgecompile.evaluate.coverage.coverage_of`.
+        layers, macs and by_precision: see `edgecompile.evaluate.layer_coverage.coverage_of`.
 
     Raises:
         StepError: no layer is in the precision by which the artifact is called.
@@ -36,7 +36,7 @@ def count(out: Path, *, artifact: Path, spec: Path, form: str, precision: str) -
 def _of_onnx(artifact: Path, spec: dict[str, Any]) -> list[Layer]:
     import onnx
 
-    from edgecompile.graphs.onnx.layers import layers
+    from edgecompile.graphs.onnx.onnx_layers import layers
     from edgecompile.runtime.backends import choose_file
 
     file = artifact if artifact.is_file() else artifact / choose_file(artifact, ".onnx")
@@ -44,7 +44,7 @@ def _of_onnx(artifact: Path, spec: dict[str, Any]) -> list[Layer]:
 
 
 def _of_openvino(artifact: Path, spec: dict[str, Any]) -> list[Layer]:
-    from edgecompile.graphs.openvino.layers import layers
+    from edgecompile.graphs.openvino.ir_layers import layers
 
     if -1 not in spec["input"]["shape"]:
         return layers((artifact / "model.xml").read_bytes())
@@ -59,6 +59,6 @@ def _of_openvino(artifact: Path, spec: dict[str, Any]) -> list[Layer]:
 
 
 def _of_ncnn(artifact: Path, spec: dict[str, Any]) -> list[Layer]:
-    from edgecompile.graphs.ncnn.coverage import layers
+    from edgecompile.graphs.ncnn.ncnn_coverage import layers
 
     return layers(artifact, spec)

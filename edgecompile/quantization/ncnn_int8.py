@@ -31,7 +31,7 @@ def calibrate(
     import numpy as np
 
     from edgecompile.graphs.ncnn import BIN, PARAM
-    from edgecompile.graphs.ncnn.layers import CONVOLUTIONS, read_layers
+    from edgecompile.graphs.ncnn.param_file import CONVOLUTIONS, read_layers
     from edgecompile.quantization.calibration_batches import input_reader
     from edgecompile.runtime.backends.ncnn import DEFAULTS
 
@@ -70,7 +70,7 @@ def quantize(out: Path, *, model: Path, ranges: Path, per_channel: bool, exclude
     from dataclasses import replace
 
     from edgecompile.graphs.ncnn import BIN, PARAM
-    from edgecompile.graphs.ncnn.layers import CONVOLUTIONS, SCALES, decode, read_layers, weights, write_layers
+    from edgecompile.graphs.ncnn.param_file import CONVOLUTIONS, SCALES, decode, read_layers, weights, write_layers
     from edgecompile.quantization.exclusion import excluded
 
     largest = json.loads(ranges.read_text(encoding="utf-8"))
@@ -98,7 +98,7 @@ def _int8(layer: Any, flagged: memoryview, plain: memoryview, largest: float, pe
     """Returns the bytes of a convolution in INT8: flag, weights, bias, scales of the weights, scale of the input."""
     import numpy as np
 
-    from edgecompile.graphs.ncnn.layers import INT8, scale_rows
+    from edgecompile.graphs.ncnn.param_file import INT8, scale_rows
 
     values = np.frombuffer(flagged, "<f4")
     rows = scale_rows(layer)

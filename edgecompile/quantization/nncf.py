@@ -38,8 +38,8 @@ def quantize(
     import nncf
 
     from edgecompile.graphs.openvino.canonical_names import XML, save
+    from edgecompile.graphs.openvino.ir_layers import layers
     from edgecompile.graphs.openvino.ir_structure import decode
-    from edgecompile.graphs.openvino.layers import layers
     from edgecompile.quantization.calibration_batches import input_reader
     from edgecompile.quantization.exclusion import excluded
 

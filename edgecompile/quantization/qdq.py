@@ -91,7 +91,7 @@ def quantize(out: Path, *, model: Path, ranges: Path, placement: Placement, excl
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
     from edgecompile.errors import StepError
-    from edgecompile.graphs.onnx.layers import precisions
+    from edgecompile.graphs.onnx.onnx_layers import precisions
     from edgecompile.graphs.onnx.serialization import load, operator_counts, save, sort_nodes
     from edgecompile.graphs.onnx.structure import Structure, name_nodes
     from edgecompile.quantization.exclusion import excluded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgecompile.plan.fp16_range import ranges_step
+from edgecompile.plan.fp16_range_steps import ranges_step
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
 

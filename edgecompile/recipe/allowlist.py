@@ -11,7 +11,7 @@ import re
 from typing import NamedTuple
 
 from edgecompile.errors import nearest
-from edgecompile.recipe.keys import ROOTS, unknown_part
+from edgecompile.recipe.key_names import ROOTS, unknown_part
 from edgecompile.recipe.locate import PARAMETERS
 
 MODES = ("RUN", "MULTIRUN")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgecompile.evaluate.coverage import share
 from edgecompile.evaluate.gates import GATES
+from edgecompile.evaluate.layer_coverage import share
 
 NONE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"

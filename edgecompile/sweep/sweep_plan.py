@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from edgecompile.errors import EdgecompileError, Problem, RecipeError
 from edgecompile.execute.plan_status import StepState, plan_status, usual_seconds
-from edgecompile.execute.sources import Sources
+from edgecompile.execute.source_digests import Sources
 from edgecompile.execute.store import Store
 from edgecompile.local_plan import local_steps
 from edgecompile.plan.resolve import resolve

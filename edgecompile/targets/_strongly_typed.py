@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecompile.plan.fp16_range import add_fp16_range
+from edgecompile.plan.fp16_range_steps import add_fp16_range
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
 from edgecompile.quantization.steps import add_static

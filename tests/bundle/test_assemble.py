@@ -15,8 +15,8 @@ from edgecompile.bundle.diff import differences
 from edgecompile.bundle.lock import lock_from
 from edgecompile.data.counts import counts_from
 from edgecompile.errors import PlanError
-from edgecompile.execute.keys import ingredients, key_of
-from edgecompile.execute.sources import Sources
+from edgecompile.execute.source_digests import Sources
+from edgecompile.execute.step_key import ingredients, key_of
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgecompile.errors import StepError
-from edgecompile.evaluate.coverage import Layer, coverage_of, remarks, require_precision
+from edgecompile.evaluate.layer_coverage import Layer, coverage_of, remarks, require_precision
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -13,7 +13,7 @@ from exported import graph_for
 from edgecompile.errors import StepError
 from edgecompile.passes.fp16 import Fp16, convert
 from edgecompile.passes.int8_static import Int8Static
-from edgecompile.plan.fp16_range import CHECK, add_fp16_range, wanted
+from edgecompile.plan.fp16_range_steps import CHECK, add_fp16_range, wanted
 from edgecompile.plan.graph import Model
 from edgecompile.plan.step import Output
 from edgecompile.targets import _strongly_typed

@@ -9,8 +9,8 @@ import pytest
 
 from edgecompile import cli
 from edgecompile.compose.composition import compose
-from edgecompile.execute import keys
-from edgecompile.execute.sources import Sources
+from edgecompile.execute import step_key
+from edgecompile.execute.source_digests import Sources
 from edgecompile.execute.store import Store
 from edgecompile.plan.resolve import resolve
 from edgecompile.recipe.materials import find_materials
@@ -65,12 +65,12 @@ def test_what_the_store_has_is_reused(plan, tmp_path):
     recipe = compose("quickstart", "model.imgsz=64")
     store = Store.default()
     export = resolve(recipe, find_materials(recipe))["onnx_export"]
-    found = keys.ingredients(export, Sources(store.root / "stat"), {})
+    found = step_key.ingredients(export, Sources(store.root / "stat"), {})
     (tmp_path / "out").mkdir()
     for name in ("model.onnx", "spec.json"):
         (tmp_path / "out" / name).write_text("{}")
     record = {"step": export.name, "function": export.function, "ingredients": found, "wall_seconds": 2.5}
-    store.publish(keys.key_of(found), tmp_path / "out", record)
+    store.publish(step_key.key_of(found), tmp_path / "out", record)
     store.close()
     planned = json.loads(plan(*SWEEP, "--json")[1])
     assert planned["reused"] == 1

@@ -31,7 +31,7 @@ def compile_ncnn(out: Path, *, model: Path, spec: Path, half: bool) -> dict[str,
     import numpy as np
 
     from edgecompile.graphs.ncnn import BIN, PARAM
-    from edgecompile.graphs.ncnn.layers import read_layers
+    from edgecompile.graphs.ncnn.param_file import read_layers
     from edgecompile.graphs.onnx.agreement import differences, fixed_input, require_agreement, run
     from edgecompile.graphs.onnx.model_spec import read_spec, write_spec
     from edgecompile.graphs.onnx.serialization import load
@@ -109,7 +109,7 @@ def require_layers(text: str, decode: str) -> None:
     """
     import ncnn
 
-    from edgecompile.graphs.ncnn.layers import read_layers
+    from edgecompile.graphs.ncnn.param_file import read_layers
 
     absent = sorted({layer.kind for layer in read_layers(text) if ncnn.create_layer(layer.kind) is None})
     if absent:

@@ -7,7 +7,7 @@ from collections import Counter
 
 import onnx
 
-from edgecompile.graphs.onnx.layers import precision_of, precisions
+from edgecompile.graphs.onnx.onnx_layers import precision_of, precisions
 from edgecompile.graphs.onnx.structure import Structure
 
 

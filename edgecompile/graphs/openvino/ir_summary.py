@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from edgecompile.graphs.openvino.layers import Network, layers, precision_of
+from edgecompile.graphs.openvino.ir_layers import Network, layers, precision_of
 
 
 def summary(content: bytes) -> dict[str, int]:

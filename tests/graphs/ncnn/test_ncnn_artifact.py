@@ -12,8 +12,8 @@ pytest.importorskip("ncnn")
 
 from edgecompile.errors import MissingToolError, StepError
 from edgecompile.graphs.ncnn import BIN, PARAM, ncnn_artifact
-from edgecompile.graphs.ncnn.layers import decode, read_layers, weights, write_layers
 from edgecompile.graphs.ncnn.ncnn_artifact import compile_ncnn, require_layers
+from edgecompile.graphs.ncnn.param_file import decode, read_layers, weights, write_layers
 from edgecompile.quantization.ncnn_int8 import calibrate, quantize
 from edgecompile.runtime.backends.ncnn import Backend
 

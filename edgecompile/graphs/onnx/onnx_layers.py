@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from edgecompile.evaluate.coverage import Layer
+from edgecompile.evaluate.layer_coverage import Layer
 from edgecompile.graphs.onnx.structure import PAIR, Structure
 
 INTEGER = {"ConvInteger": 1, "MatMulInteger": 1, "QGemm": 3, "QLinearConv": 3, "QLinearMatMul": 3}

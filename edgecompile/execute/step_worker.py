@@ -1,4 +1,4 @@
-"""The process in which one step runs: `python -m edgecompile.execute.worker RESULT_DESCRIPTOR`.
+"""The process in which one step runs: `python -m edgecompile.execute.step_worker RESULT_DESCRIPTOR`.
 
 The job comes as one line of JSON on standard input, the result goes as one line to a descriptor. A process of its own,
 with a pinned environment, is what makes a step's result depend on its inputs alone: counters that libraries keep per

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from edgecompile.errors import RecipeError
-from edgecompile.execute import sources as module
-from edgecompile.execute.sources import Sources
+from edgecompile.execute import source_digests as module
+from edgecompile.execute.source_digests import Sources
 from execute.plans import source
 
 

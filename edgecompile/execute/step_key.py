@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgecompile.errors import PlanError
 from edgecompile.execute import hardware, tools
 from edgecompile.execute.canonical_json import canonical_json, digest_of
-from edgecompile.execute.sources import Sources
+from edgecompile.execute.source_digests import Sources
 from edgecompile.plan.step import Input, Source, Step
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgecompile.evaluate.coverage import Layer
+from edgecompile.evaluate.layer_coverage import Layer
 from edgecompile.graphs.ncnn import BIN, PARAM
-from edgecompile.graphs.ncnn.layers import (
+from edgecompile.graphs.ncnn.param_file import (
     DECONVOLUTIONS,
     FLOAT16,
     FLOAT32,
@@ -20,7 +20,7 @@ from edgecompile.graphs.ncnn.layers import (
     stored_as,
     weight_sizes,
 )  # fmt: skip
-from edgecompile.graphs.ncnn.layers import Layer as NcnnLayer
+from edgecompile.graphs.ncnn.param_file import Layer as NcnnLayer
 
 PRECISIONS = {FLOAT32: "fp32", FLOAT16: "fp16", INT8: "int8"}
 

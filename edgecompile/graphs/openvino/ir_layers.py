@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from edgecompile.evaluate.coverage import Layer
+from edgecompile.evaluate.layer_coverage import Layer
 
 UNPACKS = frozenset({"Convert", "FakeQuantize", "Multiply", "Reshape", "Subtract", "Transpose"})
 """Operations that stand between stored weights and the layer that uses them."""

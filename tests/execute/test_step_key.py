@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from edgecompile.errors import PlanError
-from edgecompile.execute import hardware, keys, tools
+from edgecompile.execute import hardware, step_key, tools
 from edgecompile.execute.entry import Entry
-from edgecompile.execute.sources import Sources
+from edgecompile.execute.source_digests import Sources
 from edgecompile.plan.step import Output, Step
 from execute.plans import finish, python, source, step
 
 
 def key(one: Step, tmp_path: Path, **entries: Entry) -> str:
-    return keys.key_of(keys.ingredients(one, Sources(tmp_path / "stat"), entries))
+    return step_key.key_of(step_key.ingredients(one, Sources(tmp_path / "stat"), entries))
 
 
 def entry(digest: str = "d" * 64, sha: str = "a" * 64) -> Entry:
@@ -82,7 +82,7 @@ def test_tool_versions_isa_and_machine_count(tmp_path: Path, monkeypatch: pytest
 def test_the_key_holds_no_path(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"a")
     one = step("one", inputs={"pictures": source(tmp_path / "a.jpg")})
-    found = keys.ingredients(one, Sources(tmp_path / "stat"), {})
+    found = step_key.ingredients(one, Sources(tmp_path / "stat"), {})
     assert str(tmp_path) not in str(found)
 
 
@@ -94,13 +94,13 @@ def test_a_parameter_that_is_no_json_is_named(tmp_path: Path) -> None:
 CODE = """
 import sys
 from pathlib import Path
-from edgecompile.execute import keys
-from edgecompile.execute.sources import Sources
+from edgecompile.execute import step_key
+from edgecompile.execute.source_digests import Sources
 from execute.plans import source, step
 params = {name: sorted({"x", "y", name}) for name in {"a", "b", "c"}}
 inputs = {name: source(Path(sys.argv[1]) / name) for name in {"1.jpg", "2.jpg"}}
 one = step("one", params=params, inputs=inputs, tools=("numpy", "rfc8785"), isa=True)
-print(keys.key_of(keys.ingredients(one, Sources(Path("stat").absolute()), {})))
+print(step_key.key_of(step_key.ingredients(one, Sources(Path("stat").absolute()), {})))
 """
 
 
