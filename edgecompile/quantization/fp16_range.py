@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from edgecompile.errors import StepError
 
@@ -50,9 +50,23 @@ class Reach:
         return f"{self.layer} ({self.largest:.3g})"
 
 
+class RangeFacts(TypedDict):
+    """What the step says.
+
+    largest: largest magnitude of an activation, of those that become FP16.
+    largest_weight: the same of weights.
+    measured_on: the pictures.
+    """
+
+    largest: float
+    largest_weight: float
+    measured_on: str
+    warnings: list[str]
+
+
 def check(
     out: Path, *, model: Path, pictures: str, keeps_float: bool, fix: str, ranges: Path | None = None
-) -> dict[str, Any]:
+) -> RangeFacts:
     """Writes `beyond.json`: `activations`, names of those that do not fit into FP16, and `layers`, names of the nodes
     whose weights do not.
 
@@ -97,7 +111,7 @@ def check(
     }
 
 
-def _activations(structure: Structure, ranges: Mapping[str, Any], in_float: set[str]) -> list[Reach]:
+def _activations(structure: Structure, ranges: Mapping[str, Sequence[float]], in_float: set[str]) -> list[Reach]:
     """Returns the reach of each measured tensor that some node outside of the part in float makes or reads."""
     found = []
     for name, (low, high) in ranges.items():

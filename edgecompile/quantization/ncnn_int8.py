@@ -11,6 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from edgecompile.plan.facts import CalibrationFacts, GraphFacts
+
 LARGEST = 127
 """Largest INT8 value that is used: -128 is not, so that zero is in the middle."""
 TERM = "1"
@@ -19,7 +21,7 @@ TERM = "1"
 
 def calibrate(
     out: Path, *, model: Path, spec: Path, pictures: list[Path], method: str, percentile: float
-) -> dict[str, Any]:
+) -> CalibrationFacts:
     """Writes `ranges.json`: for each convolution, the largest absolute value that it reads.
 
     Args:
@@ -55,7 +57,7 @@ def calibrate(
     return {"pictures": len(pictures), "tensors": len(ranges), "method": method}
 
 
-def quantize(out: Path, *, model: Path, ranges: Path, per_channel: bool, exclude: str | list[str]) -> dict[str, Any]:
+def quantize(out: Path, *, model: Path, ranges: Path, per_channel: bool, exclude: str | list[str]) -> GraphFacts:
     """Writes the INT8 `model.param` and `model.bin`.
 
     Args:

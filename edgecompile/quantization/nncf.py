@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from edgecompile.plan.facts import GraphFacts
 from edgecompile.quantization.qdq import INPUT_RANGE
 
 PRESETS = {"auto": "MIXED", False: "MIXED", True: "PERFORMANCE"}
@@ -25,7 +26,7 @@ def quantize(
     per_channel: bool,
     symmetric: bool | str,
     exclude: str | list[str],
-) -> dict[str, Any]:
+) -> GraphFacts:
     """Writes the quantized IR, `model.xml` and `model.bin`; biases are corrected for the mean error of the weights.
 
     Raises:

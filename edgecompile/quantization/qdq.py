@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any, TypedDict
 
+from edgecompile.plan.facts import CalibrationFacts, GraphFacts
+
 INPUT_RANGE = (0.0, 1.0)
 """Range of a scaled picture. It is known, not measured: with it, one step of the input scale is one step of a byte."""
 
@@ -55,7 +57,7 @@ class Placement(Extras):
 
 def calibrate(
     out: Path, *, model: Path, spec: Path, pictures: list[Path], method: str, percentile: float
-) -> dict[str, Any]:
+) -> CalibrationFacts:
     """Writes `ranges.json`: the lowest and highest value of every float activation over the calibration pictures.
 
     Raises:
@@ -79,7 +81,7 @@ def calibrate(
     return {"pictures": len(pictures), "tensors": len(ranges), "method": method}
 
 
-def quantize(out: Path, *, model: Path, ranges: Path, placement: Placement, exclude: str | list[str]) -> dict[str, Any]:
+def quantize(out: Path, *, model: Path, ranges: Path, placement: Placement, exclude: str | list[str]) -> GraphFacts:
     """Writes the quantized `model.onnx`.
 
     Raises:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+
+from edgecompile.plan.facts import GraphFacts
 
 
-def halve_rest(out: Path, *, model: Path, reference: Path, beyond: Path) -> dict[str, Any]:
+def halve_rest(out: Path, *, model: Path, reference: Path, beyond: Path) -> GraphFacts:
     """Writes `model.onnx`: what `model` leaves in float is in FP16, scales included, but for the decoding of boxes.
 
     Args:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from edgecompile.errors import nearest
 
@@ -18,6 +18,11 @@ MOST_THREADS = 1024
 """Threads that a backend may be opened with: more than any device has, fewer than what stops a machine."""
 LONGEST_SHOWN = 60
 """Characters of a refused value that a message shows."""
+
+OptionValue: TypeAlias = "bool | int | float | str | Mapping[str, OptionValue] | None"
+"""What an option may be: plain JSON, nested where a backend has groups of options."""
+Options: TypeAlias = "Mapping[str, OptionValue]"
+"""Options that a backend is opened with, as they stand in a manifest."""
 
 
 class Option(Protocol):

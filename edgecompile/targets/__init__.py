@@ -8,12 +8,12 @@ outside this folder asks which target it is.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgecompile.plan.graph import Graph, Model
-from edgecompile.runtime.options import MOST_THREADS
+from edgecompile.runtime.options import MOST_THREADS, Options
 
 ENTRY_POINTS = "edgecompile.targets"
 
@@ -38,6 +38,14 @@ class Board(BaseModel):
     power: str = ""
     temperature: str = ""
     source: str = ""
+
+
+class ProxyBackend(NamedTuple):
+    """A backend that stands for that of a device: its name, its distribution, and what it is opened with."""
+
+    backend: str
+    distribution: str
+    options: Options
 
 
 class Target(BaseModel, ABC):
@@ -97,7 +105,7 @@ class Target(BaseModel, ABC):
     dynamic_int8: ClassVar[bool] = False
     """Whether the runtime computes matrix products of float activations, quantized as it runs, and int8 weights."""
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Options:
         """Returns plain-JSON options that the backend is opened with on the device: of those that it declares."""
         return {}
 
@@ -106,9 +114,9 @@ class Target(BaseModel, ABC):
         `device()` states to a version range (">=10.3,<11") or to a list of allowed values."""
         return {}
 
-    def proxy_backend(self) -> tuple[str, str, dict[str, Any]] | None:
-        """Returns backend, its distribution and its options that run the artifact where the device cannot be: they give
-        its accuracy and its golden vectors. None where the device's own backend runs on the machine that builds."""
+    def proxy_backend(self) -> ProxyBackend | None:
+        """Returns the backend that runs the artifact where the device cannot be: it gives its accuracy and its golden
+        vectors. None where the device's own backend runs on the machine that builds."""
         return None
 
     def computes_fp16(self, precision: str) -> bool:

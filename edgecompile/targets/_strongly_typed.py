@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgecompile.plan.fp16_range_steps import add_fp16_range
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
 from edgecompile.quantization.steps import add_static
+from edgecompile.runtime.options import Options
+from edgecompile.targets import ProxyBackend
 
 if TYPE_CHECKING:
     from edgecompile.passes.int8_static import Int8Static
     from edgecompile.quantization.qdq import Placement
 
-STAND_IN: tuple[str, str, dict[str, Any]] = ("onnxruntime", "onnxruntime", {"session.disable_quant_qdq": "1"})
+STAND_IN = ProxyBackend("onnxruntime", "onnxruntime", {"session.disable_quant_qdq": "1"})
 """ONNX Runtime computes the graph that ships as it is written: its fusions of Q/DQ pairs know no scales in FP16."""
 PROVER = ("tensorrt_rtx_bindings", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs")
 """Module, and distributions, of the TensorRT that builds on a machine without a GPU: TensorRT-RTX."""
@@ -61,7 +63,7 @@ def quantize_signed(graph: Graph, model: Model, settings: Int8Static) -> Model:
     return quantized.with_(artifact=Output("fp16", "model.onnx"))
 
 
-def compile_typed(graph: Graph, model: Model, build: dict[str, Any] | None, about: str) -> Model:
+def compile_typed(graph: Graph, model: Model, build: Options | None, about: str) -> Model:
     """Adds the step that writes the strongly typed ONNX.
 
     Args:

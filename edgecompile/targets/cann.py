@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
 from edgecompile.quantization.steps import add_static
-from edgecompile.targets import Target
+from edgecompile.targets import ProxyBackend, Target
 
 if TYPE_CHECKING:
     from edgecompile.passes.int8_static import Int8Static
@@ -44,8 +44,8 @@ class Cann(Target):
     def constraints(self) -> dict[str, str | list[str]]:
         return {"soc": list(self.soc)}
 
-    def proxy_backend(self) -> tuple[str, str, dict[str, Any]] | None:
-        return ("aipp", "onnxruntime", {"session.disable_quant_qdq": "1"})
+    def proxy_backend(self) -> ProxyBackend | None:
+        return ProxyBackend("aipp", "onnxruntime", {"session.disable_quant_qdq": "1"})
 
     def quantize(self, graph: Graph, model: Model, settings: Int8Static) -> Model:
         if settings.symmetric is False:

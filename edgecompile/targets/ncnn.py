@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from edgecompile.errors import PlanError
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
+from edgecompile.runtime.options import Options
 from edgecompile.targets import Target
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Ncnn(Target):
     keeps_float: ClassVar[bool] = False
     fp16_fix: ClassVar[str] = "set target.inference_precision: f32"
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Options:
         half = self.inference_precision == "f16"
         return dict.fromkeys(("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic"), half)
 

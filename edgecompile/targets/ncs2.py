@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Literal
 from edgecompile.errors import PlanError
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
-from edgecompile.targets import Target
+from edgecompile.runtime.options import Options
+from edgecompile.targets import ProxyBackend, Target
 
 
 class Ncs2(Target):
@@ -31,14 +32,14 @@ class Ncs2(Target):
     keeps_float: ClassVar[bool] = False
     fp16_fix: ClassVar[str] = "rescale these layers in the model: the stick computes in FP16 only"
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Options:
         return {"DEVICE": "MYRIAD"}
 
     def computes_fp16(self, precision: str) -> bool:
         return True
 
-    def proxy_backend(self) -> tuple[str, str, dict[str, Any]]:
-        return "openvino", "openvino", {"INFERENCE_PRECISION_HINT": "f32"}
+    def proxy_backend(self) -> ProxyBackend:
+        return ProxyBackend("openvino", "openvino", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def quantize(self, graph: Graph, model: Model, settings: Any) -> Model:
         raise PlanError(f"{self.device} computes in FP16 and has no INT8", fix="use the pass fp16")

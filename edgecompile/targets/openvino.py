@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
 from edgecompile.runtime.backends.openvino import DEVICE_NAME
-from edgecompile.targets import Target
+from edgecompile.runtime.options import Options, OptionValue
+from edgecompile.targets import ProxyBackend, Target
 
 if TYPE_CHECKING:
     from edgecompile.passes.int8_static import Int8Static
@@ -55,8 +56,8 @@ class OpenVino(Target):
     fp16_in_graph: ClassVar[bool] = False
     keeps_float: ClassVar[bool] = False
 
-    def options(self) -> dict[str, Any]:
-        chosen: dict[str, Any] = {"DEVICE": self.device_name, "PERFORMANCE_HINT": self.hint.upper()}
+    def options(self) -> Options:
+        chosen: dict[str, OptionValue] = {"DEVICE": self.device_name, "PERFORMANCE_HINT": self.hint.upper()}
         if self._family == "AUTO":
             chosen["DEVICE_PROPERTIES"] = {
                 name: {"INFERENCE_PRECISION_HINT": REFERENCE_PRECISION if name == "CPU" else self.inference_precision}
@@ -67,11 +68,11 @@ class OpenVino(Target):
             chosen["INFERENCE_PRECISION_HINT"] = self.inference_precision
         return {**chosen, **self._cpu_kernels()} if "CPU" in self.device_name else chosen
 
-    def proxy_backend(self) -> tuple[str, str, dict[str, Any]] | None:
+    def proxy_backend(self) -> ProxyBackend | None:
         if self._family == "CPU":
             return None
         options = {"DEVICE": "CPU", "INFERENCE_PRECISION_HINT": REFERENCE_PRECISION, **self._cpu_kernels()}
-        return self.backend, self.runtime[0], options
+        return ProxyBackend(self.backend, self.runtime[0], options)
 
     @property
     def fp16_fix(self) -> str:  # type: ignore[override]
@@ -94,7 +95,7 @@ class OpenVino(Target):
         """CPU, GPU, NPU or AUTO."""
         return self.device_name.replace(":", ".").partition(".")[0]
 
-    def _cpu_kernels(self) -> dict[str, Any]:
+    def _cpu_kernels(self) -> Options:
         """Returns how oneDNN's kernels are held to the instruction set of the target."""
         uses_amx = "amx_int8" in self.isa
         return {"ONEDNN_MAX_CPU_ISA": WITHOUT_AMX} if self.arch == "x86_64" and not uses_amx else {}

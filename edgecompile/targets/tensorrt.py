@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict
 
 from pydantic import Field
 
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Stage, Step
 from edgecompile.runtime.backends.tensorrt import WORKSPACE, WORKSPACE_MB
-from edgecompile.targets import Target
+from edgecompile.runtime.options import Options
+from edgecompile.targets import ProxyBackend, Target
 from edgecompile.targets._strongly_typed import PROVER, STAND_IN, built_ahead, compile_typed, quantize_signed
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class TensorRt(Target):
     finalize: ClassVar[bool] = True
     dynamic: ClassVar[frozenset[str]] = frozenset({"batch", "imgsz"})
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Options:
         return {"workspace_mb": self.workspace_mb, "dla": self.dla}
 
     @property
@@ -59,7 +60,7 @@ class TensorRt(Target):
     def constraints(self) -> dict[str, str | list[str]]:
         return {"sm": [self.sm], "driver": self.driver}
 
-    def proxy_backend(self) -> tuple[str, str, dict[str, Any]] | None:
+    def proxy_backend(self) -> ProxyBackend | None:
         return STAND_IN
 
     def quantize(self, graph: Graph, model: Model, settings: Int8Static) -> Model:
@@ -99,7 +100,14 @@ class TensorRt(Target):
         return found
 
 
-def prove(out: Path, *, artifact: Path, sm: int) -> dict[str, Any]:
+class ProofFacts(TypedDict):
+    """What the step says: bytes of the engine that was built, and for which compute capability."""
+
+    engine_bytes: int
+    sm: int
+
+
+def prove(out: Path, *, artifact: Path, sm: int) -> ProofFacts:
     """Builds an engine and throws it away: it says whether TensorRT's parser and builder take the ONNX.
 
     Raises:

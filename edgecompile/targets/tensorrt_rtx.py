@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict
 
 from pydantic import Field
 
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
-from edgecompile.targets import Target
+from edgecompile.targets import ProxyBackend, Target
 from edgecompile.targets._strongly_typed import PROVER, STAND_IN, built_ahead, compile_typed, quantize_signed
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class TensorRtRtx(Target):
     def constraints(self) -> dict[str, str | list[str]]:
         return {"sm": [f"{sm // 10}.{sm % 10}" for sm in self.sm], "driver": self.driver}
 
-    def proxy_backend(self) -> tuple[str, str, dict[str, Any]] | None:
+    def proxy_backend(self) -> ProxyBackend | None:
         return STAND_IN
 
     def quantize(self, graph: Graph, model: Model, settings: Int8Static) -> Model:
@@ -78,7 +78,13 @@ def groups(sms: tuple[int, ...]) -> list[list[int]]:
     return [group for group in ([sm for sm in sms if sm == TURING], sorted({*sms} - {TURING})) if group]
 
 
-def engines(out: Path, *, artifact: Path, groups: list[list[int]]) -> dict[str, Any]:
+class EngineFacts(TypedDict):
+    """What the step says: each engine to its bytes."""
+
+    engines: dict[str, int]
+
+
+def engines(out: Path, *, artifact: Path, groups: list[list[int]]) -> EngineFacts:
     """Writes `model.onnx` and one `sm<...>.engine` for each group of compute capabilities.
 
     Raises:

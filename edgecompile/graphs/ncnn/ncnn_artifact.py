@@ -8,9 +8,9 @@ import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from edgecompile.errors import MissingToolError, StepError
+from edgecompile.plan.facts import GraphFacts
 
 INPUT, OUTPUT = "in0", "out0"
 """Names that pnnx gives to the first input and output, whatever they were called."""
@@ -18,7 +18,7 @@ INSTALL = "pip install --no-deps pnnx"
 """Its program needs no torch, its package says it does."""
 
 
-def compile_ncnn(out: Path, *, model: Path, spec: Path, half: bool) -> dict[str, Any]:
+def compile_ncnn(out: Path, *, model: Path, spec: Path, half: bool) -> GraphFacts:
     """Writes `model.param`, `model.bin` and the final `spec.json`.
 
     Args:

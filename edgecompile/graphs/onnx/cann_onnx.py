@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
+
+from edgecompile.plan.facts import GraphFacts
 
 LIST = Path(__file__).with_name("cann_operators.txt")
 NEWEST_OPSET = 17
@@ -21,7 +23,26 @@ soc=Ascend$(npu-smi info | sed -nE 's/^\\| +[0-9]+ +(Ascend)?(310[A-Z][A-Za-z0-9
 """
 
 
-def compile_cann(out: Path, *, model: Path, spec: Path) -> dict[str, Any]:
+class OperatorCoverage(TypedDict):
+    """The operators of a graph against CANN's list, which `source` names; each operator to how many there are.
+
+    converted: by AMCT, before ATC reads the graph.
+    """
+
+    source: str
+    covered: dict[str, int]
+    not_covered: dict[str, int]
+    converted: dict[str, int]
+
+
+class CannFacts(GraphFacts, total=False):
+    """What the step says; `max_abs_diff_of_input` compares AIPP's pixels with scaled ones."""
+
+    coverage: OperatorCoverage
+    max_abs_diff_of_input: float
+
+
+def compile_cann(out: Path, *, model: Path, spec: Path) -> CannFacts:
     """Writes `model.onnx`, `aipp.cfg`, `atc.sh`, `operators.json` and the final `spec.json`.
 
     Returns:
@@ -76,19 +97,15 @@ def compile_cann(out: Path, *, model: Path, spec: Path) -> dict[str, Any]:
     }
 
 
-def coverage(counts: dict[str, int]) -> dict[str, Any]:
-    """Compares the operators of a graph with CANN's documented list.
-
-    Returns:
-        source (of the list), covered, not_covered, converted (by AMCT, before ATC reads the graph), each name to count.
-    """
+def coverage(counts: dict[str, int]) -> OperatorCoverage:
+    """Compares the operators of a graph with CANN's documented list."""
     lines = LIST.read_text(encoding="utf-8").splitlines()
     source = next(line.partition(":")[2].strip() for line in lines if line.startswith("# source:"))
     known = {name.casefold() for line in lines if not line.startswith("#") for name in line.split()}
-    groups: dict[str, Any] = {"source": source, "covered": {}, "not_covered": {}, "converted": {}}
+    groups: OperatorCoverage = {"source": source, "covered": {}, "not_covered": {}, "converted": {}}
     for name, count in counts.items():
-        listed = "covered" if name.casefold() in known else "not_covered"
-        groups["converted" if name in CONVERTED else listed][name] = count
+        listed = groups["covered"] if name.casefold() in known else groups["not_covered"]
+        (groups["converted"] if name in CONVERTED else listed)[name] = count
     return groups
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import onnx
@@ -24,7 +24,13 @@ MOVES = frozenset(
 FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 
 
-def simulate(out: Path, *, artifact: Path, everything: bool) -> dict[str, Any]:
+class SimulationFacts(TypedDict):
+    """What the step says: after how many operators it rounds."""
+
+    rounded: int
+
+
+def simulate(out: Path, *, artifact: Path, everything: bool) -> SimulationFacts:
     """Writes `model.onnx`, float, that computes what the model of an artifact does in FP16, and the files beside it.
 
     Args:

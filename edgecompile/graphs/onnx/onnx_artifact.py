@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+
+from edgecompile.plan.facts import GraphFacts
 
 
-def compile_onnx(out: Path, *, model: Path, spec: Path) -> dict[str, Any]:
+def compile_onnx(out: Path, *, model: Path, spec: Path) -> GraphFacts:
     """Writes `model.onnx` that takes uint8 (n, h, w, 3) BGR, and its final `spec.json`.
 
     Raises:

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+from edgecompile.plan.facts import GraphFacts
 from edgecompile.plan.shapes import POINTS
 
 SCRIPT = "build.sh"
 
 
-def compile_typed(out: Path, *, model: Path, spec: Path, build: dict[str, Any] | None) -> dict[str, Any]:
+class EngineOptions(TypedDict):
+    """Options of the engine that a device builds: plain JSON, a parameter of the step and part of the manifest.
+
+    workspace_mb: memory that its kernels may use.
+    dla: number of the accelerator that runs it, None for the GPU.
+    """
+
+    workspace_mb: int
+    dla: int | None
+
+
+def compile_typed(out: Path, *, model: Path, spec: Path, build: EngineOptions | None) -> GraphFacts:
     """Writes `model.onnx` that takes uint8 (n, h, w, 3) BGR, its final `spec.json` and, with `build`, `build.sh`.
 
     Args:
@@ -57,12 +69,12 @@ def _run(model: bytes, tensor: Any) -> Any:
     return session.run(None, {session.get_inputs()[0].name: tensor})[0]
 
 
-def build_script(spec: dict[str, Any], build: dict[str, Any]) -> str:
+def build_script(spec: dict[str, Any], build: EngineOptions) -> str:
     """Returns a shell script that builds `model.engine` as `edgecompile finalize` does.
 
     Args:
         spec: the final spec; `input.profile`, where it stands, holds the smallest, usual and largest input shapes.
-        build: `workspace_mb` and `dla` of the target.
+        build: of the target.
     """
     words = ["trtexec", "--onnx=model.onnx", "--saveEngine=model.engine", "--timingCacheFile=timing.cache"]
     words.append(f"--memPoolSize=workspace:{build['workspace_mb']}")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from edgecompile.plan.facts import GraphFacts
 
-def compile_ir(out: Path, *, model: Path, spec: Path, half: bool, separate_silu: bool) -> dict[str, Any]:
+
+def compile_ir(out: Path, *, model: Path, spec: Path, half: bool, separate_silu: bool) -> GraphFacts:
     """Writes `model.xml`, `model.bin` and the final `spec.json`.
 
     Args:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edgecompile.plan.facts import GraphFacts
+
 NEWEST_OPSET = 9
 """Newest operation set that OpenVINO 2022.3 reads."""
 
@@ -25,7 +27,7 @@ openvinotoolkit/openvino, src/plugins/intel_myriad/graph_transformer/src/fronten
 """
 
 
-def compile_legacy(out: Path, *, model: Path, spec: Path) -> dict[str, Any]:
+def compile_legacy(out: Path, *, model: Path, spec: Path) -> GraphFacts:
     """Writes `model.xml` and `model.bin` that OpenVINO 2022.3 reads, weights in FP16, and their `spec.json`.
 
     Args:
