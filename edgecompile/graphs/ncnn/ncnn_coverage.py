@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from edgecompile.evaluate.layer_coverage import Layer
 from edgecompile.graphs.ncnn import BIN, PARAM
@@ -25,17 +24,18 @@ from edgecompile.graphs.ncnn.param_file import Layer as NcnnLayer
 PRECISIONS = {FLOAT32: "fp32", FLOAT16: "fp16", INT8: "int8"}
 
 
-def layers(artifact: Path, spec: Mapping[str, Any]) -> list[Layer]:
+def layers(artifact: Path, shape: Sequence[int]) -> list[Layer]:
     """Returns the layers with weights of a model, in its order.
 
     Args:
         artifact: folder of the model.
+        shape: of its input.
     """
     read = read_layers((artifact / PARAM).read_text(encoding="utf-8"))
     fixed = set(decode(read))
     found = [(one, flag) for one, flag in stored_as(read, (artifact / BIN).read_bytes()) if one.name not in fixed]
     blobs = {one.name: (one.inputs if one.kind in DECONVOLUTIONS else one.outputs)[0] for one, _ in found}
-    shapes = _shapes(artifact, spec, set(blobs.values()))
+    shapes = _shapes(artifact, shape, set(blobs.values()))
     return [
         Layer(one.name, PRECISIONS.get(flag, "unknown"), _places(one, shapes[blobs[one.name]]) * weight_sizes(one)[0])
         for one, flag in found
@@ -48,7 +48,7 @@ def _places(layer: NcnnLayer, shape: tuple[int, ...]) -> int:
     return math.prod(shape[:-1] if layer.kind == PRODUCT else shape[1:])
 
 
-def _shapes(artifact: Path, spec: Mapping[str, Any], blobs: set[str]) -> dict[str, tuple[int, ...]]:
+def _shapes(artifact: Path, shape: Sequence[int], blobs: set[str]) -> dict[str, tuple[int, ...]]:
     """Returns the shapes of blobs for one picture."""
     import ncnn
     import numpy as np
@@ -61,6 +61,6 @@ def _shapes(artifact: Path, spec: Mapping[str, Any], blobs: set[str]) -> dict[st
     net.load_param(str(artifact / PARAM))
     net.load_model(str(artifact / BIN))
     extractor = net.create_extractor()
-    picture = np.zeros(spec["input"]["shape"][1:], np.float32)
+    picture = np.zeros(shape[1:], np.float32)
     extractor.input(net.input_names()[0], ncnn.Mat(picture))
     return {blob: np.array(extractor.extract(blob)[1]).shape for blob in sorted(blobs)}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -54,16 +53,16 @@ def precision_of(kind: int) -> str:
     return PRECISIONS.get(name, name.lower())
 
 
-def layers(model: onnx.ModelProto, spec: Mapping[str, Any]) -> list[Layer]:
+def layers(model: onnx.ModelProto, size: Sequence[int]) -> list[Layer]:
     """Returns the layers with weights of a model, in its order.
 
     Args:
-        spec: says which size the input usually has, where the graph leaves it open.
+        size: height and width that the input usually has, where the graph leaves them open.
     """
     structure = Structure(model)
     found = precisions(structure)
     nodes = [structure.producer[name] for name in found]
-    shapes = _shapes(model, {_counted(structure, node) for node in nodes}, spec)
+    shapes = _shapes(model, {_counted(structure, node) for node in nodes}, size)
     return [
         Layer(node.name or name, precision, math.prod(shapes[_counted(structure, node)]) * _depth(structure, node))
         for node, (name, precision) in zip(nodes, found.items(), strict=True)
@@ -89,7 +88,7 @@ def _depth(structure: Structure, node: onnx.NodeProto) -> int:
     return shape[-1] if position == 0 or len(shape) == 1 else shape[-2]
 
 
-def _shapes(model: onnx.ModelProto, names: set[str], spec: Mapping[str, Any]) -> dict[str, list[int]]:
+def _shapes(model: onnx.ModelProto, names: set[str], size: Sequence[int]) -> dict[str, list[int]]:
     """Returns the shapes of tensors for one input of the usual size: the graph runs, and puts out shapes alone."""
     from edgecompile.graphs.onnx.agreement import single_thread_session
 
@@ -104,7 +103,7 @@ def _shapes(model: onnx.ModelProto, names: set[str], spec: Mapping[str, Any]) ->
         return {}
     entry = next(one for one in graph.input if one.name not in {tensor.name for tensor in graph.initializer})
     kind = entry.type.tensor_type
-    shape = _usual([side.dim_value for side in kind.shape.dim], spec["letterbox"]["size"])
+    shape = _usual([side.dim_value for side in kind.shape.dim], size)
     session = single_thread_session(asked.SerializeToString(), optimize="ORT_DISABLE_ALL")
     picture = np.zeros(shape, helper.tensor_dtype_to_np_dtype(kind.elem_type))
     found = session.run(None, {entry.name: picture})
