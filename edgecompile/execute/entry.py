@@ -6,15 +6,51 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from edgecompile.errors import StepError, nearest
 from edgecompile.execute.canonical_json import Damaged, digest_of, hash_file, sync_folder, unseal
 
+if TYPE_CHECKING:
+    from edgecompile.execute.step_key import Ingredients
+
 SCHEMA = 1
+Files = Mapping[str, Sequence[str | int]]
+"""Path within an output to its sha256 and size in bytes."""
+
+
+class StepRecord(TypedDict, total=False):
+    """How a result was made, plain JSON. None of it counts as part of the result; other versions may lack a key.
+
+    step, stage, function: of the step that ran.
+    ingredients: of the key, to say later what changed.
+    exclusive: of a measurement: whether no other step ran beside it.
+    finished: when, ISO 8601, UTC.
+    edgecompile: version that ran it.
+    """
+
+    step: str
+    stage: str
+    function: str
+    ingredients: Ingredients
+    wall_seconds: float
+    peak_memory_mb: int
+    exclusive: bool
+    finished: str
+    edgecompile: str
+
+
+class EntryDocument(TypedDict):
+    """A sealed entry. `output` is the digest of `files`."""
+
+    schema: int
+    key: str
+    output: str
+    files: dict[str, list[str | int]]
+    record: StepRecord
 
 
 @dataclass(frozen=True)
@@ -26,7 +62,7 @@ class Entry:
         digest: of all its files.
         files: path within the output to (sha256, size in bytes).
         facts: what the step's function returned.
-        record: how it was made: step, ingredients of the key, wall seconds, peak memory. Differs from run to run.
+        record: how it was made. Differs from run to run.
         root: folder that holds the files. Not to be written to.
         fresh: whether the step ran for this, rather than having been found in the store.
     """
@@ -35,7 +71,7 @@ class Entry:
     digest: str
     files: Mapping[str, tuple[str, int]]
     facts: Mapping[str, Any]
-    record: Mapping[str, Any]
+    record: StepRecord
     root: Path
     fresh: bool = field(default=False, compare=False)
 
@@ -70,9 +106,8 @@ class Entry:
         return sum(size for _, size in self.files.values())
 
 
-def read_entry(raw: bytes, key: str) -> dict[str, Any]:
-    """Returns the document of a sealed entry: schema, key, output (digest of `files`), files (path to [sha256, size])
-    and record.
+def read_entry(raw: bytes, key: str) -> EntryDocument:
+    """Returns the document of a sealed entry.
 
     Raises:
         FileNotFoundError: when it is of another schema.
@@ -93,7 +128,7 @@ def read_entry(raw: bytes, key: str) -> dict[str, Any]:
     return document
 
 
-def check(root: Path, files: Mapping[str, Any], *, thorough: bool = True) -> None:
+def check(root: Path, files: Files, *, thorough: bool = True) -> None:
     """Compares the files below `root` with what should be there: path to (sha256, size).
 
     Raises:
@@ -111,13 +146,13 @@ def check(root: Path, files: Mapping[str, Any], *, thorough: bool = True) -> Non
             raise Damaged(f"'{name}' was altered")
 
 
-def seal_output(folder: Path) -> dict[str, list[Any]]:
+def seal_output(folder: Path) -> dict[str, list[str | int]]:
     """Makes a folder ready to be published: on the disk, not to be written. Returns path to [sha256, size].
 
     Raises:
         StepError: when it holds anything but plain files and folders.
     """
-    files: dict[str, list[Any]] = {}
+    files: dict[str, list[str | int]] = {}
     folders = {folder}
     for name, entry in walk(folder):
         path = Path(entry.path)

@@ -6,6 +6,9 @@ import os
 import platform
 from functools import cache
 from pathlib import Path
+from typing import TypedDict
+
+from edgecompile.runtime.machine import architecture
 
 OVERRIDE = "EDGECOMPILE_ISA_CLASS"
 """Environment variable that replaces the detected class. For tests, and for sharing a store between unlike machines."""
@@ -25,12 +28,6 @@ def isa_class() -> str:
     if override := os.environ.get(OVERRIDE):
         return override
     return "+".join((architecture(), *isa_features()))
-
-
-def architecture() -> str:
-    """Returns the machine architecture in the spelling of targets: "x86_64" or "aarch64" on all systems."""
-    machine = platform.machine().lower()
-    return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
 
 
 @cache
@@ -53,8 +50,17 @@ def cpu_model() -> str:
     return found.get("model name") or found.get("Model") or platform.processor() or architecture()
 
 
-def fingerprint() -> dict[str, object]:
-    """Returns what a measurement is tied to: processor, usable cores, instruction set and operating system."""
+class Fingerprint(TypedDict):
+    """What a measurement is tied to: processor, how many cores are usable, instruction-set class, operating system."""
+
+    cpu: str
+    cores: int
+    isa: str
+    os: str
+
+
+def fingerprint() -> Fingerprint:
+    """Returns what a measurement on this machine is tied to."""
     return {
         "cpu": cpu_model(),
         "cores": len(usable_cores()),

@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 from edgecompile.execute import step_key
 from edgecompile.execute.canonical_json import Damaged
 from edgecompile.execute.entry import Entry
 from edgecompile.execute.source_digests import Sources
+from edgecompile.execute.step_key import Ingredients, InputDigest
 from edgecompile.execute.store import Store
 from edgecompile.execute.tools import missing_tools, version_of
 from edgecompile.plan.step import Source, Step
@@ -93,7 +93,7 @@ def _state(
     return StepState(step, key, True, f"made {entry.record.get('finished', '')}", entry.record.get("wall_seconds"))
 
 
-def _why(step: Step, key: str, found: Mapping[str, Any], store: Store, sources: Sources) -> str:
+def _why(step: Step, key: str, found: Ingredients, store: Store, sources: Sources) -> str:
     """Returns what is new about a step, against the most similar of its results that were made last."""
     history = store.history(step.function)
     if any(known == key for _, known in history):
@@ -109,9 +109,7 @@ def _why(step: Step, key: str, found: Mapping[str, Any], store: Store, sources: 
     return "; ".join(reasons[:MOST_REASONS]) + more
 
 
-def _differences(
-    step: Step, old: Mapping[str, Any], new: Mapping[str, Any], store: Store, sources: Sources
-) -> Iterator[str]:
+def _differences(step: Step, old: Ingredients, new: Ingredients, store: Store, sources: Sources) -> Iterator[str]:
     """Yields one line for each ingredient of a key that differs."""
     if old["schema"] != new["schema"]:
         yield "made by another version of edgecompile"
@@ -128,14 +126,14 @@ def _differences(
     yield from _changed("machine", old.get("machine", {}), new.get("machine", {}))
 
 
-def _changed(what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+def _changed(what: str, old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[str]:
     before, after = dict(_flat(old)), dict(_flat(new))
     for name in sorted(before.keys() | after.keys()):
         if before.get(name) != after.get(name):
             yield f"{what} {name} {before.get(name, 'none')} → {after.get(name, 'none')}"
 
 
-def _flat(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _flat(mapping: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Yields dotted name and short text of each value of nested mappings."""
     for name, value in mapping.items():
         if isinstance(value, Mapping):
@@ -146,7 +144,7 @@ def _flat(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
 
 
 def _input_change(
-    step: Step, name: str, old: Mapping[str, str] | None, new: Mapping[str, str] | None, store: Store, sources: Sources
+    step: Step, name: str, old: InputDigest | None, new: InputDigest | None, store: Store, sources: Sources
 ) -> str:
     if new is None or old is None:
         return f"input {name} {'added' if old is None else 'dropped'}"

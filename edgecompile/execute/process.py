@@ -20,6 +20,7 @@ from typing import Any
 from edgecompile import environment, errors
 from edgecompile.errors import EdgecompileError, Problem, StepError
 from edgecompile.execute.limits import Limits
+from edgecompile.execute.step_worker import Job, Outcome
 from edgecompile.plan.step import Step
 from edgecompile.runtime.confinement import NO_MEMORY
 
@@ -78,7 +79,7 @@ class Worker:
     """
 
     def __init__(
-        self, step: Step, inputs: Mapping[str, Any], place: Path, cores: Sequence[int], limits: Limits
+        self, step: Step, inputs: Mapping[str, Path | list[Path]], place: Path, cores: Sequence[int], limits: Limits
     ) -> None:
         self._step = step
         self._limits = limits
@@ -89,7 +90,7 @@ class Worker:
         scratch = place / "scratch"
         for folder in (self.out, scratch):
             folder.mkdir()
-        job = {
+        job: Job = {
             "step": step.name,
             "function": step.function,
             "params": step.params,
@@ -149,7 +150,7 @@ class Worker:
             self._end()
         if not line.endswith(b"\n"):
             raise self._died(self._process.returncode)
-        outcome = json.loads(line)
+        outcome: Outcome = json.loads(line)
         if "error" in outcome:
             raise self._failed(outcome)
         return Report(outcome["wall_seconds"], outcome["peak_memory_mb"])
@@ -199,7 +200,7 @@ class Worker:
         guess = ": out of memory?" if -code == signal.SIGKILL else ""
         return StepError(f"step '{self._step.name}' was killed by signal {-code} ({name}){guess}")
 
-    def _failed(self, outcome: Mapping[str, Any]) -> EdgecompileError:
+    def _failed(self, outcome: Outcome) -> EdgecompileError:
         """Returns the error for a function that raised."""
         reasons = [outcome.get("reason", ""), *(message for message, *_ in outcome.get("problems", ()))]
         if outcome.get("errno") == errno.ENOMEM or any(map(NO_MEMORY.search, reasons)):
@@ -242,8 +243,8 @@ def _has_ended(pid: int) -> bool:
         return True
 
 
-def _sent(value: Path | list[Path]) -> tuple[bool, Any]:
-    return (True, [str(path) for path in value]) if isinstance(value, list) else (False, str(value))
+def _sent(value: Path | list[Path]) -> str | list[str]:
+    return [str(path) for path in value] if isinstance(value, list) else str(value)
 
 
 def _plain(value: Any) -> Any:

@@ -11,17 +11,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from edgecompile import __version__
 from edgecompile.errors import EdgecompileError, PlanError, StepError, nearest
 from edgecompile.execute import step_key
+from edgecompile.execute.entry import StepRecord
 from edgecompile.execute.limits import Asked, asked_for, limits_of
 from edgecompile.execute.locks import Cancelled, Lock, Wait
 from edgecompile.execute.process import Report, Worker
 from edgecompile.execute.progress import Event, Listener, State
 from edgecompile.execute.resource_pool import ResourcePool
 from edgecompile.execute.source_digests import Sources
+from edgecompile.execute.step_key import Ingredients
 from edgecompile.execute.store import Entry, Store
 from edgecompile.execute.tools import require_tools
 from edgecompile.plan.graph import Plan
@@ -148,7 +149,7 @@ class _Run:
         thread.start()
         return False
 
-    def _obtain(self, step: Step, key: str, found: Mapping[str, Any], entries: Mapping[str, Entry]) -> None:
+    def _obtain(self, step: Step, key: str, found: Ingredients, entries: Mapping[str, Entry]) -> None:
         """Runs a step, unless another process does so first, and reports the outcome to the calling thread."""
         outcome: Entry | BaseException
         try:
@@ -161,7 +162,7 @@ class _Run:
             self._tell(step, State.FAILED, detail=str(outcome))
         self._ended.put((step, outcome))
 
-    def _run_once(self, step: Step, key: str, found: Mapping[str, Any], entries: Mapping[str, Entry]) -> Entry:
+    def _run_once(self, step: Step, key: str, found: Ingredients, entries: Mapping[str, Entry]) -> Entry:
         def waiting(detail: str) -> None:
             self._tell(step, State.WAITING, detail=detail)
 
@@ -182,7 +183,7 @@ class _Run:
         self,
         step: Step,
         key: str,
-        found: Mapping[str, Any],
+        found: Ingredients,
         entries: Mapping[str, Entry],
         lock: Lock,
         waiting: Callable[[str], None],
@@ -294,7 +295,7 @@ def _materialise(value: Source | Output, entries: Mapping[str, Entry]) -> Path |
     return paths if value.many else paths[0]
 
 
-def _record(step: Step, found: Mapping[str, Any], report: Report, exclusive: bool) -> dict[str, Any]:
+def _record(step: Step, found: Ingredients, report: Report, exclusive: bool) -> StepRecord:
     """Returns what is kept about the making of a result. None of it counts as part of the result."""
     return {
         "step": step.name,

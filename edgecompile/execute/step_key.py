@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from edgecompile.errors import PlanError
 from edgecompile.execute import hardware, tools
 from edgecompile.execute.canonical_json import canonical_json, digest_of
 from edgecompile.execute.source_digests import Sources
+from edgecompile.json_types import JsonObject
 from edgecompile.plan.step import Input, Source, Step
 
 if TYPE_CHECKING:
@@ -19,7 +20,35 @@ SCHEMA = 1
 """Raised when the meaning of the ingredients changes, which makes all older results misses."""
 
 
-def ingredients(step: Step, sources: Sources, entries: Mapping[str, Entry]) -> dict[str, Any]:
+class InputDigest(TypedDict, total=False):
+    """What a key holds of an input: the digest of a source, or that of an output and its base name."""
+
+    source: str
+    output: str
+    name: str
+
+
+class _Ingredients(TypedDict):
+    schema: int
+    function: str
+    version: int
+    params: JsonObject
+    inputs: dict[str, InputDigest]
+    tools: dict[str, str | None]
+
+
+class Ingredients(_Ingredients, total=False):
+    """All that the result of a step depends on, plain JSON: its digest is the key of the step.
+
+    isa: instruction-set class of the machine, where the result depends on it.
+    machine: see `hardware.fingerprint`, where the result is a measurement.
+    """
+
+    isa: str
+    machine: hardware.Fingerprint
+
+
+def ingredients(step: Step, sources: Sources, entries: Mapping[str, Entry]) -> Ingredients:
     """Returns all that the result of `step` depends on, as plain JSON values. Its digest is the step's key.
 
     The step's name is not among them: equal work has one key whatever a plan calls it. Neither is any path, but the
@@ -37,7 +66,7 @@ def ingredients(step: Step, sources: Sources, entries: Mapping[str, Entry]) -> d
         StepError: when a step it needs did not put out what it reads.
     """
     tools.require_tools([step])
-    found: dict[str, Any] = {
+    found: Ingredients = {
         "schema": SCHEMA,
         "function": step.function,
         "version": step.version,
@@ -56,12 +85,12 @@ def ingredients(step: Step, sources: Sources, entries: Mapping[str, Entry]) -> d
     return found
 
 
-def key_of(found: Mapping[str, Any]) -> str:
+def key_of(found: Ingredients) -> str:
     """Returns the key, 64 hex digits, of a step's ingredients."""
     return digest_of(found)
 
 
-def _describe(value: Input, sources: Sources, entries: Mapping[str, Entry]) -> dict[str, str]:
+def _describe(value: Input, sources: Sources, entries: Mapping[str, Entry]) -> InputDigest:
     if isinstance(value, Source):
         return {"source": sources.of(value).digest}
     return {"output": entries[value.step].content(value.path), "name": PurePosixPath(value.path).name}

@@ -20,11 +20,12 @@ import time
 import traceback
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from edgecompile import errors
 from edgecompile.errors import EdgecompileError, Problem, StepError
 from edgecompile.execute.canonical_json import canonical_json
+from edgecompile.json_types import JsonObject
 from edgecompile.library_errors import explain, library_of, reason
 from edgecompile.plan.step import FACTS
 
@@ -32,23 +33,64 @@ MOST_CHARACTERS = 2000
 """Of what a library said, for the starter to look through."""
 
 
+class Job(TypedDict):
+    """What a worker is to do.
+
+    step, function, params: of the step.
+    inputs: argument to a path, or to a list of them.
+    out: folder that the function fills.
+    cores: numbers of those that the worker may use.
+    memory_bytes: that it may allocate, None for no limit.
+    restore: environment variables as they were for the starter, None for those that it did not have.
+    """
+
+    step: str
+    function: str
+    params: JsonObject
+    inputs: dict[str, str | list[str]]
+    out: str
+    cores: list[int]
+    memory_bytes: int | None
+    restore: dict[str, str | None]
+
+
+class Outcome(TypedDict, total=False):
+    """What a worker says in the end. Of a function that raised:
+
+    error: name of the class of an error made for people, "" for any other.
+    problems: message, place and fix of each problem of an error made for people.
+    reason, errno: of any other error: its class and words, its number.
+    told: message, place and fix that a person gets for it.
+    """
+
+    wall_seconds: float
+    peak_memory_mb: int
+    error: str
+    problems: list[list[str]]
+    reason: str
+    told: list[str]
+    errno: int | None
+
+
 def main() -> None:
     """Runs one job and ends the process without the teardown of libraries, which takes time and may crash."""
     began = time.perf_counter()
     result = int(sys.argv[1])
     os.set_inheritable(result, False)
-    job = json.loads(_read_line(0))
+    job: Job = json.loads(_read_line(0))
     guard = _start_guard(result)
     _settle_in(job)
+    outcome: Outcome = {}
     try:
-        outcome = _run(job)
+        _run(job)
     except EdgecompileError as error:
         outcome = {"error": _kind(error), "problems": [[p.message, p.where, p.fix] for p in error.problems]}
     except BaseException as error:  # a step function is anybody's code: whatever it raises becomes one line and a log
         with contextlib.suppress(OSError):  # the disk may be what is wrong
             traceback.print_exc()
         outcome = _unexpected(error)
-    outcome |= {"wall_seconds": round(time.perf_counter() - began, 3), "peak_memory_mb": _peak_memory_mb()}
+    outcome["wall_seconds"] = round(time.perf_counter() - began, 3)
+    outcome["peak_memory_mb"] = _peak_memory_mb()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()
@@ -58,7 +100,7 @@ def main() -> None:
     os._exit(0)
 
 
-def _run(job: dict[str, Any]) -> dict[str, Any]:
+def _run(job: Job) -> None:
     """Calls the step's function and writes its facts."""
     module, _, name = job["function"].partition(":")
     try:
@@ -68,8 +110,8 @@ def _run(job: dict[str, Any]) -> dict[str, Any]:
             raise  # the module is there, what it imports is not
         raise StepError(f"step '{job['step']}' names a function that does not exist: {job['function']}") from error
     inputs = {
-        argument: [Path(path) for path in paths] if many else Path(paths)
-        for argument, (many, paths) in job["inputs"].items()
+        argument: Path(given) if isinstance(given, str) else [Path(path) for path in given]
+        for argument, given in job["inputs"].items()
     }
     out = Path(job["out"])
     facts = function(out, **inputs, **job["params"])
@@ -77,10 +119,9 @@ def _run(job: dict[str, Any]) -> dict[str, Any]:
         (out / FACTS).write_bytes(canonical_json(facts or {}))
     except (TypeError, ValueError) as error:
         raise StepError(f"the facts of step '{job['step']}' are not plain JSON: {error}") from error
-    return {}
 
 
-def _settle_in(job: dict[str, Any]) -> None:
+def _settle_in(job: Job) -> None:
     """Makes this process what the contract with step functions says. The environment was set by its starter."""
     for name, value in job["restore"].items():
         os.environ.pop(name, None)
@@ -127,7 +168,7 @@ def _kind(error: EdgecompileError) -> str:
     return next(one.__name__ for one in type(error).__mro__ if getattr(errors, one.__name__, None) is one)
 
 
-def _unexpected(error: BaseException) -> dict[str, Any]:
+def _unexpected(error: BaseException) -> Outcome:
     """Returns what the starter is told of an error that was not made for people."""
     said = " ".join(str(error).split())[:MOST_CHARACTERS]
     told = explain(error, "the model") if library_of(error) else None

@@ -33,14 +33,13 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from edgecompile.errors import StepError
 from edgecompile.execute.canonical_json import Damaged, digest_of, seal, sync_folder, unseal, write_atomically
-from edgecompile.execute.entry import SCHEMA, Entry, check, read_entry, seal_output
+from edgecompile.execute.entry import SCHEMA, Entry, EntryDocument, Files, StepRecord, check, read_entry, seal_output
 from edgecompile.execute.locks import Lock
 from edgecompile.execute.sharing import LOCATION, require_locks, warn_of_owner
 from edgecompile.execute.source_digests import SourceDigest
@@ -104,7 +103,7 @@ class Store:
         except OSError as error:
             raise self.trouble(error) from error
 
-    def publish(self, key: str, folder: Path, record: Mapping[str, Any]) -> Entry:
+    def publish(self, key: str, folder: Path, record: StepRecord) -> Entry:
         """Makes the files in `folder` the result for `key`. The folder is moved, or copied from outside the store.
 
         Where another process published a result for the key meanwhile, that one stays and is returned.
@@ -112,7 +111,7 @@ class Store:
         Args:
             key: of the step.
             folder: holds plain files and folders only.
-            record: plain JSON values; `step` and `function` are names by which it is found again.
+            record: its `step` and `function` are names by which it is found again.
 
         Raises:
             StepError: when the disk is full or may not be written; when the folder holds anything but plain files.
@@ -123,8 +122,8 @@ class Store:
                 folder = Path(shutil.copytree(folder, self.staging_dir() / "out", symlinks=True))
             files = seal_output(folder)
             output = digest_of(files)
-            document = {
-                "schema": SCHEMA, "key": key, "output": output, "files": files, "record": dict(record),
+            document: EntryDocument = {
+                "schema": SCHEMA, "key": key, "output": output, "files": files, "record": record,
             }  # fmt: skip
             with self.commit_lock():
                 try:
@@ -158,7 +157,7 @@ class Store:
             raise Damaged("its files are gone") from error
         except OSError as error:
             raise _judged(error) from error
-        files = {name: (sha, size) for name, (sha, size) in document["files"].items()}
+        files = {name: (str(sha), int(size)) for name, (sha, size) in document["files"].items()}
         return Entry(key, document["output"], files, facts, document["record"], root)
 
     def intact(self, entry: Entry) -> bool:
@@ -232,7 +231,7 @@ class Store:
         except (OSError, Damaged, ValueError):
             return []
 
-    def record_of(self, key: str) -> Mapping[str, Any] | None:
+    def record_of(self, key: str) -> StepRecord | None:
         """Returns how a result was made, without looking at its files; None where there is none."""
         try:
             return unseal(self.entry_path(key).read_bytes())["record"]
@@ -314,7 +313,7 @@ class Store:
         except OSError:
             pass  # a read-only store still serves
 
-    def _place(self, folder: Path, digest: str, files: Mapping[str, list[Any]]) -> None:
+    def _place(self, folder: Path, digest: str, files: Files) -> None:
         """Moves a settled folder to where outputs of its digest lie, unless a good one lies there. Under the lock."""
         target = self.output_path(digest)
         target.parent.mkdir(exist_ok=True)
@@ -347,7 +346,7 @@ class Store:
         with suppress(FileNotFoundError):
             os.rename(path, self.root / "aside" / f"{stamp}-{secrets.token_hex(3)}-{path.name}")
 
-    def _remember(self, key: str, record: Mapping[str, Any]) -> None:
+    def _remember(self, key: str, record: StepRecord) -> None:
         """Adds a key to the history of its step function. Under the lock; a lost history costs only an explanation."""
         function, step = str(record.get("function", "")), str(record.get("step", ""))
         known = [pair for pair in self.history(function) if pair[1] != key]

@@ -4,18 +4,47 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
-from typing import Any
+from typing import TypedDict
 
 from edgecompile.errors import RecipeError
 from edgecompile.execute.gc import DAY_S, age, collect, kept, verify
 from edgecompile.execute.store import Store
 
+
+class Result(TypedDict):
+    """One result, as `cache ls --json` prints it. `used`: when it was last used, seconds since 1970."""
+
+    step: str | None
+    stage: str | None
+    key: str
+    output: str
+    bytes: int
+    wall_seconds: float | None
+    peak_memory_mb: int | None
+    used: float
+
+
+class Listing(TypedDict):
+    """All results, and their bytes together."""
+
+    results: list[Result]
+    bytes: int
+
+
+class Verification(TypedDict):
+    """How many results are whole; keys (or digests) of those set aside, and what is wrong with them."""
+
+    whole: int
+    set_aside: dict[str, str]
+
+
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
-def listing(store: Store) -> tuple[dict[str, Any], list[str]]:
+def listing(store: Store) -> tuple[Listing, list[str]]:
+    """Returns all results, the last used first."""
     found = kept(store)
-    rows = [
+    rows: list[Result] = [
         {
             "step": one.entry.record.get("step"),
             "stage": one.entry.record.get("stage"),
@@ -39,14 +68,20 @@ def listing(store: Store) -> tuple[dict[str, Any], list[str]]:
     return {"results": rows, "bytes": total}, [*lines, f"{len(rows)} results, {size(total)}, in {store.root}"]
 
 
-def verification(store: Store) -> tuple[dict[str, Any], list[str]]:
+def verification(store: Store) -> tuple[Verification, list[str]]:
+    """Reads every file of every result and sets aside what is damaged."""
     wrong = verify(store)
     whole = len(kept(store))
     lines = [f"{key[:12]}: {reason}; set aside, will be built again when needed" for key, reason in wrong.items()]
     return {"whole": whole, "set_aside": wrong}, [*lines, f"{whole} results are whole, {len(wrong)} were damaged"]
 
 
-def collection(store: Store, *, older_than_days: float, max_size: str | None) -> tuple[dict[str, Any], list[str]]:
+def collection(store: Store, *, older_than_days: float, max_size: str | None) -> tuple[dict[str, int], list[str]]:
+    """Removes results that nobody used for some days, and more until the rest fits into a size.
+
+    Raises:
+        RecipeError: the days or the size are none.
+    """
     if not older_than_days >= 0:
         raise RecipeError(f"--older-than {older_than_days:g}: expected days, 0 or more")
     limit = None if max_size is None else bytes_of(max_size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 
 from edgecompile.arguments import Parser
 from edgecompile.text import tell, to_json
@@ -29,13 +30,15 @@ def run(arguments: argparse.Namespace) -> int:
     from edgecompile.execute.store_report import collection, listing, verification
 
     store = Store(arguments.cache) if arguments.cache else Store.default()
+    document: Mapping[str, object]
     if arguments.action == "gc":
         document, lines = collection(store, older_than_days=arguments.older_than, max_size=arguments.max_size)
+    elif arguments.action == "verify":
+        document, lines = verification(store)
     else:
-        document, lines = {"ls": listing, "verify": verification}[arguments.action](store)
-    document["store"] = str(store.root)
+        document, lines = listing(store)
     if arguments.json:
-        print(to_json(document, indent=2))
+        print(to_json({**document, "store": str(store.root)}, indent=2))
     else:
         tell(*lines)
     return 0
