@@ -59,6 +59,13 @@ PLACES = re.compile(
 )
 """Lines of OpenVINO and others that stand before the one that says what is wrong."""
 
+SOURCE_PLACES = re.compile(
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : "
+    r"|/\S+\.(?:cc|cpp|h|hpp|py):\d+\S*\s?(?:onnxruntime::[\w:~<>]+\([^()]*\)(?: const)? )?"
+    r"|\b\w+\.(?:cc|cpp|h|hpp):\d+ \w+ "
+)
+"""What libraries say of their own source."""
+
 FIXES = {
     "onnxslim": "leave the pass out: passes.simplify=null",
     "nncf": "export the model again with fixed shapes, or choose another target",
@@ -111,8 +118,7 @@ def library_of(error: BaseException) -> str:
 
 def _plain(text: str) -> str:
     """Returns a text on one line, without the places in a library's own source that it names."""
-    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+\.(?:cc|cpp|h|hpp|py):\d+\S*\s?", "", text)
-    return " ".join(text.split())
+    return " ".join(SOURCE_PLACES.sub("", text).split())
 
 
 def _is_place(line: str) -> bool:

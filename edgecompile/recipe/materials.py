@@ -34,6 +34,13 @@ if TYPE_CHECKING:
     from edgecompile.recipe.schema import Recipe
 
 WEIGHTS = (".onnx", ".pt")
+ODD = {
+    "a pipe": Path.is_fifo,
+    "a socket": Path.is_socket,
+    "a device": Path.is_char_device,
+    "a disk": Path.is_block_device,
+}
+"""What a path may be beside a file and a folder, in words."""
 
 
 def find_materials(recipe: Recipe, files: Files | None = None) -> Materials:
@@ -95,11 +102,18 @@ def _size(weights: Path, recipe: Recipe, files: Files) -> TrainingSize | None:
 
 
 def external_data(weights: Path) -> list[str]:
-    """Returns the files beside an ONNX file that hold its weights, by the names that exporters give such files."""
+    """Returns the files beside an ONNX file that hold its weights, by the names that exporters give such files.
+
+    Links are none: whoever made the model would choose which file of this machine is read.
+    """
     if weights.suffix != ".onnx":
         return []
     names = (f"{weights.name}.data", f"{weights.name}_data", f"{weights.stem}.data")
-    return [str(path) for name in names if (path := weights.with_name(name)).is_file()]
+    return [str(weights.with_name(name)) for name in names if _is_plain(weights.with_name(name))]
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def missing_files(weights: Any, data: Any, origin_of: Callable[..., Origin]) -> list[Problem]:
@@ -137,11 +151,14 @@ def find_file(name: str, origin: Origin, what: str) -> Path:
             return Path(os.path.abspath(path))
     if is_published(name):
         raise RecipeError(f"{what} '{name}' not at hand", where=str(origin), fix=f"run `edgecompile fetch {name}`")
+    if odd := next((folder / name for folder in folders if os.path.lexists(folder / name)), None):
+        if not odd.is_dir():
+            raise RecipeError(f"{what} '{name}' is {_kind(odd)}; expected a file", where=str(origin))
     beside = [path for path in folders[0].glob(f"*{Path(name).suffix}") if Path(name).suffix]
     close = get_close_matches(name, [*(path.name for path in beside), *EXAMPLES], n=1, cutoff=0.75)
     looked = "" if Path(name).is_absolute() else f" (looked in {' and '.join(_folders(folders))})"
-    fix = f"did you mean '{close[0]}'?" if close else ""
     is_folder = (folders[0] / name).is_dir()
+    fix = f"did you mean '{close[0]}'?" if close and close[0] != name else ""
     if is_folder and what == "data set":
         fix = _folder_fix(folders[0] / name)
     raise RecipeError(
@@ -149,6 +166,13 @@ def find_file(name: str, origin: Origin, what: str) -> Path:
         where=str(origin),
         fix=fix,
     )
+
+
+def _kind(path: Path) -> str:
+    """Returns what a path is that is neither a file nor a folder."""
+    if path.is_symlink() and not path.exists():
+        return "a link that leads nowhere"
+    return next((kind for kind, test in ODD.items() if test(path)), "no plain file")
 
 
 def _folder_fix(folder: Path) -> str:

@@ -57,7 +57,8 @@ def bounded_run(model: bytes, name: str, seconds: float = RUN_S) -> Run:
             if timer:
                 timer.cancel()
         if not isinstance(output, np.ndarray) or output.dtype.kind != "f":
-            kind = str(output.dtype) if isinstance(output, np.ndarray) else type(output).__name__
+            kind = str(output.dtype) if isinstance(output, np.ndarray) else f"a {type(output).__name__}"
+            kind = "text" if kind in ("object", "a str") else kind
             raise StepError(f"the first output of '{name}' holds {kind}, expected float32")
         return output
 

@@ -9,6 +9,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edgecompile.graphs.onnx.structure import Structure
+from edgecompile.graphs.onnx.walk import nodes_within
 
 BYTE = 1 / 255
 
@@ -24,13 +25,15 @@ def embed_pictures(model: onnx.ModelProto) -> str:
     name = entry.name
     planes = f"{name}_planes"
     readers = structure.consumers.get(name, [])
+    nested = _nested_readers(model, name)
+    learned = [] if nested else readers  # what nested graphs read cannot be folded into weights
     made = [helper.make_node("Transpose", [name], [planes], name=f"{name}/Transpose", perm=[0, 3, 1, 2])]
-    if _reverse_convolutions(model, structure, _quantized_readers(structure, readers)):
+    if _reverse_convolutions(model, structure, _quantized_readers(structure, learned)):
         for reader in readers:  # the byte is the quantized value: scale 1/255, zero point 0
             _replace(model, reader.output[0], planes)
             model.graph.node.remove(reader)
         change = "takes uint8 NHWC BGR: bytes feed the first INT8 convolution, colour order is folded into its weights"
-    elif _reverse_convolutions(model, structure, _learned_readers(structure, readers), scale=BYTE):
+    elif _reverse_convolutions(model, structure, _learned_readers(structure, learned), scale=BYTE):
         made.append(
             helper.make_node("Cast", [planes], [f"{name}_float"], name=f"{name}/Cast", to=onnx.TensorProto.FLOAT)
         )
@@ -38,7 +41,7 @@ def embed_pictures(model: onnx.ModelProto) -> str:
         change = "takes uint8 NHWC BGR: scaling and colour order are folded into the first convolution"
     else:
         made += _arithmetic(model, name, planes)
-        _redirect(readers, name, f"{name}_scaled")
+        _redirect([*readers, *nested], name, f"{name}_scaled")
         change = (
             "takes uint8 NHWC BGR: scaling and colour order stand before the first operator, which cannot take them in"
         )
@@ -62,7 +65,8 @@ def embed_casts(model: onnx.ModelProto) -> str:
         helper.make_node("Mul", [f"{name}_rgb", f"{name}_unit"], [f"{name}_scaled"], name=f"{name}/Mul"),
     ]
     model.graph.initializer.extend(_constants(name))
-    _redirect(structure.consumers.get(name, []), name, f"{name}_scaled")
+    readers = [*structure.consumers.get(name, []), *_nested_readers(model, name)]
+    _redirect(readers, name, f"{name}_scaled")
     for position, node in enumerate(made):
         model.graph.node.insert(position, node)
     _take_pictures(entry)
@@ -78,6 +82,12 @@ def _take_pictures(entry: onnx.ValueInfoProto) -> None:
 
 def _side(dimension: Any) -> int | str:
     return dimension.dim_param or dimension.dim_value
+
+
+def _nested_readers(model: onnx.ModelProto, name: str) -> list[Any]:
+    """Returns the nodes of graphs within nodes that read a tensor of the graph around them."""
+    attributes = (attribute for node in model.graph.node for attribute in node.attribute)
+    return [node for attribute in attributes for node in nodes_within(attribute) if name in node.input]
 
 
 def _learned_readers(structure: Structure, readers: list[Any]) -> list[Any]:
@@ -119,7 +129,7 @@ def _reverse_convolutions(
         producer = structure.producer.get(weights)
         if producer is not None and producer.op_type == "DequantizeLinear":
             weights = producer.input[0]
-        if weights not in structure.initializers or _reads(structure, weights) != 1:
+        if weights not in structure.initializers or _reads(model, structure, weights) != 1:
             return False
         sources.append(weights)
     for weights in sources:
@@ -131,8 +141,8 @@ def _reverse_convolutions(
     return bool(sources)
 
 
-def _reads(structure: Structure, name: str) -> int:
-    return len(structure.consumers.get(name, []))
+def _reads(model: onnx.ModelProto, structure: Structure, name: str) -> int:
+    return len(structure.consumers.get(name, [])) + len(_nested_readers(model, name))
 
 
 def _arithmetic(model: onnx.ModelProto, name: str, planes: str) -> list[Any]:

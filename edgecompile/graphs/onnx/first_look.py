@@ -9,7 +9,8 @@ from edgecompile.errors import EdgecompileError, Problem
 from edgecompile.graphs.onnx import metadata
 from edgecompile.graphs.onnx.picture_input import agreed, require_channels, require_float32, require_one_input
 from edgecompile.library_errors import EXPORT_AGAIN
-from edgecompile.plan.shapes import Profile
+from edgecompile.plan.shapes import Profile, one_shape
+from edgecompile.runtime.spec import LARGEST_SIDE
 from edgecompile.weights.onnx_header import NEWEST, OLDEST, QUANTIZED, OnnxHeader, read_header
 
 FLOAT_MODEL = "import the float model it was made from"
@@ -58,5 +59,7 @@ def _require_input(header: OnnxHeader, shapes: Profile | None) -> None:
     opened = [side or -1 for side in entry.shape]
     require_float32(entry.name, entry.element_type)
     require_channels(opened)
+    if shapes is None and len(opened) == 4 and all(0 < side <= LARGEST_SIDE for side in opened[2:]):
+        shapes = one_shape(opened[2:])
     if shapes:
         agreed(opened, shapes)

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from edgecompile.errors import StepError
 from edgecompile.graphs.onnx.serialization import sort_nodes
 from edgecompile.graphs.onnx.walk import nodes_within, tensors_within
+from edgecompile.library_errors import EXPORT_AGAIN
 
 LIMIT = 2**31 - 1
 """Largest file that protobuf reads, in bytes; external data counts towards it once it is inlined."""
@@ -50,14 +51,16 @@ def read_foreign(files: list[Path]) -> onnx.ModelProto:
         raise StepError(f"'{path.name}' is damaged or is no ONNX file") from error
     if not model.graph.node:
         raise StepError(f"'{path.name}' is no ONNX file, or one without operators")
+    if not model.graph.output:
+        raise StepError(f"'{path.name}' has no output")
     model.DiscardUnknownFields()  # another reader might know them, as data that lies elsewhere
     _inline_all(model, files)
     model.ClearField("training_info")
-    _name_domain_once(model)
+    _name_domain_once(model, path.name)
     model = sorted_copy(inline_functions(model, path.name))
     try:
         onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+    except Exception as error:  # of any kind: a weight of an unknown type is a ValueError
         raise invalid(path.name, error) from error
     return model
 
@@ -115,11 +118,22 @@ def sorted_copy(model: onnx.ModelProto) -> onnx.ModelProto:
     return in_order if len(in_order.graph.node) == len(model.graph.node) else model
 
 
-def _name_domain_once(model: onnx.ModelProto) -> None:
-    """Writes the domain of ONNX's own operators, in place, as "" wherever it stands as its other name "ai.onnx"."""
+def _name_domain_once(model: onnx.ModelProto, name: str) -> None:
+    """Writes the domain of ONNX's own operators, in place, as "" wherever it stands as its other name "ai.onnx", and
+    the operator set of each domain once.
+
+    Raises:
+        StepError: a domain has two: each library would choose one.
+    """
     for named in (*nodes_within(model), *model.opset_import, *(one for f in model.functions for one in f.opset_import)):
         if named.domain == "ai.onnx":
             named.domain = ""
+    for holder in (model, *model.functions):
+        stated = {(one.domain, one.version) for one in holder.opset_import}
+        if len(stated) > len({domain for domain, _ in stated}):
+            raise StepError(f"'{name}' states two operator sets for one domain", fix=EXPORT_AGAIN)
+        del holder.opset_import[:]
+        holder.opset_import.extend(onnx.helper.make_opsetid(*one) for one in sorted(stated))
 
 
 def _inline_all(model: onnx.ModelProto, files: list[Path]) -> None:

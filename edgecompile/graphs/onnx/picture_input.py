@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edgecompile.errors import StepError
 from edgecompile.plan.shapes import Profile, merged
+from edgecompile.runtime.spec import LARGEST_INPUT
 from edgecompile.weights.onnx_header import ELEMENT_TYPES, FLOAT
 
 if TYPE_CHECKING:
@@ -82,11 +84,15 @@ def agreed(opened: Sequence[int], shapes: Profile) -> Profile:
     """Returns the shapes that the recipe asks for; a batch that the file fixes stands where the recipe names none.
 
     Raises:
-        StepError: when the file does not take them.
+        StepError: when the file does not take them, or they are more than any model can be fed at once.
     """
     if len(opened) == 4 and opened[0] > 0 and all(shape[0] == 1 for shape in shapes.values()):
         shapes = {point: [opened[0], *shape[1:]] for point, shape in shapes.items()}
     wanted = merged(shapes)
+    count, channels, *size = shapes["max"]
+    if 4 * math.prod((count, channels, *size)) > LARGEST_INPUT:
+        most = f"the {LARGEST_INPUT / 1e9:.1f} GB that a model can be fed at once"
+        raise StepError(f"the model takes {count} pictures of {size[0]}x{size[1]} at once, more than {most}")
     fits = (side in (-1, asked) for side, asked in zip(opened, wanted, strict=True) if asked > 0)
     if len(opened) != 4 or not all(fits):
         expected = ", ".join("n" if side == -1 or axis == 0 else str(side) for axis, side in enumerate(wanted))
