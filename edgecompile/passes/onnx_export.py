@@ -24,6 +24,7 @@ from edgecompile.plan.graph import Graph, Model, Request
 from edgecompile.plan.shapes import Profile, distinct, merged, one_shape, shown
 from edgecompile.plan.step import Output, Stage, Step
 from edgecompile.weights.checkpoint import Checkpoint, read_checkpoint
+from edgecompile.weights.guard import may_be_called, nothing_constructed
 
 DETECTION_HEADS = ("Detect", "v10Detect")
 """Names of the heads that put out what the runtime decodes: YOLOv5u, v6, v8, v9, 11, 12, 26 and v10."""
@@ -32,6 +33,8 @@ CHECKPOINT_BEGINS = (b"PK", b"\x80")
 """How a zip begins, and a pickle, which checkpoints were before torch 1.6."""
 
 OLD_YOLOV5 = "comes from the old yolov5 repository; ultralytics reads YOLOv5u checkpoints only"
+
+WOULD_CALL = "would call '{}' when loaded; refusing to load it"
 
 BOTH_HEADS = (
     "of two heads the one with non-maximum suppression, as Ultralytics by default; the NMS-free one: "
@@ -88,8 +91,11 @@ class OnnxExport(Pass):
 def unfit(said: Checkpoint, name: str) -> Iterator[str]:
     """Yields why a checkpoint cannot be compiled, by what it says of itself."""
     package = said.model_class.partition(".")[0]
+    called = sorted(one for one in said.calls if not may_be_called(one))
     if package == "models":
         yield f"'{name}' {OLD_YOLOV5}"
+    elif called:
+        yield f"'{name}' {WOULD_CALL.format(called[0][:80])}"
     elif package != "ultralytics":
         yield f"'{name}' holds a '{said.model_class[:80]}', not an Ultralytics model"
     elif said.task not in ("detect", None):
@@ -209,8 +215,13 @@ def load_checkpoint(weights: Path) -> Any:
     with TemporaryDirectory() as folder:
         # ultralytics looks at the name: it takes 'yolov5n.pt' for 'yolov5nu.pt' and downloads that, offline or not
         neutral = Path(shutil.copyfile(weights, Path(folder) / "checkpoint.pt"))
+
+        def refuse(made: type) -> StepError:
+            return StepError(f"'{weights.name}' {WOULD_CALL.format(f'{made.__module__}.{made.__name__}')}")
+
         try:
-            model, _ = tasks.load_checkpoint(str(neutral))
+            with nothing_constructed(torch.nn.Module, refuse):
+                model, _ = tasks.load_checkpoint(str(neutral))
         except (TypeError, RuntimeError, ModuleNotFoundError, AttributeError, KeyError, EOFError, ValueError) as error:
             raise StepError(_reason(weights.name, error)) from error
     if not isinstance(model, tasks.BaseModel):
@@ -243,7 +254,13 @@ def _import_safely() -> Any:
         raise StepError(
             "ultralytics was imported in this process without ULTRALYTICS_SAFE_LOAD=1; refusing to unpickle"
         )
+    tasks.restore_qat = _refuse_quantized
     return tasks
+
+
+def _refuse_quantized(*_: Any) -> None:
+    """Stands in for what hands a part of the checkpoint to modelopt, whose own loading nobody restricts."""
+    raise StepError("the checkpoint is a model that modelopt quantized", fix="compile the float model it was made from")
 
 
 def _reason(name: str, error: Exception) -> str:

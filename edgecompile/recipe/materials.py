@@ -151,9 +151,9 @@ def find_file(name: str, origin: Origin, what: str) -> Path:
             return Path(os.path.abspath(path))
     if is_published(name):
         raise RecipeError(f"{what} '{name}' not at hand", where=str(origin), fix=f"run `edgecompile fetch {name}`")
-    if odd := next((folder / name for folder in folders if os.path.lexists(folder / name)), None):
-        if not odd.is_dir():
-            raise RecipeError(f"{what} '{name}' is {_kind(odd)}; expected a file", where=str(origin))
+    odd = next((folder / name for folder in folders if os.path.lexists(folder / name)), None)
+    if odd is not None and odd != origin.file and not odd.is_dir():
+        raise RecipeError(f"{what} '{name}' is {_kind(odd)}; expected a file", where=str(origin))
     beside = [path for path in folders[0].glob(f"*{Path(name).suffix}") if Path(name).suffix]
     close = get_close_matches(name, [*(path.name for path in beside), *EXAMPLES], n=1, cutoff=0.75)
     looked = "" if Path(name).is_absolute() else f" (looked in {' and '.join(_folders(folders))})"

@@ -52,6 +52,7 @@ class Checkpoint:
         channels: of the pictures.
         names: class names, in the order of their numbers; None where they are not numbered from 0.
         train_args: settings of the training, as `imgsz`.
+        calls: names of the functions and classes that loading it calls.
     """
 
     model_class: str = ""
@@ -60,15 +61,18 @@ class Checkpoint:
     channels: int | None = None
     names: tuple[str, ...] | None = None
     train_args: dict[str, Any] = field(default_factory=dict)
+    calls: frozenset[str] = frozenset()
 
 
 @dataclass
 class Instance:
-    """An object that unpickling would make: the name of its class or function, its arguments, its state."""
+    """A class or function that a pickle names, or an object that unpickling would make of one: the name, its arguments,
+    its state."""
 
     made_by: str
     arguments: Any = ()
     state: Any = None
+    is_made: bool = False
 
 
 class Unreadable(ValueError):
@@ -85,13 +89,14 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
     if content is None:
         return None
     try:
-        root = _Pickle(content).follow()
+        reading = _Pickle(content)
+        root = reading.follow()
     except (ValueError, LookupError, TypeError, struct.error):
         return None
-    return _described(root) if isinstance(root, dict) else None
+    return _described(root, reading.calls) if isinstance(root, dict) else None
 
 
-def _described(root: dict[Any, Any]) -> Checkpoint | None:
+def _described(root: dict[Any, Any], calls: set[str]) -> Checkpoint | None:
     model = root.get("ema") or root.get("model")
     if not isinstance(model, Instance):
         return None
@@ -109,6 +114,7 @@ def _described(root: dict[Any, Any]) -> Checkpoint | None:
         train_args={key: value for key, value in train_args.items() if isinstance(key, str)}
         if isinstance(train_args, dict)
         else {},
+        calls=frozenset(calls),
     )
 
 
@@ -170,6 +176,7 @@ class _Pickle:
         self._stack: list[Any] = []
         self._marks: list[int] = []
         self._memory: dict[int, Any] = {}
+        self.calls: set[str] = set()
 
     def follow(self) -> Any:
         """Returns the value that the pickle describes."""
@@ -235,7 +242,14 @@ class _Pickle:
     def call(self) -> None:
         arguments, function = self.pop(), self.pop()
         name = function.made_by if isinstance(function, Instance) else ""
-        self.push({} if name == "collections.OrderedDict" and not arguments else Instance(name, arguments))
+        self.calls.add("what another call returns" if not name or function.is_made else name)
+        empty = name == "collections.OrderedDict" and not arguments
+        self.push({} if empty else Instance(name, arguments, is_made=True))
+
+    def new(self) -> None:
+        """Makes an object without calling its constructor."""
+        arguments, made = self.pop(), self.pop()
+        self.push(Instance(made.made_by if isinstance(made, Instance) else "", arguments, is_made=True))
 
     def build(self) -> None:
         state = self.pop()
@@ -264,7 +278,7 @@ class _Pickle:
 
     def new_with_keywords(self) -> None:
         self.pop()
-        self.call()
+        self.new()
 
     def text(self, size: int) -> None:
         self.push(self.take(size).decode("utf-8", "surrogatepass"))
@@ -320,7 +334,7 @@ ACTIONS: dict[int, Action] = {
     ord("c"): lambda p: p.global_of(p.line(), p.line()),
     0x93: lambda p: p.stacked_global(),
     ord("R"): lambda p: p.call(),
-    0x81: lambda p: p.call(),  # NEWOBJ
+    0x81: lambda p: p.new(),  # NEWOBJ
     0x92: lambda p: p.new_with_keywords(),
     ord("b"): lambda p: p.build(),
     ord("Q"): lambda p: p.push(Instance("storage", p.pop())),

@@ -23,7 +23,7 @@ PLAN_S = 10.0
 """Seconds in which `plan` ends, on a machine that is busy with other tests."""
 BUILD_S = 60.0
 """The same for a build whose steps may take `STEP_S`."""
-STEP_S = 20
+STEP_S = 30
 STEP_MEMORY = "4G"
 OPENED, WRITTEN = 0x20, 0x2 | 0x4 | 0x40 | 0x80 | 0x100 | 0x200
 """inotify: opened; modified, attributes, moved, created, deleted."""
@@ -125,7 +125,8 @@ def everything(folder: Path, *left_out: Path) -> dict[Path, bytes | str]:
             if path.is_symlink():
                 found[path] = os.readlink(path)
             elif path.is_file():
-                found[path] = path.read_bytes() if path.stat().st_size < 1 << 24 else str(path.stat())
+                size, changed = path.stat().st_size, path.stat().st_mtime_ns
+                found[path] = path.read_bytes() if size < 1 << 24 else f"{size} {changed}"
             else:
                 found[path] = oct(path.lstat().st_mode)
     return found

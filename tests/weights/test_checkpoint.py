@@ -14,6 +14,7 @@ from exported import CHECKPOINT
 
 from edgecompile.weights import checkpoint
 from edgecompile.weights.checkpoint import read_checkpoint
+from edgecompile.weights.guard import may_be_called, nothing_constructed
 
 
 def written(path: Path, content: bytes, compression: int = zipfile.ZIP_STORED) -> Path:
@@ -106,3 +107,38 @@ def test_hostile_archives_are_left_alone_in_no_time(tmp_path: Path) -> None:
     for path in (bomb, many, liar, twice, tmp_path / "empty.pt", tmp_path / "legacy.pt", tmp_path):
         assert read_checkpoint(path) is None, path
     assert time.process_time() - began < 2
+
+
+def test_what_is_called_is_noted(tmp_path: Path) -> None:
+    """What makes an object without its constructor is no call; what a call returned is not called without a word."""
+    said = read_checkpoint(CHECKPOINT)
+    assert said is not None
+    assert {one for one in said.calls if not may_be_called(one)} == set()
+    assert "torch._utils._rebuild_tensor_v2" in said.calls
+    getattr_of = b"cbuiltins\ngetattr\ncx\nY\nX\x01\x00\x00\x00z\x86R"
+    model = b"\x80\x02}(X\x05\x00\x00\x00modelcx\nY\n)\x81X\x01\x00\x00\x00f" + getattr_of + b")Ru."
+    said = read_checkpoint(written(tmp_path / "w.pt", model))
+    assert said is not None
+    assert said.calls == {"builtins.getattr", "what another call returns"}
+    assert not may_be_called("what another call returns")
+    assert not may_be_called("ultralytics.nn.tasks.DetectionModel")
+
+
+class Base:
+    def __init__(self, value: int = 0) -> None:
+        self.value = value
+
+
+class Derived(Base):
+    def __init__(self) -> None:
+        self.early = True
+        super().__init__(1)
+
+
+def test_nothing_is_constructed_while_a_checkpoint_is_loaded() -> None:
+    with nothing_constructed(Base, lambda made: ValueError(made.__name__)):
+        for kind in (Base, Derived):
+            with pytest.raises(ValueError, match=kind.__name__):
+                kind()
+        assert not hasattr(Derived.__new__(Derived), "early")
+    assert (Base().value, Derived().value, Derived().early) == (0, 1, True)
