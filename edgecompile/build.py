@@ -9,14 +9,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from edgecompile.bundle.assemble import PACKAGE, manifest_of, packaging_step, with_packaging
+from edgecompile.bundle.assemble import PACKAGE, manifest_of, packaging_step, stated_gates, with_packaging
 from edgecompile.bundle.documents import canonical_json
-from edgecompile.bundle.lock import lock_from
 from edgecompile.bundle.writer import copy_bundle
 from edgecompile.errors import StepError
 from edgecompile.evaluate import layer_coverage
@@ -36,13 +35,20 @@ from edgecompile.run_dir import LOCK, PAGE, REPORT
 
 if TYPE_CHECKING:
     from edgecompile.bundle.lock import Lock, Locked
+    from edgecompile.bundle.manifest import ManifestDraft
+    from edgecompile.bundle.package import PackageFacts
+    from edgecompile.device.remote_bench import DeviceSection
     from edgecompile.execute.entry import Entry
     from edgecompile.plan.graph import Materials, Plan
     from edgecompile.recipe.schema import Recipe
 
 
 Progress = Callable[["Plan"], AbstractContextManager[Listener]]
-Tell = Callable[[Mapping[str, Any], Path], None]
+"""Shows how the steps of a plan go on, or notes it for somebody else who shows it."""
+DeviceProgress = Callable[[], AbstractContextManager[Callable[[str], None]]]
+"""Shows what goes on with a device, a line each."""
+Conclusion = Callable[[Mapping[str, Any], Path], None]
+"""Gets the report of a run and its directory, in the end."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +58,8 @@ class Built:
     Attributes:
         manifest, lock: the documents of the bundle; they depend on nothing but the inputs.
         verdicts: the gates, judged.
-        stated: the gates as the bundle states them: where its model is built on a device, what is measured is left to
-            each device, also where the recipe names one.
+        manifest_gates: the gates as the bundle states them: where its model is built on a device, what is measured is
+            left to each device, also where the recipe names one.
         measured: facts of the step that measured latency and memory on this machine, or what the device found.
         device: section of the report on the device that the recipe names; None where it names none.
     """
@@ -61,12 +67,26 @@ class Built:
     recipe: Recipe
     plan: Plan
     entries: dict[str, Entry]
-    manifest: dict[str, Any]
-    lock: dict[str, Any]
+    manifest: ManifestDraft
+    lock: Lock
     verdicts: list[Verdict]
     manifest_gates: list[Verdict]
     measured: Mapping[str, Any]
-    device: Mapping[str, Any] | None = None
+    device: DeviceSection | None = None
+
+    def with_gates(self, manifest_gates: list[Verdict]) -> Built:
+        """Returns the same build whose bundle states other gates."""
+        manifest = self.manifest.model_copy(update={"gates": stated_gates(manifest_gates)})
+        return replace(self, manifest=manifest, manifest_gates=manifest_gates)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A bundle in a run directory: name of its file there, sha256 of the whole file, its bytes."""
+
+    name: str
+    sha256: str
+    size_bytes: int
 
 
 def summarize(report: Mapping[str, Any], run_dir: Path) -> None:
@@ -76,15 +96,28 @@ def summarize(report: Mapping[str, Any], run_dir: Path) -> None:
     print_summary(report, run_dir / PAGE, stream=sys.stderr)
 
 
+def _shown_device() -> AbstractContextManager[Callable[[str], None]]:
+    from edgecompile.device import remote_progress
+
+    return remote_progress.shown()
+
+
+@dataclass(frozen=True)
+class Display:
+    """What a person sees of a build: its steps, what goes on with a device, and how it ended."""
+
+    steps: Progress = shown
+    device: DeviceProgress = _shown_device
+    conclusion: Conclusion = summarize
+
+
 def run_build(
     recipe: Recipe,
     *,
     run_dir: Path,
     jobs: int | None = None,
-    quiet: bool = False,
     lock: Locked | None = None,
-    progress: Progress = shown,
-    tell: Tell = summarize,
+    display: Display | None = None,
 ) -> Path:
     """Builds the bundle of `recipe` and returns its path inside `run_dir`.
 
@@ -92,41 +125,53 @@ def run_build(
 
     Args:
         jobs: most steps at a time.
-        quiet: whether to show no progress of a device.
         lock: what the recipe must resolve to, and its steps put out, as far as it says.
-        progress: shows, or notes for somebody else who shows it, how a plan goes on while it runs.
-        tell: told the report and the run directory at the end.
+        display: what a person sees; by default all, on standard error.
 
     Raises:
         PlanError: the recipe resolves to something else than `lock`; nothing has run.
         EdgecompileError: a subclass for each way in which a build can end without a bundle.
     """
     began = time.time()
+    display = display or Display()
     with closing(Store.default()) as store:  # not by a finalizer, in which a Ctrl-C would be lost
         sources = Sources(store.root / "stat")
         materials, plan = prepare(recipe)
-        if lock:
-            require_locked(lock, resolve_lock(recipe, plan, materials, sources), recipe.origins)
-        here = local_steps(recipe, plan)
-        if recipe.device.host:
-            from edgecompile.device.trial import require_device
-
-            require_device(recipe)
-        with progress(here) as listener:
-            entries = execute(here, store, jobs=jobs, progress=listener)
+        require_locked(lock, lambda: resolve_lock(recipe, plan, materials, sources), recipe.origins)
+        require_device(recipe)
+        steps = local_steps(recipe, plan)
+        with display.steps(steps) as listener:
+            entries = execute(steps, store, jobs=jobs, progress=listener)
         built = evaluate_gates(recipe, plan, materials, entries, sources)
-        if lock:
-            require_same_outputs(lock, lock_from(built.lock))
-        if recipe.device.host:
-            built = evaluate_gates_on_device(built, materials, store, quiet=quiet)
-        try:
-            raise_unmet(built.verdicts)
-        except Exception:
-            tell(write_run(built, run_dir, began, bundle=None), run_dir)
-            raise
-        bundle = publish(built, store, run_dir)
-        tell(write_run(built, run_dir, began, bundle=bundle), run_dir)
-        return run_dir / bundle["name"]
+        require_same_outputs(lock, built.lock)
+        built = evaluate_gates_on_device(built, materials, store, display.device)
+        return conclude(built, store, run_dir, began, display.conclusion)
+
+
+def conclude(built: Built, store: Store, run_dir: Path, began: float, conclusion: Conclusion) -> Path:
+    """Publishes the bundle of a build whose gates are met; writes the report of the run in any case.
+
+    Raises:
+        GateError: a gate is not met.
+    """
+    met = all(verdict.met is not False for verdict in built.verdicts)
+    bundle = publish(built, store, run_dir) if met else None
+    conclusion(write_run(built, run_dir, began, bundle=bundle), run_dir)
+    raise_unmet(built.verdicts)
+    assert bundle is not None, "a gate that is not met raises"
+    return run_dir / bundle.name
+
+
+def require_device(recipe: Recipe) -> None:
+    """Makes sure, before any step runs, that the device is there which a recipe names, if it names one.
+
+    Raises:
+        EdgecompileError: see `edgecompile.device.trial.require_device`.
+    """
+    if recipe.device.host:
+        from edgecompile.device import trial
+
+        trial.require_device(recipe)
 
 
 def evaluate_gates(
@@ -150,84 +195,74 @@ def evaluate_gates(
     plan = replace(plan, notes=(*plan.notes, *notes))
     manifest = manifest_of(
         recipe, plan, entries, figures, verdicts,
-        spec=spec, weights=lock["weights"], tools=tool_versions(plan), isa_class=hardware.isa_class(),
+        spec=spec, weights=lock.weights, tools=tool_versions(plan), isa_class=hardware.isa_class(),
     )  # fmt: skip
     return Built(recipe, plan, entries, manifest, lock, verdicts, verdicts, measured)
 
 
-def evaluate_gates_on_device(built: Built, materials: Materials, store: Store, *, quiet: bool = False) -> Built:
+def evaluate_gates_on_device(built: Built, materials: Materials, store: Store, progress: DeviceProgress) -> Built:
     """Tries a provisional bundle on the device that the recipe names, and judges the gates on what is found there.
+    Returns the build as it is where the recipe names no device.
 
     Raises:
         BundleError: the artifact does not run there as here.
         EdgecompileError: the device cannot be reached, or lacks something.
     """
-    from edgecompile.device import remote_progress, trial
+    recipe = built.recipe
+    if not recipe.device.host:
+        return built
+    from edgecompile.device import trial
 
-    recipe, place = built.recipe, trial.place_of(built.recipe)
-    assert place is not None
     bundle, _ = packed(provisional(built), store)
     pictures = [Path(path) for path in materials.validation.paths]
-    with remote_progress.shown(quiet=quiet) as told:
-        found = trial.run_on_device(bundle, recipe, place, pictures, told)
+    with progress() as listener:
+        found = trial.run_on_device(bundle, recipe, pictures, listener)
     measured = found.measurement.to_json()
-    verdicts = judge(recipe.gates, {**measured, **built.manifest["figures"]})
-    manifest_gates = built.manifest_gates if recipe.target.proxy_backend() else verdicts
-    manifest = {**built.manifest, "gates": [verdict.for_manifest() for verdict in manifest_gates]}
-    return replace(
-        built,
-        manifest=manifest,
-        verdicts=verdicts,
-        manifest_gates=manifest_gates,
-        measured=measured,
-        device=found.section,
-    )
+    verdicts = judge(recipe.gates, {**measured, **built.manifest.figures.model_dump(mode="json")})
+    stated = built.manifest_gates if recipe.target.proxy_backend() else verdicts
+    return replace(built.with_gates(stated), verdicts=verdicts, measured=measured, device=found.section)
 
 
 def provisional(built: Built) -> Built:
     """Returns the build as it goes to the device: without the gates that are judged on what is found there."""
-    manifest_gates = [verdict for verdict in built.manifest_gates if not verdict.measured]
-    manifest = {**built.manifest, "gates": [verdict.for_manifest() for verdict in manifest_gates]}
-    return replace(built, manifest=manifest, manifest_gates=manifest_gates)
+    return built.with_gates([verdict for verdict in built.manifest_gates if not verdict.measured])
 
 
-def packed(built: Built, store: Store) -> tuple[Path, Mapping[str, Any]]:
+def packed(built: Built, store: Store) -> tuple[Path, PackageFacts]:
     """Packs the bundle, as a step like any other, and returns its path in the store and the facts of the step."""
-    report = report_of(built.manifest, built.lock["recipe"], built.plan, built.entries, built.manifest_gates)
-    step = packaging_step(built.plan, manifest=built.manifest, lock=built.lock, report=report)
+    manifest = built.manifest.to_json()
+    report = report_of(manifest, built.lock.recipe, built.plan, built.entries, built.manifest_gates)
+    step = packaging_step(built.plan, manifest=manifest, lock=built.lock.to_json(), report=report)
     entry = execute(with_packaging(local_steps(built.recipe, built.plan), step), store)[PACKAGE]
-    return entry.path(entry.facts["bundle"]), entry.facts
+    facts = cast("PackageFacts", entry.facts)
+    return entry.path(facts["bundle"]), facts
 
 
-def publish(built: Built, store: Store, run_dir: Path) -> dict[str, Any]:
+def publish(built: Built, store: Store, run_dir: Path) -> Published:
     """Packs the bundle and puts a copy into `run_dir`.
-
-    Returns:
-        name (of the file there), sha256, size_bytes.
 
     Raises:
         StepError: the store or the run directory cannot be written.
     """
     bundle, facts = packed(built, store)
     copy_bundle(bundle, run_dir / bundle.name)
-    return {"name": bundle.name, "sha256": facts["sha256"], "size_bytes": facts["size_bytes"]}
+    return Published(bundle.name, facts["sha256"], facts["size_bytes"])
 
 
-def write_run(built: Built, run_dir: Path, began: float, *, bundle: Mapping[str, Any] | None) -> dict[str, Any]:
+def write_run(built: Built, run_dir: Path, began: float, *, bundle: Published | None) -> Mapping[str, Any]:
     """Writes what differs from run to run beside the bundle: the full report, with where and when it ran. Returns it.
 
     Where there is no bundle to hold it, the lock too: so that what failed its gates can be compared and built again.
     """
-    run: dict[str, Any] = {
+    run = {
         "started": datetime.fromtimestamp(began, timezone.utc).isoformat(timespec="seconds"),
         "wall_s": round(time.time() - began, 3),
         "host": socket.gethostname(),
         "python": platform.python_version(),
+        **({"bundle": asdict(bundle)} if bundle else {}),
     }
-    if bundle:
-        run["bundle"] = dict(bundle)
     report = report_of(
-        built.manifest, built.lock["recipe"], built.plan, built.entries, built.verdicts,
+        built.manifest.to_json(), built.lock.recipe, built.plan, built.entries, built.verdicts,
         measured=built.measured, run=run, device=built.device,
     )  # fmt: skip
     golden = built.entries["golden"]
@@ -241,7 +276,7 @@ def write_run(built: Built, run_dir: Path, began: float, *, bundle: Mapping[str,
         (run_dir / REPORT).write_bytes(canonical_json(report))
         (run_dir / PAGE).write_text(page, encoding="utf-8")
         if not bundle:  # a bundle holds it
-            (run_dir / LOCK).write_bytes(lock_from(built.lock).to_bytes())
+            (run_dir / LOCK).write_bytes(built.lock.to_bytes())
     except OSError as error:
         raise StepError(f"the report cannot be written to {run_dir}: {error.strerror}") from error
     return report

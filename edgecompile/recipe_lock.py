@@ -6,14 +6,14 @@ which is nobody's to write to, it stands in the working directory. The `recipe.l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgecompile.bundle.assemble import TOOLS, lock_of
 from edgecompile.bundle.diff import ABSENT, Difference, differences, first_apart, shown_value
-from edgecompile.bundle.lock import Lock, Locked, lock_from, open_locked, read_lock
+from edgecompile.bundle.lock import Lock, Locked, open_locked, read_lock
 from edgecompile.errors import PlanError, Problem, RecipeError, StepError
 from edgecompile.execute import hardware, tools
 from edgecompile.execute.canonical_json import write_atomically
@@ -33,15 +33,16 @@ PROSE = (("recipe", "description"), ("recipe", "target.status"))
 """Section and key of what a lock states because it stands in the bundle, and what nobody is held to: people read it."""
 
 
-def tool_versions(plan: Plan) -> dict[str, Any]:
+def tool_versions(plan: Plan) -> dict[str, str]:
     """Returns the installed version of every distribution that has a say in the bundle of a plan."""
-    return {tool: tools.version_of(tool) for tool in {*TOOLS, *(tool for step in plan for tool in step.tools)}}
+    named = {*TOOLS, *(tool for step in plan for tool in step.tools)}
+    return {tool: version for tool in named if (version := tools.version_of(tool))}
 
 
 def lock_document(
     recipe: Recipe, plan: Plan, materials: Materials, entries: Mapping[str, Entry], sources: Sources
-) -> dict[str, Any]:
-    """Returns the lock of a build as plain JSON; see `edgecompile.bundle.assemble.lock_of`."""
+) -> Lock:
+    """Returns the lock of a build; see `edgecompile.bundle.assemble.lock_of`."""
     versions, isa_class = tool_versions(plan), hardware.isa_class()
     return lock_of(recipe, plan, materials, entries, read=sources.of, tools=versions, isa_class=isa_class)
 
@@ -54,7 +55,7 @@ def resolve_lock(recipe: Recipe, plan: Plan, materials: Materials, sources: Sour
         RecipeError: weights, a picture or a label file cannot be read.
     """
     tools.require_tools(plan)
-    return lock_from(lock_document(recipe, plan, materials, {}, sources))
+    return lock_document(recipe, plan, materials, {}, sources)
 
 
 def lock_path(recipe: Recipe) -> Path:
@@ -102,13 +103,18 @@ def lock_beside(recipe: Recipe) -> Locked:
     return open_locked(Path(shown(found)))
 
 
-def require_locked(was: Locked, now: Lock, origins: Origins) -> None:
-    """Makes sure that a recipe resolves to what its lock says.
+def require_locked(was: Locked | None, resolve: Callable[[], Lock], origins: Origins) -> None:
+    """Makes sure that a recipe resolves to what its lock says, where there is one.
+
+    Args:
+        resolve: returns what the recipe resolves to here and now.
 
     Raises:
         PlanError: it does not; with one problem for each thing that differs.
     """
-    found = [one for one in differences(was.lock, now) if (one.section, one.what) not in PROSE]
+    if was is None:
+        return
+    found = [one for one in differences(was.lock, resolve()) if (one.section, one.what) not in PROSE]
     if not any(step.isa for step in was.lock.steps):
         found = [one for one in found if one.section != "isa"]
     if not found:
@@ -127,11 +133,11 @@ def _problem(one: Difference, lock: Path, origins: Origins) -> Problem:
     return Problem(f"{one.what}: found {now}, locked is {was}", str(lock))
 
 
-def require_same_outputs(was: Locked, now: Lock) -> None:
-    """Makes sure that the steps put out what a lock says, as far as it does.
+def require_same_outputs(was: Locked | None, now: Lock) -> None:
+    """Makes sure that the steps put out what a lock says, where there is one and as far as it does.
 
     Raises:
         StepError: a step did not, although all that it depends on is the same.
     """
-    if step := first_apart(was.lock, now):
+    if was is not None and (step := first_apart(was.lock, now)):
         raise StepError(f"step '{step}' put out something else than is locked, of equal inputs", where=str(was.path))

@@ -16,7 +16,7 @@ from edgecompile import __version__
 from edgecompile.build import Built, evaluate_gates, publish, summarize, write_run
 from edgecompile.bundle.assemble import portable
 from edgecompile.bundle.diff import Difference, differences, first_apart, flat, mappings, states_outputs
-from edgecompile.bundle.lock import Lock, Locked, NamedDigest, lock_from
+from edgecompile.bundle.lock import Lock, Locked, NamedDigest
 from edgecompile.data.counts import counts_from
 from edgecompile.data.search import Finder
 from edgecompile.data.yolo_labels import label_path
@@ -134,13 +134,13 @@ def reproduce(
     ran = sum(entry.fresh for entry in entries.values())
     rebuilt = Rebuilt(
         was=was,
-        lock=lock_from(json.loads(json.dumps(built.lock))),
-        map50_95=built.manifest["figures"]["map50_95"],
-        digest=bundle["sha256"] if bundle else None,
+        lock=built.lock,
+        map50_95=built.manifest.figures.map50_95,
+        digest=bundle.sha256 if bundle else None,
         ran=ran,
         reused=len(entries) - ran,
         verdicts=built.verdicts,
-        bundle=out / bundle["name"] if bundle else None,
+        bundle=out / bundle.name if bundle else None,
     )
     return rebuilt if rebuilt.same or not was.digest else replace(rebuilt, checks=compared_outputs(was, built))
 

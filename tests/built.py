@@ -110,8 +110,8 @@ def build(folder: Path, *, names: tuple[str, ...] = NAMES, **changes: Any) -> Bu
     sources = Sources(folder / "stat")
     lock = lock_of(recipe, plan, materials, entries, read=sources.of, **environment)
     spec = json.loads(entries["onnx_export"].path("spec.json").read_text())
-    manifest = manifest_of(recipe, plan, entries, figures, verdicts, spec=spec, weights=lock["weights"], **environment)
-    return Built(recipe, materials, plan, entries, figures, verdicts, manifest, lock)
+    manifest = manifest_of(recipe, plan, entries, figures, verdicts, spec=spec, weights=lock.weights, **environment)
+    return Built(recipe, materials, plan, entries, figures, verdicts, manifest.to_json(), lock.to_json())
 
 
 def _materials(folder: Path, names: tuple[str, ...]) -> Materials:

@@ -129,7 +129,7 @@ target: {source: read elsewhere, proof: another command, status: emulated, board
 def held(name: str) -> None:
     """Holds a recipe to the lock beside it; runs nothing."""
     recipe = compose(name)
-    require_locked(lock_beside(recipe), resolved(recipe), recipe.origins)
+    require_locked(lock_beside(recipe), lambda: resolved(recipe), recipe.origins)
 
 
 def test_rewording_breaks_no_lock(here, run):

@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from edgecompile import __version__
-from edgecompile.bundle import lock as locks
-from edgecompile.bundle.manifest import Figures
+from edgecompile.bundle.lock import Lock, LockedData, LockedPicture, LockedResult, LockedStep, lock_from
+from edgecompile.bundle.manifest import (
+    DataFacts,
+    Figures,
+    File,
+    Gate,
+    Golden,
+    ManifestDraft,
+    NamedDigest,
+    Precision,
+    StepDigest,
+    TargetFacts,
+    Tolerance,
+    Vectors,
+    Weights,
+)
 from edgecompile.errors import PlanError
+from edgecompile.execute.canonical_json import plain
+from edgecompile.json_types import JsonObject
 from edgecompile.plan.graph import Materials, Plan
 from edgecompile.plan.step import Input, Output, Source, Stage, Step
-from edgecompile.runtime.archive import FORMAT, SCHEMA
+
+if TYPE_CHECKING:
+    from edgecompile.evaluate.gates import Verdict
+    from edgecompile.execute.entry import Entry
+    from edgecompile.execute.source_digests import SourceDigest
+    from edgecompile.recipe.schema import Recipe
+    from edgecompile.targets import Target
 
 PACKAGE = "package"
 """Name of the packaging step."""
@@ -28,80 +50,82 @@ INSIDE_PACKAGE = "sample://"
 
 
 def manifest_of(
-    recipe: Any,
+    recipe: Recipe,
     plan: Plan,
-    entries: Mapping[str, Any],
+    entries: Mapping[str, Entry],
     figures: Mapping[str, Any],
-    verdicts: Iterable[Any],
+    verdicts: Iterable[Verdict],
     *,
     spec: Mapping[str, Any],
-    weights: Mapping[str, str],
+    weights: NamedDigest,
     tools: Mapping[str, str],
     isa_class: str,
-) -> dict[str, Any]:
+) -> ManifestDraft:
     """Returns the manifest of a bundle, without `files` (the writer fills them in).
 
     Args:
-        recipe: the `Recipe` that was built.
+        recipe: that was built.
         entries: step name to its entry in the store.
         figures: what `edgecompile.evaluate.metrics.deterministic_metrics` returned; any others (measured ones) are not
             taken over.
         verdicts: what `edgecompile.evaluate.gates.judge` returned.
         spec: the spec.json of the artifact.
-        weights: {"name", "sha256"} of the file that the build began with.
+        weights: the file that the build began with.
         tools: distribution to version, of all that the steps used.
         isa_class: instruction-set class of the machine that built.
     """
-    golden = entries["golden"]
-    return {
-        "schema": SCHEMA,
-        "format": FORMAT,
-        "name": recipe.name,
-        "description": recipe.description,
-        "created_by": f"edgecompile {__version__}",
-        "target": target_facts(recipe.target),
-        "precision": plan.result.precision,
-        "model": {
-            "weights": dict(weights),
-            "task": spec["task"],
-            "imgsz": list(spec["letterbox"]["size"]),
-            "names": list(spec["names"]),
-        },
-        "data": plan.counts.as_json() if plan.counts else None,
-        "tools": {**tools, "edgecompile": __version__},
-        "isa_class": isa_class,
-        "figures": {key: figures[key] for key in FIGURES},
-        "gates": [verdict.for_manifest() for verdict in verdicts],
-        "golden": {
-            **_vectors(golden.files, ""),
-            "limits": {
-                point: _vectors(golden.files, f"{point}/")
-                for point in ("min", "max")
-                if f"{point}/input.png" in golden.files
-            },
-            "tolerance": {key: golden.facts[key] for key in ("max_abs", "min_cosine")},
-        },
-        "steps": [
-            {
-                "name": step.name,
-                "stage": step.stage.value,
-                "key": entries[step.name].key,
-                "output": entries[step.name].digest,
-            }
+    height, width = spec["letterbox"]["size"]
+    return ManifestDraft(
+        schema=1,
+        format="edgecompile-bundle",
+        name=recipe.name,
+        description=recipe.description,
+        created_by=f"edgecompile {__version__}",
+        target=target_facts(recipe.target),
+        precision=cast("Precision", plan.result.precision),
+        model=Weights(weights=weights, task=spec["task"], imgsz=(height, width), names=list(spec["names"])),
+        data=DataFacts.model_validate(plan.counts.as_json()) if plan.counts else None,
+        tools={**tools, "edgecompile": __version__},
+        isa_class=isa_class,
+        figures=Figures.model_validate({key: figures[key] for key in FIGURES}),
+        gates=stated_gates(verdicts),
+        golden=_golden(entries["golden"]),
+        steps=[
+            StepDigest(
+                name=step.name, stage=step.stage.value, key=entries[step.name].key, output=entries[step.name].digest
+            )
             for step in plan
             if not step.measured
         ],
-    }
+    )
 
 
-def _vectors(files: Iterable[str], folder: str) -> dict[str, Any]:
+def stated_gates(verdicts: Iterable[Verdict]) -> list[Gate]:
+    """Returns the gates as a manifest states them."""
+    return [Gate.model_validate(verdict.for_manifest()) for verdict in verdicts]
+
+
+def _golden(entry: Entry) -> Golden:
+    """Returns the golden vectors that the step of that name put out, and how far other machines may be from them."""
+    vectors = _vectors(entry.files, "")
+    points: tuple[Literal["min"], Literal["max"]] = ("min", "max")
+    return Golden(
+        input=vectors.input,
+        outputs=vectors.outputs,
+        detections=vectors.detections,
+        limits={point: _vectors(entry.files, f"{point}/") for point in points if f"{point}/input.png" in entry.files},
+        tolerance=Tolerance(max_abs=entry.facts["max_abs"], min_cosine=entry.facts["min_cosine"]),
+    )
+
+
+def _vectors(files: Iterable[str], folder: str) -> Vectors:
     """Returns the names in the bundle of the golden vectors of one shape, which lie in `folder` ("" or "min/")."""
     arrays = [path for path in files if path.startswith(f"{folder}output_") and path.endswith(".npy")]
-    return {
-        "input": f"golden/{folder}input.png",
-        "outputs": [f"golden/{path}" for path in sorted(arrays, key=_by_number)],
-        "detections": f"golden/{folder}detections.json",
-    }
+    return Vectors(
+        input=f"golden/{folder}input.png",
+        outputs=[f"golden/{path}" for path in sorted(arrays, key=_by_number)],
+        detections=f"golden/{folder}detections.json",
+    )
 
 
 def _by_number(path: str) -> tuple[int, str]:
@@ -109,81 +133,87 @@ def _by_number(path: str) -> tuple[int, str]:
     return int((re.findall(r"\d+", path) or ["0"])[-1]), path
 
 
-def target_facts(target: Any) -> dict[str, Any]:
-    """Returns what a device needs to know of the target: plain JSON."""
-    distribution, versions = target.runtime
-    return {
-        "device": target.device,
-        "kind": target.kind,
-        "arch": target.arch,
-        "isa": list(target.isa),
-        "backend": target.backend,
-        "runtime": [distribution, versions],
-        "system_runtime": target.system_runtime,
-        "options": target.options(),
-        "threads": target.threads,
-        "status": target.status,
-        "finalize": target.finalize,
-        "constraints": target.constraints(),
-        "stand_in": (target.proxy_backend() or (None,))[0],
-    }
+def target_facts(target: Target) -> TargetFacts:
+    """Returns what a device needs to know of the target."""
+    proxy = target.proxy_backend()
+    return TargetFacts(
+        device=target.device,
+        kind=target.kind,
+        arch=target.arch,
+        isa=list(target.isa),
+        backend=target.backend,
+        runtime=target.runtime,
+        system_runtime=target.system_runtime,
+        options=plain(target.options()),
+        threads=target.threads,
+        status=target.status,
+        finalize=target.finalize,
+        constraints=target.constraints(),
+        stand_in=proxy.backend if proxy else None,
+    )
 
 
 def lock_of(
-    recipe: Any,
+    recipe: Recipe,
     plan: Plan,
     materials: Materials,
-    entries: Mapping[str, Any],
+    entries: Mapping[str, Entry],
     *,
-    read: Callable[[Source], Any],
+    read: Callable[[Source], SourceDigest],
     tools: Mapping[str, str],
     isa_class: str,
-) -> dict[str, Any]:
-    """Returns the lock of a build as plain JSON, in the order of its sections.
+) -> Lock:
+    """Returns the lock of a build.
 
     Args:
         materials: what the recipe named, found on disk.
         entries: step name to its entry in the store; a step that has not run may be missing.
-        read: gives for a source its `files`: base name and sha256 of each, in order (see
-            `edgecompile.execute.source_digests`). A label file that does not exist has no sha256: its picture shows no
-            object.
+        read: gives for a source the base name and sha256 of each of its files, in order. A label file that does not
+            exist has no sha256: its picture shows no object.
         tools: distribution to version, of all that the steps used.
+
+    Raises:
+        RecipeError: a value has no exact form in a lock.
     """
 
-    def named(source: Source) -> list[dict[str, str] | None]:
-        return [{"name": name, "sha256": sha256} if sha256 else None for name, sha256 in read(source).files]
+    def named(source: Source) -> list[NamedDigest]:
+        return [NamedDigest(name=name, sha256=sha256) for name, sha256 in read(source).files if sha256]
 
-    validation = [
-        {**(picture or {}), "label": label}
-        for picture, label in zip(named(materials.validation), named(materials.labels), strict=True)
-    ]
+    def labels() -> Iterator[NamedDigest | None]:
+        for name, sha256 in read(materials.labels).files:
+            yield NamedDigest(name=name, sha256=sha256) if sha256 else None
+
     weights, *external_data = named(materials.weights)
     result = plan.result
-    return {
-        "schema": locks.SCHEMA,
-        "recipe": portable(recipe, materials.imgsz),
-        "weights": weights,
-        "external_data": external_data,
-        "data": {
-            "names": list(materials.names),
-            "calibration": named(materials.calibration) if materials.calibration else None,
-            "validation": validation,
-            "counts": materials.counts.as_json() if materials.counts else None,
-            "notes": list(materials.notes),
-        },
-        "tools": {**tools, "edgecompile": __version__},
-        "isa_class": isa_class,
-        "result": {
-            "artifact": reference(result.artifact),
-            "spec": reference(result.spec),
-            "format": result.format,
-            "precision": result.precision,
-        },
-        "steps": [_locked_step(step, entries) for step in plan],
-    }
+    lock = Lock(
+        schema=1,
+        recipe=portable(recipe, materials.imgsz),
+        weights=weights,
+        external_data=external_data,
+        data=LockedData(
+            names=list(materials.names),
+            calibration=named(materials.calibration) if materials.calibration else None,
+            validation=[
+                LockedPicture(name=picture.name, sha256=picture.sha256, label=label)
+                for picture, label in zip(named(materials.validation), labels(), strict=True)
+            ],
+            counts=DataFacts.model_validate(materials.counts.as_json()) if materials.counts else None,
+            notes=list(materials.notes),
+        ),
+        tools={**tools, "edgecompile": __version__},
+        isa_class=isa_class,
+        result=LockedResult(
+            artifact=reference(result.artifact),
+            spec=reference(result.spec),
+            format=result.format,
+            precision=result.precision,
+        ),
+        steps=[_locked_step(step, None if step.measured else entries.get(step.name)) for step in plan],
+    )
+    return lock_from(lock.to_json())  # numbers as a file would hold them: 1.0 is 1
 
 
-def portable(recipe: Any, imgsz: tuple[int, int] | None = None) -> dict[str, Any]:
+def portable(recipe: Recipe, imgsz: tuple[int, int] | None = None) -> dict[str, Any]:
     """Returns the recipe as plain data that says the same on every machine.
 
     Args:
@@ -211,37 +241,34 @@ def reference(value: Input) -> str:
     return value.name if isinstance(value, Source) else f"{value.step}:{value.path}"
 
 
-def _locked_step(step: Step, entries: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns one step of the lock. What was measured is named without key and digests: it differs every time."""
-    entry = None if step.measured else entries.get(step.name)
-    files = entry.files if entry else {}
-    return {
-        "name": step.name,
-        "stage": step.stage.value,
-        "function": step.function,
-        "version": step.version,
-        "params": dict(step.params),
-        "inputs": {argument: reference(value) for argument, value in step.inputs.items()},
-        "tools": list(step.tools),
-        "isa": step.isa,
-        "measured": step.measured,
-        "key": entry.key if entry else None,
-        "output": entry.digest if entry else None,
-        "files": {path: {"sha256": sha256, "size": size} for path, (sha256, size) in files.items()},
-    }
+def _locked_step(step: Step, entry: Entry | None) -> LockedStep:
+    """Returns one step of the lock; without key and digests where there is no entry, as of what was measured, which
+    differs every time."""
+    return LockedStep(
+        name=step.name,
+        stage=step.stage.value,
+        function=step.function,
+        version=step.version,
+        params=plain(step.params),
+        inputs={argument: reference(value) for argument, value in step.inputs.items()},
+        tools=list(step.tools),
+        isa=step.isa,
+        measured=step.measured,
+        key=entry.key if entry else None,
+        output=entry.digest if entry else None,
+        files={path: File(sha256=sha256, size=size) for path, (sha256, size) in (entry.files if entry else {}).items()},
+    )
 
 
-def packaging_step(
-    plan: Plan, *, manifest: Mapping[str, Any], lock: Mapping[str, Any], report: Mapping[str, Any]
-) -> Step:
+def packaging_step(plan: Plan, *, manifest: JsonObject, lock: JsonObject, report: Mapping[str, Any]) -> Step:
     """Returns the step that packs the bundle; its output is the one file `<name>.bundle.zip`.
 
     Add it to the plan once the gates are met, and run that plan: everything else is in the store by then. The documents
-    are parameters, so the key covers them, and so they must depend on nothing but the inputs of the build.
+    are parameters, plain JSON, so the key covers them, and so they must depend on nothing but the inputs of the build.
 
     Args:
-        manifest: what `manifest_of` returned.
-        lock: what `lock_of` returned.
+        manifest: of what `manifest_of` returned.
+        lock: of what `lock_of` returned.
         report: what `edgecompile.report.document.report_of` returned without anything measured.
 
     Raises:
@@ -257,7 +284,7 @@ def packaging_step(
         inputs={"artifact": plan.result.artifact, "spec": plan.result.spec, "golden": Output("golden")},
         tools=TOOLS,
         memory_mb=300,
-        about=f"one sealed zip: {bundle_name(manifest['name'])}",
+        about=f"one sealed zip: {bundle_name(str(manifest['name']))}",
     )
 
 

@@ -16,11 +16,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, JsonValue, ValidationError
 
 from edgecompile.bundle.documents import canonical_json
 from edgecompile.bundle.manifest import DataFacts, Document, File, NamedDigest, Sha256, problems_of
 from edgecompile.errors import RecipeError, StepError
+from edgecompile.json_types import JsonObject
 from edgecompile.run_dir import LOCK, REPORT
 from edgecompile.runtime.archive import Archive
 
@@ -62,7 +63,7 @@ class LockedStep(Document):
     stage: str
     function: str = Field(pattern=r"^[\w.]+:\w+$")
     version: int = Field(ge=1)
-    params: dict[str, Any]
+    params: dict[str, JsonValue]
     inputs: dict[str, str] = Field(description="argument to a source ('weights') or an output ('step:path')")
     tools: list[str]
     isa: bool = Field(description="whether the output depends on the instruction-set class")
@@ -85,7 +86,7 @@ class Lock(Document):
     """The whole lock. `recipe` is kept as plain data: reading a lock does not depend on today's recipe schema."""
 
     schema_version: Literal[1] = Field(alias="schema")
-    recipe: dict[str, Any]
+    recipe: dict[str, JsonValue]
     weights: NamedDigest
     external_data: list[NamedDigest] = Field(default=[], description="files beside an ONNX model that hold its weights")
     data: LockedData
@@ -94,12 +95,16 @@ class Lock(Document):
     result: LockedResult
     steps: list[LockedStep]
 
+    def to_json(self) -> dict[str, JsonValue]:
+        """Returns the document as plain JSON, in the order of its sections."""
+        return self.model_dump(mode="json", by_alias=True)
+
     def to_bytes(self) -> bytes:
         """Returns the bytes that stand in the bundle: equal locks have equal bytes."""
-        return write_yaml(self.model_dump(mode="json", by_alias=True))
+        return write_yaml(self.to_json())
 
 
-def write_yaml(document: dict[str, Any]) -> bytes:
+def write_yaml(document: JsonObject) -> bytes:
     """Returns `document` as YAML in the one style a lock has: sections in the order given, keys below them sorted,
     small collections on one line, no anchors, UTF-8."""
     import yaml
@@ -119,8 +124,9 @@ def write_yaml(document: dict[str, Any]) -> bytes:
     def section(key: str, value: Any) -> str:
         # None: collections of scalars on one line. At the top level that would put `schema: 1` into braces.
         flow = None if isinstance(value, (dict, list)) else False
-        style: dict[str, Any] = {"sort_keys": True, "default_flow_style": flow, "width": 1 << 30, "allow_unicode": True}
-        return yaml.dump({key: value}, Dumper=Dumper, **style)
+        return yaml.dump(
+            {key: value}, Dumper=Dumper, sort_keys=True, default_flow_style=flow, width=1 << 30, allow_unicode=True
+        )
 
     sections = [section(key, value) for key, value in document.items()]
     return (HEADER + "".join(sections)).encode("utf-8")
@@ -209,7 +215,7 @@ def read_lock(source: Path | str | bytes) -> Lock:
     return lock_from(document, where)
 
 
-def lock_from(document: dict[str, Any], where: str = "recipe.lock.yaml") -> Lock:
+def lock_from(document: JsonObject, where: str = "recipe.lock.yaml") -> Lock:
     """Returns the typed lock of a plain document, as a step receives it among its parameters.
 
     Raises:
@@ -230,11 +236,6 @@ def _without_prose(lock: Lock) -> Lock:
         return lock
     kept = {key: value for key, value in target.items() if key not in UNLOCKED}
     return lock.model_copy(update={"recipe": {**lock.recipe, "target": kept}})
-
-
-def lock_schema() -> dict[str, Any]:
-    """Returns the JSON schema of recipe.lock.yaml (draft 2020-12)."""
-    return Lock.model_json_schema(by_alias=True)
 
 
 def _read(path: Path) -> bytes:

@@ -7,12 +7,14 @@ directory, so that equal inputs give an equal bundle.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from edgecompile.bundle.documents import canonical_json
 from edgecompile.errors import BundleError, Problem
+from edgecompile.json_types import JsonObject
 from edgecompile.runtime.archive import MEMBER_NAME
 from edgecompile.runtime.options import MOST_THREADS
 
@@ -29,6 +31,7 @@ def _base_name(name: str) -> str:
     return name
 
 
+Precision = Literal["fp32", "fp16", "int8"]
 MemberName = Annotated[str, AfterValidator(_member)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -63,7 +66,7 @@ class TargetFacts(Document):
     backend: str = Field(description="file of edgecompile/runtime/backends that runs the artifact")
     runtime: tuple[str, str] = Field(description="distribution the device needs, and its version range")
     system_runtime: bool = Field(default=False, description="whether the device's system brings that distribution")
-    options: dict[str, Any] = Field(description="what the backend is opened with")
+    options: dict[str, JsonValue] = Field(description="what the backend is opened with")
     threads: int = Field(ge=1, le=MOST_THREADS)
     status: str = Field(description="how far the target was proven: built here, built on device, emulated, untested")
     finalize: bool = Field(default=False, description="whether the model must first be built on the device")
@@ -201,8 +204,8 @@ class StepDigest(Document):
     output: Sha256
 
 
-class Manifest(Document):
-    """manifest.json, schema 1. In the bundle it is RFC 8785 JSON and a newline."""
+class ManifestDraft(Document):
+    """manifest.json, schema 1, before its files are known: all of it but `files`."""
 
     schema_version: Literal[1] = Field(alias="schema")
     format: Literal["edgecompile-bundle"]
@@ -210,10 +213,9 @@ class Manifest(Document):
     description: str
     created_by: str
     target: TargetFacts
-    precision: Literal["fp32", "fp16", "int8"]
+    precision: Precision
     model: Weights
     data: DataFacts | None = Field(default=None, description="null where it was built from a lock that does not say")
-    files: dict[MemberName, File] = Field(description="every member of the zip but this one")
     tools: dict[str, str] = Field(description="distributions that made the artifact, and their versions")
     isa_class: str = Field(description="instruction-set class of the machine that made it: equal class, equal bytes")
     figures: Figures
@@ -221,9 +223,19 @@ class Manifest(Document):
     golden: Golden
     steps: list[StepDigest]
 
+    def to_json(self) -> dict[str, JsonValue]:
+        """Returns the document as plain JSON."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class Manifest(ManifestDraft):
+    """manifest.json, schema 1. In the bundle it is RFC 8785 JSON and a newline."""
+
+    files: dict[MemberName, File] = Field(description="every member of the zip but this one")
+
     def to_bytes(self) -> bytes:
         """Returns the canonical bytes that stand in the bundle."""
-        return canonical_json(self.model_dump(mode="json", by_alias=True))
+        return canonical_json(self.to_json())
 
 
 def read_manifest(content: bytes) -> Manifest:
@@ -238,18 +250,25 @@ def read_manifest(content: bytes) -> Manifest:
         raise BundleError(problems_of(error, "manifest.json")) from error
 
 
-def complete_manifest(draft: dict[str, Any], files: dict[str, dict[str, Any]]) -> Manifest:
-    """Returns the manifest that `draft` (all of it but `files`) and the digests of the members make.
+def read_draft(document: JsonObject) -> ManifestDraft:
+    """Returns the typed draft of a plain document, as a step receives it among its parameters.
+
+    Raises:
+        BundleError: with one problem for each thing that is wrong.
+    """
+    try:
+        return ManifestDraft.model_validate_json(canonical_json(document))
+    except ValidationError as error:
+        raise BundleError(problems_of(error, "manifest.json")) from error
+
+
+def complete_manifest(draft: JsonObject, files: Mapping[str, File]) -> Manifest:
+    """Returns the manifest that the plain JSON of a draft and the digests of the members make.
 
     Raises:
         BundleError: when the draft does not have the form above.
     """
-    return read_manifest(canonical_json({**draft, "files": files}))
-
-
-def manifest_schema() -> dict[str, Any]:
-    """Returns the JSON schema of manifest.json (draft 2020-12), with a sentence on what is not obvious."""
-    return Manifest.model_json_schema(by_alias=True)
+    return read_manifest(canonical_json({**draft, "files": {name: file.model_dump() for name, file in files.items()}}))
 
 
 def problems_of(error: ValidationError, where: str) -> list[Problem]:

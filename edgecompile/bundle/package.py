@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from edgecompile.bundle.assemble import NOT_ARTIFACT, bundle_name
 from edgecompile.bundle.documents import canonical_json
 from edgecompile.bundle.lock import lock_from
+from edgecompile.bundle.manifest import Golden, read_draft
 from edgecompile.bundle.writer import write_bundle
 from edgecompile.errors import StepError
+from edgecompile.json_types import JsonObject
 from edgecompile.runtime.archive import Archive
+
+
+class PackageFacts(TypedDict):
+    """What the step says: file name of the bundle, sha256 of the whole file, its bytes."""
+
+    bundle: str
+    sha256: str
+    size_bytes: int
 
 
 def package(
@@ -20,10 +30,10 @@ def package(
     artifact: Path,
     spec: Path,
     golden: Path,
-    manifest: dict[str, Any],
-    lock: dict[str, Any],
+    manifest: JsonObject,
+    lock: JsonObject,
     report: dict[str, Any],
-) -> dict[str, Any]:
+) -> PackageFacts:
     """Writes `<name>.bundle.zip`.
 
     Args:
@@ -34,26 +44,24 @@ def package(
         lock: everything the build resolved.
         report: what equal inputs find again; nothing measured.
 
-    Returns:
-        bundle (file name), sha256 (of the whole file), size_bytes.
-
     Raises:
         StepError: a file that the bundle needs is missing, or the disk refuses.
         BundleError: the manifest does not have its form, or the bundle cannot be read back.
     """
     from edgecompile.report.html import render_html
 
+    draft = read_draft(manifest)
     detections = json.loads((golden / "detections.json").read_text(encoding="utf-8"))
     page = render_html(report, picture=(golden / "input.png").read_bytes(), detections=detections)
     members: dict[str, bytes | Path] = {
         **artifact_members(artifact),
-        **golden_members(golden, manifest),
+        **golden_members(golden, draft.golden),
         "spec.json": spec,
         "recipe.lock.yaml": lock_from(lock).to_bytes(),
         "report.json": canonical_json(report),
         "report.html": page.encode("utf-8"),
     }
-    bundle = out / bundle_name(manifest["name"])
+    bundle = out / bundle_name(draft.name)
     digest = write_bundle(bundle, members, manifest)
     with Archive(bundle) as written:  # what the device will do first
         written.check_members()
@@ -75,14 +83,17 @@ def artifact_members(artifact: Path) -> dict[str, Path]:
     return members
 
 
-def golden_members(golden: Path, manifest: dict[str, Any]) -> dict[str, Path]:
-    """Returns name in the bundle to file, for the golden vectors that the manifest names.
+def golden_members(golden: Path, named: Golden) -> dict[str, Path]:
+    """Returns name in the bundle to file, for the golden vectors that a manifest names.
 
     Raises:
         StepError: when one of them is missing.
     """
-    vectors = [manifest["golden"], *manifest["golden"].get("limits", {}).values()]
-    names = [name for one in vectors for name in (one["input"], *one["outputs"], one["detections"])]
+    names = [
+        name
+        for vectors in (named, *named.limits.values())
+        for name in (vectors.input, *vectors.outputs, vectors.detections)
+    ]
     members = {name: golden / Path(name).relative_to("golden") for name in names}
     for name, path in members.items():
         if not path.is_file():

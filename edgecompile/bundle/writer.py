@@ -14,10 +14,11 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from edgecompile.bundle.manifest import complete_manifest
+from edgecompile.bundle.manifest import File, complete_manifest
 from edgecompile.errors import BundleError, StepError
+from edgecompile.json_types import JsonObject
 from edgecompile.runtime.archive import MANIFEST, MEMBER_NAME, MOST_MEMBERS, SEAL, SEAL_LENGTH
 
 CHUNK = 1 << 20
@@ -27,13 +28,13 @@ LARGEST = (1 << 31) - 1
 Members = Mapping[str, "bytes | Path"]
 
 
-def write_bundle(path: Path, members: Members, manifest: Mapping[str, Any]) -> str:
+def write_bundle(path: Path, members: Members, manifest: JsonObject) -> str:
     """Writes a bundle and returns its digest (sha256 of the whole file, as `sha256sum` prints it).
 
     Args:
         path: where the bundle shall stand. It appears there whole or not at all.
         members: name in the zip to bytes, or to the file that holds them; all of them but manifest.json.
-        manifest: the manifest without `files`, which is filled in from the members.
+        manifest: plain JSON of the manifest without `files`, which is filled in from the members.
 
     Raises:
         BundleError: a member's name is not allowed, or the manifest does not have its form.
@@ -41,11 +42,11 @@ def write_bundle(path: Path, members: Members, manifest: Mapping[str, Any]) -> s
     """
     _check_names(members)
     files = {name: _measure(content) for name, content in members.items()}
-    if sum(file["size"] for file in files.values()) > LARGEST - (1 << 24):
+    if sum(file.size for file in files.values()) > LARGEST - (1 << 24):
         raise StepError(f"the bundle would be larger than {LARGEST >> 20} MiB")
-    complete = complete_manifest(dict(manifest), files).to_bytes()
+    complete = complete_manifest(manifest, files).to_bytes()
     contents: dict[str, bytes | Path] = {**members, MANIFEST: complete}
-    digests = {name: file["sha256"] for name, file in files.items()} | {MANIFEST: hashlib.sha256(complete).hexdigest()}
+    digests = {name: file.sha256 for name, file in files.items()} | {MANIFEST: hashlib.sha256(complete).hexdigest()}
     try:
         with _published(path) as stream:
             _write_zip(stream, contents, digests)
@@ -83,14 +84,14 @@ def _opened(content: bytes | Path) -> Iterator[Iterator[bytes]]:
             yield iter(lambda: stream.read(CHUNK), b"")
 
 
-def _measure(content: bytes | Path) -> dict[str, Any]:
-    """Returns {"sha256", "size"} of a member's content."""
+def _measure(content: bytes | Path) -> File:
+    """Returns the digest and the size of a member's content."""
     digest, size = hashlib.sha256(), 0
     with _opened(content) as chunks:
         for chunk in chunks:
             digest.update(chunk)
             size += len(chunk)
-    return {"sha256": digest.hexdigest(), "size": size}
+    return File(sha256=digest.hexdigest(), size=size)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypedDict
 
 from edgecompile.device.address import HOME_FOLDER, Address
 from edgecompile.errors import (
@@ -35,6 +35,7 @@ from edgecompile.errors import (
     RecipeError,
     StepError,
 )
+from edgecompile.json_types import JsonObject, JsonValue
 
 OPTIONS_VARIABLE = "EDGECOMPILE_SSH_OPTIONS"
 """Environment variable with further options for ssh, such as "-F FILE" or "-o ServerAliveInterval=1"."""
@@ -95,12 +96,28 @@ class _Call:
         return cls(process.stdin, process.stdout, process.stderr)
 
 
+class DeviceFacts(TypedDict):
+    """What a device says of itself: JSON that `look` of `remote_agent.py` writes.
+
+    root: the folder that takes everything.
+    host, system, python: its name, its kernel and the version of its Python.
+    arch: see `edgecompile.runtime.machine.architecture`.
+    free_bytes: on the disk of that folder.
+    """
+
+    root: str
+    host: str
+    arch: str
+    system: str
+    python: str
+    free_bytes: int
+
+
 class Connection:
     """A connection to one device; opened by `with`.
 
     Attributes:
         address: the device.
-        facts: what it says of itself: root (the folder that takes everything), host, arch, system, python, free_bytes.
 
     Raises:
         MissingToolError: there is no ssh here, or no Python 3.10 there.
@@ -109,9 +126,15 @@ class Connection:
 
     def __init__(self, address: Address, listener: Listener = lambda line: None) -> None:
         self.address = address
-        self.facts: dict[str, Any] = {}
+        self._facts: DeviceFacts | None = None
         self._listener = listener
         self._python = ""
+
+    @property
+    def facts(self) -> DeviceFacts:
+        """What the device says of itself."""
+        assert self._facts is not None, "the connection is open"
+        return self._facts
 
     def __enter__(self) -> Connection:
         program = shutil.which("ssh")
@@ -126,7 +149,7 @@ class Connection:
         self._ssh = [program, *shlex.split(os.environ.get(OPTIONS_VARIABLE, "")), *options]
         try:
             self._python = self._find_python()
-            self.facts = self.call("look", root=self.address.path or HOME_FOLDER)
+            self._facts = self.call("look", root=self.address.path or HOME_FOLDER)
         except BaseException:
             self.__exit__()
             raise
@@ -138,15 +161,16 @@ class Connection:
             subprocess.run(leave, stdin=subprocess.DEVNULL, capture_output=True, timeout=5)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def call(self, do: str, **request: Any) -> Any:
+    def call(self, do: str, **request: JsonValue) -> Any:
         """Calls a function of `remote_agent.py` and returns its answer.
 
         Raises:
             EdgecompileError: of the kind that its exit code names.
         """
-        return json.loads(self.output(do, **request).splitlines()[-1])
+        answer = self._talk(do, request, lambda call: call.output.read(), beating=True)
+        return json.loads(answer.splitlines()[-1])
 
-    def output(self, do: str, *, unfinished: Listener = lambda text: None, **request: Any) -> str:
+    def output(self, do: str, *, unfinished: Listener = lambda text: None, **request: JsonValue) -> str:
         """Calls a function of `remote_agent.py` and returns all it wrote to stdout. Raises as `call`.
 
         Args:
@@ -202,7 +226,7 @@ class Connection:
     def _talk(
         self,
         do: str,
-        request: dict[str, Any],
+        request: JsonObject,
         talk: Callable[[_Call], str],
         *,
         unfinished: Listener = lambda text: None,
@@ -251,14 +275,15 @@ class Connection:
             if not line.startswith(OURS):
                 self._listener(line.rstrip())
 
-    def _failed(self, do: str, request: dict[str, Any], code: int, lines: list[str]) -> EdgecompileError:
+    def _failed(self, do: str, request: JsonObject, code: int, lines: list[str]) -> EdgecompileError:
         """Returns the error for a call that ended with a code other than 0."""
         problems = [Problem(line.removeprefix(OURS), str(self.address)) for line in lines if line.startswith(OURS)]
         if problems:
             return KINDS.get(code, StepError)(problems)
         if code == LOST:
             return self._lost(lines)
-        words = request.get("command", ())
+        command = request.get("command")
+        words = command if isinstance(command, list) else []
         what = words[words.index("edgecompile") + 1] if "edgecompile" in words else do
         killed = f"was killed by signal {code - 128}" if code > 128 else f"ended with exit code {code}"
         said = "; out of memory there?" if code == 137 else f": {lines[-1]}" if lines else ""

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import PurePosixPath
-from typing import Any
 
 from edgecompile.device.address import parse
 from edgecompile.device.connection import Listener
@@ -18,6 +17,7 @@ from edgecompile.device.remote_progress import shown
 from edgecompile.device.run_report import add_to_run
 from edgecompile.runtime.bench import Bench, summarize
 from edgecompile.runtime.confinement import limit_words
+from edgecompile.runtime.finalize import Record
 from edgecompile.runtime.pictures import find_pictures
 from edgecompile.text import escape, tell, to_json
 
@@ -59,7 +59,7 @@ def finalize(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _finished(remote: Remote, path: PurePosixPath, *words: str, as_json: bool = False) -> tuple[str, dict[str, Any]]:
+def _finished(remote: Remote, path: PurePosixPath, *words: str, as_json: bool = False) -> tuple[str, Record]:
     """Runs `finalize` on the device; returns its record, as text and read. What it refuses is printed as well."""
 
     def unfinished(said: str) -> None:
@@ -71,7 +71,7 @@ def _finished(remote: Remote, path: PurePosixPath, *words: str, as_json: bool = 
     return said, json.loads(said)
 
 
-def _summary(record: dict[str, Any]) -> list[str]:
+def _summary(record: Record) -> list[str]:
     from edgecompile.runtime.bundle_summary import summarize_record
 
     return list(summarize_record(record))

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgecompile.device.address import Address
-from edgecompile.device.connection import SCRATCH, Connection, Listener
+from edgecompile.device.connection import SCRATCH, Connection, DeviceFacts, Listener
 from edgecompile.device.wheel import NEEDS, runtime_wheel
 from edgecompile.errors import BundleError, RecipeError, StepError
 from edgecompile.runtime.archive import Archive
@@ -68,7 +68,7 @@ class Remote:
         self.settings = dict(settings)
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> DeviceFacts:
         return self.connection.facts
 
     @property

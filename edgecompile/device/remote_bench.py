@@ -5,13 +5,42 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypedDict
 
 from edgecompile.device.remote import Remote
 from edgecompile.errors import EdgecompileError
 from edgecompile.evaluate.gates import GATES, Verdict, judge
 from edgecompile.runtime.bench import Bench
+from edgecompile.runtime.finalize import Record
 from edgecompile.runtime.measurement import Measurement
+
+
+class DeviceSection(TypedDict):
+    """The section `device` of a report: what device it was, how it was set, and what was found there.
+
+    address, host, arch, system, python, board: of the device.
+    backend: and its version.
+    power_mode: command to what it said.
+    temperature_c: before and after, degrees Celsius.
+    sha256: of the bundle.
+    gates: that were judged there, as `Verdict.for_report` states them.
+    verified: what was compared with where the bundle was built, a line each.
+    measured: what `Measurement.to_json` states.
+    """
+
+    address: str
+    host: str
+    arch: str
+    system: str
+    python: str
+    board: str | None
+    backend: str
+    power_mode: dict[str, str]
+    temperature_c: list[float | None]
+    sha256: str
+    gates: list[Mapping[str, Any]]
+    verified: list[str]
+    measured: Mapping[str, Any]
 
 
 def bench(
@@ -68,8 +97,8 @@ def section_of(
     backend: str,
     verified: Sequence[str] = (),
     power_mode: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """Returns the section `device` of a report: what device it was, how it was set, and what was found there.
+) -> DeviceSection:
+    """Returns the section `device` of a report.
 
     Args:
         measurement: what was found there.
@@ -81,13 +110,16 @@ def section_of(
     """
     return {
         "address": str(remote.connection.address),
-        **{name: remote.facts[name] for name in ("host", "arch", "system", "python")},
+        "host": remote.facts["host"],
+        "arch": remote.facts["arch"],
+        "system": remote.facts["system"],
+        "python": remote.facts["python"],
         "board": measurement.machine.board,
         "backend": backend,
         "power_mode": dict(power_mode or {}),
         "temperature_c": list(measurement.temperature_c),
         "sha256": sha256,
-        "gates": [dict(gate) for gate in gates],
+        "gates": list(gates),
         "verified": list(verified),
         "measured": measurement.to_json(),
     }
@@ -95,7 +127,7 @@ def section_of(
 
 def section_of_bench(
     remote: Remote, found: Bench, verdicts: Iterable[Verdict], verified: Sequence[str] = ()
-) -> dict[str, Any]:
+) -> DeviceSection:
     """Returns the section of what `bench` found on the device; see `section_of`."""
     return section_of(
         remote,
@@ -108,7 +140,7 @@ def section_of_bench(
     )
 
 
-def section_of_record(remote: Remote, record: Mapping[str, Any]) -> dict[str, Any]:
+def section_of_record(remote: Remote, record: Record) -> DeviceSection:
     """Returns the section of what `finalize` found on the device; see `section_of`."""
     return section_of(
         remote,
@@ -120,6 +152,6 @@ def section_of_record(remote: Remote, record: Mapping[str, Any]) -> dict[str, An
     )
 
 
-def verified_by(record: Mapping[str, Any]) -> list[str]:
+def verified_by(record: Record) -> list[str]:
     """Returns what `finalize` compared, a line each."""
     return [f"{one['name']}: {'ok' if one['met'] else 'DIFFERS'}, {one['detail']}" for one in record["checks"]]

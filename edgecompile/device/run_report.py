@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 from edgecompile.bundle.documents import canonical_json
 from edgecompile.device.remote import Bundle
+from edgecompile.device.remote_bench import DeviceSection
 from edgecompile.errors import StepError
 from edgecompile.report.html import render_html
 from edgecompile.run_dir import PAGE, REPORT
 from edgecompile.runtime.archive import Archive
 
 
-def add_to_run(bundle: Bundle, device: dict[str, Any]) -> Path | None:
+def add_to_run(bundle: Bundle, device: DeviceSection) -> Path | None:
     """Writes the section `device` into report.json and report.html beside a bundle, and returns the page's path.
 
     Returns:

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from edgecompile.device.address import parse
 from edgecompile.device.connection import Connection, Listener
 from edgecompile.device.remote import Place, connect, opened, wheels_of
-from edgecompile.device.remote_bench import bench, section_of_bench, verdicts_of
+from edgecompile.device.remote_bench import DeviceSection, bench, section_of_bench, verdicts_of
 from edgecompile.errors import EdgecompileError, RecipeError
 from edgecompile.evaluate.latency import PICTURES
 from edgecompile.recipe.schema import Recipe
@@ -29,7 +28,7 @@ class Trial:
     """
 
     measurement: Measurement
-    section: dict[str, Any]
+    section: DeviceSection
 
 
 def place_of(recipe: Recipe) -> Place | None:
@@ -68,8 +67,8 @@ def require_device(recipe: Recipe) -> None:
         raise RecipeError(message, where=where, fix="choose the target of that device, or another device")
 
 
-def run_on_device(bundle: Path, recipe: Recipe, place: Place, pictures: Sequence[Path], told: Listener) -> Trial:
-    """Copies a bundle to the device, proves there that it runs as here, measures it, and removes it again.
+def run_on_device(bundle: Path, recipe: Recipe, pictures: Sequence[Path], told: Listener) -> Trial:
+    """Copies a bundle to the device that a recipe names, proves there that it runs as here, measures and removes it.
 
     Args:
         bundle: provisional: it may never be published.
@@ -79,6 +78,8 @@ def run_on_device(bundle: Path, recipe: Recipe, place: Place, pictures: Sequence
         BundleError: it does not run there as here.
         EdgecompileError: the device cannot be reached, or lacks something.
     """
+    place = place_of(recipe)
+    assert place is not None, "the recipe names a device"
     found = opened(bundle)
     chosen = list(pictures[:PICTURES])
     with connect(place, found.target, told) as remote:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgecompile import __version__
-from edgecompile.errors import EdgecompileError, PlanError, StepError, nearest
+from edgecompile.errors import EdgecompileError, StepError
 from edgecompile.execute import step_key
 from edgecompile.execute.entry import StepRecord
 from edgecompile.execute.limits import Asked, asked_for, limits_of
@@ -40,7 +40,6 @@ def execute(
     plan: Plan,
     store: Store,
     *,
-    until: str | None = None,
     jobs: int | None = None,
     progress: Listener | None = None,
 ) -> dict[str, Entry]:
@@ -49,7 +48,6 @@ def execute(
     Args:
         plan: what to run.
         store: where results are found and kept.
-        until: name of a step: only it and what it needs are run. None for the whole plan.
         jobs: most steps at a time; None for as many as there are usable cores.
         progress: told what happens, one event at a time, from any thread. What it raises is ignored.
 
@@ -60,32 +58,17 @@ def execute(
         EdgecompileError: what a step's function raises of that kind.
         KeyboardInterrupt: after Ctrl-C, once all workers are gone. What was finished is kept.
     """
-    steps = _wanted(plan, until)
-    require_tools(steps)
+    require_tools(plan)
     asked = asked_for()
     with suppress(StepError):  # a store that cannot be written still serves what it has
         store.begin()
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return _Run(steps, store, jobs, progress or (lambda event: None), asked).finish()
+            return _Run(plan.steps, store, jobs, progress or (lambda event: None), asked).finish()
         except InputsChanged as change:
             if attempt == ATTEMPTS:
                 raise StepError(str(change)) from change
     raise AssertionError("unreachable")
-
-
-def _wanted(plan: Plan, until: str | None) -> tuple[Step, ...]:
-    """Returns the steps to run, in the order of the plan."""
-    if until is None:
-        return plan.steps
-    names = {step.name for step in plan}
-    if until not in names:
-        raise PlanError(f"the plan has no step '{until}'", fix=nearest(until, names))
-    wanted = {until}
-    for step in reversed(plan.steps):  # each step stands after all that it needs
-        if step.name in wanted:
-            wanted.update(step.needs)
-    return tuple(step for step in plan.steps if step.name in wanted)
 
 
 class _Run:

@@ -41,20 +41,20 @@ def run(arguments: argparse.Namespace) -> int:
 
 def build_recipe(recipe: Recipe, run_dir: Path, options: Options) -> Path:
     """Builds one recipe and returns the bundle's path."""
-    from edgecompile.build import run_build, summarize
+    from edgecompile.build import Display, run_build
+    from edgecompile.device import remote_progress
     from edgecompile.execute import limits
     from edgecompile.execute.progress import noted, shown
     from edgecompile.recipe_lock import lock_beside
 
     limits.adjust(options.step_timeout, options.step_memory)
     lock = lock_beside(recipe) if options.locked else None
+    device = partial(remote_progress.shown, quiet=options.quiet)
     if options.point:  # of a sweep, which shows progress from the notes of its points, and their figures at its end
-        progress, tell = partial(noted, folder=run_dir), _say_nothing
+        display = Display(partial(noted, folder=run_dir), device, _say_nothing)
     else:
-        progress, tell = partial(shown, quiet=options.quiet), summarize
-    return run_build(
-        recipe, run_dir=run_dir, jobs=options.jobs, quiet=options.quiet, lock=lock, progress=progress, tell=tell
-    )
+        display = Display(partial(shown, quiet=options.quiet), device)
+    return run_build(recipe, run_dir=run_dir, jobs=options.jobs, lock=lock, display=display)
 
 
 def _say_nothing(report: Mapping[str, Any], run_dir: Path) -> None:

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as by Ctrl-C: the folders made for this run go
     was = open_locked(arguments.source)
-    name = was.lock.recipe.get("name", "lock")
+    name = str(was.lock.recipe.get("name", "lock"))
     out = arguments.out or Path("outputs", name, time.strftime("reproduced_%F_%H-%M-%S"))
     with store_for(arguments.cache) as store:
         rebuilt = reproduce(was, store, Finder(arguments.search), out, jobs=arguments.jobs, quiet=arguments.quiet)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgecompile.bundle import lock as locks
-from edgecompile.bundle.lock import Lock, lock_from, lock_schema, read_lock, write_yaml
+from edgecompile.bundle.lock import Lock, lock_from, read_lock, write_yaml
 from edgecompile.errors import RecipeError
 
 
@@ -142,6 +142,6 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch):
 
 
 def test_schema_describes_every_section(document):
-    schema = lock_schema()
+    schema = Lock.model_json_schema(by_alias=True)
     assert set(schema["properties"]) == set(document)
     assert schema["additionalProperties"] is False

@@ -12,10 +12,10 @@ import pytest
 from built import build
 
 from edgecompile.bundle.documents import canonical_json
-from edgecompile.bundle.manifest import complete_manifest, manifest_schema, read_manifest
+from edgecompile.bundle.manifest import File, Manifest, complete_manifest, read_manifest
 from edgecompile.errors import BundleError, StepError
 
-FILES = {"spec.json": {"sha256": "0" * 64, "size": 3}}
+FILES = {"spec.json": File(sha256="0" * 64, size=3)}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,9 @@ def test_order_of_keys_does_not_matter(draft):
     ],
 )
 def test_what_does_not_belong_is_refused_by_name(draft, path, value, where):
-    document: dict[str, Any] = copy.deepcopy({**draft, "files": FILES})
+    document: dict[str, Any] = copy.deepcopy(
+        {**draft, "files": {name: file.model_dump() for name, file in FILES.items()}}
+    )
     inner = document
     for key in path[:-1]:
         inner = inner[key]
@@ -78,7 +80,7 @@ def test_values_that_json_cannot_say_exactly_are_refused(value):
 
 
 def test_schema_describes_every_key(draft):
-    schema = manifest_schema()
+    schema = Manifest.model_json_schema(by_alias=True)
     json.dumps(schema)
     assert set(schema["properties"]) == {*draft, "files"}
     assert set(schema["required"]) == set(schema["properties"]) - {"data"}  # older bundles do not state it

@@ -19,7 +19,7 @@ def test_without_a_terminal_each_step_that_ended_is_one_line(store: Store) -> No
     stream = io.StringIO()
     with shown(one, stream=stream) as listener:
         execute(one, store, progress=listener)
-        execute(one, store, progress=listener, until="s0")
+        execute(chain(1), store, progress=listener)
         listener(Event(one["s1"], State.WAITING, detail="waiting for process 7"))
         listener(Event(one["s1"], State.FAILED, detail="it broke"))
     lines = stream.getvalue().splitlines()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecompile.errors import MissingToolError, PlanError, RecipeError, StepError
+from edgecompile.errors import MissingToolError, RecipeError, StepError
 from edgecompile.execute.progress import Event, State
 from edgecompile.execute.runner import execute
 from edgecompile.execute.store import Store
@@ -116,12 +116,6 @@ def test_equal_work_under_two_names_is_done_once(store: Store, tmp_path: Path) -
     entries = execute(plan(step("one", params=params), step("two", params=params)), store)
     assert entries["one"].digest == entries["two"].digest
     assert len(lines(tmp_path / "tally")) == 1
-
-
-def test_until_runs_a_step_and_what_it_needs(store: Store) -> None:
-    assert run(diamond(), store, until="b") == (["a", "b"], [])
-    with pytest.raises(PlanError, match="the plan has no step 'e'"):
-        execute(diamond(), store, until="e")
 
 
 def test_missing_tools_and_sources_are_told_before_anything_runs(store: Store, tmp_path: Path) -> None:
