@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from edgecompile.bundle.diff import Difference, differences, first_apart, flat, mappings
 from edgecompile.bundle.lock import Locked
@@ -44,7 +44,7 @@ def compare(a: Locked, b: Locked) -> list[Difference]:
     return found
 
 
-def graph_of(bundle: Locked) -> dict[str, Any]:
+def graph_of(bundle: Locked) -> Mapping[str, int]:
     """Returns what the graph of a bundle's artifact consists of, in counts: operators, and precisions of its learned
     layers and weights. Empty for an artifact of a form that is not read here."""
     with Archive(bundle.path) as archive:
@@ -60,19 +60,46 @@ def graph_of(bundle: Locked) -> dict[str, Any]:
     return {}
 
 
-def _numbers(measured: Mapping[str, Any]) -> dict[str, Any]:
+def _numbers(measured: Mapping[str, object]) -> dict[str, object]:
     return flat({key: value for key, value in measured.items() if key not in NOT_MEASURED})
 
 
-def document(a: Locked, b: Locked, found: Sequence[Difference]) -> dict[str, Any]:
+class Side(TypedDict):
+    """One side of a comparison: file, name of the recipe, digest of the bundle (None for a lock alone)."""
+
+    path: str
+    name: str
+    sha256: str | None
+
+
+class Comparison(TypedDict):
+    """What `diff --json` prints.
+
+    same: whether nothing differs, the bundles byte for byte.
+    first_step: the first step with another output.
+    differences: fields of `Difference`.
+    """
+
+    a: Side
+    b: Side
+    same: bool
+    first_step: str | None
+    differences: list[dict[str, Any]]
+
+
+def document(a: Locked, b: Locked, found: Sequence[Difference]) -> Comparison:
     """Returns the comparison as plain JSON."""
-    sides: dict[str, Mapping[str, Any]] = {
-        name: {"path": str(one.path), "name": one.lock.recipe.get("name"), "sha256": one.digest}
-        for name, one in (("a", a), ("b", b))
+    return {
+        "a": _side(a),
+        "b": _side(b),
+        "same": not found and _same_digest(a, b),
+        "first_step": first_apart(a.lock, b.lock),
+        "differences": [dataclasses.asdict(difference) for difference in found],
     }
-    first = first_apart(a.lock, b.lock)
-    listed = [dataclasses.asdict(one) for one in found]
-    return {**sides, "same": not found and _same_digest(a, b), "first_step": first, "differences": listed}
+
+
+def _side(locked: Locked) -> Side:
+    return {"path": str(locked.path), "name": str(locked.lock.recipe.get("name")), "sha256": locked.digest}
 
 
 def format_diff(a: Locked, b: Locked, found: Sequence[Difference]) -> Iterator[str]:

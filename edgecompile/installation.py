@@ -7,15 +7,32 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from edgecompile import __version__
 from edgecompile.errors import MissingToolError, StepError
 from edgecompile.execute.tools import install_command, version_of
 from edgecompile.text import tell, to_json
 
+if TYPE_CHECKING:
+    from edgecompile.compose.requirements import Requirements
+
 COMPILER = ("hydra-core", "omegaconf", "pydantic", "PyYAML", "rich", "filelock", "rfc8785", "psutil", "jinja2")
 """What composing and running any plan needs; the steps of a plan name the rest themselves."""
+
+
+class StoreState(TypedDict):
+    """Where the store lies, on what file system, whether its locks exclude (None: not known yet), and a remark."""
+
+    path: str
+    file_system: str
+    locks: str | None
+    remark: str | None
+
+
+Package = TypedDict("Package", {"package": str, "version": str | None, "for": str, "fix": str | None})
+"""A distribution, its installed version (None: missing), who needs it, and the command that installs it."""
+
 
 BROKEN = "do not work"
 BROKEN_LINE = "the locks of the store do not work; set EDGECOMPILE_CACHE to a folder on a file system with flock"
@@ -31,22 +48,22 @@ def report_installation(words: Sequence[str], *, as_json: bool) -> int:
         RecipeError: the recipe is wrong; what is wrong with it stands on stderr already.
     """
     rows = [_row(name, "the compiler") for name in COMPILER]
-    wanted: dict[str, Any] = {}
+    wanted, store = None, None  # without the compiler no recipe can be read
     if all(row["version"] for row in rows):
-        wanted = _requirements(words)
+        wanted, store = _requirements(words), _store()
         rows += [_row(tool, ", ".join(steps)) for tool, steps in wanted["tools"].items()]
-        wanted["store"] = _store()
     missing = [row for row in rows if not row["version"]]
     if as_json:
-        print(to_json({"python": platform.python_version(), **wanted, "packages": rows}, indent=2))
+        known = {**wanted, "store": store} if wanted else {}
+        print(to_json({"python": platform.python_version(), **known, "packages": rows}, indent=2))
     else:
-        _show(rows, wanted)
-    if (wanted.get("store") or {}).get("locks") == BROKEN:
+        _show(rows, wanted, store)
+    if store and store["locks"] == BROKEN:
         return StepError.exit_code
     return MissingToolError.exit_code if missing else 0
 
 
-def _requirements(words: Sequence[str]) -> dict[str, Any]:
+def _requirements(words: Sequence[str]) -> Requirements:
     """Returns what the steps of a recipe use. Asks another process, so that this one imports no Hydra."""
     command = [sys.executable, "-m", "edgecompile.compose.requirements", *words]
     finished = subprocess.run(command, stdout=subprocess.PIPE, text=True)
@@ -55,8 +72,7 @@ def _requirements(words: Sequence[str]) -> dict[str, Any]:
     return json.loads(finished.stdout)
 
 
-def _store() -> dict[str, Any]:
-    """Returns where the store lies, on what file system, whether its locks exclude, and what to know about that."""
+def _store() -> StoreState:
     from edgecompile.execute import sharing
     from edgecompile.execute.store import Store
 
@@ -69,20 +85,20 @@ def _store() -> dict[str, Any]:
     return {"path": str(root), "file_system": found.kind, "locks": locks, "remark": sharing.remark(root, found)}
 
 
-def _row(name: str, user: str) -> dict[str, Any]:
+def _row(name: str, user: str) -> Package:
     version = version_of(name)
     return {"package": name, "version": version, "for": user, "fix": None if version else install_command(name)}
 
 
-def _show(rows: list[dict[str, Any]], wanted: dict[str, Any]) -> None:
+def _show(rows: list[Package], wanted: Requirements | None, store: StoreState | None) -> None:
     tell(f"edgecompile {__version__}, Python {platform.python_version()} on {platform.machine()}")
-    if "name" in wanted:
+    if wanted:
         tell(f"recipe {wanted['name']}; the device needs {''.join(wanted['runtime'])}")
     width = max(len(row["package"]) for row in rows)
     for row in rows:
         state = row["version"] or "missing"
         tell(f"  {row['package']:{width}}  {state:12}  {row['for']}".rstrip())
-    if store := wanted.get("store"):
+    if store:
         locks = f"locks {store['locks']}" if store["locks"] else "not made yet"
         tell(f"  store {store['path']}: {store['file_system']}, {locks}")
         if store["locks"] == BROKEN:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 REPORT = "report.json"
 PAGE = "report.html"
@@ -17,6 +17,27 @@ STATUS = "status.json"
 """How a job of a sweep ended."""
 PROGRESS = "progress.json"
 """How far a job of a sweep is; removed when the job ends."""
+
+
+class JobStatus(TypedDict, total=False):
+    """How a job ended: the content of `STATUS`.
+
+    exit_code: see `edgecompile.errors`.
+    overrides: as they were typed.
+    job: number of the point in its sweep.
+    name: of the recipe.
+    bundle: path of the bundle, None where none was published.
+    problems: what went wrong, a line each.
+    steps: how many there are, ran and were reused, and the seconds that this saved.
+    """
+
+    exit_code: int
+    overrides: list[str]
+    job: int
+    name: str
+    bundle: str | None
+    problems: list[str]
+    steps: dict[str, float]
 
 
 def job_folders(sweep: Path) -> list[Path]:
@@ -29,7 +50,7 @@ def job_folders(sweep: Path) -> list[Path]:
     return sorted(found)
 
 
-def write_json(file: Path, content: Mapping[str, Any]) -> None:
+def write_json(file: Path, content: Mapping[str, object]) -> None:
     """Writes a file that others may read at any time: they see what was there before, or all of it.
 
     Raises:

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from pydantic import JsonValue
+
 from edgecompile import __version__
 from edgecompile.bundle.lock import Lock, LockedData, LockedPicture, LockedResult, LockedStep, lock_from
 from edgecompile.bundle.manifest import (
@@ -213,7 +215,7 @@ def lock_of(
     return lock_from(lock.to_json())  # numbers as a file would hold them: 1.0 is 1
 
 
-def portable(recipe: Recipe, imgsz: tuple[int, int] | None = None) -> dict[str, Any]:
+def portable(recipe: Recipe, imgsz: tuple[int, int] | None = None) -> dict[str, JsonValue]:
     """Returns the recipe as plain data that says the same on every machine.
 
     Args:
@@ -260,7 +262,7 @@ def _locked_step(step: Step, entry: Entry | None) -> LockedStep:
     )
 
 
-def packaging_step(plan: Plan, *, manifest: JsonObject, lock: JsonObject, report: Mapping[str, Any]) -> Step:
+def packaging_step(plan: Plan, *, manifest: JsonObject, lock: JsonObject, report: JsonObject) -> Step:
     """Returns the step that packs the bundle; its output is the one file `<name>.bundle.zip`.
 
     Add it to the plan once the gates are met, and run that plan: everything else is in the store by then. The documents

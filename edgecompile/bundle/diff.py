@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from edgecompile.bundle.lock import Lock, LockedStep, NamedDigest
+from edgecompile.json_types import JsonObject
 from edgecompile.recipe.validate import SECTIONS
 
 ABSENT = "absent"
@@ -50,7 +51,7 @@ def differences(a: Lock, b: Lock) -> list[Difference]:
     ]
 
 
-def mappings(section: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
+def mappings(section: str, a: Mapping[str, object], b: Mapping[str, object]) -> list[Difference]:
     """Returns the keys whose values differ, sorted."""
     keys = sorted({*a, *b})
     return [Difference(section, key, a.get(key), b.get(key)) for key in keys if a.get(key) != b.get(key)]
@@ -92,12 +93,12 @@ def _apart(one: LockedStep, other: LockedStep | None) -> bool:
     return bool(one.output and other.output and (one.output, one.files) != (other.output, other.files))
 
 
-def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def flat(value: object, prefix: str = "") -> dict[str, object]:
     """Returns the leaves of nested mappings by dotted key; a list is a leaf."""
     return dict(_leaves(value, prefix))
 
 
-def _leaves(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+def _leaves(value: object, prefix: str) -> Iterator[tuple[str, object]]:
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
             yield from _leaves(inner, f"{prefix}.{key}" if prefix else str(key))
@@ -105,7 +106,7 @@ def _leaves(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
         yield prefix, value
 
 
-def _recipe(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
+def _recipe(a: Mapping[str, object], b: Mapping[str, object]) -> list[Difference]:
     """Returns the keys of the recipe that differ. A lock of an older version lacks keys that were added since; such a
     key is no difference where the other side has its default."""
     defaults = _defaults()
@@ -117,7 +118,7 @@ def _recipe(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
 
 
 @cache
-def _defaults() -> Mapping[str, Any]:
+def _defaults() -> Mapping[str, object]:
     """Returns the default of each key of a recipe that has one, by dotted key."""
     sections = ("data", "gates", "evaluate")
     return flat({name: SECTIONS[name].model_construct().model_dump(mode="json") for name in sections})
@@ -160,7 +161,7 @@ def _steps(a: Lock, b: Lock) -> Iterator[Difference]:
             yield Difference("outputs", f"step {name}", one.output, other.output)
 
 
-def _definition(step: LockedStep) -> dict[str, Any]:
+def _definition(step: LockedStep) -> JsonObject:
     """Returns what a step is, without what it put out."""
     return step.model_dump(mode="json", include={"function", "version", "params", "inputs", "tools", "isa"})
 

@@ -246,7 +246,7 @@ def _read(path: Path) -> bytes:
         raise RecipeError(f"cannot be read: {error.strerror or error}", where=str(path)) from error
 
 
-def _parse(content: bytes, where: str) -> dict[str, Any]:
+def _parse(content: bytes, where: str) -> JsonObject:
     """Returns the mapping that `content` holds; what could be a trick is refused before anything is built from it."""
     import yaml
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from edgecompile.bundle.assemble import NOT_ARTIFACT, bundle_name
 from edgecompile.bundle.documents import canonical_json
@@ -32,7 +32,7 @@ def package(
     golden: Path,
     manifest: JsonObject,
     lock: JsonObject,
-    report: dict[str, Any],
+    report: JsonObject,
 ) -> PackageFacts:
     """Writes `<name>.bundle.zip`.
 

@@ -38,7 +38,7 @@ from edgecompile.places import conf_folder, shown
 from edgecompile.recipe import folders
 from edgecompile.recipe.locate import PRIMARY
 from edgecompile.recipe.schema import Recipe
-from edgecompile.run_dir import PROGRESS, STATUS, remove_earlier_results, write_json
+from edgecompile.run_dir import PROGRESS, STATUS, JobStatus, remove_earlier_results, write_json
 from edgecompile.sweep import objectives, submitit_jobs
 from edgecompile.sweep.watch import Watch
 from edgecompile.text import tell
@@ -160,7 +160,7 @@ class Job:
         sweeping = settings.mode is RunMode.MULTIRUN
         options = replace(self.options, point=sweeping)
         typed = [one for one in given_overrides() if not one.startswith("hydra")]
-        status: dict[str, Any] = {"exit_code": 0, "overrides": typed}
+        status: JobStatus = {"exit_code": 0, "overrides": typed}
         remove_earlier_results(run_dir)
         if sweeping:
             status["job"] = settings.job.num
@@ -183,7 +183,8 @@ class Job:
                 _remove_empty(run_dir)
                 return 1.0
             failure = _as_ours(error, self.options.debug)
-            status |= {"exit_code": failure.exit_code, "problems": [str(problem) for problem in failure.problems]}
+            status["exit_code"] = failure.exit_code
+            status["problems"] = [str(problem) for problem in failure.problems]
         if sweeping:
             _end(run_dir, status)
             if names := search_space.objectives_of(config):
@@ -220,7 +221,7 @@ def _as_ours(error: Exception, debug: bool) -> EdgecompileError:
     return error if isinstance(error, EdgecompileError) else StepError(f"{type(error).__name__}: {error}")
 
 
-def _end(run_dir: Path, status: dict[str, Any]) -> None:
+def _end(run_dir: Path, status: JobStatus) -> None:
     """Writes the status of a job that has ended, with the steps that it noted while it ran."""
     progress = json.loads((run_dir / PROGRESS).read_text(encoding="utf-8"))
     status["steps"] = {key: progress[key] for key in ("total", "run", "reused", "saved_s") if key in progress}

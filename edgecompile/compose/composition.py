@@ -25,6 +25,7 @@ from edgecompile.compose.compose_cache import Loader, composed_once
 from edgecompile.compose.hydra_errors import explained
 from edgecompile.compose.searchpath import FileConfigSource
 from edgecompile.errors import Problem, RecipeError
+from edgecompile.json_types import JsonObject
 from edgecompile.places import conf_folder, shown
 from edgecompile.recipe import folders
 from edgecompile.recipe.locate import PRIMARY, Layer, Origins
@@ -92,7 +93,7 @@ def recipe_of(config: DictConfig) -> tuple[Recipe, list[str]]:
         raise RecipeError(list(dict.fromkeys([*error.problems, *files_missing(raw, origins)]))) from error
 
 
-def files_missing(raw: dict[str, Any], origins: Origins) -> list[Problem]:
+def files_missing(raw: JsonObject, origins: Origins) -> list[Problem]:
     """Returns the problems of files that a recipe names and that are not there, where the rest of it is wrong too."""
     return missing_files(_get(raw.get("model"), "weights"), _get(raw.get("data"), "path"), origins.of)
 
@@ -125,7 +126,7 @@ def trace(loader: ConfigLoader, overrides: Sequence[str]) -> tuple[Origins, list
     return Origins(tuple(layers), typed, recipe), list(dict.fromkeys(notes))
 
 
-def plain(config: DictConfig, origins: Origins) -> dict[str, Any]:
+def plain(config: DictConfig, origins: Origins) -> JsonObject:
     """Returns a config as plain JSON values, interpolations resolved without the environment.
 
     Raises:

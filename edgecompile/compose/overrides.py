@@ -14,6 +14,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 
+from edgecompile.json_types import JsonObject
 from edgecompile.recipe.validate import MISSING
 
 NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(?P<fraction>\.[0-9]{1,17})?")
@@ -77,7 +78,7 @@ class Reader:
         return Change(override.type, tuple(override.key_or_group.split(".")), found)
 
 
-def changed(content: dict[str, Any], changes: Sequence[Change]) -> dict[str, Any]:
+def changed(content: JsonObject, changes: Sequence[Change]) -> JsonObject:
     """Returns `content` after changes, in their order; what no change touches is shared with `content`.
 
     Raises:
@@ -88,7 +89,7 @@ def changed(content: dict[str, Any], changes: Sequence[Change]) -> dict[str, Any
     return content
 
 
-def _changed(content: dict[str, Any], change: Change, keys: tuple[str, ...]) -> dict[str, Any]:
+def _changed(content: JsonObject, change: Change, keys: tuple[str, ...]) -> JsonObject:
     """Returns a mapping after a change at the key path `keys` inside it."""
     name, rest = keys[0], keys[1:]
     before = content.get(name)

@@ -7,7 +7,7 @@ be there: what a step uses does not depend on them.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TypedDict
 
 from edgecompile.errors import EdgecompileError
 from edgecompile.plan.graph import Materials
@@ -17,8 +17,20 @@ from edgecompile.recipe.schema import Recipe
 from edgecompile.text import tell, to_json
 
 
-def requirements(recipe: Recipe) -> dict[str, Any]:
-    """Returns the target's runtime and, for each distribution that a step uses, the names of those steps.
+class Requirements(TypedDict):
+    """What a recipe needs.
+
+    runtime: distribution that its device needs, and the version range.
+    tools: each distribution that a step uses to the names of those steps.
+    """
+
+    name: str
+    runtime: list[str]
+    tools: dict[str, list[str]]
+
+
+def requirements(recipe: Recipe) -> Requirements:
+    """Returns what a recipe needs.
 
     Raises:
         PlanError: when no plan follows from the recipe.

@@ -39,7 +39,7 @@ def check_sweep(loader: Any, config: DictConfig) -> None:
         _check_count([*given, *typed], loader)
 
 
-def _plain(values: Any) -> dict[str, Any]:
+def _plain(values: Any) -> dict[str, object]:
     found = OmegaConf.to_container(values, resolve=False) if OmegaConf.is_config(values) else values
     return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
 

@@ -28,6 +28,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from edgecompile.compose.composition import files_missing, overruled, plain, task_of, texts, trace
 from edgecompile.compose.overrides import NotPlain, Reader, changed
 from edgecompile.errors import Problem, RecipeError
+from edgecompile.json_types import JsonObject
 from edgecompile.recipe.locate import PRIMARY, Origins
 from edgecompile.recipe.rules import calibrates
 from edgecompile.recipe.schema import Recipe
@@ -165,7 +166,7 @@ class _Base:
     config: DictConfig
     whole: DictConfig
     origins: Origins
-    content: dict[str, Any] | None
+    content: JsonObject | None
 
 
 @dataclass
@@ -194,7 +195,7 @@ class Sweep:
         self._reader = Reader()
         self._bases: dict[Words, _Base] = {}
         self._parts: dict[Hashable, Part] = {}
-        self._heads: dict[Hashable, dict[str, Any]] = {}
+        self._heads: dict[Hashable, JsonObject] = {}
         self._faults: dict[Hashable, list[Problem]] = {}
         self._between: dict[Hashable, list[Problem]] = {}
         self._told: dict[Hashable, _Told] = {}
@@ -282,7 +283,7 @@ class Sweep:
             self._parts[key] = read_part(name, raw, origins)
         return self._parts[key]
 
-    def _head(self, base: _Base, choices: Words, typed: Words) -> dict[str, Any]:
+    def _head(self, base: _Base, choices: Words, typed: Words) -> JsonObject:
         """Returns what is in no part, likewise."""
         assert base.content is not None
         key = (choices, typed)
@@ -338,7 +339,7 @@ class Sweep:
         with read_write(base.whole.hydra), open_dict(base.whole.hydra):
             base.whole.hydra.job.num = number
         HydraConfig.instance().set_config(base.whole)
-        raw: dict[str, Any] = {}
+        raw: JsonObject = {}
         try:
             raw = plain(config, origins)
             recipe = recipe_from(raw, origins)
@@ -366,7 +367,7 @@ class _Told:
     problems: tuple[Problem, ...]
 
 
-def _plain_content(config: DictConfig, origins: Origins) -> dict[str, Any] | None:
+def _plain_content(config: DictConfig, origins: Origins) -> JsonObject | None:
     """Returns a config as plain data; None where a value refers to another one, which an override might change."""
     bare = OmegaConf.to_container(config, resolve=False)
     if any("${" in text and text != OWN_NAME for text in texts(bare)):

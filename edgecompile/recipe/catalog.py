@@ -9,12 +9,13 @@ from typing import Any
 import yaml
 
 from edgecompile.errors import RecipeError
+from edgecompile.json_types import JsonObject
 from edgecompile.places import fetched_folder, shown
 from edgecompile.recipe import folders
 from edgecompile.text import tell, to_json
 from edgecompile.yaml_text import check_data, read_text
 
-Row = dict[str, Any]
+Row = JsonObject
 
 
 def rows(what: str) -> list[Row]:

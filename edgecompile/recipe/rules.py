@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +12,7 @@ from edgecompile.passes import Pass
 from edgecompile.plan.shapes import sides
 from edgecompile.recipe.explain import show
 from edgecompile.recipe.locate import Origins
-from edgecompile.recipe.schema import stage_order
+from edgecompile.recipe.schema import Data, ModelSettings, stage_order
 from edgecompile.runtime.backends import find_backend
 from edgecompile.runtime.options import check_options
 from edgecompile.targets import Target
@@ -21,20 +21,34 @@ LOW = ("fp16", "int8")
 """Precisions that a pass lowers the model to."""
 
 
-def broken_rules(parts: dict[str, Any], raw: dict[str, Any], origins: Origins) -> list[Problem]:
-    """Returns the problems between the parts that could be read; a part that could not is None.
+@dataclass(frozen=True)
+class ReadParts:
+    """The parts of a recipe that rules look at; one that could not be read, and an order that is not given, is None.
+
+    Attributes:
+        data_given: whether the recipe has a section `data`.
+    """
+
+    model: ModelSettings | None
+    data: Data | None
+    target: Target | None
+    passes: dict[str, Pass] | None
+    order: tuple[str, ...] | None
+    data_given: bool
+
+
+def broken_rules(parts: ReadParts, origins: Origins) -> list[Problem]:
+    """Returns the problems between the parts that could be read.
 
     Args:
-        parts: "model", "data", "target", "passes", "order" and so on, as typed values.
-        raw: the same as plain values.
         origins: where each key was set.
     """
     found: list[Problem] = []
-    data, target, passes, order = (parts[name] for name in ("data", "target", "passes", "order"))
+    data, target, passes, order = parts.data, parts.target, parts.passes, parts.order
     if data is not None:
         found += [*_data(data, origins), *_validation(data, origins)]
-    if parts["model"] is not None:
-        found += _shapes(parts["model"], origins)
+    if parts.model is not None:
+        found += _shapes(parts.model, origins)
     if target is not None:
         found += _options(target, origins)
     if passes is None:
@@ -50,12 +64,12 @@ def broken_rules(parts: dict[str, Any], raw: dict[str, Any], origins: Origins) -
     found += _precisions(ordered, target, origins)
     if order is not None and names is order:
         found += _stages(ordered, origins)
-    if data is not None and raw.get("data") is not None:
+    if data is not None and parts.data_given:
         found += _calibration(ordered, data, origins)
     return found
 
 
-def _data(data: Any, origins: Origins) -> Iterator[Problem]:
+def _data(data: Data, origins: Origins) -> Iterator[Problem]:
     wanted = data.calibration
     if wanted is not None and wanted.images < wanted.minimum:
         yield Problem(
@@ -65,7 +79,7 @@ def _data(data: Any, origins: Origins) -> Iterator[Problem]:
         )
 
 
-def _validation(data: Any, origins: Origins) -> Iterator[Problem]:
+def _validation(data: Data, origins: Origins) -> Iterator[Problem]:
     wanted = data.validation
     if wanted.images is not None and wanted.images < wanted.minimum:
         yield Problem(
@@ -75,7 +89,7 @@ def _validation(data: Any, origins: Origins) -> Iterator[Problem]:
         )
 
 
-def _shapes(model: Any, origins: Origins) -> Iterator[Problem]:
+def _shapes(model: ModelSettings, origins: Origins) -> Iterator[Problem]:
     points = model.dynamic.imgsz if model.dynamic is not None else None
     if points is not None and sides(points[1]) != sides(model.imgsz):
         yield Problem(
@@ -141,7 +155,7 @@ def _begins(ordered: list[tuple[str, Pass]], origins: Origins) -> Iterator[Probl
         )
 
 
-def _precisions(ordered: list[tuple[str, Pass]], target: Any, origins: Origins) -> Iterator[Problem]:
+def _precisions(ordered: list[tuple[str, Pass]], target: Target | None, origins: Origins) -> Iterator[Problem]:
     lowering = [(name, one.output_precision) for name, one in ordered if one.output_precision in LOW]
     for name, precision in lowering[1:]:
         first, before = lowering[0]
@@ -171,7 +185,7 @@ def _stages(ordered: list[tuple[str, Pass]], origins: Origins) -> Iterator[Probl
             )
 
 
-def _calibration(ordered: list[tuple[str, Pass]], data: Any, origins: Origins) -> Iterator[Problem]:
+def _calibration(ordered: list[tuple[str, Pass]], data: Data, origins: Origins) -> Iterator[Problem]:
     for name, one in ordered:
         if calibrates(one) and data.calibration is None:
             yield Problem(

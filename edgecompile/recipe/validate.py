@@ -11,11 +11,12 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from edgecompile.errors import Problem, RecipeError, nearest
+from edgecompile.json_types import JsonObject
 from edgecompile.passes import Pass
 from edgecompile.recipe import kinds
 from edgecompile.recipe.explain import keys_of, problems_of, show
 from edgecompile.recipe.locate import Origins
-from edgecompile.recipe.rules import broken_rules
+from edgecompile.recipe.rules import ReadParts, broken_rules
 from edgecompile.recipe.schema import Data, Device, Evaluate, Gates, ModelSettings, Objective, Recipe
 from edgecompile.targets import Target
 
@@ -51,7 +52,7 @@ class Part:
     problems: tuple[Problem, ...]
 
 
-def recipe_from(raw: dict[str, Any], origins: Origins | None = None) -> Recipe:
+def recipe_from(raw: JsonObject, origins: Origins | None = None) -> Recipe:
     """Returns the typed recipe of a composed one.
 
     Args:
@@ -88,11 +89,12 @@ def read_part(name: str, raw: Any, origins: Origins) -> Part:
 
 def problems_between(parts: Mapping[str, Part], origins: Origins) -> list[Problem]:
     """Returns the problems between the parts of a recipe, as far as those could be read."""
-    values = {name: part.value for name, part in parts.items()}
-    return broken_rules(values, {name: part.raw for name, part in parts.items()}, origins)
+    model, data, target, passes, order = (parts[name] for name in ("model", "data", "target", "passes", "order"))
+    read = ReadParts(model.value, data.value, target.value, passes.value, order.value, data_given=data.raw is not None)
+    return broken_rules(read, origins)
 
 
-def join(head: dict[str, Any], parts: Mapping[str, Part], origins: Origins) -> tuple[Recipe | None, list[Problem]]:
+def join(head: JsonObject, parts: Mapping[str, Part], origins: Origins) -> tuple[Recipe | None, list[Problem]]:
     """Returns the recipe of its head and its parts, None where they make none, and what is wrong with the head."""
     reading = _Reading(head, origins)
     recipe = reading.whole({name: part.value for name, part in parts.items()})
@@ -102,7 +104,7 @@ def join(head: dict[str, Any], parts: Mapping[str, Part], origins: Origins) -> t
 class _Reading:
     """Some keys of a recipe while they are read; collects the problems."""
 
-    def __init__(self, raw: dict[str, Any], origins: Origins) -> None:
+    def __init__(self, raw: JsonObject, origins: Origins) -> None:
         self.raw = raw
         self.origins = origins
         self.problems: list[Problem] = []
@@ -134,7 +136,7 @@ class _Reading:
             return None
         return self.model(model, data, (name,))
 
-    def model(self, model: type[Section], data: dict[str, Any], prefix: tuple[str, ...]) -> Section | None:
+    def model(self, model: type[Section], data: JsonObject, prefix: tuple[str, ...]) -> Section | None:
         """Returns `data` as a model; None where it cannot be read. Strict: "640" is no number, 640.0 no whole one."""
         try:
             # JSON, because strict Python input would refuse a list where a tuple is meant.
@@ -208,7 +210,7 @@ class _Reading:
                 self.report(f"'{name}' stands twice", "objectives", fix="name each figure once")
         return tuple(name for name in dict.fromkeys(data) if name in known)
 
-    def whole(self, parts: dict[str, Any]) -> Recipe | None:
+    def whole(self, parts: Mapping[str, object]) -> Recipe | None:
         """Returns the recipe of this head and its parts; reports what is wrong with the head."""
         try:
             return Recipe.model_validate({**self.raw, **parts}, strict=True, by_alias=True)

@@ -62,9 +62,10 @@ def nothing_constructed(base: type, refuse: Callable[[type], Exception]) -> Iter
 
 
 def _family(base: type) -> set[type]:
-    found, waiting = {base}, [base]
+    found: set[type] = {base}
+    waiting: list[type] = [base]
     while waiting:
-        derived = set(waiting.pop().__subclasses__()) - found
+        derived: set[type] = set(waiting.pop().__subclasses__()) - found
         found |= derived
         waiting += derived
     return found
