@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from edgecompile.errors import StepError
+from edgecompile.errors import EdgecompileError, StepError
 from edgecompile.plan.step import TIMEOUT, Source, Stage, Step
 from edgecompile.runtime import machine
 from edgecompile.runtime.confinement import megabytes_of, read_limit, seconds_of
@@ -39,6 +40,11 @@ MEMORY_SHARE = 0.75
 LEAST_MEMORY_MB = 4096
 """What a step may allocate on any machine: libraries allocate more than they touch."""
 
+NEAR, FULL = 0.5, 0.75
+"""Shares of its limit that a step has allocated where the limit is named whatever is said: near it where nobody knows
+what a library means, full where the cause seems known. The allocation that failed may have been as large again, and
+libraries make anything of it: "Failed to serialize", a picture that cannot be decoded."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -60,11 +66,23 @@ class Limits:
         fix = f"allow it more: --step-timeout {math.ceil(2 * self.seconds)}, or {TIMEOUT}"
         return StepError(f"step '{step.name}' was ended after {self.seconds:g} s, its limit", fix=fix)
 
+    def noted(self, error: EdgecompileError, allocated_mb: float, share: float) -> EdgecompileError:
+        """Returns the error of a step, with the limit of memory named where the step had allocated that share of it."""
+        if allocated_mb < share * self.memory_mb:
+            return error
+        taken = f"{allocated_mb / 1000:.2g} of the {self.memory_mb / 1000:.2g} GB that the step may allocate"
+        note = f"{taken} were taken: allow it more with --step-memory {self._twice()}, or {MEMORY}"
+        fixes = (f"{note}; {problem.fix}" if problem.fix else note for problem in error.problems)
+        return type(error)([replace(one, fix=fix) for one, fix in zip(error.problems, fixes, strict=True)])
+
+    def _twice(self) -> str:
+        return f"{math.ceil(2 * self.memory_mb / 1000)}G"
+
     def too_large(self, step: Step) -> StepError:
         """Returns the error for a step that could not allocate what it wanted."""
         if math.isinf(self.memory_mb):
             return StepError(f"step '{step.name}' ran out of the machine's memory")
-        fix = f"allow it more: --step-memory {math.ceil(2 * self.memory_mb / 1000)}G, or {MEMORY}"
+        fix = f"allow it more: --step-memory {self._twice()}, or {MEMORY}"
         return StepError(f"step '{step.name}' ran out of memory: its limit is {self.memory_mb / 1000:.2g} GB", fix=fix)
 
 
@@ -102,3 +120,12 @@ def limits_of(step: Step, asked: Asked) -> Limits:
         seconds if asked.seconds is None else asked.seconds,
         memory_mb if asked.memory_mb is None else asked.memory_mb,
     )
+
+
+def allocated_mb(pid: int | str = "self") -> float:
+    """Returns what a process has allocated, as RLIMIT_DATA counts it; 0 where the system does not tell."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) * 1024 / 10**6 for line in lines if line.startswith("VmData:")), 0.0)

@@ -19,7 +19,7 @@ from typing import Any
 
 from edgecompile import environment, errors
 from edgecompile.errors import EdgecompileError, Problem, StepError
-from edgecompile.execute.limits import Limits
+from edgecompile.execute.limits import FULL, NEAR, Limits, allocated_mb
 from edgecompile.execute.step_worker import Job, Outcome
 from edgecompile.plan.step import Step
 from edgecompile.runtime.confinement import NO_MEMORY
@@ -84,6 +84,7 @@ class Worker:
         self._step = step
         self._limits = limits
         self._end_by = time.monotonic() + limits.seconds
+        self._allocated_mb = 0.0
         self.unexplained = False
         self.out = place / "out"
         self.log = place / "log.txt"
@@ -165,6 +166,7 @@ class Worker:
         poll.register(self._result, select.POLLIN)
         while not line.endswith(b"\n"):
             ended = _has_ended(self._process.pid)
+            self._allocated_mb = max(self._allocated_mb, allocated_mb(self._process.pid))
             if poll.poll(0 if ended else 100):
                 chunk = os.read(self._result, 65536)
                 line += chunk
@@ -188,33 +190,38 @@ class Worker:
             self._input.close()
         os.close(self._result)
 
-    def _died(self, code: int) -> StepError:
+    def _died(self, code: int) -> EdgecompileError:
         """Returns the error for a worker that ended without a word."""
         if self._lacked_memory():
             return self._limits.too_large(self._step)
         self.unexplained = True
         if code >= 0:
-            return StepError(f"step '{self._step.name}' ended its process with exit code {code}")
+            told = f"ended its process with exit code {code}"
+            return self._noted(StepError(f"step '{self._step.name}' {told}"), NEAR)
         known = {one.value: one.name for one in signal.Signals}
         name = known.get(-code, "unknown")
         guess = ": out of memory?" if -code == signal.SIGKILL else ""
-        return StepError(f"step '{self._step.name}' was killed by signal {-code} ({name}){guess}")
+        return self._noted(StepError(f"step '{self._step.name}' was killed by signal {-code} ({name}){guess}"), NEAR)
 
     def _failed(self, outcome: Outcome) -> EdgecompileError:
         """Returns the error for a function that raised."""
         reasons = [outcome.get("reason", ""), *(message for message, *_ in outcome.get("problems", ()))]
         if outcome.get("errno") == errno.ENOMEM or any(map(NO_MEMORY.search, reasons)):
             return self._limits.too_large(self._step)
+        self._allocated_mb = max(self._allocated_mb, outcome["allocated_mb"])
         if outcome["error"]:
             kind = getattr(errors, outcome["error"], StepError)
-            return kind([Problem(*problem) for problem in outcome["problems"]])
+            return self._noted(kind([Problem(*problem) for problem in outcome["problems"]]), FULL)
         if outcome["errno"] in (errno.ENOSPC, errno.EDQUOT):
             return StepError(f"step '{self._step.name}' failed: no space left on the disk of {self.out.parent}")
         if self._lacked_memory():
             return self._limits.too_large(self._step)
         self.unexplained = True
         message, where, fix = outcome["told"]
-        return StepError(Problem(f"step '{self._step.name}' failed: {message}", where, fix))
+        return self._noted(StepError(Problem(f"step '{self._step.name}' failed: {message}", where, fix)), NEAR)
+
+    def _noted(self, error: EdgecompileError, share: float) -> EdgecompileError:
+        return self._limits.noted(error, self._allocated_mb, share)
 
     def _lacked_memory(self) -> bool:
         """Whether the last that the worker printed is the end of a program that could not allocate."""

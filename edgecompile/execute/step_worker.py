@@ -25,6 +25,7 @@ from typing import TypedDict
 from edgecompile import errors
 from edgecompile.errors import EdgecompileError, Problem, StepError
 from edgecompile.execute.canonical_json import canonical_json
+from edgecompile.execute.limits import allocated_mb
 from edgecompile.json_types import JsonObject
 from edgecompile.library_errors import explain, library_of, reason
 from edgecompile.plan.step import FACTS
@@ -60,6 +61,7 @@ class Outcome(TypedDict, total=False):
     error: name of the class of an error made for people, "" for any other.
     problems: message, place and fix of each problem of an error made for people.
     reason, errno: of any other error: its class and words, its number.
+    allocated_mb: by the process when it raised.
     told: message, place and fix that a person gets for it.
     """
 
@@ -67,6 +69,7 @@ class Outcome(TypedDict, total=False):
     peak_memory_mb: int
     error: str
     problems: list[list[str]]
+    allocated_mb: float
     reason: str
     told: list[str]
     errno: int | None
@@ -85,6 +88,7 @@ def main() -> None:
         _run(job)
     except EdgecompileError as error:
         outcome = {"error": _kind(error), "problems": [[p.message, p.where, p.fix] for p in error.problems]}
+        outcome["allocated_mb"] = allocated_mb()
     except BaseException as error:  # a step function is anybody's code: whatever it raises becomes one line and a log
         with contextlib.suppress(OSError):  # the disk may be what is wrong
             traceback.print_exc()
@@ -178,6 +182,7 @@ def _unexpected(error: BaseException) -> Outcome:
         "reason": f"{type(error).__name__}: {said}",
         "told": [problem.message, "", problem.fix],
         "errno": getattr(error, "errno", None),
+        "allocated_mb": allocated_mb(),
     }
 
 

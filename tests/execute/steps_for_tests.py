@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edgecompile.errors import MissingToolError, Problem, RecipeError
+from edgecompile.errors import MissingToolError, Problem, RecipeError, StepError
 
 
 def write(
@@ -158,6 +158,17 @@ def hoard_in_a_library(out: Path, *, mb: int) -> None:
     except MemoryError:
         os.write(2, b"terminate called after throwing an instance of 'std::bad_alloc'\n  what():  std::bad_alloc\n")
         os.abort()
+
+
+def hoard_and_say_something_else(out: Path, *, mb: int, error: str, killed: bool = False) -> None:
+    """Takes memory, and ends as a library does that makes anything of an allocation that fails."""
+    block = bytearray(mb << 20)
+    if killed:
+        time.sleep(0.5)  # its starter looks ten times a second
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if error == "StepError":
+        raise StepError("a.jpg: picture is damaged", fix="take another")
+    raise SystemError(f"<built-in function> returned NULL without setting an exception, {len(block)}")
 
 
 def hoard_in_a_child(out: Path, *, mb: int) -> None:

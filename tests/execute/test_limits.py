@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from edgecompile import cli
-from edgecompile.errors import EdgecompileError, RecipeError
+from edgecompile.errors import EdgecompileError, RecipeError, StepError
 from edgecompile.execute import limits
 from edgecompile.execute.limits import Asked, asked_for, limits_of
 from edgecompile.execute.runner import execute
@@ -60,10 +61,33 @@ def test_limits_that_are_set_hold_for_the_steps_of_a_plan(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize(
+    ("taken", "how", "named"),
+    [
+        (200, {"error": "SystemError"}, True),
+        (330, {"error": "StepError"}, True),
+        (200, {"error": "", "killed": True}, True),
+        (20, {"error": "SystemError"}, False),
+        (200, {"error": "StepError"}, False),
+    ],
+)
+def test_the_limit_is_named_whatever_a_library_makes_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: int, how: dict, named: bool
+) -> None:
+    monkeypatch.setenv(limits.MEMORY, "400M")
+    with pytest.raises(StepError) as raised:
+        execute(plan(step("one", "hoard_and_say_something_else", params={"mb": taken, **how})), Store(tmp_path / "s"))
+    said = str(raised.value)
+    note = r"0\.\d+ of the 0\.4 GB that the step may allocate were taken: allow it more with --step-memory 1G, or EDGE"
+    assert bool(re.search(note, said)) == named, said
+    assert ("damaged" in said) == (how["error"] == "StepError")
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--step-timeout", "0.001"], 5, "was ended after 0.001 s, its limit; allow it more: --step-timeout 1"),
-        (["--step-memory=60M"], 5, "ran out of memory: its limit is 0.06 GB; allow it more: --step-memory 1G"),
+        (["--step-timeout", "0.001"], 5, r"was ended after 0\.001 s, its limit; allow it more: --step-timeout 1"),
+        (["--step-memory=60M"], 5, r"0\.06 GB.*allow it more.* --step-memory 1G, or EDGECOMPILE_STEP_MEMORY"),
         (["--step-timeout", "soon"], 2, "command line:--step-timeout: found 'soon'; expected seconds"),
         (["--step-memory", ""], 2, "command line:--step-memory: found ''; expected a size"),
     ],
@@ -82,5 +106,5 @@ def test_flags_of_build(
         monkeypatch.setenv(name, "none")  # so that what the command line sets is taken back
     assert cli.main(["build", "--quiet", *words]) == code
     err = capfd.readouterr().err
-    assert said in err
+    assert re.search(said, err), err
     assert len(err.splitlines()) == 1
