@@ -247,9 +247,8 @@ def test_external_data_of_an_onnx_model_is_locked(here, run):
     model = onnx.load_model_from_string(exported().model.read_bytes())
     onnx.save(model, "m.onnx", save_as_external_data=True, location="m.onnx.data", size_threshold=0)
     passes = "defaults:\n  - /pass@passes: [onnx_import]\n  - override /target: x86-cpu_onnxruntime\n"
-    (here / "my.yaml").write_text(
-        f"{passes}  - override /data: sample\nmodel: {{weights: m.onnx, imgsz: 256}}\ndata: {{path: data/data.yaml}}\n"
-    )
+    model_and_data = "model: {weights: m.onnx, imgsz: [192, 256]}\ndata: {path: data/data.yaml}\n"
+    (here / "my.yaml").write_text(f"{passes}  - override /data: sample\n{model_and_data}")
     assert run("lock", "my.yaml")[0] == 0
     assert [one["name"] for one in yaml.safe_load((here / "my.lock.yaml").read_text())["external_data"]] == [
         "m.onnx.data"

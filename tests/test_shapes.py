@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from exported import CHECKPOINT, EXPORT, SIZE, exported, pictures, run_step
+from nets import nothing_beyond
 
 from edgecompile.errors import RecipeError
 from edgecompile.plan.shapes import profile_of
@@ -173,7 +174,7 @@ def test_openvino_keeps_the_bounds(tmp_path):
 def test_fp16_keeps_the_shapes(tmp_path):
     from edgecompile.passes.fp16 import convert
 
-    convert(tmp_path, model=dynamic().model, keep=[])
+    convert(tmp_path, model=dynamic().model, keep=[], beyond=nothing_beyond(tmp_path))
     detector = open_artifact(tmp_path / "model.onnx", dynamic().spec, "onnxruntime", {}, 1)
     other = open_artifact(dynamic().model, dynamic().spec, "onnxruntime", {}, 1)
     for size in (SIZE, (256, 320)):

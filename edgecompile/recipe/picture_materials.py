@@ -105,9 +105,11 @@ def choose_validation(recipe: Recipe, data: DataFile, files: Files) -> ChosenPic
 def _too_few(recipe: Recipe, count: int) -> Problem:
     """Returns the problem of pictures too few to validate on."""
     wanted = recipe.data.validation
+    usual = type(wanted).model_fields["minimum"].default
+    keys = ("data", "validation", "minimum") if wanted.minimum != usual else ("data", "validation")
     return Problem(
         f"split '{wanted.split}' has {count} pictures to validate on, fewer than {wanted.minimum}",
-        str(recipe.origins.of("data", "validation")),
+        str(recipe.origins.of(*keys)),
         "use a larger split, or lower data.validation.minimum knowingly",
     )
 

@@ -277,10 +277,10 @@ def rebuild(store: Store, work: str, seed: int, count: int) -> list[str]:
 
 
 def workers_below(root: Path) -> list[int]:
-    """Returns the numbers of living processes whose current folder lies in a store."""
+    """Returns the numbers of living processes, but for this one, whose current folder lies in a store."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if (process / "cwd").readlink().is_relative_to(root):
+            if process.name != str(os.getpid()) and (process / "cwd").readlink().is_relative_to(root):
                 found.append(int(process.name))
     return found

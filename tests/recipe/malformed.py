@@ -81,7 +81,7 @@ VALUES = {
     "target.arch": ("x86", "sparc", "64"),
     "target.isa": ("avx2", "3"),
     "target.memory_mb": ("0", "-1", "8GB"),
-    "target.threads": ("0", "257", "all", "1.5"),
+    "target.threads": ("0", "1025", "all", "1.5"),
     "target.device": ("3", "[a]"),
     "target.status": ("works", "3"),
     "schema": ("2", "0", "'1'", "one"),
