@@ -42,6 +42,7 @@ def show_plan(recipe: Recipe, *, as_json: bool = False, mermaid: bool = False) -
         RecipeError, PlanError: everything that is wrong with the recipe, as far as reading it tells.
     """
     store = Store.default()
+    store.warn_reader()
     _, plan = prepare(recipe)
     plan = local_steps(recipe, plan)
     if mermaid:

@@ -56,6 +56,9 @@ OPTIONS = {
 }
 SCRATCH = "edgecompile-"
 """Beginning of the names of folders of temporary files."""
+LONGEST_FOLDER = 103 - len(f"/{SCRATCH}ssh-12345678/") - 40 - len(".1234567890123456")
+"""Bytes of a folder in which a socket may lie: of the 103 that its path may have on any system, a folder of our own,
+the 40 digits of ssh's %C and what ssh appends while it makes the socket take the rest."""
 STALE_S = 24 * 3600
 """Age at which such a folder is one that a killed call has left."""
 HEARTBEAT = 5.0
@@ -141,7 +144,7 @@ class Connection:
         if not program:
             raise MissingToolError("ssh is not installed", fix="sudo apt install openssh-client")
         sweep_scratch()
-        self._folder = tempfile.mkdtemp(prefix=f"{SCRATCH}ssh-")
+        self._folder = socket_folder()
         settings = {**OPTIONS, "ControlPath": f"{self._folder}/%C"}
         options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
         options += ["-p", str(self.address.port)] if self.address.port else []
@@ -325,9 +328,30 @@ COMPLAINTS = (
 """What ssh says, in the order in which it counts; what a person is told; the fix."""
 
 
+def socket_folder() -> str:
+    """Makes a folder of this user's own for ssh's socket: the folder of temporary files, where the path is short enough
+    for a socket, else another one.
+
+    Raises:
+        MissingToolError: there is none.
+    """
+    for folder in _places():
+        if len(os.fsencode(folder)) <= LONGEST_FOLDER:
+            with suppress(OSError):
+                return tempfile.mkdtemp(prefix=f"{SCRATCH}ssh-", dir=folder)
+    longest = f"no folder for ssh's socket that can be written and whose path has at most {LONGEST_FOLDER} bytes"
+    raise MissingToolError(f"{longest} (tried {', '.join(_places())})", fix="set TMPDIR to one")
+
+
+def _places() -> list[str]:
+    """Returns the folders in which a socket may lie."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    return list(dict.fromkeys(one for one in (tempfile.gettempdir(), runtime, "/tmp", "/var/tmp") if one))
+
+
 def sweep_scratch() -> None:
     """Removes the folders of temporary files that killed calls have left: only this user's own, and after a day."""
-    for path in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+    for path in (path for place in _places() for path in Path(place).glob(f"{SCRATCH}*")):
         with suppress(OSError):
             facts = path.lstat()
             own = stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid() and not facts.st_mode & 0o077

@@ -116,8 +116,12 @@ def require_locks(root: Path) -> None:
         note.write_text(f"{text}\n", encoding="utf-8")
 
 
-def warn_of_owner(root: Path) -> None:
-    """Tells once for each machine and person that a store belongs to somebody else, who may place results in it."""
+def warn_of_owner(root: Path, *, keep: bool = True) -> None:
+    """Tells once for each machine and person that a store belongs to somebody else, who may place results in it.
+
+    Args:
+        keep: whether to note in the store that it was told.
+    """
     owner = root.stat().st_uid
     if owner == os.geteuid():
         return
@@ -128,7 +132,9 @@ def warn_of_owner(root: Path) -> None:
     note = root / "machines" / f"{socket.gethostname()}-{os.geteuid()}.txt"
     if _says(note, text):
         return
-    print(f"edgecompile: warning: {text}", file=sys.stderr)
+    tell(f"edgecompile: warning: {text}", file=sys.stderr)
+    if not keep:
+        return
     with suppress(OSError), open(os.open(note, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600), "w") as file:
         file.write(f"{text}\n")
 

@@ -257,6 +257,11 @@ class Store:
                 self._session = _Session(self.root)
                 weakref.finalize(self, self._session.end)
 
+    def warn_reader(self) -> None:
+        """Warns of a store that belongs to somebody else, as `begin` does; for those that only read it."""
+        with suppress(OSError):
+            warn_of_owner(self.root, keep=False)
+
     def close(self) -> None:
         """Tells other processes that this one no longer uses the store. It may be used again afterwards."""
         if self._session:

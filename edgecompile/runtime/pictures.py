@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -137,6 +138,13 @@ def find_pictures(sources: Iterable[str | Path]) -> list[Path]:
     if problems:
         raise RecipeError(problems)
     return list(found)
+
+
+def passed_over(sources: Iterable[str | Path]) -> Counter[str]:
+    """Returns how many files of each suffix the folders among `sources` hold that `find_pictures` does not name."""
+    folders = [Path(source) for source in sources if str(source) and Path(source).is_dir()]
+    files = (child for folder in dict.fromkeys(folders) for child in folder.iterdir() if child.is_file())
+    return Counter(file.suffix.lower() for file in files if not _is_picture(file) and not file.name.startswith("."))
 
 
 def _is_picture(path: Path) -> bool:

@@ -42,6 +42,7 @@ def sweep_plan_document(plan: Any) -> dict[str, Any]:
         "reused": hits,
         "to_run": len(plan.states) - hits,
         "notes": list(plan.notes),
+        "data": list(plan.data),
         "problems": [{"problem": text, "points": numbers} for text, numbers in plan.problems().items()],
         "steps": [planned_step(state) | {"points": uses} for state, uses in zip(plan.states, plan.uses, strict=True)],
         "points": [
@@ -85,7 +86,7 @@ def print_sweep_plan(plan: Any, *, stream: TextIO) -> None:
         blocks.append(table)
     if len(plan.points) <= MOST_POINTS:
         blocks += [Text(line) for line in _points(plan)]
-    blocks += [Text(line) for line in _totals(plan)]
+    blocks += [Text(line) for line in (*plan.data, *_totals(plan))]
     for number, (text, points) in enumerate(plan.problems().items()):
         if number == MOST_PROBLEMS:
             rest = len(plan.problems()) - MOST_PROBLEMS

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from edgecompile.data.counts import describe
 from edgecompile.errors import EdgecompileError, Problem, RecipeError
 from edgecompile.execute.plan_status import StepState, plan_status, usual_seconds
 from edgecompile.execute.source_digests import Sources
@@ -38,6 +39,7 @@ class Planned:
         steps: numbers of its steps in `SweepPlan.states`; none where it is invalid.
         problems, exit_code: why it is invalid, and what its job would end with.
         notes: remarks of its plan.
+        data: what its data set holds, as lines for people.
     """
 
     number: int
@@ -47,6 +49,7 @@ class Planned:
     problems: tuple[Problem, ...] = ()
     exit_code: int = 0
     notes: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class SweepPlan:
         uses: how many points each stands in.
         usual: seconds that a step of a function usually took, as far as the store remembers.
         notes: remarks of the plans of its points, each once.
+        data: what the data sets of its points hold: pictures found, used and left out; each line once.
     """
 
     points: Sequence[Planned]
@@ -65,6 +69,7 @@ class SweepPlan:
     uses: Sequence[int]
     usual: Mapping[str, float]
     notes: Sequence[str]
+    data: Sequence[str] = ()
 
     @property
     def exit_code(self) -> int:
@@ -91,9 +96,10 @@ def plan_sweep(sweep: Points, store: Store) -> SweepPlan:
     points = [planner.plan(point) for point in sweep]
     states = plan_status(shared.steps, store, sources=planner.sources, explain=len(shared.steps) <= EXPLAINED)
     notes = dict.fromkeys(note for point in points for note in point.notes)
+    data = dict.fromkeys(line for point in points for line in point.data)
     functions = {step.function for step in shared.steps}
     usual = {name: seconds for name in functions if (seconds := usual_seconds(name, store)) is not None}
-    return SweepPlan(points, states, shared.uses, usual, tuple(notes))
+    return SweepPlan(points, states, shared.uses, usual, tuple(notes), tuple(data))
 
 
 @contextmanager
@@ -110,13 +116,21 @@ def _all_stay() -> Iterator[None]:
             gc.enable()
 
 
+class Shared(NamedTuple):
+    """What points have in common that are planned alike; see `Planned`."""
+
+    steps: tuple[int, ...]
+    notes: tuple[str, ...]
+    data: tuple[str, ...]
+
+
 @dataclass
 class _Planner:
     """Plans one point after another; finds files once for all that name the same, and plans those alike once."""
 
     sources: Sources
     _materials: dict[Hashable, Materials | EdgecompileError] = field(default_factory=dict)
-    _plans: dict[Hashable, tuple[tuple[int, ...], tuple[str, ...]] | EdgecompileError] = field(default_factory=dict)
+    _plans: dict[Hashable, Shared | EdgecompileError] = field(default_factory=dict)
     _files: Files = field(default_factory=Files)
 
     def __post_init__(self) -> None:
@@ -129,17 +143,17 @@ class _Planner:
         if point.alike not in self._plans:
             try:
                 plan = local_steps(point.recipe, resolve(point.recipe, self._found(point)))
-                self._plans[point.alike] = self.shared.add(plan), plan.notes
+                data = [f"{what}: {numbers}" for what, numbers in describe(plan.counts)] if plan.counts else []
+                self._plans[point.alike] = Shared(self.shared.add(plan), plan.notes, tuple(data))
             except EdgecompileError as error:
                 self._plans[point.alike] = error
         planned = self._plans[point.alike]
         name = point.recipe.name
         if isinstance(planned, EdgecompileError):
             return Planned(point.number, point.overrides, name, (), planned.problems, planned.exit_code)
-        steps, notes = planned
-        for step in steps:
+        for step in planned.steps:
             self.shared.uses[step] += 1
-        return Planned(point.number, point.overrides, name, steps, notes=notes)
+        return Planned(point.number, point.overrides, name, planned.steps, notes=planned.notes, data=planned.data)
 
     def _found(self, point: Point) -> Materials:
         """Returns the files of a point.
@@ -166,7 +180,9 @@ def show_sweep_plan(sweep: Points, *, as_json: bool = False, mermaid: bool = Fal
         RecipeError: a point cannot be composed; a source cannot be read; too many steps to draw.
     """
     with _all_stay():
-        plan = plan_sweep(sweep, Store.default())
+        store = Store.default()
+        store.warn_reader()
+        plan = plan_sweep(sweep, store)
         for note in sweep.notes:
             tell(f"edgecompile: warning: {note}", file=sys.stderr)
         _show(plan, as_json=as_json, mermaid=mermaid)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecompile.arguments import Parser, fraction, whole_number
 from edgecompile.errors import RecipeError
+from edgecompile.text import tell
 from edgecompile.verbs._bundle import add_bundle, add_execution, add_size
 
 if TYPE_CHECKING:
@@ -47,10 +48,11 @@ def run(arguments: argparse.Namespace) -> int:
 def predict_pictures(arguments: argparse.Namespace) -> int:
     """Predicts pictures and writes the results; with --save the annotated pictures too."""
     from edgecompile.runtime.detector import load
-    from edgecompile.runtime.pictures import find_pictures, read_picture
+    from edgecompile.runtime.pictures import find_pictures, passed_over, read_picture
     from edgecompile.runtime.results import WRITERS, opened
 
     pictures = find_pictures(arguments.sources)
+    _tell_passed_over(passed_over(arguments.sources))
     saved = _saved_paths(pictures, arguments.save) if arguments.save else {}
     if arguments.out:
         _require_writable(arguments.out, [*pictures, arguments.bundle])
@@ -69,6 +71,15 @@ def predict_pictures(arguments: argparse.Namespace) -> int:
             _progress(number, len(pictures))
         writer.finish()
     return 0
+
+
+def _tell_passed_over(suffixes: Mapping[str, int]) -> None:
+    """Says on stderr which files of folders are no pictures that can be read."""
+    if suffixes:
+        kinds = (f"{count} {suffix or 'without a suffix'}" for suffix, count in sorted(suffixes.items()))
+        total = sum(suffixes.values())
+        what = "1 file is" if total == 1 else f"{total} files are"
+        tell(f"edgecompile: note: {what} passed over, of no suffix that is read: {', '.join(kinds)}", file=sys.stderr)
 
 
 def _require_writable(out: Path, read: Sequence[Path]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from edgecompile.device import connection
+from edgecompile.errors import MissingToolError
 
 from .server import edgecompile
 from .test_failures import failed
@@ -121,3 +122,31 @@ def test_the_limits_of_a_model_hold_there(device, bundle):
     line = failed(*words, code=7, options=device.options(), EDGECOMPILE_MODEL_TIMEOUT="0.001")
     assert "EDGECOMPILE_MODEL_TIMEOUT" in line
     assert "found 'soon'" in failed(*words, "--timeout", "soon", code=2, options=device.options())
+
+
+def test_a_long_folder_of_temporary_files_is_no_obstacle(device, bundle, tmp_path):
+    """A path of ssh's socket has at most 107 bytes; the folder that is taken instead is this user's own, and goes."""
+    folder = tmp_path / ("long" * 20)
+    folder.mkdir(parents=True)
+    words = ["verify", bundle, "--on", device.address, *PYTHON]
+    done = edgecompile(*words, options=device.options(), TMPDIR=str(folder), XDG_RUNTIME_DIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(("length", "there"), [(12, True), (connection.LONGEST_FOLDER, True), (60, False)])
+def test_where_the_socket_lies(monkeypatch, length, there):
+    base = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))
+    folder = base / ("x" * (length - len(str(base)) - 1)) if length > len(str(base)) + 1 else base
+    folder.mkdir(exist_ok=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    made = Path(connection.socket_folder())
+    assert (made.parent == folder) == there
+    assert stat.S_IMODE(made.stat().st_mode) == 0o700
+    assert len(f"{made}/{'0' * 40}.{'0' * 16}".encode()) <= 103
+    made.rmdir()
+    monkeypatch.setattr(connection, "_places", lambda: ["/no/such/folder"])
+    with pytest.raises(MissingToolError, match=r"tried /no/such/folder\); set TMPDIR to one"):
+        connection.socket_folder()
+    shutil.rmtree(base)

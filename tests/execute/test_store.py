@@ -184,11 +184,16 @@ def test_a_store_of_somebody_else_is_told_once(
     assert capfd.readouterr().err == ""  # one's own
     me = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: me + 4321)
+    Store(store.root).warn_reader()
+    (read,) = capfd.readouterr().err.splitlines()
+    assert not any((store.root / "machines").glob("*-*.txt"))  # who only reads notes nothing
+    Store(store.root.parent / "none").warn_reader()
     Store(store.root).begin()
     (line,) = capfd.readouterr().err.splitlines()
     name = pwd.getpwuid(me).pw_name
     assert line.startswith(f"edgecompile: warning: the store {store.root} belongs to {name} (user {me})")
     assert "set EDGECOMPILE_CACHE" in line
+    assert read == line
     # a note that somebody else has placed silences nothing
     Store(store.root).begin()
     assert len(capfd.readouterr().err.splitlines()) == 1

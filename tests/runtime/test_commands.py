@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 
 from edgecompile import cli
@@ -13,7 +14,7 @@ from edgecompile.errors import BundleError, EdgecompileError, MissingToolError, 
 from edgecompile.runtime import load
 
 from .test_pictures import png
-from .tiny import bundled, tiny_manifest, tiny_onnx
+from .tiny import bundled, photo, tiny_manifest, tiny_onnx
 
 pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -37,6 +38,22 @@ def test_predict_prints_a_table(tiny_bundle: Path, pictures: Path, capsys: pytes
         str(pictures / name) for name in ("a.jpg", "b.png", "c.bmp", "d.webp")
     ]
     assert err == ""
+
+
+def test_predict_says_what_it_passes_over_in_a_folder(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), photo(8, 8))
+    for name in ("b.heic", "c.HEIC", "d", "e.\x1b[2Jtxt", ".hidden"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "folder.heic").mkdir()
+    run("predict", tiny_bundle, tmp_path)
+    out, err = capsys.readouterr()
+    assert len([line for line in out.splitlines() if not line.startswith(" ")]) == 1
+    kinds = "1 without a suffix, 1 .\\x1b[2jtxt, 2 .heic"
+    assert err == f"edgecompile: note: 4 files are passed over, of no suffix that is read: {kinds}\n"
+    run("predict", tiny_bundle, tmp_path / "a.png", tmp_path / "*.png")  # a person names pictures, not a folder
+    assert capsys.readouterr().err == ""
 
 
 def test_predict_writes_json_and_coco_that_agree_with_the_library(

@@ -88,6 +88,11 @@ def test_a_table_for_people(plan):
     assert "2 recipe=quickstart model.imgsz=33: invalid" in lines
     assert "2 points: command line:model.imgsz: found 33, expected a multiple of 32" in lines
     assert lines[-1] == "6 points: 4 valid, 2 invalid"
+    held = [line for line in lines if line.startswith(("validation pictures: ", "calibration pictures: "))]
+    assert held == [
+        "validation pictures: 32 found in 'test', 32 used; 181 objects",
+        "calibration pictures: 96 found in 'train', 96 used",
+    ]
 
 
 def test_files_that_are_missing_make_a_point_invalid_as_in_a_build(plan):
