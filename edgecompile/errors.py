@@ -86,6 +86,15 @@ class BundleError(EdgecompileError):
         return BundleError(replace(problem, where=problem.where or str(path)) for problem in self.problems)
 
 
+KINDS = (RecipeError, PlanError, MissingToolError, StepError, GateError, BundleError)
+"""All kinds of errors: a process that ends with one, here or on a device, names it to the one that started it."""
+
+
+def kind_name(error: EdgecompileError) -> str:
+    """Returns the name of the nearest of `KINDS`, which another process knows too: a package may derive kinds."""
+    return next((kind.__name__ for kind in type(error).__mro__ if kind in KINDS), StepError.__name__)
+
+
 MOST_NAMES = 60
 """Valid names that one line lists: all recipes fit, the nodes of a graph do not."""
 

@@ -16,7 +16,7 @@ from edgecompile.bundle.diff import ABSENT, Difference, differences, first_apart
 from edgecompile.bundle.lock import Lock, Locked, open_locked, read_lock
 from edgecompile.errors import PlanError, Problem, RecipeError, StepError
 from edgecompile.execute import hardware, tools
-from edgecompile.execute.canonical_json import write_atomically
+from edgecompile.files import write_atomically
 from edgecompile.places import shown
 from edgecompile.recipe.folders import LOCK_SUFFIX, belongs_to_a_package
 from edgecompile.run_dir import LOCK
@@ -81,7 +81,7 @@ def write_lock(lock: Lock, path: Path) -> None:
             raise RecipeError("would be overwritten, and is no lock", where=shown(path), fix=fix) from None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lock.to_bytes(), path.parent)
+        write_atomically(path, lock.to_bytes())
     except OSError as error:
         raise StepError(f"the lock cannot be written: {error.strerror or error}", where=shown(path)) from error
 

@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypedDict
 
+from edgecompile.files import replaced
+
 REPORT = "report.json"
 PAGE = "report.html"
 LOCK = "recipe.lock.yaml"
@@ -56,9 +58,9 @@ def write_json(file: Path, content: Mapping[str, object]) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    beside = file.with_name(f"{file.name}.{os.getpid()}.part")
-    beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(beside, file)
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    with replaced(file, sync=False) as stream:
+        stream.write(text.encode())
 
 
 def read_json(file: Path) -> dict[str, Any] | None:

@@ -18,10 +18,10 @@ from typing import BinaryIO
 
 from edgecompile.bundle.manifest import File, complete_manifest
 from edgecompile.errors import BundleError, StepError
+from edgecompile.files import CHUNK, hash_file, replaced
 from edgecompile.json_types import JsonObject
 from edgecompile.runtime.archive import MANIFEST, MEMBER_NAME, MOST_MEMBERS, SEAL, SEAL_LENGTH
 
-CHUNK = 1 << 20
 LARGEST = (1 << 31) - 1
 """Bytes a bundle may have. Beyond it a zip needs extra fields (ZIP64), and no device of ours holds such a model."""
 
@@ -48,7 +48,7 @@ def write_bundle(path: Path, members: Members, manifest: JsonObject) -> str:
     contents: dict[str, bytes | Path] = {**members, MANIFEST: complete}
     digests = {name: file.sha256 for name, file in files.items()} | {MANIFEST: hashlib.sha256(complete).hexdigest()}
     try:
-        with _published(path) as stream:
+        with replaced(path) as stream:
             _write_zip(stream, contents, digests)
             return _seal(stream)
     except OSError as error:
@@ -86,31 +86,10 @@ def _opened(content: bytes | Path) -> Iterator[Iterator[bytes]]:
 
 def _measure(content: bytes | Path) -> File:
     """Returns the digest and the size of a member's content."""
-    digest, size = hashlib.sha256(), 0
-    with _opened(content) as chunks:
-        for chunk in chunks:
-            digest.update(chunk)
-            size += len(chunk)
-    return File(sha256=digest.hexdigest(), size=size)
-
-
-@contextmanager
-def _published(path: Path) -> Iterator[BinaryIO]:
-    """Yields a new file beside `path` that takes its place, flushed to the disk, when all went well."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("w+b") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    if isinstance(content, bytes):
+        return File(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+    sha256, size = hash_file(content)
+    return File(sha256=sha256, size=size)
 
 
 def _write_zip(stream: BinaryIO, contents: Members, digests: Mapping[str, str]) -> None:
@@ -154,7 +133,7 @@ def copy_bundle(bundle: Path, path: Path) -> Path:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _published(path) as stream, bundle.open("rb") as source:
+        with replaced(path) as stream, bundle.open("rb") as source:
             shutil.copyfileobj(source, stream, CHUNK)
     except OSError as error:
         raise StepError(f"the bundle cannot be written: {error.strerror or error}", where=str(path)) from error

@@ -34,7 +34,7 @@ from edgecompile.recipe.schema import Recipe
 from edgecompile.recipe.validate import MISSING, recipe_from
 
 MOST_INTERPOLATIONS = 16
-"""In all files together; see the guard."""
+"""In all files together; see `edgecompile.recipe.recipe_text`."""
 
 
 def compose(*words: str) -> Recipe:

@@ -24,8 +24,8 @@ from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from edgecompile.errors import RecipeError
 from edgecompile.places import shown
 from edgecompile.recipe.folders import SUFFIXES, conf_folders, is_recipe, recipe_folders
-from edgecompile.recipe.guard import check_not_empty, check_recipe
 from edgecompile.recipe.locate import COMMAND_LINE, PARAMETERS
+from edgecompile.recipe.recipe_text import check_not_empty, check_recipe
 from edgecompile.yaml_text import keys_at, read_text
 
 GROUP = "recipe"

@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 
 from edgecompile.data.published import COCO_CLASSES, DATASETS, EXAMPLES, FAMILIES, is_published
 from edgecompile.errors import RecipeError, StepError, nearest
+from edgecompile.files import hash_file
 from edgecompile.places import fetched_folder, shown
 from edgecompile.text import tell
 
@@ -83,7 +84,7 @@ def _compare(target: Path, sha256: str | None) -> None:
     """Refuses a file that is not what was fetched: it is for the person to say which of the two is meant."""
     if target.name in DATASETS:
         return  # the record's digest is of the archive
-    digest = _digest(target)
+    digest = hash_file(target)[0]
     try:
         recorded = json.loads(_record(target).read_text(encoding="utf-8"))["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -187,14 +188,6 @@ def _move(source: Path, target: Path) -> None:
     """Moves a finished file or folder into place, unless another process was quicker."""
     if not target.exists():
         os.replace(source, target)
-
-
-def _digest(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _now() -> str:

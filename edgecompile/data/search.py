@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from edgecompile.errors import RecipeError
+from edgecompile.files import hash_file
 from edgecompile.places import fetched_folder, sample_folder, shown
 
 MOST_FILES = 500_000
@@ -88,8 +88,7 @@ class Finder:
 
 def file_digest(path: str) -> str:
     """Returns the sha256 of a file's content."""
-    with open(path, "rb") as stream:
-        return hashlib.sha256(stream.read()).hexdigest()
+    return hash_file(path)[0]
 
 
 def _absolute(folder: Path) -> Path:

@@ -25,16 +25,7 @@ from pathlib import Path
 from typing import IO, Any, TypedDict
 
 from edgecompile.device.address import HOME_FOLDER, Address
-from edgecompile.errors import (
-    BundleError,
-    EdgecompileError,
-    GateError,
-    MissingToolError,
-    PlanError,
-    Problem,
-    RecipeError,
-    StepError,
-)
+from edgecompile.errors import KINDS, EdgecompileError, MissingToolError, Problem, StepError
 from edgecompile.json_types import JsonObject, JsonValue
 
 OPTIONS_VARIABLE = "EDGECOMPILE_SSH_OPTIONS"
@@ -77,7 +68,7 @@ FIND_PYTHON = (
     f"command -v python3 >/dev/null 2>&1 && exit {OLD_PYTHON}; exit {NO_PYTHON}"
 )
 BOOT = "import base64,sys,zlib;exec(zlib.decompress(base64.b64decode(sys.argv.pop(1))))"
-KINDS = {one.exit_code: one for one in (RecipeError, PlanError, MissingToolError, StepError, GateError, BundleError)}
+BY_EXIT_CODE = {kind.exit_code: kind for kind in KINDS}
 
 Listener = Callable[[str], None]
 
@@ -282,7 +273,7 @@ class Connection:
         """Returns the error for a call that ended with a code other than 0."""
         problems = [Problem(line.removeprefix(OURS), str(self.address)) for line in lines if line.startswith(OURS)]
         if problems:
-            return KINDS.get(code, StepError)(problems)
+            return BY_EXIT_CODE.get(code, StepError)(problems)
         if code == LOST:
             return self._lost(lines)
         command = request.get("command")

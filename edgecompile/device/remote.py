@@ -16,6 +16,7 @@ from edgecompile.device.address import Address
 from edgecompile.device.connection import SCRATCH, Connection, DeviceFacts, Listener
 from edgecompile.device.wheel import NEEDS, runtime_wheel
 from edgecompile.errors import BundleError, RecipeError, StepError
+from edgecompile.files import hash_file
 from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.target import BundleTarget, read_target_facts
 
@@ -263,11 +264,7 @@ def sha256_of(path: Path) -> str:
     Raises:
         StepError: it cannot be read.
     """
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
+        return hash_file(path)[0]
     except OSError as error:
         raise StepError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    return digest.hexdigest()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from edgecompile.bundle.documents import canonical_json
 from edgecompile.device.remote import Bundle
 from edgecompile.device.remote_bench import DeviceSection
 from edgecompile.errors import StepError
+from edgecompile.files import write_atomically
 from edgecompile.report.html import render_html
 from edgecompile.run_dir import PAGE, REPORT
 from edgecompile.runtime.archive import Archive
@@ -43,11 +43,7 @@ def add_to_run(bundle: Bundle, device: DeviceSection) -> Path | None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(content)
-        os.replace(part, path)
+        write_atomically(path, content, sync=False)
     except OSError as error:
         raise StepError(f"the report cannot be written: {error.strerror}", where=str(path)) from error
-    finally:
-        part.unlink(missing_ok=True)

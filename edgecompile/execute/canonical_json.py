@@ -1,17 +1,12 @@
-"""Equal values have equal bytes: canonical JSON, digests, and files that show any damage to themselves."""
+"""Equal values have equal bytes: canonical JSON, its digest, and documents that show any damage to themselves."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from pathlib import Path
 from typing import Any
-
-CHUNK = 1 << 20
 
 
 class Damaged(Exception):
@@ -54,18 +49,6 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(canonical_json(value)).hexdigest()
 
 
-def hash_file(path: Path | str, *, sync: bool = False) -> tuple[str, int]:
-    """Returns the sha256, in hex, and the size in bytes of a file; with `sync`, also waits until it is on the disk."""
-    digest, size = hashlib.sha256(), 0
-    with open(path, "rb", buffering=0) as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-        if sync:
-            os.fsync(file.fileno())
-    return digest.hexdigest(), size
-
-
 def seal(document: Any) -> bytes:
     """Returns `document` as one line of JSON and a second line with that line's sha256: see `unseal`."""
     body = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
@@ -82,33 +65,3 @@ def unseal(raw: bytes) -> Any:
     if rest != hashlib.sha256(body).hexdigest().encode() + b"\n":
         raise Damaged("its seal does not fit its content")
     return json.loads(body)
-
-
-def write_atomically(path: Path, content: bytes, via: Path, *, sync: bool = True) -> None:
-    """Writes a file so that others see all of it or nothing, by way of a temporary file in the folder `via`.
-
-    With `sync` it also survives a power cut. Creates missing folders; leaves no temporary file when it fails.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = via / f"write-{os.getpid()}-{secrets.token_hex(4)}"
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if sync:
-        sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Waits until the names in a folder are on the disk: a rename survives a power cut only after that."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

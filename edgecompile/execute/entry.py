@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from edgecompile.errors import StepError, nearest
-from edgecompile.execute.canonical_json import Damaged, digest_of, hash_file, sync_folder, unseal
+from edgecompile.execute.canonical_json import Damaged, digest_of, unseal
+from edgecompile.files import hash_file, sync_folder
 
 if TYPE_CHECKING:
     from edgecompile.execute.step_key import Ingredients

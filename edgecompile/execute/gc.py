@@ -17,9 +17,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecompile.execute.canonical_json import Damaged, digest_of, hash_file, unseal
+from edgecompile.execute.canonical_json import Damaged, digest_of, unseal
 from edgecompile.execute.entry import Entry, walk
 from edgecompile.execute.store import Store, sweep
+from edgecompile.files import hash_file
 
 DAY_S = 86_400
 ABANDONED_S = 3_600

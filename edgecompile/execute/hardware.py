@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypedDict
 
-from edgecompile.runtime.machine import architecture
+from edgecompile.runtime.machine import architecture, available_cores
 
 OVERRIDE = "EDGECOMPILE_ISA_CLASS"
 """Environment variable that replaces the detected class. For tests, and for sharing a store between unlike machines."""
@@ -63,17 +63,10 @@ def fingerprint() -> Fingerprint:
     """Returns what a measurement on this machine is tied to."""
     return {
         "cpu": cpu_model(),
-        "cores": len(usable_cores()),
+        "cores": available_cores(),
         "isa": isa_class(),
         "os": f"{platform.system()} {platform.release()}",
     }
-
-
-def usable_cores() -> list[int]:
-    """Returns the numbers of the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
 
 
 def available_memory_mb() -> int:

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgecompile import environment, errors
-from edgecompile.errors import EdgecompileError, Problem, StepError
+from edgecompile import environment
+from edgecompile.errors import KINDS, EdgecompileError, Problem, StepError
 from edgecompile.execute.limits import FULL, NEAR, Limits, allocated_mb
 from edgecompile.execute.step_worker import Job, Outcome
 from edgecompile.plan.step import Step
@@ -210,7 +210,7 @@ class Worker:
             return self._limits.too_large(self._step)
         self._allocated_mb = max(self._allocated_mb, outcome["allocated_mb"])
         if outcome["error"]:
-            kind = getattr(errors, outcome["error"], StepError)
+            kind = next((kind for kind in KINDS if kind.__name__ == outcome["error"]), StepError)
             return self._noted(kind([Problem(*problem) for problem in outcome["problems"]]), FULL)
         if outcome["errno"] in (errno.ENOSPC, errno.EDQUOT):
             return StepError(f"step '{self._step.name}' failed: no space left on the disk of {self.out.parent}")

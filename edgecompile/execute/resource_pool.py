@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from edgecompile.execute import hardware
 from edgecompile.execute.locks import LONGEST_PAUSE_S, Cancelled, Holder, Lock, Wait, machine_lock
 from edgecompile.plan.step import Step
+from edgecompile.runtime import machine
 
 LET_OTHERS_START_S = 60.0
 """So long a measurement waits before it keeps other steps of the machine from starting."""
@@ -44,7 +45,7 @@ class ResourcePool:
     """
 
     def __init__(self, jobs: int | None, cancelled: Callable[[], bool]) -> None:
-        self._numbers = hardware.usable_cores()
+        self._numbers = machine.usable_cores()
         self._jobs = min(jobs or len(self._numbers), len(self._numbers))
         self._cancelled = cancelled
         self._changed = threading.Condition()

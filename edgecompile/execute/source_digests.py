@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgecompile.errors import RecipeError
-from edgecompile.execute.canonical_json import Damaged, hash_file, seal, unseal, write_atomically
+from edgecompile.execute.canonical_json import Damaged, seal, unseal
+from edgecompile.files import hash_file, write_atomically
 from edgecompile.plan.step import Source
 
 SETTLED_NS = 2_000_000_000
@@ -123,7 +124,7 @@ class _Folder:
         known = self._asked if len(self._known) > MOST_NAMES else {**self._known, **self._asked}
         try:
             self._file.parent.mkdir(exist_ok=True)
-            write_atomically(self._file, seal(known), self._file.parent, sync=False)
+            write_atomically(self._file, seal(known), sync=False)
         except (OSError, UnicodeEncodeError):
             pass  # a store that cannot be written still serves
 

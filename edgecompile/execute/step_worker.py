@@ -22,8 +22,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TypedDict
 
-from edgecompile import errors
-from edgecompile.errors import EdgecompileError, Problem, StepError
+from edgecompile.errors import EdgecompileError, Problem, StepError, kind_name
 from edgecompile.execute.canonical_json import canonical_json
 from edgecompile.execute.limits import allocated_mb
 from edgecompile.json_types import JsonObject
@@ -87,7 +86,7 @@ def main() -> None:
     try:
         _run(job)
     except EdgecompileError as error:
-        outcome = {"error": _kind(error), "problems": [[p.message, p.where, p.fix] for p in error.problems]}
+        outcome = {"error": kind_name(error), "problems": [[p.message, p.where, p.fix] for p in error.problems]}
         outcome["allocated_mb"] = allocated_mb()
     except BaseException as error:  # a step function is anybody's code: whatever it raises becomes one line and a log
         with contextlib.suppress(OSError):  # the disk may be what is wrong
@@ -165,11 +164,6 @@ def _read_line(descriptor: int) -> bytes:
     while (byte := os.read(descriptor, 1)) not in (b"", b"\n"):
         line += byte
     return bytes(line)
-
-
-def _kind(error: EdgecompileError) -> str:
-    """Returns the name of the nearest class of an error that the starter knows too."""
-    return next(one.__name__ for one in type(error).__mro__ if getattr(errors, one.__name__, None) is one)
 
 
 def _unexpected(error: BaseException) -> Outcome:

@@ -38,11 +38,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgecompile.errors import StepError
-from edgecompile.execute.canonical_json import Damaged, digest_of, seal, sync_folder, unseal, write_atomically
+from edgecompile.execute.canonical_json import Damaged, digest_of, seal, unseal
 from edgecompile.execute.entry import SCHEMA, Entry, EntryDocument, Files, StepRecord, check, read_entry, seal_output
 from edgecompile.execute.locks import Lock
 from edgecompile.execute.sharing import LOCATION, require_locks, warn_of_owner
 from edgecompile.execute.source_digests import SourceDigest
+from edgecompile.files import sync_folder, write_atomically
 from edgecompile.plan.step import FACTS
 
 FOLDERS = (
@@ -133,7 +134,7 @@ class Store:
                 except Damaged:
                     self._set_aside(key)
                 self._place(folder, output, files)
-                write_atomically(self.entry_path(key), seal(document), self._staging())
+                write_atomically(self.entry_path(key), seal(document), via=self._staging())
                 self._remember(key, record)
             return self.load(key, thorough=False)
 
@@ -215,7 +216,7 @@ class Store:
             if path.exists():
                 os.utime(path)
             else:
-                write_atomically(path, seal(source.files), self._staging(), sync=False)
+                write_atomically(path, seal(source.files), via=self._staging(), sync=False)
 
     def listing(self, digest: str) -> dict[str, str | None] | None:
         """Returns base name to sha256 of the files of a source, in order; None where that was not kept."""
@@ -357,7 +358,7 @@ class Store:
         known = [pair for pair in self.history(function) if pair[1] != key]
         with suppress(OSError):
             content = seal([(step, key), *known][:REMEMBERED])
-            write_atomically(self._history_path(function), content, self._staging(), sync=False)
+            write_atomically(self._history_path(function), content, via=self._staging(), sync=False)
 
 
 def sweep(root: Path) -> None:

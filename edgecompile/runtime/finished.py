@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecompile.errors import BundleError, StepError
+from edgecompile.files import write_atomically
 from edgecompile.runtime import machine
 from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.target import BundleTarget
@@ -195,7 +196,7 @@ def keep(place: Place, part: Path, record: Mapping[str, Any]) -> dict[str, Any]:
         if engine.is_dir():  # one of equal content that no record names, or a damaged one
             shutil.rmtree(engine)
         os.replace(part, engine)
-        replace_file(place.folder / RECORD, json.dumps(written, indent=1, sort_keys=True) + "\n")
+        write_atomically(place.folder / RECORD, (json.dumps(written, indent=1, sort_keys=True) + "\n").encode())
     for other in place.folder.glob("engine-*"):
         if other != engine:
             shutil.rmtree(other, ignore_errors=True)
@@ -206,19 +207,6 @@ def withdraw(place: Place) -> None:
     """Takes away the record of a built model, and so the model."""
     with _writing(place):
         (place.folder / RECORD).unlink(missing_ok=True)
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{PART}")
-    try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _why_none(place: Place) -> str:

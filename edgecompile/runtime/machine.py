@@ -39,9 +39,16 @@ def architecture() -> str:
     return ARCHES.get(name, name)
 
 
+def usable_cores() -> list[int]:
+    """Returns the numbers of the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
 def available_cores() -> int:
     """Returns how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(usable_cores())
 
 
 def system(root: Path = Path("/")) -> str:
@@ -93,7 +100,7 @@ def describe(root: Path = Path("/")) -> Machine:
         arch=architecture(),
         cpu=_processor(root),
         board=_board(root),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        cores=available_cores(),
         memory_mb=round(int(memory.split()[0]) * 1024 / 1e6) if memory else None,
         governor=_text(clock / "scaling_governor"),
         max_mhz=round(int(highest) / 1000) if highest else None,

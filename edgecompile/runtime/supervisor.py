@@ -17,16 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from edgecompile.errors import (
-    BundleError,
-    EdgecompileError,
-    GateError,
-    MissingToolError,
-    PlanError,
-    Problem,
-    RecipeError,
-    StepError,
-)
+from edgecompile.errors import KINDS, BundleError, EdgecompileError, Problem
 from edgecompile.runtime.confinement import NO_MEMORY, Limits, choose_limits
 from edgecompile.runtime.worker import Work
 
@@ -34,7 +25,6 @@ BOOT = "import sys; sys.path[:] = sys.argv.pop(1).split(chr(10)); from edgecompi
 """What the process begins with: the very modules that this one would import."""
 PATIENCE = 3.0
 """Seconds that an interrupted process has to tidy up after itself."""
-KINDS = {one.__name__: one for one in (RecipeError, PlanError, MissingToolError, StepError, GateError, BundleError)}
 CHUNK = 1 << 16
 
 
@@ -189,8 +179,9 @@ def _error_of(answer: dict[str, Any], bundle: Path, limits: Limits) -> Exception
     if answer["error"] == "MemoryError" or (answer["error"] == "BundleError" and any(map(NO_MEMORY.search, told))):
         message, fix = limits.too_large()
         return BundleError(message, where=str(bundle), fix=fix)
-    if answer["error"] in KINDS:
-        return KINDS[answer["error"]](Problem(*problem) for problem in answer["problems"])
+    kinds = {kind.__name__: kind for kind in KINDS}
+    if answer["error"] in kinds:
+        return kinds[answer["error"]](Problem(*problem) for problem in answer["problems"])
     if answer.get("strerror"):
         return OSError(answer["errno"], answer["strerror"], answer["filename"])
     return type(answer["error"], (Exception,), {})(answer["message"])

@@ -21,8 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from edgecompile import errors
-from edgecompile.errors import BundleError, EdgecompileError
+from edgecompile.errors import BundleError, EdgecompileError, kind_name
 from edgecompile.runtime.confinement import confine
 
 Work = Callable[[argparse.Namespace], int]
@@ -66,8 +65,7 @@ def _answer(work: Work, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _described(error: BaseException) -> dict[str, Any]:
     if isinstance(error, EdgecompileError):
-        kind = next(one.__name__ for one in type(error).__mro__ if getattr(errors, one.__name__, None) is one)
-        return {"error": kind, "problems": [[one.message, one.where, one.fix] for one in error.problems]}
+        return {"error": kind_name(error), "problems": [[one.message, one.where, one.fix] for one in error.problems]}
     found: dict[str, Any] = {"error": type(error).__name__, "message": str(error)}
     if isinstance(error, OSError) and error.strerror:
         name = error.filename

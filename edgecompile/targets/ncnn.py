@@ -9,15 +9,13 @@ from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
 from edgecompile.runtime.options import Options
 from edgecompile.targets import Target
+from edgecompile.targets._instruction_sets import int8_remarks
 
 if TYPE_CHECKING:
     from edgecompile.passes.int8_static import Int8Static
 
 HALF_ARITHMETIC = "asimdhp"
 """Instruction set that computes in FP16: Armv8.2 and later (Cortex-A76), not Armv8.0 (Cortex-A72)."""
-
-DOT_PRODUCT = "asimddp"
-"""Instruction set of Arm that adds four products of 8 bits into 32 bits; without it they are widened first."""
 
 
 class Ncnn(Target):
@@ -115,11 +113,8 @@ class Ncnn(Target):
             found.append(
                 "floating point is computed in FP16 on the device and in float on this machine: confirm accuracy there"
             )
-        if precision == "int8" and self.arch == "aarch64" and DOT_PRODUCT not in self.isa:
-            found.append(
-                f"INT8 on {self.device} is a quarter of the size; its speed is to be compared with float by "
-                f"`edgecompile bench` there, for it has no dot product (asimddp; isa: {list(self.isa)})"
-            )
+        if precision == "int8" and self.arch == "aarch64":
+            found += int8_remarks(self)
         if precision == "fp16" and self.inference_precision == "f32":
             found.append(f"FP16 halves the file but not the time on {self.device}: sums are in float")
         return found

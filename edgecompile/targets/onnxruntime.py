@@ -8,19 +8,11 @@ from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
 from edgecompile.quantization.steps import add_static
 from edgecompile.targets import Target
+from edgecompile.targets._instruction_sets import VNNI, int8_remarks
 
 if TYPE_CHECKING:
     from edgecompile.passes.int8_static import Int8Static
     from edgecompile.quantization.qdq import Placement
-
-VNNI = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
-"""Instruction sets that add four products of 8 bits into 32 bits without overflow between."""
-QUICK = VNNI | {"avx2"}
-"""Instruction sets on which INT8 pays. AVX2 adds two products of 8 bits into 16 bits: twice the work of float in one
-instruction, and without overflow where weights take 7 bits (1.5 times as fast as float on a Zen 3)."""
-
-DOT_PRODUCT = "asimddp"
-"""Instruction set of Arm that adds four products of 8 bits into 32 bits; without it they are widened first."""
 
 OPERATORS = (
     "Add", "AveragePool", "Concat", "Conv", "ConvTranspose", "Gemm", "GlobalAveragePool", "LeakyRelu", "MatMul",
@@ -90,17 +82,7 @@ class OnnxRuntime(Target):
         return model.with_(artifact=Output("compile", "model.onnx"), spec=Output("compile", "spec.json"))
 
     def warnings(self, precision: str) -> list[str]:
-        found = []
-        if precision == "int8" and self.arch == "x86_64" and not QUICK & set(self.isa):
-            found.append(
-                f"INT8 gains little on {self.device}: its instruction set lists neither AVX2 nor VNNI "
-                f"(isa: {list(self.isa)})"
-            )
-        if precision == "int8" and self.arch == "aarch64" and DOT_PRODUCT not in self.isa:
-            found.append(
-                f"INT8 on {self.device} is a quarter of the size; its speed is to be compared with float by "
-                f"`edgecompile bench` there, for it has no dot product (asimddp; isa: {list(self.isa)})"
-            )
+        found = int8_remarks(self) if precision == "int8" else []
         if precision == "fp16":
             found.append(f"FP16 halves the file but is slower than float on {self.device}: its CPU computes in float")
         return found

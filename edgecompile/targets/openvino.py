@@ -11,15 +11,11 @@ from edgecompile.plan.step import Output, Stage, Step
 from edgecompile.runtime.backends.openvino import DEVICE_NAME
 from edgecompile.runtime.options import Options, OptionValue
 from edgecompile.targets import ProxyBackend, Target
+from edgecompile.targets._instruction_sets import int8_remarks
 
 if TYPE_CHECKING:
     from edgecompile.passes.int8_static import Int8Static
 
-VNNI = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
-"""Instruction sets that add four products of 8 bits into 32 bits without overflow between."""
-QUICK = VNNI | {"avx2"}
-DOT_PRODUCT = "asimddp"
-"""Instruction sets on which INT8 pays; on a Zen 3, which has AVX2 only, it is 1.6 times as fast as float."""
 WITHOUT_AMX = "AVX512_CORE_FP16"
 """The widest instruction set of oneDNN without AMX. On a CPU that has AMX, oneDNN would take it, and there an
 activation that is fused into an INT8 convolution is computed apart, at 7 of 10 ms for YOLO11n."""
@@ -140,18 +136,8 @@ class OpenVino(Target):
         return model.with_(artifact=Output("compile"), spec=Output("compile", "spec.json"), format="openvino")
 
     def warnings(self, precision: str) -> list[str]:
-        found = []
         on_cpu = self._family == "CPU"
-        if precision == "int8" and on_cpu and self.arch == "x86_64" and not QUICK & set(self.isa):
-            found.append(
-                f"INT8 gains little on {self.device}: its instruction set lists neither AVX2 nor VNNI "
-                f"(isa: {list(self.isa)})"
-            )
-        if precision == "int8" and on_cpu and self.arch == "aarch64" and DOT_PRODUCT not in self.isa:
-            found.append(
-                f"INT8 on {self.device} is a quarter of the size; its speed is to be compared with float by "
-                f"`edgecompile bench` there, for it has no dot product (asimddp; isa: {list(self.isa)})"
-            )
+        found = int8_remarks(self) if precision == "int8" and on_cpu else []
         if precision == "fp16" and on_cpu and self.arch == "x86_64" and self.inference_precision == "f32":
             found.append(
                 f"FP16 halves the file but not the time on {self.device}: weights are widened, sums are in float"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from edgecompile.arguments import Parser, fraction, whole_number
 from edgecompile.errors import RecipeError
+from edgecompile.files import write_atomically
 from edgecompile.text import tell
 from edgecompile.verbs._bundle import add_bundle, add_execution, add_size
 
@@ -125,17 +125,13 @@ def _save(place: Path, image: np.ndarray, found: Detections) -> None:
 
     from edgecompile.runtime.draw import draw
 
-    temporary = place.with_name(f".{place.name}.{os.getpid()}.part")
+    done, content = cv2.imencode(place.suffix, draw(image, found))
+    if not done:
+        raise RecipeError("cannot be encoded", where=str(place))
     try:
-        done, content = cv2.imencode(place.suffix, draw(image, found))
-        if not done:
-            raise RecipeError("cannot be encoded", where=str(place))
-        temporary.write_bytes(content.tobytes())
-        os.replace(temporary, place)
+        write_atomically(place, content.tobytes(), sync=False)
     except OSError as error:
         raise RecipeError(f"cannot be written: {error.strerror or error}", where=str(place)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _progress(done: int, of: int) -> None:

@@ -5,15 +5,8 @@ from types import MappingProxyType
 
 import pytest
 
-from edgecompile.execute.canonical_json import (
-    Damaged,
-    canonical_json,
-    digest_of,
-    hash_file,
-    seal,
-    unseal,
-    write_atomically,
-)
+from edgecompile.execute.canonical_json import Damaged, canonical_json, digest_of, seal, unseal
+from edgecompile.files import hash_file, write_atomically
 from edgecompile.plan.step import Stage
 
 
@@ -58,8 +51,8 @@ def test_a_seal_shows_every_flipped_bit_and_every_truncation() -> None:
 def test_a_failed_write_leaves_the_old_file_and_no_temporary_one(tmp_path: Path) -> None:
     path, via = tmp_path / "to" / "file", tmp_path / "via"
     via.mkdir()
-    write_atomically(path, b"old", via)
+    write_atomically(path, b"old", via=via)
     with pytest.raises(TypeError):
-        write_atomically(path, "no bytes", via)  # type: ignore[arg-type]
+        write_atomically(path, "no bytes", via=via)  # type: ignore[arg-type]
     assert path.read_bytes() == b"old"
     assert list(via.iterdir()) == []

@@ -6,6 +6,7 @@ import platform
 import pytest
 
 from edgecompile.execute import hardware
+from edgecompile.runtime import machine
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +41,6 @@ def test_the_environment_overrides_the_class(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_this_machine_is_known() -> None:
     assert hardware.cpu_model()
-    assert hardware.usable_cores() == sorted(os.sched_getaffinity(0))
+    assert machine.usable_cores() == sorted(os.sched_getaffinity(0))
     assert hardware.available_memory_mb() > 0
-    assert hardware.fingerprint()["cores"] == len(hardware.usable_cores())
+    assert hardware.fingerprint()["cores"] == len(machine.usable_cores())

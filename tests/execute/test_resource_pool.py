@@ -14,13 +14,14 @@ from edgecompile.execute.resource_pool import ResourcePool
 from edgecompile.execute.runner import execute
 from edgecompile.execute.store import Store
 from edgecompile.plan.step import Step
+from edgecompile.runtime import machine
 from execute.plans import lines, plan, step, until
 
 
 @pytest.fixture(autouse=True)
 def machine_of_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four cores and 1000 MB, whatever this machine has and whoever else uses it."""
-    monkeypatch.setattr(hardware, "usable_cores", lambda: [0, 1, 2, 3])
+    monkeypatch.setattr(machine, "usable_cores", lambda: [0, 1, 2, 3])
     monkeypatch.setattr(hardware, "available_memory_mb", lambda: 1000)
     monkeypatch.setattr(locks, "PATIENCE_S", 0.2)
     monkeypatch.setattr(locks, "LOOK_S", 0.1)
@@ -221,7 +222,7 @@ def test_real_steps_run_side_by_side_and_measured_ones_alone(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
-    if len(hardware.usable_cores()) < 2:
+    if len(machine.usable_cores()) < 2:
         pytest.skip("one core: nothing runs side by side")
     names = ("a", "b", "m1", "m2")
     params = {name: {"journal": str(tmp_path / "journal"), "name": name, "seconds": 0.4} for name in names}

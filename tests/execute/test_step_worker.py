@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from edgecompile.errors import EdgecompileError, MissingToolError, RecipeError, StepError
-from edgecompile.execute import hardware, process
+from edgecompile.execute import process
 from edgecompile.execute.limits import Limits
 from edgecompile.execute.process import Report, Worker
+from edgecompile.runtime import machine
 from execute.plans import alive, python, step, until
 
 LIMITS = Limits(seconds=60, memory_mb=2000)
@@ -27,7 +28,7 @@ def started(
 ) -> Worker:
     place = tmp_path / "place"
     place.mkdir()
-    return Worker(step("one", function, params=params), inputs or {}, place, hardware.usable_cores()[:1], limits)
+    return Worker(step("one", function, params=params), inputs or {}, place, machine.usable_cores()[:1], limits)
 
 
 def facts(worker: Worker) -> dict[str, Any]:

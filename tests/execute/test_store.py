@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from edgecompile.errors import StepError
-from edgecompile.execute.canonical_json import digest_of, hash_file, seal, unseal
+from edgecompile.execute.canonical_json import digest_of, seal, unseal
 from edgecompile.execute.store import SCHEMA, Entry, Store
+from edgecompile.files import hash_file
 from execute.plans import finish, python, until
 
 KEY, OTHER = "a" * 64, "b" * 64

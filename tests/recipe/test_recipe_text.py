@@ -9,7 +9,7 @@ import pytest
 
 from edgecompile import yaml_text
 from edgecompile.errors import RecipeError
-from edgecompile.recipe import guard
+from edgecompile.recipe import recipe_text
 
 FILE = Path("r.yaml")
 
@@ -61,7 +61,7 @@ REFUSED = [
 @pytest.mark.parametrize(("text", "line", "words"), REFUSED, ids=[text[:40] for text, *_ in REFUSED])
 def test_refused(text, line, words):
     with pytest.raises(RecipeError) as caught:
-        guard.check_recipe(text, FILE)
+        recipe_text.check_recipe(text, FILE)
     told = [str(one) for one in caught.value.problems]
     assert any(one.startswith(f"r.yaml:{line}") and words in one for one in told), told
 
@@ -83,12 +83,12 @@ FINE = [
 
 @pytest.mark.parametrize("text", FINE, ids=[text[:40] for text in FINE])
 def test_control_fine(text):
-    guard.check_recipe(text, FILE)
+    recipe_text.check_recipe(text, FILE)
 
 
 def test_all_in_one_reading():
     with pytest.raises(RecipeError) as caught:
-        guard.check_recipe("a: 012\n_target_: x\nb: ${oc.env:HOME}\na: 1\n", FILE)
+        recipe_text.check_recipe("a: 012\n_target_: x\nb: ${oc.env:HOME}\na: 1\n", FILE)
     assert [str(one).partition(": ")[0] for one in caught.value.problems] == [
         "r.yaml:1:a",
         "r.yaml:2:_target_",
@@ -104,7 +104,7 @@ def test_alias_bomb_is_refused_at_once():
         bomb += f"{name}: &{name} [{','.join([f'*{before}'] * 10)}]\n"
     began = time.monotonic()
     with pytest.raises(RecipeError, match="anchors and aliases"):
-        guard.check_recipe(bomb, FILE)
+        recipe_text.check_recipe(bomb, FILE)
     assert time.monotonic() - began < 2
 
 
@@ -126,7 +126,7 @@ def test_text_that_is_not_utf8(tmp_path):
 
 def test_a_control_character():
     with pytest.raises(RecipeError, match="not YAML"):
-        guard.check_recipe("a: \x01\n", FILE)
+        recipe_text.check_recipe("a: \x01\n", FILE)
 
 
 def test_data_may_number_its_classes_and_say_yes():
