@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from edgecompile.errors import BundleError
 from edgecompile.runtime import device_cache, openvino_ir
 from edgecompile.runtime.backends import file_names, last_line, missing, read_member, read_onnx
+from edgecompile.runtime.fork import require_first_use
 from edgecompile.runtime.options import Choice, Group, Matching, Option, Switch, Whole
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Backend:
         except ImportError as error:
             raise missing("openvino", "openvino", error) from error
 
+        require_first_use("openvino")  # the threads of its TBB: a fork waits for them now and then, whoever loads there
         self.version: str = openvino.get_version().split("-")[0]
         for key, value in options.items():
             if key.startswith(ENVIRONMENT):
