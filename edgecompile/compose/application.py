@@ -121,9 +121,13 @@ def _concluded(watch: Watch, after: After | None) -> int:
     return watch.exit_code
 
 
-def ask_hydra(words: Sequence[str]) -> None:
-    """Hands a line to Hydra that runs no job: about completion, or about itself."""
-    set_up(folders.own_folders)
+def ask_hydra(words: Sequence[str], own_folders: Sequence[Path] = ()) -> None:
+    """Hands a line to Hydra that runs no job: about completion, or about itself.
+
+    Args:
+        own_folders: of recipe files that the line names.
+    """
+    set_up(own_folders)
     _quieten()
     _hydra_main(Job(lambda *_: None, Options()), list(words))
 

@@ -1,4 +1,4 @@
-"""Shell completion. Hydra's own completes groups and keys; here are the words before them: verbs, recipes, flags.
+"""Shell completion: verbs, flags, recipe files; groups and keys as Hydra completes them, and as the types state them.
 
 `edgecompile -sc install=bash` prints Hydra's script, which calls `edgecompile -sc query=bash` with the line so far in
 COMP_LINE. Nothing may be printed but candidates, and whatever goes wrong means that there are none.
@@ -13,9 +13,15 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
 from edgecompile.arguments import Parser
 from edgecompile.compose.command_line import config_groups, quoted, rewritten
+from edgecompile.compose.key_completion import Chosen, typed_candidates
+from edgecompile.errors import EdgecompileError
 from edgecompile.recipe import folders
+from edgecompile.recipe.kinds import kind_of
 from edgecompile.text import escape
 
 WITH_CHOICES = ("--cfg", "-c", "--info", "-i")
@@ -55,7 +61,32 @@ def candidates(line: str, parser_of: Mapping[str, Callable[[], Parser]], shell: 
     if not parser.composes or last.startswith("-") or (given and given[-1] in WITH_CHOICES):
         return found
     files = [] if "=" in last else _files(last)
-    return sorted({*files, *_from_hydra(given, last, shell)})
+    head, tail = _split_list(last)
+    offered = {*_from_hydra(given, tail, shell), *typed_candidates(tail, _chosen(given))}
+    if not head:
+        return sorted({*files, *offered})
+    key, taken = tail.partition("=")[0], {*head.partition("=")[2].split(",")}
+    values = (word.removeprefix(f"{key}=") for word in offered)
+    return sorted(f"{head}{value}" for value in values if value not in taken)
+
+
+def _split_list(word: str) -> tuple[str, str]:
+    """Splits "recipe=a,b" into "recipe=a,", which stays, and "recipe=b", which is to be completed."""
+    key, equals, value = word.partition("=")
+    before, comma, last = value.rpartition(",")
+    return (f"{key}={before},", f"{key}={last}") if equals and comma and "[" not in value else ("", word)
+
+
+def _chosen(given: Sequence[str]) -> Chosen:
+    """Returns target and passes of the recipe that the words before compose; nothing where they compose none."""
+    from edgecompile.compose.composition import compose
+
+    words = [word for word in given if "=" in word or word.startswith(("~", "+")) or word.endswith(folders.SUFFIXES)]
+    try:
+        recipe = compose(*words)
+    except (EdgecompileError, HydraException, OmegaConfBaseException):
+        return Chosen()
+    return Chosen(recipe.target.kind, {name: kind_of(chosen) for name, chosen in recipe.passes.items()})
 
 
 def _from_parser(parser: Parser, given: Sequence[str], last: str) -> list[str]:
@@ -72,21 +103,21 @@ def _from_hydra(given: Sequence[str], last: str, shell: str) -> list[str]:
     """Returns Hydra's candidates: the line is put to it as `build` would put it, the word to complete as it stands."""
     own = [Path(word).absolute() for word in given if word.endswith(folders.SUFFIXES) and os.path.isfile(word)]
     overrides = [word for word in given if "=" in word or word.startswith(("~", "+"))]
-    folders.own_folders[:] = [file.parent for file in own]
     line = [f"recipe={quoted(file.stem)}" for file in own]
     line += [rewritten(word, config_groups()) for word in overrides]
     if any(word in ("-m", "--multirun") for word in given):
         line.insert(0, "--multirun")
     os.environ["COMP_LINE"] = " ".join(["edgecompile", *line, last])
-    return _ask_hydra([f"query={shell}"]).split()
+    found = _ask_hydra([f"query={shell}"], [file.parent for file in own]).split()
+    return [word for word in found if word.count("=") < 2 or not word.endswith("=")]  # places in a list, as "key=0="
 
 
-def _ask_hydra(words: list[str]) -> str:
+def _ask_hydra(words: list[str], own_folders: Sequence[Path] = ()) -> str:
     """Returns what Hydra prints when asked about completion."""
     from edgecompile.compose.application import ask_hydra
 
     with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(io.StringIO()):
-        ask_hydra(["--shell-completion", *words])
+        ask_hydra(["--shell-completion", *words], own_folders)
     return printed.getvalue()
 
 

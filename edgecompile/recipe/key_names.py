@@ -45,19 +45,19 @@ def _unknown_in(models: Iterable[type[BaseModel]], keys: Sequence[str], further:
         return first, tuple(sorted(kinds))
     if not rest:
         return None
-    inner = [model for kind in kinds[first] for model in _models_in(kind)]
+    inner = [model for kind in kinds[first] for model in models_in(kind)]
     if inner:
         return _unknown_in(inner, rest, set())
     takes_keys = any(_is_container(kind) for kind in kinds[first])
     return None if takes_keys else (rest[0], ())
 
 
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     """Yields the models that a field may hold."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation is not Pass:
         yield annotation
     for part in get_args(annotation):
-        yield from _models_in(part)
+        yield from models_in(part)
 
 
 def _is_container(annotation: Any) -> bool:

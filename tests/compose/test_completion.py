@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from functools import partial
 
 import pytest
@@ -55,6 +57,44 @@ def test_behind_other_words(write):
     assert offered("edgecompile plan gates.fps=1 -m model.im") == ["model.imgsz="]
     assert offered("edgecompile plan target=x86-cpu_openvino target.inf") == ["target.inference_precision="]
     assert "passes.onnx_export." in offered("edgecompile plan passes.simplify=null passes.")
+
+
+OWN = "model: {imgsz: 416}\n"
+LINE = "edgecompile build my.yaml target=x86-cpu_openvino"
+
+
+def test_keys_of_an_own_recipe_in_a_fresh_process(write):
+    """As the shell asks: no other question came before in that process."""
+    write(OWN)
+    asks = {**os.environ, "COMP_LINE": f"{LINE} target.inf"}
+    program = [sys.executable, "-m", "edgecompile", "-sc", "query=bash"]
+    answer = subprocess.run(program, env=asks, capture_output=True, text=True)
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "target.inference_precision=\n", "")
+
+
+def test_keys_that_no_file_sets(write):
+    write(OWN)
+    assert {"gates.fps=", "gates.map_drop="} <= set(offered("edgecompile build my.yaml gates."))
+    assert offered("edgecompile build my.yaml model.dynamic.") == ["model.dynamic.batch=", "model.dynamic.imgsz="]
+    assert offered("edgecompile build my.yaml dev") == ["device."]
+    assert "target.hint=" in offered(f"{LINE} target.h")
+    assert offered("edgecompile build my.yaml target=x86-cpu_onnxruntime target.hi") == []
+    assert "target.hint=" in offered("edgecompile build my.yaml gates.fsp=1 target.hi")  # composes nothing: every kind
+
+
+def test_values_of_keys_that_take_one_of_a_few(write):
+    write(OWN)
+    precision = "target.inference_precision="
+    assert offered(f"{LINE} {precision}") == [f"{precision}{one}" for one in ("bf16", "f16", "f32")]
+    assert offered("edgecompile build my.yaml passes.onnx_export.end2end=t") == ["passes.onnx_export.end2end=true"]
+    assert offered("edgecompile build my.yaml target.precisions=") == []
+
+
+def test_behind_a_comma(write):
+    write(OWN)
+    assert offered("edgecompile build -m recipe=quickstart,q") == []  # named already
+    assert offered("edgecompile build -m recipe=my,quick") == ["recipe=my,quickstart"]
+    assert offered(f"{LINE} -m target.inference_precision=f32,f") == ["target.inference_precision=f32,f16"]
 
 
 def test_files(write):
