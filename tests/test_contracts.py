@@ -23,6 +23,17 @@ def test_import_contracts_hold():
     assert finished.returncode == 0, finished.stdout
 
 
+@pytest.mark.parametrize(("name", "exempt"), [("Hydra", {"compose"}), ("Ultralytics", {"passes"})])
+def test_contracts_name_every_room(name, exempt):
+    """A new room is not left out of what is forbidden everywhere else."""
+    text = (ROOT / "pyproject.toml").read_text()
+    contract = next(part for part in text.split("[[tool.importlinter.contracts]]") if f"{name}" in part.split("\n")[1])
+    listed = set(re.findall(r'"edgecompile\.(\w+)"', contract))
+    children = (ROOT / "edgecompile").iterdir()
+    rooms = {child.stem for child in children if child.suffix == ".py" or (child / "__init__.py").is_file()}
+    assert listed == rooms - exempt - {"__init__"}
+
+
 def test_ultralytics_is_imported_in_one_file():
     found = [module.name for module in MODULES if re.search(r"^\s*(import|from) ultralytics", module.read_text(), re.M)]
     assert found == ["onnx_export.py"]

@@ -71,7 +71,7 @@ def candidates(line: str, parser_of: Mapping[str, Callable[[], Parser]], shell: 
 
 
 def _split_list(word: str) -> tuple[str, str]:
-    """Splits "recipe=a,b" into "recipe=a,", which stays, and "recipe=b", which is to be completed."""
+    """Splits a list of values behind its last comma: into the beginning, which stays, and key and value to complete."""
     key, equals, value = word.partition("=")
     before, comma, last = value.rpartition(",")
     return (f"{key}={before},", f"{key}={last}") if equals and comma and "[" not in value else ("", word)

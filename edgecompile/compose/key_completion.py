@@ -28,7 +28,7 @@ class Chosen:
 
 
 def typed_candidates(word: str, chosen: Chosen) -> list[str]:
-    """Returns what a word such as "target.inf" or "target.hint=la" may become, by the types of recipes.
+    """Returns what the beginning of a word such as "target.hint=latency" may become, by the types of recipes.
 
     A key that holds further keys ends in a dot, every other one in an equals sign. Values are those of keys that take
     one of a few.

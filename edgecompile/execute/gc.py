@@ -19,7 +19,8 @@ from pathlib import Path
 
 from edgecompile.execute.canonical_json import Damaged, digest_of, unseal
 from edgecompile.execute.entry import Entry, walk
-from edgecompile.execute.store import Store, sweep
+from edgecompile.execute.store import Store
+from edgecompile.execute.store_session import sweep
 from edgecompile.files import hash_file
 
 DAY_S = 86_400

@@ -28,7 +28,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import sys
 import threading
 import time
@@ -43,6 +42,7 @@ from edgecompile.execute.entry import SCHEMA, Entry, EntryDocument, Files, StepR
 from edgecompile.execute.locks import Lock
 from edgecompile.execute.sharing import LOCATION, require_locks, warn_of_owner
 from edgecompile.execute.source_digests import SourceDigest
+from edgecompile.execute.store_session import Session, sweep
 from edgecompile.files import sync_folder, write_atomically
 from edgecompile.plan.step import FACTS
 
@@ -68,7 +68,7 @@ class Store:
 
     def __init__(self, path: Path | str) -> None:
         self.root = Path(path).expanduser().absolute()
-        self._session: _Session | None = None
+        self._session: Session | None = None
         self._beginning = threading.Lock()
 
     @classmethod
@@ -255,7 +255,7 @@ class Store:
                 require_locks(self.root)
                 warn_of_owner(self.root)
                 sweep(self.root)
-                self._session = _Session(self.root)
+                self._session = Session(self.root)
                 weakref.finalize(self, self._session.end)
 
     def warn_reader(self) -> None:
@@ -359,39 +359,6 @@ class Store:
         with suppress(OSError):
             content = seal([(step, key), *known][:REMEMBERED])
             write_atomically(self._history_path(function), content, via=self._staging(), sync=False)
-
-
-def sweep(root: Path) -> None:
-    """Removes what processes that died had begun to write, and their locks. Those that live hold theirs."""
-    for path in [*(root / "sessions").glob("*.lock"), *(root / "locks").glob("*.lock")]:
-        lock = Lock(path, "sweeping")
-        if path.name.startswith("edgecompile-"):
-            continue  # taken so often that they stay
-        with suppress(OSError):
-            if lock.try_acquire():
-                if path.parent.name == "sessions":
-                    shutil.rmtree(root / "staging" / path.stem, ignore_errors=True)
-                lock.release()
-
-
-class _Session:
-    """One process's use of a store: a lock that lives as long as the process, and a folder for what it writes."""
-
-    def __init__(self, root: Path) -> None:
-        self.pid = os.getpid()
-        token = f"{socket.gethostname()}-{self.pid}-{secrets.token_hex(4)}"
-        self.file = root / "sessions" / f"{token}.lock"
-        self._lock = Lock(self.file, "in use")
-        self._lock.acquire()
-        self.staging = root / "staging" / token
-        self.staging.mkdir()
-
-    def end(self) -> None:
-        """Removes the folder and frees the lock, once; a forked child leaves its parent's alone."""
-        if self.pid == os.getpid():
-            self.pid = 0
-            shutil.rmtree(self.staging, ignore_errors=True)
-            self._lock.release()
 
 
 def _judged(error: OSError) -> Exception:

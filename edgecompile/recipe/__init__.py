@@ -1,1 +1,1 @@
-"""From YAML to a typed recipe: the only room that has heard of Hydra, and the one that explains what is wrong."""
+"""A typed recipe: its schema and rules, what it names on disk, and what is wrong with it, by file, line and key."""
