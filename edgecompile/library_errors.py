@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from edgecompile.errors import StepError
+from edgecompile.errors import EdgecompileError, StepError
 
 EXPORT_AGAIN = "export the model again with operator set 18 and float32 weights"
 LONGEST = 240
@@ -92,6 +94,23 @@ def explain(error: BaseException, what: str) -> StepError:
     library = library_of(error)
     told = f"{library} fails on {what}: {reason(error)}" if library else f"{what}: {reason(error)}"
     return StepError(told, fix=FIXES.get(library, ""))
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Makes of what a library raises within the block the error for a person; leaves all others as they are.
+
+    Args:
+        what: what the library works on, such as "'model.onnx'".
+    """
+    try:
+        yield
+    except (EdgecompileError, MemoryError, OSError):
+        raise
+    except Exception as error:
+        if not library_of(error):
+            raise
+        raise explain(error, what) from error
 
 
 def reason(error: BaseException) -> str:

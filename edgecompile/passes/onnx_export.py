@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from edgecompile.errors import MissingToolError, Problem, StepError
+from edgecompile.library_errors import explained
 from edgecompile.passes import Pass
 from edgecompile.plan.graph import Graph, Model, Request
 from edgecompile.plan.shapes import Profile, distinct, merged, one_shape, shown
@@ -127,6 +128,13 @@ def export(
             detection model; when the exported graph disagrees with torch.
         MissingToolError: when torch is too old to load checkpoints safely.
     """
+    with explained(f"'{weights.name}'"):
+        return _export(out, weights, imgsz, opset, end2end, profile)
+
+
+def _export(
+    out: Path, weights: Path, imgsz: list[int], opset: int, end2end: bool | str, profile: Profile | None
+) -> dict[str, Any]:
     import onnx
     import torch
 

@@ -10,6 +10,9 @@ from typing import Any
 from edgecompile.errors import BundleError
 from edgecompile.runtime.spec import POINTS
 
+MOST_ERRORS = 3
+"""Operators that are named of those that a parser does not take."""
+
 
 class Network:
     """A parsed ONNX and the configuration of its builder. Used in a `with` block.
@@ -37,8 +40,9 @@ class Network:
         self._network = self._builder.create_network(flags)
         self._parser = trt.OnnxParser(self._network, self._said)
         if not self._parser.parse(onnx):
-            errors = [self._parser.get_error(index).desc() for index in range(self._parser.num_errors)]
-            raise BundleError(f"{self._name} does not take the model: {_one_line((errors or self._said.errors)[-1:])}")
+            errors = [describe(self._parser.get_error(index)) for index in range(self._parser.num_errors)]
+            first = ["; ".join(list(dict.fromkeys(errors))[:MOST_ERRORS])] if errors else self._said.errors[-1:]
+            raise BundleError(f"{self._name} does not take the model: {_one_line(first)}")
         self.config = self._builder.create_builder_config()
         self._add_profile(spec["input"])
 
@@ -100,6 +104,17 @@ class Network:
         profile = self._builder.create_optimization_profile()
         profile.set_shape(entry["name"], *shapes)
         self.config.add_optimization_profile(profile)
+
+
+def describe(error: Any) -> str:
+    """Returns what a parser says of one operator: of an assertion of its source, the words in it."""
+    words = re.search(r'"([^"]+)"', error.desc())
+    said = words[1] if words else "" if error.desc() in ("false", "") else error.desc()
+    operator = error.node_operator() if hasattr(error, "node_operator") else ""
+    if not operator:
+        return said or error.func()
+    name = f" '{error.node_name()[:60]}'" if error.node_name() else ""
+    return f"operator {operator}{name}: {said}" if said else f"operator {operator}{name} is not supported"
 
 
 def _logger(trt: ModuleType) -> Any:
