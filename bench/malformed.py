@@ -3,7 +3,7 @@
 
     python bench/malformed.py                 # all of tests/recipe/malformed.py
 
-On a machine that has other work wall time means little: --limit-s sets another limit; processor time is told too.
+On a machine that has other work wall time means little: --limit-s sets another limit; processor time is printed too.
 Exit code 1 where one recipe misses any of it.
 """
 

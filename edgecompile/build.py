@@ -23,7 +23,7 @@ from edgecompile.evaluate.class_names import class_name_mismatch
 from edgecompile.evaluate.gates import Verdict, judge, raise_unmet, remarks
 from edgecompile.evaluate.metrics import deterministic_metrics
 from edgecompile.execute import hardware
-from edgecompile.execute.progress import Listener, shown
+from edgecompile.execute.progress import Listener, show_progress
 from edgecompile.execute.runner import execute
 from edgecompile.execute.source_digests import Sources
 from edgecompile.execute.store import Store
@@ -99,14 +99,14 @@ def summarize(report: Mapping[str, Any], run_dir: Path) -> None:
 def _shown_device() -> AbstractContextManager[Callable[[str], None]]:
     from edgecompile.device import remote_progress
 
-    return remote_progress.shown()
+    return remote_progress.show_lines()
 
 
 @dataclass(frozen=True)
 class Display:
     """What a person sees of a build: its steps, what goes on with a device, and how it ended."""
 
-    steps: Progress = shown
+    steps: Progress = show_progress
     device: DeviceProgress = _shown_device
     conclusion: Conclusion = summarize
 

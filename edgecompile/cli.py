@@ -1,7 +1,7 @@
 """The program on one screen: a verb, its arguments, its exit code. Each verb imports what it needs, and only then.
 
 Exit codes: 0 done, 2 recipe or command line, 3 plan, 4 missing tool, 5 step failed, 6 gate unmet, 7 bundle invalid,
-130 interrupted. What a person is told goes to stderr, one line for each problem; results go to stdout.
+130 interrupted. Problems go to stderr, a line each; results go to stdout.
 """
 
 from __future__ import annotations

@@ -121,8 +121,8 @@ def require_locked(was: Locked | None, resolve: Callable[[], Lock], origins: Ori
         return
     problems = [_problem(one, was.path, origins) for one in found]
     file = origins.recipe
-    anew = f"`edgecompile lock {shown(file) if file else 'RECIPE'}` writes the lock anew"
-    raise PlanError([*problems[:-1], replace(problems[-1], fix=anew)])
+    fix = f"`edgecompile lock {shown(file) if file else 'RECIPE'}` writes the lock again"
+    raise PlanError([*problems[:-1], replace(problems[-1], fix=fix)])
 
 
 def _problem(one: Difference, lock: Path, origins: Origins) -> Problem:

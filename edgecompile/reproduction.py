@@ -22,7 +22,7 @@ from edgecompile.data.search import Finder
 from edgecompile.data.yolo_labels import label_path
 from edgecompile.errors import Problem, RecipeError
 from edgecompile.evaluate.gates import Verdict
-from edgecompile.execute.progress import shown
+from edgecompile.execute.progress import show_progress
 from edgecompile.execute.runner import execute
 from edgecompile.execute.source_digests import Sources
 from edgecompile.execute.store import Store
@@ -125,7 +125,7 @@ def reproduce(
         found = differences(was.lock, resolve_lock(recipe, plan, materials, sources))
         for line in [*inputs.changed, *(one for one in found if one.section not in ("weights", "data"))]:
             tell(f"differs: {line}")
-        with shown(plan, quiet=quiet) as progress:
+        with show_progress(plan, quiet=quiet) as progress:
             entries = execute(plan, store, jobs=jobs, progress=progress)
         built = evaluate_gates(recipe, plan, materials, entries, sources)
         met = all(one.met is not False for one in built.verdicts)

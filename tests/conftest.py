@@ -63,7 +63,7 @@ def run(capfd: pytest.CaptureFixture[str]):
 def ultralytics(tmp_path_factory) -> ModuleType:
     """Ultralytics, to compare with; the test is skipped where it is not installed.
 
-    It is told beforehand to install, fetch and unpickle nothing, and to keep its settings in a temporary folder.
+    Its settings let it install, fetch and unpickle nothing, and are kept in a temporary folder.
     """
     quiet = {"YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true", "ULTRALYTICS_SAFE_LOAD": "1", "YOLO_VERBOSE": "false"}
     for name, value in {**quiet, "YOLO_CONFIG_DIR": str(tmp_path_factory.mktemp("ultralytics"))}.items():

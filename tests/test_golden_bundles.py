@@ -55,7 +55,7 @@ def test_it_can_be_looked_into(bundle, capsys):
 
 def test_its_lock_resolves(bundle, tmp_path, monkeypatch):
     """Weights and data are found by digest and a plan follows. Or, where a later version has a key that the lock does
-    not state, it is told which version builds it: nothing is filled in."""
+    not state, the message says which version builds it: nothing is filled in."""
     monkeypatch.chdir(tmp_path)
     was, refused = open_locked(bundle), ()
     try:

@@ -1,4 +1,4 @@
-"""What this machine lacks is told in one line, with a fix and the exit code of its kind."""
+"""What this machine lacks is reported in one line, with a fix and the exit code of its kind."""
 
 from __future__ import annotations
 

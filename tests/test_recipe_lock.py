@@ -112,7 +112,7 @@ def test_what_differs_is_told_all_at_once_and_nothing_runs(here, run, monkeypatc
         r"edgecompile: my\.lock\.yaml: onnxslim: found 0\.0\.1, locked is [\d.]+",
         r"edgecompile: my\.lock\.yaml: instruction set: found m68k, locked is \S+",
         r"edgecompile: my\.lock\.yaml: step simplify, version: found 1, locked is 9; "
-        r"`edgecompile lock my\.yaml` writes the lock anew",
+        r"`edgecompile lock my\.yaml` writes the lock again",
     ]
     assert len(lines) == len(expected), lines
     for line, pattern in zip(lines, expected, strict=True):

@@ -31,7 +31,7 @@ PRINTS = {
 DUMPS = {
     "data/fetch.py": "a file beside what was fetched",
     "device/": "calls to a device and their answers, read by programs; digests",
-    "evaluate/": "files of the store, read by steps; `predict` and reports write names anew",
+    "evaluate/": "files of the store, read by steps; `predict` and reports write names again",
     "execute/": "keys, digests, messages between processes, a holder's number in a lock",
     "execute/plan_status.py": "a parameter as part of a reason, which `report/terminal.py` escapes",
     "graphs/": "files of the store, read by steps",

@@ -230,8 +230,8 @@ def config_groups(flags: Sequence[str] = ()) -> set[str]:
 def rewritten(word: str, groups: set[str]) -> str:
     """Returns a plain `key=value` as `++key=value`, unless it chooses from a group or configures Hydra.
 
-    So any key can be set, whether or not a file sets it already, and a key that does not exist is told by the strict
-    models, with the nearest name, instead of by Hydra.
+    So any key can be set, whether or not a file sets it already, and of a key that does not exist the strict models
+    say so, with the nearest name, instead of Hydra.
     """
     key, equals, value = word.partition("=")
     group = key.partition("@")[0].partition("/")[0]

@@ -168,11 +168,11 @@ class Connection:
         """Calls a function of `remote_agent.py` and returns all it wrote to stdout. Raises as `call`.
 
         Args:
-            unfinished: told what was written to stdout before the call failed.
+            unfinished: called with what was written to stdout before the call failed.
         """
         return self._talk(do, request, lambda call: call.output.read(), unfinished=unfinished, beating=True)
 
-    def send(self, path: Path, to: str, sha256: str, told: Callable[[int], None] = lambda sent: None) -> int:
+    def send(self, path: Path, to: str, sha256: str, report: Callable[[int], None] = lambda sent: None) -> int:
         """Copies a file to the device; returns how many bytes had to be sent. Raises as `call`.
 
         What is there already is not sent again: a whole file, or the beginning that an earlier attempt got across.
@@ -180,7 +180,7 @@ class Connection:
         Args:
             path: the file here.
             to: its path there. It appears whole, of digest `sha256`, or not at all.
-            told: told how many bytes are there.
+            report: called with how many bytes are there.
         """
         size = path.stat().st_size
 
@@ -192,7 +192,7 @@ class Connection:
                     while chunk := file.read(CHUNK):
                         call.input.buffer.write(chunk)
                         call.input.flush()
-                        told(sent := sent + len(chunk))
+                        report(sent := sent + len(chunk))
             with suppress(BrokenPipeError):
                 call.input.close()
             return call.output.read()
@@ -300,7 +300,7 @@ COMPLAINTS = (
     (
         "IDENTIFICATION HAS CHANGED",
         "the device shows another host key than the one known for it: another device, or somebody in between",
-        "if it was set up anew: ssh-keygen -R {host}",
+        "if it was installed again: ssh-keygen -R {host}",
     ),
     (
         "Host key verification failed",
@@ -316,7 +316,7 @@ COMPLAINTS = (
     ("Bad configuration option", "ssh refuses its configuration: {said}", ""),
     ("Can't open user config file", "ssh refuses its configuration: {said}", ""),
 )
-"""What ssh says, in the order in which it counts; what a person is told; the fix."""
+"""What ssh says, in the order in which it counts; the message for a person; the fix."""
 
 
 def socket_folder() -> str:

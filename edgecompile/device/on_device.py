@@ -13,7 +13,7 @@ from edgecompile.device.address import parse
 from edgecompile.device.connection import Listener
 from edgecompile.device.remote import Bundle, Place, Remote, connect, opened
 from edgecompile.device.remote_bench import bench, section_of_bench, section_of_record, verdicts_of
-from edgecompile.device.remote_progress import shown
+from edgecompile.device.remote_progress import show_lines
 from edgecompile.device.run_report import add_to_run
 from edgecompile.runtime.bench import Bench, summarize
 from edgecompile.runtime.confinement import limit_words
@@ -24,16 +24,16 @@ from edgecompile.text import escape, tell, to_json
 
 def deploy(arguments: argparse.Namespace) -> int:
     """Copies, builds the model where that is done on the device, verifies, measures; prints the path there."""
-    with _there(arguments) as (bundle, remote, path, told):
+    with _opened_device(arguments) as (bundle, remote, path, progress):
         if bundle.target.finalize:
-            told("building the model")
+            progress("building the model")
             verified = _summary(_finished(remote, path)[1])
         else:
-            told("verifying")
+            progress("verifying")
             verified = remote.run("verify", path, unfinished=_print).splitlines()
         tell(*verified)
         if not arguments.no_bench:
-            told("measuring")
+            progress("measuring")
             _tell(bundle, remote, bench(remote, path), verified)
         tell(remote.publish(path))
     return 0
@@ -41,16 +41,16 @@ def deploy(arguments: argparse.Namespace) -> int:
 
 def verify(arguments: argparse.Namespace) -> int:
     """Verifies a bundle on the device and prints what it says there."""
-    with _there(arguments) as (_, remote, path, told):
-        told("verifying")
+    with _opened_device(arguments) as (_, remote, path, progress):
+        progress("verifying")
         _print(remote.run("verify", path, *_threads(arguments), unfinished=_print))
     return 0
 
 
 def finalize(arguments: argparse.Namespace) -> int:
     """Builds a bundle's model on the device, prints what was found, and brings it into the report of the run."""
-    with _there(arguments) as (bundle, remote, path, told):
-        told("building the model")
+    with _opened_device(arguments) as (bundle, remote, path, progress):
+        progress("building the model")
         words = [*_threads(arguments), *(["--rebuild"] if arguments.rebuild else [])]
         said, record = _finished(remote, path, *words, as_json=arguments.json)
         _print(said if arguments.json else "".join(f"{escape(line)}\n" for line in _summary(record)))
@@ -84,22 +84,22 @@ def _print(text: str) -> None:
 def measure(arguments: argparse.Namespace) -> int:
     """Measures a bundle on the device, prints the figures, and brings them into the report of the run."""
     pictures = find_pictures(arguments.images) if arguments.images else []
-    with _there(arguments) as (bundle, remote, path, told):
-        told("measuring")
+    with _opened_device(arguments) as (bundle, remote, path, progress):
+        progress("measuring")
         found = bench(remote, path, pictures=pictures, rounds=arguments.rounds, threads=arguments.threads)
         _tell(bundle, remote, found, as_json=arguments.json)
     return 0
 
 
 @contextmanager
-def _there(arguments: argparse.Namespace) -> Iterator[tuple[Bundle, Remote, PurePosixPath, Listener]]:
-    """Yields the bundle, the device with the runtime on it, the bundle's path there, and who is told what goes on."""
+def _opened_device(arguments: argparse.Namespace) -> Iterator[tuple[Bundle, Remote, PurePosixPath, Listener]]:
+    """Yields the bundle, the device with the runtime on it, the bundle's path there, and what shows progress."""
     limits = limit_words(arguments.timeout, arguments.memory)
     place = Place(parse(arguments.device), arguments.wheels, arguments.python, limits)
     bundle = opened(arguments.bundle)
-    with shown(quiet=arguments.quiet) as told, connect(place, bundle.target, told) as remote:
-        told(f"copying {bundle.path.name}, {bundle.path.stat().st_size / 1e6:.1f} MB")
-        yield bundle, remote, remote.put(bundle), told
+    with show_lines(quiet=arguments.quiet) as progress, connect(place, bundle.target, progress) as remote:
+        progress(f"copying {bundle.path.name}, {bundle.path.stat().st_size / 1e6:.1f} MB")
+        yield bundle, remote, remote.put(bundle), progress
 
 
 def _threads(arguments: argparse.Namespace) -> list[str]:

@@ -112,7 +112,7 @@ class Remote:
 
         Args:
             words: further arguments.
-            unfinished: told what it printed before it failed.
+            unfinished: called with what it printed before it failed.
 
         Raises:
             EdgecompileError: of the kind that the verb ended with.
@@ -153,7 +153,7 @@ def connect(place: Place, target: BundleTarget, listener: Listener = lambda line
     Args:
         place: the device.
         target: of a bundle: it names the runtime that is needed.
-        listener: told what happens there, a line at a time.
+        listener: called with what happens there, a line at a time.
 
     Raises:
         RecipeError: the folder of wheels holds none.

@@ -13,8 +13,8 @@ from edgecompile.text import escape, tell
 
 
 @contextmanager
-def shown(*, quiet: bool = False, stream: TextIO | None = None) -> Iterator[Listener]:
-    """Yields what is told, line by line, what goes on.
+def show_lines(*, quiet: bool = False, stream: TextIO | None = None) -> Iterator[Listener]:
+    """Yields what shows lines on what goes on.
 
     Args:
         quiet: whether to show nothing.

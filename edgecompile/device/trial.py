@@ -67,7 +67,7 @@ def require_device(recipe: Recipe) -> None:
         raise RecipeError(message, where=where, fix="choose the target of that device, or another device")
 
 
-def run_on_device(bundle: Path, recipe: Recipe, pictures: Sequence[Path], told: Listener) -> Trial:
+def run_on_device(bundle: Path, recipe: Recipe, pictures: Sequence[Path], progress: Listener) -> Trial:
     """Copies a bundle to the device that a recipe names, proves there that it runs as here, measures and removes it.
 
     Args:
@@ -82,14 +82,14 @@ def run_on_device(bundle: Path, recipe: Recipe, pictures: Sequence[Path], told: 
     assert place is not None, "the recipe names a device"
     found = opened(bundle)
     chosen = list(pictures[:PICTURES])
-    with connect(place, found.target, told) as remote:
-        told(f"copying {bundle.name}, {bundle.stat().st_size / 1e6:.1f} MB")
+    with connect(place, found.target, progress) as remote:
+        progress(f"copying {bundle.name}, {bundle.stat().st_size / 1e6:.1f} MB")
         path = remote.put(found)
         try:
             verb = "finalize" if found.target.finalize else "verify"
-            told({"finalize": "building the model", "verify": "verifying"}[verb])
+            progress({"finalize": "building the model", "verify": "verifying"}[verb])
             verified = remote.run(verb, path).splitlines()
-            told("measuring")
+            progress("measuring")
             rounds = -(-recipe.evaluate.latency_images // len(chosen))
             found_there = bench(remote, path, pictures=chosen, rounds=rounds)
         finally:

@@ -223,7 +223,7 @@ class Wait:
         """
         if self._cancelled and self._cancelled():
             raise Cancelled
-        # Not in step with others that wait for the same lock, lest the same one is always first.
+        # Not in step with others that wait for the same lock: else the same process would always be first.
         time.sleep(self._pause_s * random.uniform(0.5, 1))
         self._pause_s = min(1.5 * self._pause_s, self._longest_s)
         if time.monotonic() - self._looked > LOOK_S:

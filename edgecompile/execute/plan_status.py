@@ -18,7 +18,7 @@ from edgecompile.plan.step import Source, Step
 
 MOST_REASONS = 3
 RECENT = 8
-"""Runs of a step function from which it is told how long the next will take."""
+"""Runs of a step function by which the duration of the next is estimated."""
 
 
 @dataclass(frozen=True)

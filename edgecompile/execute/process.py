@@ -217,7 +217,7 @@ class Worker:
         if self._lacked_memory():
             return self._limits.too_large(self._step)
         self.unexplained = True
-        message, where, fix = outcome["told"]
+        message, where, fix = outcome["problem"]
         return self._noted(StepError(Problem(f"step '{self._step.name}' failed: {message}", where, fix)), NEAR)
 
     def _noted(self, error: EdgecompileError, share: float) -> EdgecompileError:

@@ -56,7 +56,7 @@ Listener = Callable[[Event], None]
 
 
 @contextmanager
-def shown(plan: Plan, *, quiet: bool = False, stream: TextIO | None = None) -> Iterator[Listener]:
+def show_progress(plan: Plan, *, quiet: bool = False, stream: TextIO | None = None) -> Iterator[Listener]:
     """Shows the progress of a plan while the body runs; yields what `execute` takes as `progress`.
 
     Args:
@@ -92,7 +92,7 @@ def noted(plan: Plan, folder: Path) -> Iterator[Listener]:
         elif event.state is State.REUSED:
             told["reused"] += 1
             told["saved_s"] = round(told["saved_s"] + (event.wall_seconds or 0.0), 3)
-        with suppress(OSError):  # a run directory that cannot be written is told when the report is
+        with suppress(OSError):  # the report, which comes last, says that the run directory cannot be written
             write_json(note, told)
 
     yield listen
@@ -135,7 +135,7 @@ MARKS = {
 
 
 class _Rows:
-    """The table: one row for each step, drawn anew four times a second."""
+    """The table: one row for each step, drawn again four times a second."""
 
     def __init__(self, plan: Plan) -> None:
         self._events: dict[str, Event | None] = dict.fromkeys(step.name for step in plan.steps)

@@ -3,7 +3,7 @@
 Locks that do not exclude harm silently: two machines would sweep away what the other is writing. So a folder on any
 file system that is not known to be local is tried before the store is used: this process holds a lock, and another
 process must not get it. What one machine cannot try is whether the lock also holds between machines; where the mount's
-options say that it does not, that is told, and so is that the file system is remote.
+options say that it does not, a warning says so, and also that the file system is remote.
 """
 
 from __future__ import annotations

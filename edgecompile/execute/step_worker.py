@@ -2,7 +2,7 @@
 
 The job comes as one line of JSON on standard input, the result goes as one line to a descriptor. A process of its own,
 with a pinned environment, is what makes a step's result depend on its inputs alone: counters that libraries keep per
-process start anew, and sums are always taken in the order that one thread takes them in.
+process start from zero, and sums are always taken in the order that one thread takes them in.
 
 Standard input stays open as long as the process that started this one lives. A guard, forked before anything heavy is
 imported, kills this whole process group once it closes: so nothing survives its starter, not even when that one was
@@ -61,7 +61,7 @@ class Outcome(TypedDict, total=False):
     problems: message, place and fix of each problem of an error made for people.
     reason, errno: of any other error: its class and words, its number.
     allocated_mb: by the process when it raised.
-    told: message, place and fix that a person gets for it.
+    problem: message, place and fix that a person gets for it.
     """
 
     wall_seconds: float
@@ -70,7 +70,7 @@ class Outcome(TypedDict, total=False):
     problems: list[list[str]]
     allocated_mb: float
     reason: str
-    told: list[str]
+    problem: list[str]
     errno: int | None
 
 
@@ -167,14 +167,14 @@ def _read_line(descriptor: int) -> bytes:
 
 
 def _unexpected(error: BaseException) -> Outcome:
-    """Returns what the starter is told of an error that was not made for people."""
+    """Returns what the starter gets to know of an error that was not made for people."""
     said = " ".join(str(error).split())[:MOST_CHARACTERS]
-    told = explain(error, "the model") if library_of(error) else None
-    problem = told.problems[0] if told else Problem(reason(error))
+    explained = explain(error, "the model") if library_of(error) else None
+    problem = explained.problems[0] if explained else Problem(reason(error))
     return {
         "error": "",
         "reason": f"{type(error).__name__}: {said}",
-        "told": [problem.message, "", problem.fix],
+        "problem": [problem.message, "", problem.fix],
         "errno": getattr(error, "errno", None),
         "allocated_mb": allocated_mb(),
     }

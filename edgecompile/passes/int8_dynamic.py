@@ -1,4 +1,4 @@
-"""Dynamic INT8: weights in 8 bits, activations quantized anew at every run. For models of matrix products only."""
+"""Dynamic INT8: weights in 8 bits, activations quantized again at every run. For models of matrix products only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgecompile.plan.step import Output, Stage, Step
 
 WHY_NOT = (
     "dynamic INT8 makes convolution nets 3 to 9 times slower than float (the ranges of every activation are measured "
-    "anew in each run, and its integer convolution is not a fast one)"
+    "again in each run, and its integer convolution is not a fast one)"
 )
 
 

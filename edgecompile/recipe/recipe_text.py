@@ -23,12 +23,6 @@ from edgecompile.yaml_text import Finding, Loader, Rules, check_yaml, is_plain
 MOST_INTERPOLATIONS = 8
 """Of one file. Chains of `${a}${a}` unfold like aliases do; those of a few interpolations stay small."""
 MARKS = (yaml.StreamStartEvent, yaml.StreamEndEvent, yaml.DocumentStartEvent, yaml.DocumentEndEvent)
-BRACKETS = {
-    yaml.MappingStartEvent: "{",
-    yaml.MappingEndEvent: "}",
-    yaml.SequenceStartEvent: "[",
-    yaml.SequenceEndEvent: "]",
-}
 EMPTY = ("", "{ }", "[ ]", "{ defaults  }", "{ defaults [ ] }", "{ defaults [ _self_ ] }")
 """What a recipe without content consists of, as `_shape` writes it."""
 HEADER = 512

@@ -44,16 +44,16 @@ def build_recipe(recipe: Recipe, run_dir: Path, options: Options) -> Path:
     from edgecompile.build import Display, run_build
     from edgecompile.device import remote_progress
     from edgecompile.execute import limits
-    from edgecompile.execute.progress import noted, shown
+    from edgecompile.execute.progress import noted, show_progress
     from edgecompile.recipe_lock import lock_beside
 
     limits.adjust(options.step_timeout, options.step_memory)
     lock = lock_beside(recipe) if options.locked else None
-    device = partial(remote_progress.shown, quiet=options.quiet)
+    device = partial(remote_progress.show_lines, quiet=options.quiet)
     if options.point:  # of a sweep, which shows progress from the notes of its points, and their figures at its end
         display = Display(partial(noted, folder=run_dir), device, _say_nothing)
     else:
-        display = Display(partial(shown, quiet=options.quiet), device)
+        display = Display(partial(show_progress, quiet=options.quiet), device)
     return run_build(recipe, run_dir=run_dir, jobs=options.jobs, lock=lock, display=display)
 
 

@@ -1,4 +1,4 @@
-"""The command line of build and plan: flags anywhere, files, overrides, and what is told of a wrong one."""
+"""The command line of build and plan: flags anywhere, files, overrides, and the message for a wrong one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Launchers and sweepers that come as extras, and what a search is told of a point."""
+"""Launchers and sweepers that come as extras, and what a search gets to know of a point."""
 
 from __future__ import annotations
 

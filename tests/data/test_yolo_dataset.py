@@ -1,4 +1,4 @@
-"""A data.yaml is told from other files in which data sets come, each in one clear line."""
+"""A data.yaml is distinguished from other files in which data sets come, each in one clear line."""
 
 from __future__ import annotations
 

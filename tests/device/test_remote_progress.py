@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 
-from edgecompile.device.remote_progress import shown
+from edgecompile.device.remote_progress import show_lines
 
 
 class Terminal(io.StringIO):
@@ -14,7 +14,7 @@ class Terminal(io.StringIO):
 
 
 def told(stream: io.StringIO, **how: bool) -> str:
-    with shown(stream=stream, **how) as listener:
+    with show_lines(stream=stream, **how) as listener:
         for line in ("copying x.bundle.zip", "[measuring]"):
             listener(line)
     return stream.getvalue()

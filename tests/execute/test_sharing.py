@@ -1,4 +1,4 @@
-"""File systems that machines share: what is told, and that locks which do not exclude are refused."""
+"""File systems that machines share: what a person reads, and that locks which do not exclude are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever stands in a recipe or on the command line: it composes, or it is told in lines; nothing else escapes."""
+"""Whatever stands in a recipe or on the command line: it composes, or it is refused in lines; nothing else escapes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VALUES = parted("1 null true foo [1,2] {a:1} {} yolo26n ${name} ${zzz} '' 1,2 ??
 
 
 def told(*words: str) -> None:
-    """Composes, and checks what is told where that fails."""
+    """Composes, and checks the message where that fails."""
     problems: tuple = ()
     try:
         find_materials(compose(*words))

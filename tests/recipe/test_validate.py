@@ -76,7 +76,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("text", "line", "key", "words"), WRONG, ids=[text[:48] for text, *_ in WRONG])
 def test_wrong_recipe(write, problems, text, line, key, words):
-    """A problem is told with its place; a precision or a missing pass at the place that the message is about."""
+    """A problem is reported with its place; a precision or a missing pass at the place that the message is about."""
     found = problems(write(text))
     told = [one for one in found if all(word in one for word in words)]
     assert told, found

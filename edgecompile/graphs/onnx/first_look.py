@@ -18,7 +18,7 @@ WITHOUT_PLUGINS = "export the model again without plugins, and without suppressi
 
 
 def problems_of(weights: Path, shapes: Profile | None, class_names: str) -> list[Problem]:
-    """Returns what is wrong with an ONNX file, as far as its header tells; the rest is told when it is imported.
+    """Returns what is wrong with an ONNX file, as far as its header tells; the rest shows when it is imported.
 
     Args:
         shapes: that the recipe asks for; None for the one that the file takes.

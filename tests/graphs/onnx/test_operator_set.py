@@ -1,4 +1,4 @@
-"""Old operator sets are raised, and what cannot be raised is told with the way out."""
+"""Old operator sets are raised, and what cannot be raised is refused with the way out."""
 
 from __future__ import annotations
 
