@@ -8,7 +8,6 @@ import math
 import os
 import select
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from edgecompile.errors import KINDS, EdgecompileError, Problem, StepError
 from edgecompile.execute.limits import FULL, NEAR, Limits, allocated_mb
 from edgecompile.execute.step_worker import Job, Outcome
 from edgecompile.plan.step import Step
+from edgecompile.runtime.child_process import start
 from edgecompile.runtime.confinement import NO_MEMORY
 
 PINNED = {
@@ -101,29 +101,15 @@ class Worker:
             "memory_bytes": int(limits.memory_mb * 10**6) if limits.memory_mb != math.inf else None,
             "restore": {"PYTHONPATH": os.environ.get("PYTHONPATH")},
         }
-        self._result, result = os.pipe()
-        try:
-            with open(self.log, "wb") as log:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "edgecompile.execute.step_worker", str(result)],
-                    stdin=subprocess.PIPE,
-                    stdout=log,
-                    stderr=log,
-                    cwd=scratch,
-                    env=_environment(scratch),
-                    pass_fds=[result],
-                    start_new_session=True,
-                )
-        except BaseException:
-            os.close(self._result)
-            raise
-        finally:
-            os.close(result)
-        assert self._process.stdin is not None
-        self._input = self._process.stdin
-        with suppress(BrokenPipeError):  # killed already: `wait` will tell
-            self._input.write(json.dumps(job, default=_plain).encode() + b"\n")
-            self._input.flush()
+        with open(self.log, "wb") as log:
+            self._process, self._result = start(
+                ["-m", "edgecompile.execute.step_worker"],
+                json.dumps(job, default=_plain).encode(),
+                output=log,
+                errors=log,
+                folder=scratch,
+                environment=_environment(scratch),
+            )
 
     @property
     def pid(self) -> int:
@@ -186,8 +172,9 @@ class Worker:
         # The worker is not reaped yet, so its number, which is its group's, cannot be anybody else's.
         self.kill()
         self._process.wait()
+        assert self._process.stdin is not None
         with suppress(BrokenPipeError):
-            self._input.close()
+            self._process.stdin.close()
         os.close(self._result)
 
     def _died(self, code: int) -> EdgecompileError:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgecompile.errors import KINDS, BundleError, EdgecompileError, Problem
+from edgecompile.runtime.child_process import start
 from edgecompile.runtime.confinement import NO_MEMORY, Limits, choose_limits
 from edgecompile.runtime.worker import Work
 
@@ -71,27 +72,12 @@ class _Worker:
         self.operation = "starting"
         self._limits = limits
         self._partial = b""
-        self._notes, notes = os.pipe()
         flags = ["-I"] if sys.flags.isolated else ["-s"] if sys.flags.no_user_site else []
         path = "\n".join(entry or os.getcwd() for entry in sys.path)
         memory = None if math.isinf(limits.memory_mb) else int(limits.memory_mb * 10**6)
         job = {"work": work, "arguments": vars(arguments), "memory_bytes": memory}
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, *flags, "-c", BOOT, path, str(notes)],
-                stdin=subprocess.PIPE,  # takes the job; its end tells the process that this one has ended
-                stdout=subprocess.PIPE,
-                pass_fds=[notes],
-                start_new_session=True,
-            )
-        except BaseException:
-            os.close(self._notes)
-            raise
-        finally:
-            os.close(notes)
-        with suppress(BrokenPipeError):  # it died: `wait` will tell
-            self._stdin.write(base64.b64encode(pickle.dumps(job)) + b"\n")
-            self._stdin.flush()
+        packed = base64.b64encode(pickle.dumps(job))
+        self._process, self._notes = start([*flags, "-c", BOOT, path], packed, output=subprocess.PIPE)
 
     @property
     def _stdin(self) -> IO[bytes]:
