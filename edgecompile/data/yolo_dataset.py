@@ -13,6 +13,7 @@ import yaml
 from edgecompile.data.counts import listed
 from edgecompile.data.split_listing import Folders, Listing, list_pictures
 from edgecompile.errors import Problem, RecipeError, nearest
+from edgecompile.json_types import JsonObject
 from edgecompile.places import shown
 from edgecompile.runtime.pictures import PICTURES
 from edgecompile.yaml_text import check_data, line_of, read_text
@@ -42,7 +43,7 @@ class DataFile:
     file: Path
     root: Path
     names: tuple[str, ...]
-    splits: dict[str, Any]
+    splits: JsonObject
 
 
 def read_data(file: Path) -> DataFile:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgecompile.arguments import Parser, whole_number
 
@@ -57,7 +56,7 @@ def build_recipe(recipe: Recipe, run_dir: Path, options: Options) -> Path:
     return run_build(recipe, run_dir=run_dir, jobs=options.jobs, lock=lock, display=display)
 
 
-def _say_nothing(report: Mapping[str, Any], run_dir: Path) -> None:
+def _say_nothing(report: object, run_dir: Path) -> None:
     """Leaves the figures of a build to whoever reads its report."""
 
 

@@ -60,7 +60,7 @@ class Checkpoint:
     head: str | None = None
     channels: int | None = None
     names: tuple[str, ...] | None = None
-    train_args: dict[str, Any] = field(default_factory=dict)
+    train_args: dict[str, object] = field(default_factory=dict)
     calls: frozenset[str] = frozenset()
 
 
