@@ -119,13 +119,14 @@ def list_split(data: DataFile, split: str, where: str, folders: Folders) -> List
     Raises:
         RecipeError: the split is missing, empty, or names what is not there.
     """
-    places = data.splits.get(split)
-    if places is None:
+    named = data.splits.get(split)
+    if named is None:
         there = [name for name, value in data.splits.items() if isinstance(value, str | list)]
         raise RecipeError(f"{shown(data.file)} has no split '{split}'", where=where, fix=nearest(split, there))
     line = split_line(data, split)
-    places = places if isinstance(places, list) else [places]
-    if strange := [place for place in places if not isinstance(place, str)]:
+    listing = named if isinstance(named, list) else [named]
+    places = [place for place in listing if isinstance(place, str)]
+    if strange := [place for place in listing if not isinstance(place, str)]:
         raise RecipeError(f"found {strange[0]}, expected a folder or a .txt listing", where=line)
     found = list_pictures(data.root, places, line, folders)
     if not found.pictures:
