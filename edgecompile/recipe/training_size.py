@@ -6,7 +6,6 @@ A checkpoint states it among the settings of its training, an ONNX file by the s
 from __future__ import annotations
 
 import ast
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,7 @@ def _of_checkpoint(weights: Path) -> TrainingSize | None:
     sides = _sides(said.train_args["imgsz"])
     if sides is None:
         return None
-    whole = tuple(math.ceil(side / MULTIPLE) * MULTIPLE for side in sides)
+    whole = tuple(-(-side // MULTIPLE) * MULTIPLE for side in sides)
     rounded = "" if whole == sides else f", rounded up from {_shown(sides)} to a multiple of {MULTIPLE}"
     return _stated(weights, whole, f"was trained at{rounded}")
 
@@ -79,6 +78,10 @@ def _of_onnx(weights: Path) -> TrainingSize | None:
     return _stated(weights, sides, "states") if sides else None
 
 
+NO_SIDE = 10**9
+"""A number from which on it is no side of a picture, and may be too long to be written."""
+
+
 def _sides_of(entry: OnnxInput) -> tuple[int, int] | None:
     """Returns height and width of an input of pictures, channels first or last; None where an axis is open."""
     if len(entry.shape) != 4:
@@ -93,12 +96,12 @@ def _sides(value: Any) -> tuple[int, int] | None:
     if isinstance(value, str) and len(value) <= LONGEST:
         try:
             value = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             return None
     if isinstance(value, list | tuple) and len(value) == 1:
         value = value[0]
     sides = tuple(value) if isinstance(value, list | tuple) else (value, value)
-    if len(sides) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides):
+    if len(sides) != 2 or not all(type(side) is int and 0 < side < NO_SIDE for side in sides):
         return None
     return sides[0], sides[1]
 

@@ -20,6 +20,9 @@ LARGEST = 8 << 20
 MOST_INSTRUCTIONS = 500_000
 """Most instructions of a pickle that are followed: a second of work. YOLO11n has 52,000."""
 
+LONGEST_NUMBER = 255
+"""Most bytes of a whole number: torch reads no longer ones."""
+
 LARGEST_DIRECTORY = 8 << 20
 """Most bytes of a zip's directory that are read: 80,000 members."""
 
@@ -284,6 +287,8 @@ class _Pickle:
         self.push(self.take(size).decode("utf-8", "surrogatepass"))
 
     def whole(self, size: int) -> None:
+        if size > LONGEST_NUMBER:
+            raise Unreadable("a number of too many digits to be written")
         self.push(int.from_bytes(self.take(size), "little", signed=True))
 
 

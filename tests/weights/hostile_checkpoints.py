@@ -295,6 +295,15 @@ HOSTILE: dict[str, Hostile] = {
                                   CALLS.format("posix.system"), at_plan=True),
     "a storage that lies of its size": Hostile(changed(members=(("parts/data/0", b"\0" * 4),)), DAMAGED),
     "a storage that leads out": Hostile(changed((text("0"), text("../../secret/secret.txt"))), DAMAGED),
+    **{f"a size that is {named}": Hostile(changed((text("train_args"), text("more_args")),
+                                                 front=b"N" + text("train_args") + b"}" + text("imgsz") + size + b"s"),
+                                         "", at_plan=True, imgsz="~")
+       for named, size in {"huge": b"\x8a\xff" + b"\x7f" * 255, "text": text(LINES), "a call": SYSTEM,
+                           "endless": b"G" + struct.pack(">d", float("inf")), "itself": b"]q\xf0h\xf0a"}.items()},
+    "channels of 5,000 digits": Hostile(
+        changed((text("channels"), text("chan")),
+                (text("scales"), text("channels") + b"\x8b\x30\x08\x00\x00" + b"\x7f" * 2096 + text("scales"))), DAMAGED
+    ),
     # time and memory
     "a billion laughs": Hostile(content(torch_zip(pickled(laughs(200)))), DAMAGED),
     "a key of a billion laughs": Hostile(

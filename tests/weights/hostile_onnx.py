@@ -450,6 +450,10 @@ HOSTILE: dict[str, Hostile] = {
     "class names of lines": Hostile(changed(noted(names=LINES)), "class names", at_plan=True),
     "a stride that is a program": Hostile(changed(noted(stride="9**9**9**9")), "stride", at_plan=True),
     "a stride of 10^99": Hostile(changed(noted(stride="1" + "0" * 99)), "stride", at_plan=True),
+    **{f"a size that is {name}": Hostile(changed(shape("n", 3, "h", "w"), noted(imgsz=value)), "", at_plan=True)
+       for name, value in {"huge": "[1" + "0" * 30 + ", 64]", "a program": "9**9**9", "of lines": LINES,
+                           "of 5,000 digits": "1" * 5000, "not a number": "[nan, 1e999]",
+                           "below none": "[-64, -96]"}.items()},
     "a task of lines": Hostile(changed(noted(task=f"segment{LINES}")), "for the task 'segment", at_plan=True),
 }  # fmt: skip
 
