@@ -6,6 +6,7 @@ says, so everything is looked for there, and everything found is reported at onc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -21,6 +22,9 @@ LARGEST = 64 << 10
 """Bytes of a recipe; the shipped ones have about a thousand."""
 DEEPEST = 16
 MOST_PROBLEMS = 50
+
+LONG_NUMBER = re.compile(r"[-+]?(0[xX][0-9a-fA-F_]{16,}|0b[01_]{64,}|[0-9][0-9_]{19,}|[0-9][0-9_:.]{40,})")
+"""Plain scalars that YAML reads as numbers of any length: beyond some thousand digits Python writes none of them."""
 
 Loader = yaml.SafeLoader
 """The parser that OmegaConf uses: libyaml's is quicker, but lets through what this one then stumbles over."""
@@ -183,7 +187,13 @@ class Rules:
 
     def value(self, event: Any, line: int, path: tuple[str, ...]) -> Iterator[Finding]:
         """Yields what is wrong with a scalar."""
-        yield from ()
+        if is_long_number(event):
+            yield line, ".".join(path), f"a number of {len(event.value)} digits", "write it in quotes if text is meant"
+
+
+def is_long_number(event: Any) -> bool:
+    """Returns whether a scalar is a number longer than any that is meant."""
+    return is_plain(event) and LONG_NUMBER.fullmatch(event.value) is not None
 
 
 def is_plain(event: Any) -> bool:

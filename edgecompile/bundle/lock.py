@@ -282,6 +282,8 @@ def _parse(content: bytes, where: str) -> JsonObject:
 
 def _refuse_tricks(events: Iterator[Any], where: str) -> None:
     """Refuses anchors (which can unfold without bound) and nesting deeper than any lock's, from the event stream."""
+    from edgecompile.yaml_text import is_long_number
+
     depth = 0
     for event in events:
         name = type(event).__name__
@@ -289,5 +291,7 @@ def _refuse_tricks(events: Iterator[Any], where: str) -> None:
         line = f"{where}:{event.start_mark.line + 1}"
         if getattr(event, "anchor", None):
             raise RecipeError("anchors and aliases have no place in a lock", where=line)
+        if name == "ScalarEvent" and is_long_number(event):
+            raise RecipeError(f"a number of {len(event.value)} digits", where=line)
         if depth > DEEPEST:
             raise RecipeError(f"nested deeper than {DEEPEST} levels", where=line)

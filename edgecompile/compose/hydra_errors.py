@@ -77,6 +77,8 @@ def problem_of(error: BaseException) -> Problem:
         )
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     text = str(cause) or str(error)
+    if "set_int_max_str_digits" in text:  # Python's advice is for programmers
+        return Problem("a number of too many digits", COMMAND_LINE)
     several = SEVERAL.search(text) or SWEEP.search(text)
     if several:
         key = _key(several.group("key"))

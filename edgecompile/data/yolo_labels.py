@@ -144,7 +144,7 @@ def _numbers(fields: list[str], classes: int, polygon: bool) -> tuple[list[float
     except ValueError:
         return [], f"found '{' '.join(fields)[:60]}', expected numbers"
     if not values[0].is_integer() or not 0 <= values[0] < classes:
-        return [], f"found class {fields[0]}, expected 0 to {classes - 1}"
+        return [], f"found class {fields[0][:60]}, expected 0 to {classes - 1}"
     for value in values[1:]:
         if not -TOLERANCE <= value <= 1 + TOLERANCE:  # nor is NaN
             return [], f"found the coordinate {value:g}, expected a share of the picture's side, 0 to 1"

@@ -18,7 +18,7 @@ import yaml
 from edgecompile.errors import RecipeError
 from edgecompile.places import shown
 from edgecompile.recipe import allowlist
-from edgecompile.yaml_text import Finding, Loader, Rules, check_yaml, is_plain
+from edgecompile.yaml_text import Finding, Loader, Rules, check_yaml, is_long_number, is_plain
 
 MOST_INTERPOLATIONS = 8
 """Of one file. Chains of `${a}${a}` unfold like aliases do; those of a few interpolations stay small."""
@@ -35,7 +35,6 @@ CODE_KEYS = frozenset({"_target_", "_partial_", "_args_", "_recursive_", "_conve
 _OCTAL = re.compile(r"[-+]?0[0-9_]+")
 _CLOCK = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 _NO_NUMBER = re.compile(r"[-+]?\.(inf|nan)", re.IGNORECASE)
-_HUGE = re.compile(r"[-+]?[0-9_]{20,}")
 _NOT_A_NAME = re.compile(r"(yes|no|on|off|true|false|null|~|[-+.]?[0-9][0-9_.:eExXa-fA-F-]*|[-+]?\.(inf|nan)|=|)", re.I)
 _INTERPOLATION = re.compile(r"\$\{")
 _RESOLVER = re.compile(r"\s*([\w.]+)\s*:")
@@ -128,7 +127,7 @@ class _RecipeRules(Rules):
             yield line, key, f"YAML reads {text} as a number of base 60", f'write "{text}" if text is meant'
         elif _NO_NUMBER.fullmatch(text):
             yield line, key, f"{text} is no number to work with", "leave the key out, or write null"
-        elif _HUGE.fullmatch(text):
+        elif is_long_number(event):
             yield line, key, f"a number of {len(text)} digits", ""
 
     def _found(

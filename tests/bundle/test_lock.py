@@ -98,6 +98,7 @@ def test_any_parameter_comes_back(params):
         ("isa_class: ", "? [a, b]\n: ", "not a plain name"),
         ("isa_class: ", "isa_class: {", "not the YAML of a lock"),
         ("isa_class: ", f"isa_class: {'[' * 80} ", "nested deeper than 64"),
+        ("isa_class: ", f"other: 0x{'f' * 5000}\nisa_class: ", "a number of 5002 digits"),
     ],
 )
 def test_what_is_odd_is_refused_in_one_line(content, tmp_path: Path, old, new, message):

@@ -212,3 +212,7 @@ def test_the_environment_is_left_as_it_was(monkeypatch):
 )
 def test_folder_name(text, name):
     assert folder_name(text) == name
+
+
+def test_a_number_of_too_many_digits_on_the_command_line(problems):
+    assert problems("quickstart", f"model.imgsz={'9' * 5000}") == ["command line: a number of too many digits"]

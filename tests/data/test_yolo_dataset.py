@@ -34,6 +34,16 @@ def test_labels_of_poses_are_refused(here: Path, key: str):
     assert read_data(here / "d.yaml").names == ("a", "b")
 
 
+@pytest.mark.parametrize("value", ["9" * 5000, f"0x{'f' * 5000}", f"0b{'1' * 20_000}", ":".join(["59"] * 3000)])
+def test_numbers_that_cannot_be_written_are_refused(here: Path, value: str):
+    """Python reads them, and fails where it writes one into a message."""
+    for key in ("nc", "path", "test"):
+        (here / "d.yaml").write_text(f"{DATA}{key}: {value}\n")
+        assert refused(here / "d.yaml").startswith(f"d.yaml:4:{key}: a number of {len(value)} digits; write it in")
+    (here / "d.yaml").write_text(DATA.replace("[a, b]", f"['{value}', 2024]"))  # the control: text, and a short number
+    assert read_data(here / "d.yaml").names == (value, "2024")
+
+
 @pytest.mark.parametrize("large", [False, True])
 def test_cocos_json_is_refused_whatever_its_size(here: Path, large: bool):
     boxes = [{"id": number, "image_id": 1, "bbox": [1, 2, 3, 4]} for number in range(50_000 if large else 1)]

@@ -35,6 +35,8 @@ REFUSED = [
     ("a: .nan\n", 1, "no number"),
     ("a: -.inf\n", 1, "no number"),
     (f"a: {'9' * 5000}\n", 1, "5000 digits"),
+    (f"a: 0x{'f' * 5000}\n", 1, "5002 digits"),
+    (f"a: 0b{'1' * 20000}\n", 1, "20002 digits"),
     ("yes: 1\n", 1, "does not read the key 'yes' as text"),
     ("1: a\n", 1, "does not read the key '1' as text"),
     ("? [a, b]\n: c\n", 1, "a key must be a plain name"),
