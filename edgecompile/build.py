@@ -21,7 +21,8 @@ from edgecompile.errors import StepError
 from edgecompile.evaluate import layer_coverage
 from edgecompile.evaluate.class_names import class_name_mismatch
 from edgecompile.evaluate.gates import Verdict, judge, raise_unmet, remarks
-from edgecompile.evaluate.metrics import deterministic_metrics
+from edgecompile.evaluate.metrics import figures_of
+from edgecompile.evaluate.tasks import find_task
 from edgecompile.execute import hardware
 from edgecompile.execute.progress import Listener, show_progress
 from edgecompile.execute.runner import execute
@@ -32,6 +33,7 @@ from edgecompile.recipe_lock import lock_document, require_locked, require_same_
 from edgecompile.report.document import report_of
 from edgecompile.report.html import render_html
 from edgecompile.run_dir import LOCK, PAGE, REPORT
+from edgecompile.runtime.golden import RESULT
 
 if TYPE_CHECKING:
     from edgecompile.bundle.lock import Lock, Locked
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from edgecompile.execute.entry import Entry
     from edgecompile.plan.graph import Materials, Plan
     from edgecompile.recipe.schema import Recipe
+    from edgecompile.runtime.figures import Figures
 
 
 Progress = Callable[["Plan"], AbstractContextManager[Listener]]
@@ -56,6 +59,7 @@ class Built:
     """What the steps of a plan found, before it is decided whether a bundle may be published.
 
     Attributes:
+        figures: accuracy, distance and size, which equal inputs find again.
         manifest, lock: the documents of the bundle; they depend on nothing but the inputs.
         verdicts: the gates, judged.
         manifest_gates: the gates as the bundle states them: where its model is built on a device, what is measured is
@@ -67,6 +71,7 @@ class Built:
     recipe: Recipe
     plan: Plan
     entries: dict[str, Entry]
+    figures: Figures
     manifest: ManifestDraft
     lock: Lock
     verdicts: list[Verdict]
@@ -182,22 +187,23 @@ def evaluate_gates(
     measured = {}
     if "measure" in entries:
         measured = {**facts["measure"], "exclusive": entries["measure"].record.get("exclusive")}
-    figures = deterministic_metrics(
-        facts["reference.evaluate"], facts["evaluate"], facts.get("distance"), facts.get("coverage")
+    task = find_task(materials.task)
+    figures = figures_of(
+        task, facts["reference.evaluate"], facts["evaluate"], facts.get("distance"), facts.get("coverage")
     )
     later = recipe.target.proxy_backend() is not None or recipe.device.host is not None
-    verdicts = judge(recipe.gates, {**measured, **figures}, on_device=later)
+    verdicts = judge(recipe.gates, figures, measured, on_device=later)
     lock = lock_document(recipe, plan, materials, entries, sources)
     spec = json.loads(entries[plan.result.spec.step].path(plan.result.spec.path).read_bytes())
     notes = [*class_name_mismatch(materials.names, spec["names"]), *remarks(recipe.gates, figures)]
     notes += [line for entry in entries.values() for line in entry.facts.get("warnings", ())]
-    notes += layer_coverage.remarks(figures["coverage"], plan.result.precision)
+    notes += layer_coverage.remarks(figures.coverage, plan.result.precision)
     plan = replace(plan, notes=(*plan.notes, *notes))
     manifest = manifest_of(
         recipe, plan, entries, figures, verdicts,
         spec=spec, weights=lock.weights, tools=tool_versions(plan), isa_class=hardware.isa_class(),
     )  # fmt: skip
-    return Built(recipe, plan, entries, manifest, lock, verdicts, verdicts, measured)
+    return Built(recipe, plan, entries, figures, manifest, lock, verdicts, verdicts, measured)
 
 
 def evaluate_gates_on_device(built: Built, materials: Materials, store: Store, progress: DeviceProgress) -> Built:
@@ -218,7 +224,7 @@ def evaluate_gates_on_device(built: Built, materials: Materials, store: Store, p
     with progress() as listener:
         found = trial.run_on_device(bundle, recipe, pictures, listener)
     measured = found.measurement.to_json()
-    verdicts = judge(recipe.gates, {**measured, **built.manifest.figures.model_dump(mode="json")})
+    verdicts = judge(recipe.gates, built.figures, measured)
     stated = built.manifest_gates if recipe.target.proxy_backend() else verdicts
     return replace(built.with_gates(stated), verdicts=verdicts, measured=measured, device=found.section)
 
@@ -269,7 +275,7 @@ def write_run(built: Built, run_dir: Path, began: float, *, bundle: Published | 
     page = render_html(
         report,
         picture=golden.path("input.png").read_bytes(),
-        detections=json.loads(golden.path("detections.json").read_bytes()),
+        found=json.loads(golden.path(RESULT).read_bytes()),
     )
     try:
         run_dir.mkdir(parents=True, exist_ok=True)

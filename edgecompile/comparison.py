@@ -38,7 +38,7 @@ def compare(a: Locked, b: Locked) -> list[Difference]:
     if a.digest and b.digest:
         found += mappings("graph", graph_of(a), graph_of(b))
     if a.figures and b.figures:
-        found += mappings("figures", flat(a.figures), flat(b.figures))
+        found += mappings("figures", flat(a.figures.to_json()), flat(b.figures.to_json()))
     if a.measured and b.measured:
         found += mappings("measured", _numbers(a.measured), _numbers(b.measured))
     return found

@@ -35,11 +35,12 @@ from edgecompile.recipe.validate import recipe_from
 from edgecompile.recipe_lock import resolve_lock
 from edgecompile.runtime import open_artifact
 from edgecompile.runtime.archive import Archive
+from edgecompile.runtime.figures import Figures
 from edgecompile.runtime.golden import Check, check_golden
 from edgecompile.text import tell
 
 TOLERANCE = 0.005
-"""Difference of mAP50-95 up to which another result counts as near the one of the lock."""
+"""Difference of the main metric up to which another result counts as near the one of the lock."""
 EMPTY = "empty"
 MOST_LINES = 8
 
@@ -50,7 +51,7 @@ class Rebuilt:
 
     Attributes:
         was: the lock that was given.
-        lock, map50_95: what this build resolved and found.
+        lock, figures: what this build resolved and found.
         digest: of the bundle; None where a gate that is measured here was not met, and none was made.
         ran, reused: number of steps.
         verdicts: the gates, judged here.
@@ -60,7 +61,7 @@ class Rebuilt:
 
     was: Locked
     lock: Lock
-    map50_95: float
+    figures: Figures
     digest: str | None
     ran: int
     reused: int
@@ -81,15 +82,16 @@ class Rebuilt:
 
     @property
     def near(self) -> bool | None:
-        """Whether outputs and mAP50-95 are within tolerance of the bundle that was given; None for a lock alone."""
+        """Whether outputs and the main metric are within tolerance of the bundle that was given; None for a lock
+        alone."""
         if not self.was.figures:
             return None
         return abs(self.drop) <= TOLERANCE and all(check.met for check in self.checks)
 
     @property
     def drop(self) -> float:
-        """By how much mAP50-95 differs from that of the bundle that was given."""
-        return self.map50_95 - self.was.figures["map50_95"] if self.was.figures else 0.0
+        """By how much the main metric differs from that of the bundle that was given."""
+        return self.figures.accuracy - self.was.figures.accuracy if self.was.figures else 0.0
 
 
 @contextmanager
@@ -135,7 +137,7 @@ def reproduce(
     rebuilt = Rebuilt(
         was=was,
         lock=built.lock,
-        map50_95=built.manifest.figures.map50_95,
+        figures=built.figures,
         digest=bundle.sha256 if bundle else None,
         ran=ran,
         reused=len(entries) - ran,
@@ -153,7 +155,7 @@ def compared_outputs(was: Locked, built: Built) -> tuple[Check, ...]:
     ran = {key: golden.params[key] for key in ("backend", "options", "threads")}
     with Archive(was.path) as archive:
         checks = check_golden(archive, open_artifact(artifact, spec, **ran))
-    return tuple(check for check in checks if check.name != "detections")  # those were decoded from the golden outputs
+    return tuple(check for check in checks if not check.decoded)  # those were decoded from the golden outputs
 
 
 def recipe_of(was: Locked) -> Recipe:
@@ -212,6 +214,7 @@ class Inputs:
             names=tuple(data.names),
             notes=tuple(self.notes(recipe, len(calibration))),
             counts=counts_from(data.counts.model_dump(mode="json")) if data.counts else None,
+            task=recipe.model.task or "detect",
         )
 
     def notes(self, recipe: Recipe, calibrated: int) -> list[str]:
@@ -302,14 +305,15 @@ def _told(rebuilt: Rebuilt) -> Iterator[str]:
         yield f"  first step with another output: {first}"
     elif states_outputs(rebuilt.was.lock):
         yield "  every step's output is the lock's"
+    title = rebuilt.figures.title(rebuilt.figures.main)
     if not rebuilt.was.figures:
-        yield f"  mAP50-95 {rebuilt.map50_95:.4f}; whether that is near cannot be told: a lock holds no figures"
+        yield f"  {title} {rebuilt.figures.accuracy:.4f}; whether that is near cannot be told: a lock holds no figures"
         return
     for check in rebuilt.checks:
         yield f"  {check.name}: {'within' if check.met else 'not within'} tolerance, {check.detail}"
     near = "within" if abs(rebuilt.drop) <= TOLERANCE else "not within"
-    was, now = rebuilt.was.figures["map50_95"], rebuilt.map50_95
-    yield f"  mAP50-95 {was:.4f} → {now:.4f} ({rebuilt.drop:+.4f}, {near} {TOLERANCE:g})"
+    was, now = rebuilt.was.figures.accuracy, rebuilt.figures.accuracy
+    yield f"  {title} {was:.4f} → {now:.4f} ({rebuilt.drop:+.4f}, {near} {TOLERANCE:g})"
     yield f"  {'within' if rebuilt.near else 'not within'} tolerance of the bundle"
 
 

@@ -14,7 +14,6 @@ from edgecompile import __version__
 from edgecompile.bundle.lock import Lock, LockedData, LockedPicture, LockedResult, LockedStep, lock_from
 from edgecompile.bundle.manifest import (
     DataFacts,
-    Figures,
     File,
     Gate,
     Golden,
@@ -27,11 +26,14 @@ from edgecompile.bundle.manifest import (
     Vectors,
     Weights,
 )
+from edgecompile.bundle.manifest import Figures as FiguresSection
 from edgecompile.errors import PlanError
 from edgecompile.execute.canonical_json import plain
 from edgecompile.json_types import JsonObject
 from edgecompile.plan.graph import Materials, Plan
 from edgecompile.plan.step import Input, Output, Source, Stage, Step
+from edgecompile.runtime.figures import Figures
+from edgecompile.runtime.golden import RESULT
 
 if TYPE_CHECKING:
     from edgecompile.evaluate.gates import Verdict
@@ -40,11 +42,11 @@ if TYPE_CHECKING:
     from edgecompile.recipe.schema import Recipe
     from edgecompile.targets import Target
 
+DETECT = "detect"
 PACKAGE = "package"
 """Name of the packaging step."""
 TOOLS = ("jinja2", "PyYAML")
 """Distributions that write the page and the lock, and so have a say in the bytes of a bundle."""
-FIGURES = tuple(Figures.model_fields)
 NOT_ARTIFACT = ("facts.json", "spec.json")
 """Files that may lie beside an artifact that is a whole folder, and are not part of it."""
 INSIDE_PACKAGE = "sample://"
@@ -55,7 +57,7 @@ def manifest_of(
     recipe: Recipe,
     plan: Plan,
     entries: Mapping[str, Entry],
-    figures: Mapping[str, Any],
+    figures: Figures,
     verdicts: Iterable[Verdict],
     *,
     spec: Mapping[str, Any],
@@ -68,8 +70,7 @@ def manifest_of(
     Args:
         recipe: that was built.
         entries: step name to its entry in the store.
-        figures: what `edgecompile.evaluate.metrics.deterministic_metrics` returned; any others (measured ones) are not
-            taken over.
+        figures: of the artifact.
         verdicts: what `edgecompile.evaluate.gates.judge` returned.
         spec: the spec.json of the artifact.
         weights: the file that the build began with.
@@ -89,7 +90,7 @@ def manifest_of(
         data=DataFacts.model_validate(plan.counts.as_json()) if plan.counts else None,
         tools={**tools, "edgecompile": __version__},
         isa_class=isa_class,
-        figures=Figures.model_validate({key: figures[key] for key in FIGURES}),
+        figures=FiguresSection.model_validate(figures.to_json()),
         gates=stated_gates(verdicts),
         golden=_golden(entries["golden"]),
         steps=[
@@ -114,7 +115,7 @@ def _golden(entry: Entry) -> Golden:
     return Golden(
         input=vectors.input,
         outputs=vectors.outputs,
-        detections=vectors.detections,
+        result=vectors.result,
         limits={point: _vectors(entry.files, f"{point}/") for point in points if f"{point}/input.png" in entry.files},
         tolerance=Tolerance(max_abs=entry.facts["max_abs"], min_cosine=entry.facts["min_cosine"]),
     )
@@ -126,7 +127,7 @@ def _vectors(files: Iterable[str], folder: str) -> Vectors:
     return Vectors(
         input=f"golden/{folder}input.png",
         outputs=[f"golden/{path}" for path in sorted(arrays, key=_by_number)],
-        detections=f"golden/{folder}detections.json",
+        result=f"golden/{folder}{RESULT}",
     )
 
 
@@ -189,7 +190,7 @@ def lock_of(
     result = plan.result
     lock = Lock(
         schema=1,
-        recipe=portable(recipe, materials.imgsz),
+        recipe=portable(recipe, materials.imgsz, materials.task),
         weights=weights,
         external_data=external_data,
         data=LockedData(
@@ -215,11 +216,12 @@ def lock_of(
     return lock_from(lock.to_json())  # numbers as a file would hold them: 1.0 is 1
 
 
-def portable(recipe: Recipe, imgsz: tuple[int, int] | None = None) -> dict[str, JsonValue]:
+def portable(recipe: Recipe, imgsz: tuple[int, int] | None = None, task: str = DETECT) -> dict[str, JsonValue]:
     """Returns the recipe as plain data that says the same on every machine.
 
     Args:
         imgsz: height and width that the weights take, which are written out where the recipe names none.
+        task: what the weights are for, written out likewise; but not detection, which locks leave unsaid.
 
     Files are reduced to their base names, for folders differ and whoever builds again finds the files by digest. The
     device on which the bundle was measured is left out: it says where figures come from that no bundle holds. The
@@ -234,6 +236,8 @@ def portable(recipe: Recipe, imgsz: tuple[int, int] | None = None) -> dict[str, 
     plain["data"]["path"] = base(plain["data"]["path"])
     if plain["model"]["imgsz"] is None and imgsz is not None:
         plain["model"]["imgsz"] = imgsz[0] if imgsz[0] == imgsz[1] else list(imgsz)
+    if task != DETECT:
+        plain["model"].setdefault("task", task)
     plain.pop("device", None)
     return {**plain, "order": list(recipe.ordered_names())}
 

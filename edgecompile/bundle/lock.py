@@ -24,6 +24,7 @@ from edgecompile.errors import RecipeError, StepError
 from edgecompile.json_types import JsonObject
 from edgecompile.run_dir import LOCK, REPORT
 from edgecompile.runtime.archive import Archive
+from edgecompile.runtime.figures import Figures, figures_from
 
 SCHEMA = 1
 LARGEST = 64 << 20
@@ -147,7 +148,7 @@ class Locked:
     path: Path
     lock: Lock
     digest: str | None = None
-    figures: Mapping[str, Any] | None = None
+    figures: Figures | None = None
     did: Mapping[str, str] = field(default_factory=dict)
     measured: Mapping[str, Any] | None = None
 
@@ -191,8 +192,8 @@ def _with_report(opened: Locked, report: bytes, where: str) -> Locked:
         if told and opened.digest and told["sha256"] != opened.digest:
             return opened  # the report of another build
         did = {step["name"]: "; ".join(step["did"]) for step in said["steps"] if step["did"]}
-        return replace(opened, figures=dict(said["figures"]), did=did, measured=said["measured"])
-    except (ValueError, KeyError, TypeError) as error:
+        return replace(opened, figures=figures_from(said["figures"]), did=did, measured=said["measured"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecipeError(f"not the report of a build: {error!r}", where=where) from error
 
 

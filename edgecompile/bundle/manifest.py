@@ -10,12 +10,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    model_validator,
+)
 
 from edgecompile.bundle.documents import canonical_json
 from edgecompile.errors import BundleError, Problem
 from edgecompile.json_types import JsonObject
 from edgecompile.runtime.archive import MEMBER_NAME
+from edgecompile.runtime.figures import OLD_DROP, OLD_MAIN, OLD_TITLES
 from edgecompile.runtime.options import MOST_THREADS
 
 
@@ -33,6 +43,7 @@ def _base_name(name: str) -> str:
 
 Precision = Literal["fp32", "fp16", "int8"]
 MemberName = Annotated[str, AfterValidator(_member)]
+Metric = float | int
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -79,28 +90,23 @@ class TargetFacts(Document):
 
 
 class Weights(Document):
-    """The checkpoint or ONNX file that the build began with, and what it detects."""
+    """The checkpoint or ONNX file that the build began with, and what it is for."""
 
     weights: NamedDigest
-    task: Literal["detect"]
+    task: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="file of edgecompile/runtime/tasks")
     imgsz: tuple[int, int] = Field(description="height and width of the network's input, pixels")
     names: list[str] = Field(description="class names, in the order of their numbers")
 
 
-class ClassFigures(Document):
-    """Average precision of one class; null where the validation pictures hold none of it."""
+class Accuracy(BaseModel):
+    """Each metric of the task under its name, 0 to 1, on the validation pictures; and by class."""
 
-    map50_95: float | None
-    map50: float | None
-    objects: int = Field(ge=0)
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+    __pydantic_extra__: dict[str, Metric]
 
-
-class Accuracy(Document):
-    """Mean average precision on the validation pictures, 0 to 1."""
-
-    map50_95: float
-    map50: float
-    per_class: dict[str, ClassFigures]
+    per_class: dict[str, dict[str, Metric | None]] = Field(
+        description="name of each class that occurs to its metrics, and `objects`: how many of it there are"
+    )
 
 
 class Distance(Document):
@@ -130,10 +136,20 @@ class Figures(Accuracy):
     pictures: int = Field(ge=1, description="validation pictures")
     objects: int = Field(ge=0, description="labelled objects on them")
     reference: Accuracy = Field(description="the float model, same pictures, same runtime code")
-    map_drop: float = Field(description="map50_95 of the reference minus that of the artifact")
+    main: str = Field(default=OLD_MAIN, description="name of the metric that verdicts weigh")
+    drop: str = Field(default=OLD_DROP, description="name of its loss against the reference")
+    titles: dict[str, str] = Field(default=OLD_TITLES, description="each metric, and the drop, to what it is called")
     distance: Distance
     size_bytes: int = Field(ge=0, description="size of the artifact's files")
     coverage: Coverage | None = Field(default=None, description="null where the artifact's format is not counted")
+
+    @model_validator(mode="after")
+    def _named(self) -> Figures:
+        metrics = self.titles.keys() - {self.drop}
+        of_both = [self.__pydantic_extra__.keys() - {self.drop}, self.reference.__pydantic_extra__.keys()]
+        if self.main not in metrics or self.drop not in self.titles or any(found != metrics for found in of_both):
+            raise ValueError(f"the metrics are {', '.join(sorted(metrics))}, of the artifact and of the reference")
+        return self
 
 
 class SplitFacts(Document):
@@ -181,11 +197,11 @@ class Tolerance(Document):
 
 
 class Vectors(Document):
-    """A picture scaled to fit the network, the artifact's outputs on it, and the detections they decode to."""
+    """A picture scaled to fit the network, the artifact's outputs on it, and the result they decode to."""
 
     input: MemberName
     outputs: list[MemberName]
-    detections: MemberName
+    result: MemberName = Field(validation_alias=AliasChoices("result", "detections"))
 
 
 class Golden(Vectors):

@@ -14,6 +14,7 @@ from edgecompile.bundle.writer import write_bundle
 from edgecompile.errors import StepError
 from edgecompile.json_types import JsonObject
 from edgecompile.runtime.archive import Archive
+from edgecompile.runtime.golden import RESULT
 
 
 class PackageFacts(TypedDict):
@@ -39,7 +40,7 @@ def package(
     Args:
         artifact: the file or the folder that ships.
         spec: its spec.json.
-        golden: folder of `input.png`, `output_<i>.npy` and `detections.json`.
+        golden: folder of `input.png`, `output_<i>.npy` and `result.json`.
         manifest: without `files`.
         lock: everything the build resolved.
         report: what equal inputs find again; nothing measured.
@@ -51,8 +52,8 @@ def package(
     from edgecompile.report.html import render_html
 
     draft = read_draft(manifest)
-    detections = json.loads((golden / "detections.json").read_text(encoding="utf-8"))
-    page = render_html(report, picture=(golden / "input.png").read_bytes(), detections=detections)
+    found = json.loads((golden / RESULT).read_text(encoding="utf-8"))
+    page = render_html(report, picture=(golden / "input.png").read_bytes(), found=found)
     members: dict[str, bytes | Path] = {
         **artifact_members(artifact),
         **golden_members(golden, draft.golden),
@@ -89,11 +90,8 @@ def golden_members(golden: Path, named: Golden) -> dict[str, Path]:
     Raises:
         StepError: when one of them is missing.
     """
-    names = [
-        name
-        for vectors in (named, *named.limits.values())
-        for name in (vectors.input, *vectors.outputs, vectors.detections)
-    ]
+    vectors = (named, *named.limits.values())
+    names = [name for shape in vectors for name in (shape.input, *shape.outputs, shape.result)]
     members = {name: golden / Path(name).relative_to("golden") for name in names}
     for name, path in members.items():
         if not path.is_file():

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 from edgecompile.device.remote import Remote
 from edgecompile.errors import EdgecompileError
-from edgecompile.evaluate.gates import GATES, Verdict, judge
+from edgecompile.evaluate.gates import Verdict, judge_measured
 from edgecompile.runtime.bench import Bench
 from edgecompile.runtime.finalize import Record
 from edgecompile.runtime.measurement import Measurement
@@ -84,8 +84,7 @@ def _forget(remote: Remote, folder: PurePosixPath | None) -> None:
 
 def verdicts_of(limits: Iterable[tuple[str, float]], measurement: Measurement) -> list[Verdict]:
     """Judges those gates that are about measured figures on what was found on the device."""
-    measured = {name: limit for name, limit in limits if name in GATES and GATES[name].measured}
-    return judge(measured, measurement.to_json())
+    return judge_measured(limits, measurement.to_json())
 
 
 def section_of(

@@ -13,6 +13,7 @@ from edgecompile.files import write_atomically
 from edgecompile.report.html import render_html
 from edgecompile.run_dir import PAGE, REPORT
 from edgecompile.runtime.archive import Archive
+from edgecompile.runtime.golden import result_member
 
 
 def add_to_run(bundle: Bundle, device: DeviceSection) -> Path | None:
@@ -35,9 +36,9 @@ def add_to_run(bundle: Bundle, device: DeviceSection) -> Path | None:
     report["device"] = device
     with Archive(bundle.path) as archive:
         golden = archive.manifest["golden"]
-        picture, detections = archive.read(golden["input"]), archive.read_json(golden["detections"])
+        picture, found = archive.read(golden["input"]), archive.read_json(result_member(golden))
     page = folder / PAGE
-    _write(page, render_html(report, picture=picture, detections=detections).encode("utf-8"))
+    _write(page, render_html(report, picture=picture, found=found).encode("utf-8"))
     _write(folder / REPORT, canonical_json(report))
     return page
 

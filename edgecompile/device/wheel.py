@@ -13,7 +13,10 @@ from pathlib import Path
 from edgecompile import __version__
 
 PACKAGE = Path(__file__).resolve().parents[1]
-PROGRAM = ("__init__.py", "__main__.py", "arguments.py", "cli.py", "environment.py", "errors.py", "files.py", "text.py")
+PROGRAM = (
+    "__init__.py", "__main__.py", "arguments.py", "cli.py", "entry_points.py", "environment.py", "errors.py",
+    "files.py", "json_types.py", "text.py",
+)  # fmt: skip
 FOLDERS = ("runtime", "verbs")
 """What a device needs. Verbs of the compiler say there what they need."""
 NEEDS = ("numpy>=1.26", "opencv-python-headless>=4.8")

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgecompile.runtime.alignment import aligned
+from edgecompile.runtime.spec import read_spec
 
 SQNR_LIMIT_DB = 200.0
 """Reported for outputs that are equal, where the ratio has no bound (JSON knows no infinity)."""
 
 
 def compare(out: Path, *, reference: Path, artifact: Path, spec: Path) -> dict[str, Any]:
-    """Compares the raw outputs that two evaluations kept, boxes and scores apart: the worse of the two is the figure.
+    """Compares the raw outputs that two evaluations kept, by the parts that the task tells apart (such as boxes and
+    scores): the worst of them is the figure.
 
     Args:
         reference: folder of `accuracy.evaluate` for the float model.
@@ -24,14 +24,15 @@ def compare(out: Path, *, reference: Path, artifact: Path, spec: Path) -> dict[s
         spec: the artifact's spec.json, which says how its output is laid out.
 
     Returns:
-        max (largest difference of a box's side, in pixels of the input), cosine and sqnr_db (each the worst of boxes
-        and scores), parts (boxes and scores to max, cosine and sqnr_db, over all pictures), per_picture (cosine and
-        sqnr_db of each).
+        max (largest difference in the first part; of boxes, in pixels of the input), cosine and sqnr_db (each the worst
+        of all parts), parts (name to max, cosine and sqnr_db, over all pictures), per_picture (cosine and sqnr_db of
+        each).
     """
-    layout = json.loads(spec.read_text(encoding="utf-8"))
-    pairs = []
-    for path in sorted((reference / "raw").glob("*_0.npy"), key=lambda path: int(path.stem.split("_")[0])):
-        pairs.append(aligned(np.load(path), np.load(artifact / "raw" / path.name), layout))
+    task = read_spec(spec).task
+    pairs = [
+        task.parts(*(_outputs(folder / "raw", picture) for folder in (reference, artifact)))
+        for picture in range(len(list((reference / "raw").glob("*_0.npy"))))
+    ]
     parts = {name: measure(*(_joined(pairs, name, side) for side in (0, 1))) for name in pairs[0]}
     return {
         "max": next(iter(parts.values()))["max"],
@@ -39,6 +40,11 @@ def compare(out: Path, *, reference: Path, artifact: Path, spec: Path) -> dict[s
         "parts": parts,
         "per_picture": [worst({name: measure(*pair) for name, pair in picture.items()}) for picture in pairs],
     }
+
+
+def _outputs(folder: Path, picture: int) -> list[np.ndarray]:
+    """Returns the raw outputs of one picture, in their order."""
+    return [np.load(folder / f"{picture}_{number}.npy") for number in range(len(list(folder.glob(f"{picture}_*.npy"))))]
 
 
 def measure(reference: np.ndarray, other: np.ndarray) -> dict[str, float]:

@@ -6,18 +6,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from edgecompile.evaluate.metrics import per_class_drops
+from edgecompile.evaluate.tasks import Task, all_drops, all_metrics
+from edgecompile.runtime.figures import Figures
 from edgecompile.runtime.measured_gates import MEASURED, Gate, Verdict, compared, named, raise_unmet
 
 __all__ = ["GATES", "Gate", "Verdict", "judge", "raise_unmet"]
 
 NOTHING_FOUND = 0.01
-"""mAP50-95 of the float model under which a comparison with it proves nothing."""
+"""Main metric of the float model under which a comparison with it proves nothing."""
 
 SHOWN_CLASSES = 3
-ON_ACCURACY = ("map_drop", "map50_95", "map50")
 COLLAPSED = 0.5
-"""Share of the float model's mAP50-95 under which an artifact is broken. It fails the build of a recipe that has no
+"""Share of the float model's main metric under which an artifact is broken. It fails the build of a recipe that has no
 gate on accuracy too: nothing broken ships unasked."""
 
 
@@ -26,12 +26,30 @@ def _megabytes(figures: Mapping[str, Any]) -> float | None:
     return None if size is None else size / 1e6
 
 
+def _of_tasks() -> dict[str, Gate]:
+    """Returns a gate for the drop of each task, and one for each of its metrics."""
+    drops = all_drops()
+    return {
+        name: Gate(
+            named(name),
+            title=metric.title,
+            about=f"largest loss of {drops[name].title} against the float model, 0..1"
+            if name in drops
+            else f"smallest {metric.title}, 0..1",
+            floor=name not in drops,
+            digits=4,
+            share=True,
+        )
+        for name, metric in all_metrics().items()
+    }
+
+
 GATES = {
-    "map_drop": Gate(named("map_drop"), digits=4),
-    "map50_95": Gate(named("map50_95"), floor=True, digits=4),
-    "map50": Gate(named("map50"), floor=True, digits=4),
+    **_of_tasks(),
     **{name: gate for name, gate in MEASURED.items() if name != "fps_per_watt"},
-    "size_mb": Gate(_megabytes, unit=" MB", digits=3),
+    "size_mb": Gate(
+        _megabytes, title="artifact size", about="largest size of the artifact, in MB", unit=" MB", digits=3
+    ),
     "fps_per_watt": MEASURED["fps_per_watt"],
 }
 """Every gate by its name in a recipe. A megabyte is 10^6 bytes."""
@@ -41,90 +59,110 @@ Limits = Mapping[str, float | None] | Iterable[tuple[str, float | None]]
 """Name to limit or None; a mapping or pairs (iterating a pydantic model gives pairs)."""
 
 
+def judge_measured(gates: Limits, measured: Mapping[str, Any]) -> list[Verdict]:
+    """Judges those gates that are on measurements, in the order of `GATES`.
+
+    Args:
+        gates: those of the recipe.
+        measured: a measurement as JSON.
+    """
+    limits = _limits(gates)
+    return [
+        compared(name, gate, limits[name], measured) for name, gate in GATES.items() if name in limits and gate.measured
+    ]
+
+
 def judge(
-    gates: Limits,
-    figures: Mapping[str, Any],
-    *,
-    on_device: bool = False,
+    gates: Limits, figures: Figures, measured: Mapping[str, Any] | None = None, *, on_device: bool = False
 ) -> list[Verdict]:
     """Judges every gate that has a limit, in the order of `GATES`.
 
     Args:
         gates: those of the recipe.
-        figures: `deterministic_metrics(...)` and a measurement as JSON, merged.
+        figures: of the artifact.
+        measured: a measurement as JSON.
         on_device: whether gates on what is measured are left to the device, where the model is finished.
     """
-    limits = _limits(gates)
+    limits, numbers = _limits(gates), {**(measured or {}), **figures.by_name()}
     later = {name for name in limits if on_device and GATES[name].measured}
     verdicts = [
-        _left_to_device(name, limits[name]) if name in later else _verdict(name, limits[name], figures)
+        _left_to_device(name, limits[name]) if name in later else _verdict(name, limits[name], figures, numbers)
         for name in GATES
         if name in limits
     ]
-    return verdicts if limits.keys() & {*ON_ACCURACY} else [*_collapse(figures), *verdicts]
+    return verdicts if limits.keys() & _on_accuracy(figures) else [*_collapse(figures), *verdicts]
 
 
-def remarks(gates: Limits, figures: Mapping[str, Any]) -> list[str]:
+def remarks(gates: Limits, figures: Figures) -> list[str]:
     """Returns what to know of the figures of a recipe that has no gate on accuracy."""
-    if _limits(gates).keys() & {*ON_ACCURACY}:
+    if _limits(gates).keys() & _on_accuracy(figures):
         return []
-    if figures["reference"]["map50_95"] < NOTHING_FOUND:
+    if figures.float_accuracy < NOTHING_FOUND:
         return [f"nothing is proven: {_blind(figures)}"]
-    return ["no gate is on accuracy, which may fall by half before a build ends: for example gates.map_drop=0.02"]
+    return [
+        f"no gate is on accuracy, which may fall by half before a build ends: for example gates.{figures.drop}=0.02"
+    ]
+
+
+def strange_gates(gates: Limits, task: Task[Any, Any, Any]) -> list[str]:
+    """Returns the gates with a limit that are on metrics of other tasks."""
+    own = {task.drop.name, *(metric.name for metric in task.metrics)}
+    return [name for name in _limits(gates) if name in all_metrics() and name not in own]
+
+
+def _on_accuracy(figures: Figures) -> set[str]:
+    return {figures.drop, *figures.metrics}
 
 
 def _limits(gates: Limits) -> dict[str, float]:
     return {name: limit for name, limit in dict(gates).items() if limit is not None}
 
 
-def _collapse(figures: Mapping[str, Any]) -> list[Verdict]:
+def _collapse(figures: Figures) -> list[Verdict]:
     """Returns an unmet gate where an artifact has lost most of what the float model finds; else none."""
-    before, after = (figures.get("reference") or {}).get("map50_95"), figures.get("map50_95")
-    if before is None or after is None or before < NOTHING_FOUND or after >= COLLAPSED * before:
+    before, after = figures.float_accuracy, figures.accuracy
+    if before < NOTHING_FOUND or after >= COLLAPSED * before:
         return []
     limit = round(before * (1 - COLLAPSED), 6)
     fall = _fall(before - after, limit, figures, met=False)
-    text = f"{fall}; the recipe has no gate on accuracy, and half of it is gone: gates.map_drop=1 lets it pass"
-    return [Verdict("map_drop", limit, round(before - after, 6), False, False, text)]
+    text = f"{fall}; the recipe has no gate on accuracy, and half of it is gone: gates.{figures.drop}=1 lets it pass"
+    return [Verdict(figures.drop, limit, round(before - after, 6), False, False, text)]
 
 
 def _left_to_device(name: str, limit: float) -> Verdict:
     return Verdict(name, limit, None, None, True, f"judged on the device; limit {limit:g}{GATES[name].unit}")
 
 
-def _verdict(name: str, limit: float, figures: Mapping[str, Any]) -> Verdict:
-    verdict = compared(name, GATES[name], limit, figures)
+def _verdict(name: str, limit: float, figures: Figures, numbers: Mapping[str, Any]) -> Verdict:
+    verdict = compared(name, GATES[name], limit, numbers)
     if verdict.figure is None:
         return verdict
-    if name == "map_drop":
-        if figures["reference"]["map50_95"] < NOTHING_FOUND:
+    if name == figures.drop:
+        if figures.float_accuracy < NOTHING_FOUND:
             return replace(verdict, met=False, text=_blind(figures))
         return replace(verdict, text=_fall(verdict.figure, limit, figures, bool(verdict.met)))
-    if name in ("map50_95", "map50") and not verdict.met:
+    if name in figures.metrics and not verdict.met:
         return replace(verdict, text=verdict.text + _lowest(figures))
     return verdict
 
 
-def _fall(drop: float, limit: float, figures: Mapping[str, Any], met: bool) -> str:
+def _fall(drop: float, limit: float, figures: Figures, met: bool) -> str:
     """Returns the line of the accuracy drop; where it is too deep, with the classes that fell most."""
-    before, after = figures["reference"]["map50_95"], figures["map50_95"]
-    text = f"{before:.4f} → {after:.4f} (drop {drop:.4f}, limit {limit:g})"
-    deepest = [
-        f"{name} {old:.2f} → {new:.2f}" for name, old, new in per_class_drops(figures)[:SHOWN_CLASSES] if new < old
-    ]
+    text = f"{figures.float_accuracy:.4f} → {figures.accuracy:.4f} (drop {drop:.4f}, limit {limit:g})"
+    deepest = [f"{name} {old:.2f} → {new:.2f}" for name, old, new in figures.falls()[:SHOWN_CLASSES] if new < old]
     return f"{text}; fell most: {', '.join(deepest)}" if deepest and not met else text
 
 
-def _blind(figures: Mapping[str, Any]) -> str:
+def _blind(figures: Figures) -> str:
     """Returns the line for a float model that finds nothing, with which nothing can be compared."""
-    if not figures.get("objects", 1):
+    if not figures.objects:
         return "the validation pictures carry no labelled object, so accuracy cannot be judged"
-    found = figures["reference"]["map50_95"]
+    found = figures.float_accuracy
     return f"the float model reaches only {found:.4f} on these pictures: do weights, classes and data belong together?"
 
 
-def _lowest(figures: Mapping[str, Any]) -> str:
+def _lowest(figures: Figures) -> str:
     """Returns the classes that are found worst."""
-    ranked = sorted(figures.get("per_class", {}).items(), key=lambda item: (item[1]["map50_95"], item[0]))
-    shown = [f"{name} {one['map50_95']:.2f}" for name, one in ranked[:SHOWN_CLASSES]]
+    ranked = sorted((one[figures.main] or 0.0, name) for name, one in figures.per_class.items())
+    shown = [f"{name} {figure:.2f}" for figure, name in ranked[:SHOWN_CLASSES]]
     return f"; lowest: {', '.join(shown)}" if shown else ""

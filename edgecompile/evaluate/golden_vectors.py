@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edgecompile.runtime import Detector, open_artifact
-from edgecompile.runtime.golden import DIFFERENT, batch_at, filled, limits
+from edgecompile.evaluate.accuracy import COUNTS
+from edgecompile.runtime import Predictor, open_artifact
+from edgecompile.runtime.golden import DIFFERENT, RESULT, batch_at, filled, limits
 from edgecompile.runtime.letterbox import Letterbox
 from edgecompile.runtime.pictures import read_picture
 from edgecompile.runtime.spec import Frame, read_spec
@@ -59,7 +59,7 @@ def golden(
     options: dict[str, Any],
     threads: int,
 ) -> dict[str, Any]:
-    """Writes the golden vectors: `input.png`, `output_<i>.npy` (raw, float32) and `detections.json`; where the shape of
+    """Writes the golden vectors: `input.png`, `output_<i>.npy` (raw, float32) and `result.json`; where the shape of
     the input may change, those are of its usual shape, and `min/` and `max/` hold the same of the others.
 
     The picture is the one on which the evaluation found most. It is scaled to the model's size and stored without its
@@ -71,53 +71,40 @@ def golden(
         precision: of the artifact, a key of `TOLERANCES`.
 
     Returns:
-        max_abs and min_cosine (the tolerance), picture (its file name), detections (how many).
+        max_abs and min_cosine (the tolerance), picture (its file name), found (how many things on it).
     """
     layout = read_spec(spec)
-    detector = open_artifact(artifact, spec, backend, options, threads)
-    chosen = pictures[fullest(evaluation / "detections.json", layout.nms.conf)]
+    predictor = open_artifact(artifact, spec, backend, options, threads)
+    counts = json.loads((evaluation / COUNTS).read_text(encoding="utf-8"))
+    chosen = pictures[counts.index(max(counts))]
     image = read_picture(chosen)
-    found = write_vectors(out, detector, image, layout.frame, "opt")
-    for point in limits(detector.spec):
+    found = write_vectors(out, predictor, image, layout.frame, "opt")
+    for point in limits(predictor.spec):
         (out / point).mkdir()
         size = layout.input.size_at(point) or layout.frame.size
-        write_vectors(out / point, detector, image, replace(layout.frame, size=size), point)
-    return {**TOLERANCES[precision], "picture": chosen.name, "detections": found}
+        write_vectors(out / point, predictor, image, replace(layout.frame, size=size), point)
+    return {**TOLERANCES[precision], "picture": chosen.name, "found": found}
 
 
-def write_vectors(out: Path, detector: Detector, image: np.ndarray, frame: Frame, point: str) -> int:
-    """Writes the golden vectors of one point of the profile ("opt" where there is none); returns how many detections.
+def write_vectors(out: Path, predictor: Predictor, image: np.ndarray, frame: Frame, point: str) -> int:
+    """Writes the golden vectors of one point of the profile ("opt" where there is none); returns how many things were
+    found.
 
     Every second picture of a batch is mirrored, so that slots that are mistaken for others show; what repeats is stored
     once, see `runtime.golden.DIFFERENT`.
     """
     picture = scaled(image, frame)
     cv2.imwrite(str(out / "input.png"), picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    batch = batch_at(detector.spec, point)
-    tensor, geometries = detector.stack(filled(picture, batch), imgsz=frame.size)
-    outputs = detector.infer(tensor)
+    batch = batch_at(predictor.spec, point)
+    tensor, geometries = predictor.stack(filled(picture, batch), imgsz=frame.size)
+    outputs = predictor.infer(tensor)
     for number, output in enumerate(outputs):
         kept = output[:DIFFERENT] if output.ndim and len(output) == batch else output
         np.save(out / f"output_{number}.npy", np.ascontiguousarray(kept, np.float32))
-    found = detector.postprocess(outputs, geometries[0])
-    detections = {
-        "boxes": [[round(value, 3) for value in box] for box in found.boxes.tolist()],
-        "scores": [round(score, 6) for score in found.scores.tolist()],
-        "classes": found.classes.tolist(),
-    }
-    (out / "detections.json").write_text(json.dumps(detections, separators=(",", ":")), encoding="utf-8")
+    found = predictor.postprocess(outputs, geometries[0])
+    result = json.dumps(predictor.task.golden(found), separators=(",", ":"))
+    (out / RESULT).write_text(result, encoding="utf-8")
     return len(found)
-
-
-def fullest(detections: Path, conf: float) -> int:
-    """Returns the number of the picture with the most detections of at least `conf`; the first of several, or of none.
-
-    Args:
-        detections: COCO results as `accuracy.evaluate` writes them.
-    """
-    results = json.loads(detections.read_text(encoding="utf-8"))
-    counts = Counter(one["image_id"] for one in results if one["score"] >= conf)
-    return min(counts, key=lambda picture: (-counts[picture], picture), default=0)
 
 
 def scaled(image: np.ndarray, frame: Frame) -> np.ndarray:

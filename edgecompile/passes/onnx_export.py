@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from edgecompile.errors import MissingToolError, Problem, StepError
+from edgecompile.evaluate.tasks import chosen_task, unfit
 from edgecompile.library_errors import explained
 from edgecompile.passes import Pass
 from edgecompile.plan.graph import Graph, Model, Request
@@ -67,7 +68,7 @@ class OnnxExport(Pass):
             if not stream.read(4).startswith(CHECKPOINT_BEGINS):
                 return [Problem(f"'{weights.name}' is damaged or is no Ultralytics checkpoint")]
         said = read_checkpoint(weights)
-        return [] if said is None else [Problem(one) for one in unfit(said, weights.name)]
+        return [] if said is None else [Problem(one) for one in doubts(said, weights.name, recipe.model.task)]
 
     def lower(self, graph: Graph, model: Model | None) -> Model:
         height, width = graph.imgsz
@@ -78,7 +79,7 @@ class OnnxExport(Pass):
                 version=2,
                 function="edgecompile.passes.onnx_export:export",
                 stage=Stage.EXPORT,
-                params={"imgsz": [height, width], "profile": profile, **self.model_dump()},
+                params={"imgsz": [height, width], "profile": profile, "task": graph.task, **self.model_dump()},
                 inputs={"weights": graph.materials.weights},
                 tools=("torch", "ultralytics", "onnx", "onnxruntime", "numpy"),
                 isa=True,
@@ -89,8 +90,12 @@ class OnnxExport(Pass):
         return Model(Output("onnx_export", "model.onnx"), Output("onnx_export", "spec.json"))
 
 
-def unfit(said: Checkpoint, name: str) -> Iterator[str]:
-    """Yields why a checkpoint cannot be compiled, by what it says of itself."""
+def doubts(said: Checkpoint, name: str, asked: str | None) -> Iterator[str]:
+    """Yields why a checkpoint cannot be compiled, by what it says of itself.
+
+    Args:
+        asked: the task that the recipe names, if it does.
+    """
     package = said.model_class.partition(".")[0]
     called = sorted(one for one in said.calls if not may_be_called(one))
     if package == "models":
@@ -99,8 +104,8 @@ def unfit(said: Checkpoint, name: str) -> Iterator[str]:
         yield f"'{name}' {WOULD_CALL.format(called[0][:80])}"
     elif package != "ultralytics":
         yield f"'{name}' holds a '{said.model_class[:80]}', not an Ultralytics model"
-    elif said.task not in ("detect", None):
-        yield f"'{name}' is a model for the task '{said.task[:60]}'; only 'detect' can be compiled"
+    elif unfit_task := unfit(said.task, chosen_task(asked, said.task), name):
+        yield unfit_task
     elif said.head not in (*DETECTION_HEADS, None):
         yield f"'{name}' has the head '{said.head[:60]}'; the heads that can be compiled: {', '.join(DETECTION_HEADS)}"
     if said.channels not in (3, None):
@@ -114,6 +119,7 @@ def export(
     imgsz: list[int],
     opset: int,
     end2end: bool | str,
+    task: str,
     profile: Profile | None = None,
 ) -> dict[str, Any]:
     """Writes `model.onnx` and `spec.json` of the checkpoint `weights`, proven equal to torch on a fixed input of each
@@ -121,6 +127,7 @@ def export(
 
     Args:
         imgsz: height and width, pixels; also those of the usual shape of the profile.
+        task: that the model is compiled for.
         profile: shapes that the model takes; one picture of `imgsz` where None.
 
     Raises:
@@ -138,11 +145,12 @@ def _export(
     import onnx
     import torch
 
-    from edgecompile.graphs.onnx.agreement import differences, fixed_input, largest, require_agreement, run
-    from edgecompile.graphs.onnx.model_spec import detection_spec, write_spec
+    from edgecompile.evaluate.tasks import OutputFacts
+    from edgecompile.graphs.onnx.agreement import fixed_input, largest, require_agreement, run
+    from edgecompile.graphs.onnx.model_spec import spec_of, write_spec
     from edgecompile.graphs.onnx.serialization import operator_counts, save
 
-    model = load_checkpoint(weights)
+    model = load_checkpoint(weights, task)
     both = all(heads_of(model))
     nms_free = select_head(model, end2end, weights.name)
     stride = int(max(model.stride))
@@ -165,30 +173,29 @@ def _export(
         expected = model(example).numpy()
     exported = trace(model, example, opset, shape, nms_free)
 
+    output_shape = [shape[0], *expected.shape[1:]]
+    if -1 in shape[2:] and not nms_free:
+        output_shape[2] = -1
+    spec = spec_of(
+        task=task,
+        names=[str(model.names[index]) for index in sorted(model.names)],
+        stride=stride,
+        size=imgsz,
+        input_name="images",
+        input_shape=shape,
+        outputs=[OutputFacts("output0", tuple(output_shape))],
+        decode=decode,
+        profile=profile,
+    )
     graph = exported.SerializeToString()
     proof: dict[str, float] = {}
     for one in distinct(shapes):
         picture = fixed_input(one, one[2:])
         with torch.inference_mode():
             wanted = model(torch.from_numpy(picture)).numpy()
-        gaps = differences(wanted, run(graph, picture), decode)
-        proof = largest(proof, require_agreement(gaps, one[2:], "the export"))
+        proof = largest(proof, require_agreement([wanted], run(graph, picture), spec, one[2:], "the export"))
 
     save(exported, out / "model.onnx")
-    output_shape = [shape[0], *expected.shape[1:]]
-    if -1 in shape[2:] and not nms_free:
-        output_shape[2] = -1
-    spec = detection_spec(
-        names=[str(model.names[index]) for index in sorted(model.names)],
-        stride=stride,
-        size=imgsz,
-        input_name="images",
-        input_shape=shape,
-        output_name="output0",
-        output_shape=output_shape,
-        decode=decode,
-        profile=profile,
-    )
     write_spec(spec, out / "spec.json")
     onnx.checker.check_model(str(out / "model.onnx"), full_check=True)
     return {
@@ -202,7 +209,7 @@ def _export(
     }
 
 
-def load_checkpoint(weights: Path) -> Any:
+def load_checkpoint(weights: Path, task: str = "detect") -> Any:
     """Returns the fused float model of a checkpoint, without running code that the file may carry.
 
     Raises:
@@ -234,8 +241,8 @@ def load_checkpoint(weights: Path) -> Any:
             raise StepError(_reason(weights.name, error)) from error
     if not isinstance(model, tasks.BaseModel):
         raise StepError(f"'{weights.name}' holds a '{type(model).__name__}', not an Ultralytics model")
-    if (task := getattr(model, "task", None)) != "detect":
-        raise StepError(f"'{weights.name}' is a model for the task '{task}'; only 'detect' can be compiled")
+    if unfit_task := unfit(str(getattr(model, "task", None)), task, weights.name):
+        raise StepError(unfit_task)
     head = type(model.model[-1]).__name__
     if head not in DETECTION_HEADS:
         raise StepError(

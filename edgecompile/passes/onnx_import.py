@@ -52,10 +52,10 @@ class OnnxImport(Pass):
         if weights.suffix != ".onnx":
             return [Problem(f"'{weights.name}' is no ONNX file", fix="take the pass onnx_export for a checkpoint")]
         if recipe.model.imgsz is None:  # the file's own
-            return problems_of(weights, None, self.class_names)
+            return problems_of(weights, None, self.class_names, recipe.model.task)
         usual = sides(recipe.model.imgsz)
         profile, _ = profile_of(recipe.model, recipe.target, usual)
-        return problems_of(weights, profile or one_shape(usual), self.class_names)
+        return problems_of(weights, profile or one_shape(usual), self.class_names, recipe.model.task)
 
     def lower(self, graph: Graph, model: Model | None) -> Model:
         height, width = graph.imgsz
@@ -69,7 +69,13 @@ class OnnxImport(Pass):
                 version=3,
                 function="edgecompile.passes.onnx_import:import_model",
                 stage=Stage.EXPORT,
-                params={"imgsz": [height, width], "profile": profile, "names": names, **self.model_dump()},
+                params={
+                    "imgsz": [height, width],
+                    "profile": profile,
+                    "names": names,
+                    "task": graph.task,
+                    **self.model_dump(),
+                },
                 inputs={"weights": graph.materials.weights, "pictures": proof},
                 tools=("onnx", "onnxruntime", "numpy", "opencv-python-headless"),
                 isa=True,
@@ -90,6 +96,7 @@ def import_model(
     decode: str,
     stride: int | str,
     class_names: str,
+    task: str,
     profile: Profile | None = None,
 ) -> dict[str, Any]:
     """Writes `model.onnx`, in one file and without metadata, and `spec.json`.
@@ -98,17 +105,19 @@ def import_model(
         pictures: of the data set, on which the output must bear out how it is read.
         imgsz: height and width, pixels; also those of the usual shape of the profile.
         names: class names of the data set.
+        task: that the model is compiled for.
         profile: shapes that the model takes; one picture of `imgsz` where None. Axes that the file leaves open and the
             profile does not are fixed.
 
     Raises:
         StepError: when the file cannot be trusted or is no detection model for pictures of this size.
     """
+    from edgecompile.evaluate.tasks import OutputFacts
     from edgecompile.graphs.onnx import metadata
     from edgecompile.graphs.onnx.constants import fold_weights
     from edgecompile.graphs.onnx.foreign import read_foreign
     from edgecompile.graphs.onnx.layouts import Expected, read_as
-    from edgecompile.graphs.onnx.model_spec import detection_spec, write_spec
+    from edgecompile.graphs.onnx.model_spec import spec_of, write_spec
     from edgecompile.graphs.onnx.picture_input import agreed, fix_axes, only_input
     from edgecompile.graphs.onnx.serialization import operator_counts, save
     from edgecompile.graphs.onnx.structure import Structure, name_nodes
@@ -119,7 +128,7 @@ def import_model(
     if Structure(model).is_quantized():
         raise StepError(f"'{file}' is quantized already", fix=FLOAT_MODEL)
     notes = metadata.notes_of(model)
-    metadata.require_detection(notes, file)
+    metadata.require_task(notes, file, task)
     stated = metadata.class_names(notes, file) if class_names == "file" else None
     entry, opened = only_input(model)
     shapes = agreed(opened, profile or one_shape(imgsz))
@@ -134,14 +143,14 @@ def import_model(
     name_nodes(model.graph.node)
     save(model, out / "model.onnx")
     classes = stated or [*names, *(f"class {number}" for number in range(len(names), reading.classes))]
-    spec = detection_spec(
+    spec = spec_of(
+        task=task,
         names=classes[: reading.classes],
         stride=metadata.coarsest_stride(notes, file) if stride == "auto" else int(stride),
         size=imgsz,
         input_name=entry_name,
         input_shape=shape,
-        output_name=model.graph.output[0].name,
-        output_shape=output_shape,
+        outputs=[OutputFacts(model.graph.output[0].name, tuple(output_shape))],
         decode=reading.layout.DECODE,
         profile=shapes,
     )
@@ -159,12 +168,13 @@ def import_model(
 
 def _pictures(pictures: Sequence[Path], entry: str, shapes: Profile, imgsz: Sequence[int]) -> list[Any]:
     """Returns pictures of the data set as the model takes them."""
-    from edgecompile.graphs.onnx.model_spec import detection_spec
+    from edgecompile.evaluate.tasks import OutputFacts
+    from edgecompile.graphs.onnx.model_spec import spec_of
     from edgecompile.quantization.calibration_batches import input_reader
 
-    spec = detection_spec(  # of the input; how the output is read is what the pictures are for
-        names=["any"], stride=32, size=imgsz, input_name=entry, input_shape=merged(shapes), output_name="any",
-        output_shape=[-1, -1, 6], decode="end2end", profile=shapes,
+    spec = spec_of(  # of the input; how the output is read is what the pictures are for
+        task="detect", names=["any"], stride=32, size=imgsz, input_name=entry, input_shape=merged(shapes),
+        outputs=[OutputFacts("any", (-1, -1, 6))], decode="end2end", profile=shapes,
     )  # fmt: skip
     read = input_reader(spec)
     return [read(picture).copy() for picture in pictures]

@@ -70,7 +70,7 @@ def simplify(out: Path, *, model: Path, spec: Path, optimizations: list[str]) ->
     """
     import onnxslim
 
-    from edgecompile.graphs.onnx.agreement import differences, fixed_input, largest, require_agreement, run
+    from edgecompile.graphs.onnx.agreement import fixed_input, largest, require_agreement, run
     from edgecompile.graphs.onnx.model_spec import read_spec, shapes_of
     from edgecompile.graphs.onnx.serialization import load, operator_counts, save
 
@@ -89,8 +89,8 @@ def simplify(out: Path, *, model: Path, spec: Path, optimizations: list[str]) ->
     proof: dict[str, float] = {}
     for shape in shapes_of(read):
         picture = fixed_input(shape, shape[2:])
-        gaps = differences(run(before_bytes, picture), run(after_bytes, picture), read["output"]["decode"])
-        proof = largest(proof, require_agreement(gaps, shape[2:], "simplifying the graph"))
+        outputs = run(before_bytes, picture), run(after_bytes, picture)
+        proof = largest(proof, require_agreement(*outputs, read, shape[2:], "simplifying the graph"))
     save(graph, out / "model.onnx")
     counts = {"before": operator_counts(original), "after": operator_counts(graph)}
     return {"changes": changes, "operators": counts, "max_abs_diff": proof}

@@ -64,6 +64,7 @@ class Materials:
         notes: remarks for a person (fewer pictures than were asked for).
         counts: pictures found, used and left out, and labels; None where a lock does not state them.
         imgsz: height and width that the weights take, pixels; None where the recipe names the size.
+        task: what the model is for: as the recipe says, else as the weights do.
     """
 
     weights: Source
@@ -74,6 +75,7 @@ class Materials:
     notes: tuple[str, ...] = ()
     counts: DataCounts | None = None
     imgsz: tuple[int, int] | None = None
+    task: str = "detect"
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,11 @@ class Graph:
     def imgsz(self) -> list[int]:
         """Height and width of the usual input, pixels: as the recipe says, else as the weights do."""
         return sides(self.recipe.model.imgsz or self.materials.imgsz or UNSTATED_SIZE)
+
+    @property
+    def task(self) -> str:
+        """What the model is for: file of `edgecompile/evaluate/tasks/`."""
+        return self.materials.task
 
     def add(self, step: Step) -> Step:
         """Adds a step and returns it. Adding an equal step again is fine; two different ones of one name are not."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgecompile.evaluate.tasks import find_task
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
 
@@ -50,7 +51,7 @@ def add_validation(graph: Graph, artifact: Model, reference: Model) -> dict[str,
     golden = Step(
         name="golden",
         function="edgecompile.evaluate.golden_vectors:golden",
-        version=2,
+        version=3,
         stage=Stage.VALIDATION,
         params={"backend": backend, "options": options, "threads": 1, "precision": artifact.precision},
         inputs={
@@ -140,14 +141,13 @@ def _evaluate(
         Step(
             name=name,
             function="edgecompile.evaluate.accuracy:evaluate",
+            version=2,
             stage=Stage.VALIDATION,
             params={
                 "backend": backend,
                 "options": options,
                 "threads": 1,
-                "conf": settings.conf,
-                "iou": settings.iou,
-                "max_det": settings.max_det,
+                "settings": {one.name: getattr(settings, one.name) for one in find_task(graph.task).settings},
             },
             inputs={
                 "artifact": model.artifact,

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from edgecompile.entry_points import entry_points
 from edgecompile.errors import PlanError
 from edgecompile.places import conf_folder, recipes_folder
-from edgecompile.recipe.entry_points import entry_points
 
 SUFFIXES = (".yaml", ".yml")
 LOCK_SUFFIX = ".lock.yaml"

@@ -13,9 +13,9 @@ from types import ModuleType
 
 import edgecompile.passes
 import edgecompile.targets
+from edgecompile.entry_points import entry_points
 from edgecompile.errors import PlanError
 from edgecompile.passes import Pass
-from edgecompile.recipe.entry_points import entry_points
 from edgecompile.targets import Target
 
 

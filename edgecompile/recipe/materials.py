@@ -17,6 +17,7 @@ from edgecompile.data.published import EXAMPLES, is_published
 from edgecompile.data.split_listing import shortened
 from edgecompile.data.yolo_dataset import read_data
 from edgecompile.errors import Problem, RecipeError
+from edgecompile.evaluate.tasks import chosen_task
 from edgecompile.places import SAMPLE_SCHEME, fetched_folder, sample_folder, shown
 from edgecompile.plan.graph import Materials
 from edgecompile.plan.step import Source
@@ -68,7 +69,8 @@ def find_materials(recipe: Recipe, files: Files | None = None) -> Materials:
         problems += error.problems
     if data is None:
         raise RecipeError(problems)
-    validation = choose_validation(recipe, data, files)
+    task = chosen_task(recipe.model.task, files.stated_task(weights) if weights else None)
+    validation = choose_validation(recipe, data, files, task)
     calibration = choose_calibration(recipe, data, files) or ChosenPictures()
     problems += [*validation.problems, *calibration.problems]
     problems += shared_pictures(calibration.pictures, validation.pictures, files, recipe)
@@ -87,6 +89,7 @@ def find_materials(recipe: Recipe, files: Files | None = None) -> Materials:
         notes=(*((size.note,) if size else ()), *calibration.notes, *validation.notes),
         counts=DataCounts(validation.counts, validation.label_counts, calibration.counts),
         imgsz=size.imgsz if size else None,
+        task=task,
     )
 
 

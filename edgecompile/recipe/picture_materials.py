@@ -14,18 +14,18 @@ from edgecompile.data.label_search import FoundLabels, find_labels
 from edgecompile.data.search import file_digest
 from edgecompile.data.split_listing import Folders, Listing
 from edgecompile.data.yolo_dataset import DataFile, list_split, split_line
-from edgecompile.data.yolo_labels import CheckedLabels, check_labels
+from edgecompile.data.yolo_labels import CheckedLabels
 from edgecompile.errors import Problem, RecipeError
+from edgecompile.evaluate.tasks import find_task
 from edgecompile.places import shown
 from edgecompile.recipe.rules import calibrates
 from edgecompile.recipe.training_size import training_size
+from edgecompile.weights.stated_task import stated_task
 
 if TYPE_CHECKING:
     from edgecompile.recipe.schema import Recipe
 
 T = TypeVar("T")
-FEWEST_POSES = 10
-"""Objects from which it is no accident that all of them read as poses."""
 
 
 class Files:
@@ -34,17 +34,23 @@ class Files:
     Attributes:
         size: of a path, in bytes.
         digest: sha256 of a path's content.
-        labels: of a file of labels and a number of classes, what it holds and what is wrong with its lines.
+        labels: of a task, a file of labels and a number of classes, what it holds and what is wrong with its lines.
         folders: names of the files of folders.
         training_size: of a file of weights and the key that names it.
+        stated_task: of a file of weights, what it says it is for.
     """
 
     def __init__(self) -> None:
         self.size = cache(os.path.getsize)
         self.digest = cache(file_digest)
-        self.labels = cache(check_labels)
+        self.labels = cache(_checked)
         self.folders = Folders()
         self.training_size = cache(training_size)
+        self.stated_task = cache(stated_task)
+
+
+def _checked(task: str, file: str, classes: int) -> CheckedLabels:
+    return find_task(task).check_labels(file, classes)
 
 
 @dataclass(frozen=True)
@@ -67,8 +73,8 @@ class ChosenPictures:
     problems: list[Problem] = field(default_factory=list)
 
 
-def choose_validation(recipe: Recipe, data: DataFile, files: Files) -> ChosenPictures:
-    """Chooses the pictures to validate on, and finds their labels."""
+def choose_validation(recipe: Recipe, data: DataFile, files: Files, task: str) -> ChosenPictures:
+    """Chooses the pictures to validate on, and finds their labels, which are those of a task."""
     wanted = recipe.data.validation
     try:
         listing = list_split(data, wanted.split, str(recipe.origins.of("data", "validation", "split")), files.folders)
@@ -79,7 +85,7 @@ def choose_validation(recipe: Recipe, data: DataFile, files: Files) -> ChosenPic
     if len(pictures) < wanted.minimum:
         return ChosenPictures(pictures, problems=[_too_few(recipe, len(pictures)), *chosen.problems])
     found = find_labels(pictures, listing.resolved, files.folders, str(data.root))
-    checked = [files.labels(one.path, len(data.names)) for one in found.files if one.exists]
+    checked = [files.labels(task, one.path, len(data.names)) for one in found.files if one.exists]
     label_counts = LabelCounts(
         missing=len(found.missing),
         empty=sum(not one.objects and not one.problems for one in checked),
@@ -96,7 +102,7 @@ def choose_validation(recipe: Recipe, data: DataFile, files: Files) -> ChosenPic
             *_few(recipe, len(pictures)),
             *chosen.notes,
             *_label_remarks(recipe, found),
-            *_pose_remarks(checked),
+            *find_task(task).label_remarks(checked),
         ],
         problems=[*problems, *(problem for one in checked for problem in one.problems)],
     )
@@ -196,18 +202,6 @@ def _label_remarks(recipe: Recipe, found: FoundLabels) -> list[str]:
         files = "1 label file is" if found.renamed == 1 else f"{found.renamed} label files are"
         notes.append(f"{files} named as the picture in another Unicode normalisation; Ultralytics does not find them")
     return notes
-
-
-def _pose_remarks(checked: Sequence[CheckedLabels]) -> list[str]:
-    """Returns the remark that labels may be those of poses, of which the data.yaml says nothing."""
-    objects, widths = sum(one.objects for one in checked), frozenset().union(*(one.widths for one in checked))
-    if objects < FEWEST_POSES or len(widths) != 1 or sum(one.maybe_poses for one in checked) < objects:
-        return []
-    (width,) = widths
-    return [
-        f"each line of labels has {width} values and reads as a box with key points in it, as well as a polygon of "
-        f"{width // 2} points, as which it is taken: if these are poses, their figures mean nothing"
-    ]
 
 
 def remarks(recipe: Recipe, count: int) -> list[str]:

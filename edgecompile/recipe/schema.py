@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -12,10 +12,13 @@ from pydantic import (
     PrivateAttr,
     SerializeAsAny,
     ValidationInfo,
+    create_model,
     field_serializer,
     field_validator,
 )
 
+from edgecompile.evaluate.gates import GATES
+from edgecompile.evaluate.tasks import all_settings, task_names
 from edgecompile.passes import Pass
 from edgecompile.plan.shapes import POINTS, sides
 from edgecompile.recipe.locate import Origins
@@ -63,12 +66,24 @@ class Dynamic(Section):
         return points
 
 
+def _is_unset(value: Any) -> bool:
+    """Returns whether a key need not stand in a lock: locks of before there was such a key open as they are."""
+    return value is None
+
+
 class ModelSettings(Section):
     """The model to compile."""
 
     weights: str = Field(
         min_length=1,
         description="checkpoint (.pt) or ONNX file; a relative path is relative to the file that names it",
+    )
+    task: str | None = Field(
+        default=None,
+        exclude_if=_is_unset,
+        description="what the model is for, where its file does not say or another task can read it: "
+        f"{', '.join(task_names())}; null for what the weights say, or else detect",
+        json_schema_extra={"enum": [*task_names(), None]},
     )
     dynamic: Dynamic | None = Field(
         default=None, description="shapes that may change from run to run; null for one picture of imgsz"
@@ -78,6 +93,13 @@ class ModelSettings(Section):
         description="pixels of the square input, or [height, width]; multiples of 32; null for opt of dynamic.imgsz, "
         "or else the size that the weights were trained at",
     )
+
+    @field_validator("task")
+    @classmethod
+    def _known(cls, task: str | None) -> str | None:
+        if task is not None and task not in task_names():
+            raise ValueError(f"one of {', '.join(task_names())} is expected")
+        return task
 
     @field_validator("imgsz")
     @classmethod
@@ -131,35 +153,51 @@ class Data(Section):
     error_share: Share = Field(default=0.5, exclude=True, description="the same, above which they are an error")
 
 
-class Gates(Section):
-    """Conditions on measured figures; null for none. An unmet gate ends the build without a bundle."""
+def _gate_fields() -> dict[str, Any]:
+    """Returns a field for each gate there is: those of tasks, and those on measurements."""
+    return {
+        name: ((Share if gate.share else Positive) | None, Field(default=None, description=gate.about))
+        for name, gate in GATES.items()
+    }
 
-    map_drop: Share | None = Field(default=None, description="largest loss of mAP50-95 against the float model, 0..1")
-    map50_95: Share | None = Field(default=None, description="smallest mAP50-95, 0..1")
-    map50: Share | None = Field(default=None, description="smallest mAP50, 0..1")
-    latency_p95_ms: Positive | None = Field(
-        default=None, description="largest 95th percentile of a whole prediction, in milliseconds"
+
+def _evaluation_fields() -> dict[str, Any]:
+    """Returns a field for each number by which a task evaluates accuracy."""
+    fields: dict[str, Any] = {}
+    for name, one in all_settings().items():
+        whole = Annotated[int, Field(ge=1, le=one.most)]
+        fields[name] = (whole if isinstance(one.default, int) else Share, Field(one.default, description=one.about))
+    return fields
+
+
+GATES_ABOUT = "Conditions on measured figures; null for none. An unmet gate ends the build without a bundle."
+EVALUATE_ABOUT = (
+    "How the artifact is validated. The defaults are those of Ultralytics' `val` with `rect=False`, so that figures "
+    "compare."
+)
+
+if TYPE_CHECKING:
+
+    class Gates(Section):
+        """The fields are declared by tasks and measurements: see `edgecompile.evaluate.gates`."""
+
+    class Evaluate(Section):
+        """Most fields are declared by tasks: see `edgecompile.evaluate.tasks`."""
+
+        latency_images: int = 100
+
+    Objective = str
+else:
+    Gates = create_model("Gates", __base__=Section, __doc__=GATES_ABOUT, **_gate_fields())
+    Evaluate = create_model(
+        "Evaluate",
+        __base__=Section,
+        __doc__=EVALUATE_ABOUT,
+        **_evaluation_fields(),
+        latency_images=(int, Field(default=100, ge=10, le=10_000, description="timed predictions")),
     )
-    fps: Positive | None = Field(default=None, description="smallest number of whole predictions a second")
-    peak_memory_mb: Positive | None = Field(default=None, description="largest peak memory of the runtime, in MB")
-    size_mb: Positive | None = Field(default=None, description="largest size of the artifact, in MB")
-    fps_per_watt: Positive | None = Field(default=None, description="smallest FPS per watt, where power is measured")
-
-
-Objective = Literal[
-    "map50_95", "map50", "map_drop", "latency_p95_ms", "fps", "peak_memory_mb", "size_mb", "fps_per_watt"
-]
-"""A figure that a search weighs: one that gates judge."""
-
-
-class Evaluate(Section):
-    """How the artifact is validated. The defaults are those of Ultralytics' `val` with `rect=False`, so that figures
-    compare."""
-
-    conf: Share = Field(default=0.001, description="smallest score of a detection that counts")
-    iou: Share = Field(default=0.7, description="overlap above which non-maximum suppression drops a box")
-    max_det: int = Field(default=300, ge=1, le=10_000, description="most detections a picture")
-    latency_images: int = Field(default=100, ge=10, le=10_000, description="timed predictions")
+    Objective = Literal[tuple(GATES)]
+    """A figure that a search weighs: one that gates judge."""
 
 
 class Device(Section):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from edgecompile.evaluate.tasks import Outline
+from edgecompile.runtime.figures import Figures
 
 WIDTH, ROW, HEADING = 350, 30, 26
 SPINE, NEAREST, FARTHEST = 68, 14, 60
@@ -14,31 +19,34 @@ COLOURS = 8
 MANY_CLASSES = 12
 
 
-def per_class(figures: Mapping[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Returns a row for each class that occurs: name, objects, mAP50-95 and mAP50 of both models, the change.
+@dataclass(frozen=True)
+class ClassRow:
+    """One class: how many objects there are, each metric of the float model and of the artifact, and the change of the
+    main one; None where one of them is not known."""
+
+    name: str
+    objects: float | int | None
+    pairs: tuple[tuple[float | None, float | None], ...]
+
+    @property
+    def change(self) -> float | None:
+        before, after = self.pairs[0]
+        return None if before is None or after is None else after - before
+
+
+def per_class(figures: Figures, names: Sequence[str]) -> list[ClassRow]:
+    """Returns a row for each class that occurs, with each metric in the order of `figures.metrics`.
 
     Few classes stand in the order of their numbers, that of `names`; many by how much they fell.
     """
-    reference = figures["reference"]["per_class"]
     numbers = {name: number for number, name in enumerate(names)}
     rows = []
-    for name in sorted(figures["per_class"], key=lambda name: (numbers.get(name, len(numbers)), name)):
-        found = figures["per_class"][name]
-        before, after = reference.get(name, {}).get("map50_95"), found["map50_95"]
-        change = None if before is None or after is None else after - before
-        rows.append(
-            {
-                "name": name,
-                "objects": found["objects"],
-                "before": before,
-                "after": after,
-                "before50": reference.get(name, {}).get("map50"),
-                "after50": found["map50"],
-                "change": change,
-            }
-        )
+    for name in sorted(figures.per_class, key=lambda name: (numbers.get(name, len(numbers)), name)):
+        before, after = figures.reference_per_class.get(name, {}), figures.per_class[name]
+        pairs = tuple((before.get(metric), after[metric]) for metric in figures.metrics)
+        rows.append(ClassRow(name, after.get("objects"), pairs))
     if len(rows) > MANY_CLASSES:
-        rows.sort(key=lambda row: (row["change"] is None, row["change"] or 0.0, row["name"]))
+        rows.sort(key=lambda row: (row.change is None, row.change or 0.0, row.name))
     return rows
 
 
@@ -112,31 +120,48 @@ def _arc(top: int, bottom: int, distance: int, steps: int) -> str:
     return f"M{SPINE} {top}C{x} {top} {x} {bottom} {SPINE} {bottom}"
 
 
-def golden_boxes(detections: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Returns the golden picture's boxes for drawing, and how many there are of each class.
+@dataclass(frozen=True)
+class Shape:
+    """What is drawn around something found: points of an SVG polygon, class, number of its colour, score."""
 
-    Args:
-        detections: the document golden/detections.json: `boxes` (x1, y1, x2, y2 in pixels of the golden picture),
-            `scores`, `classes` (numbers).
-    """
-    boxes = [
-        {
-            "x": round(x1, 2),
-            "y": round(y1, 2),
-            "width": round(max(x2 - x1, 0), 2),
-            "height": round(max(y2 - y1, 0), 2),
-            "name": names[number] if 0 <= number < len(names) else str(number),
-            "colour": number % COLOURS,
-            "score": score,
-        }
-        for (x1, y1, x2, y2), score, number in zip(
-            detections["boxes"], detections["scores"], detections["classes"], strict=True
+    points: str
+    name: str
+    colour: int
+    score: float
+
+
+@dataclass(frozen=True)
+class LegendEntry:
+    """A class on the golden picture, number of its colour, how many of it there are."""
+
+    name: str
+    colour: int
+    count: int
+
+
+@dataclass(frozen=True)
+class GoldenView:
+    """What is drawn on the golden picture, and the classes, those with most first."""
+
+    shapes: tuple[Shape, ...]
+    legend: tuple[LegendEntry, ...]
+
+
+def golden_view(outlines: Sequence[Outline], names: Sequence[str]) -> GoldenView:
+    """Returns what is drawn on the golden picture, and how many there are of each class."""
+    shapes = tuple(
+        Shape(
+            points=" ".join(f"{x:.6g},{y:.6g}" for x, y in outline.corners),
+            name=names[outline.class_id] if 0 <= outline.class_id < len(names) else str(outline.class_id),
+            colour=outline.class_id % COLOURS,
+            score=outline.score,
         )
-    ]
-    counts: dict[str, dict[str, Any]] = {}
-    for box in boxes:
-        counts.setdefault(box["name"], {"name": box["name"], "colour": box["colour"], "count": 0})["count"] += 1
-    return {"boxes": boxes, "legend": sorted(counts.values(), key=lambda one: (-one["count"], one["name"]))}
+        for outline in outlines
+    )
+    counts = Counter(shape.name for shape in shapes)
+    colours = {shape.name: shape.colour for shape in reversed(shapes)}
+    legend = [LegendEntry(name, colours[name], count) for name, count in counts.items()]
+    return GoldenView(shapes, tuple(sorted(legend, key=lambda one: (-one.count, one.name))))
 
 
 def png_size(picture: bytes) -> tuple[int, int]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from edgecompile.evaluate.metrics import per_class_drops
 from edgecompile.plan.graph import Plan
 from edgecompile.plan.step import Source, Stage, Step
 from edgecompile.report.sentences import sentences
+from edgecompile.runtime.figures import figures_from
 
 SCHEMA = 1
 MAKING = (Stage.EXPORT, Stage.FUSION, Stage.CALIBRATION, Stage.QUANTIZATION, Stage.COMPILATION)
@@ -62,7 +62,7 @@ def report_of(
         "gates": [verdict.for_report() if whole else verdict.for_manifest() for verdict in verdicts],
         "falls": [
             {"name": name, "reference": before, "artifact": after}
-            for name, before, after in per_class_drops(manifest["figures"])
+            for name, before, after in figures_from(manifest["figures"]).falls()
         ],
         "reference_size_bytes": _reference_size(entries),
         "recipe": dict(recipe),

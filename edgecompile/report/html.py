@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from edgecompile.data.counts import counts_from, describe
 from edgecompile.errors import MissingToolError
+from edgecompile.evaluate.tasks import find_task
 from edgecompile.report import charts, number_format
+from edgecompile.runtime.figures import figures_from
 from edgecompile.text import escape
 
 if TYPE_CHECKING:
@@ -35,40 +37,41 @@ FILTERS = {
     "exclusive": number_format.exclusive_line,
     "coverage_share": number_format.coverage_share,
     "coverage_layers": number_format.coverage_layers,
-    "sharing": number_format.sharing_line,
 }
 
 
-def render_html(report: Mapping[str, Any], *, picture: bytes | None = None, detections: Any = None) -> str:
+def render_html(report: Mapping[str, Any], *, picture: bytes | None = None, found: Any = None) -> str:
     """Returns the page of a report.
 
     Args:
         report: what `edgecompile.report.document.report_of` returned, of either variant.
-        picture: golden/input.png, drawn with its detections; None leaves both out.
-        detections: the document golden/detections.json.
+        picture: golden/input.png, drawn with what was found on it; None leaves both out.
+        found: the document golden/result.json.
 
     Raises:
         MissingToolError: when jinja2 is not installed.
     """
+    figures = figures_from(report["figures"])
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
             report=report,
+            figures=figures,
             gates=[(verdict, charts.gate_bar(verdict)) for verdict in report["gates"]],
-            classes=charts.per_class(report["figures"], report["model"]["names"]),
+            classes=charts.per_class(figures, report["model"]["names"]),
             latency=charts.latency_bars(report["measured"]),
             graph=charts.stage_graph(report["steps"]),
             data=describe(counts_from(report["data"])) if report["data"] else [],
-            golden=_golden(picture, detections, report["model"]["names"]) if picture else None,
+            golden=_golden(picture, found, report["model"]) if picture else None,
             recipe=_as_yaml(report["recipe"]),
         )
     )
 
 
-def _golden(picture: bytes, detections: Any, names: list[str]) -> dict[str, Any]:
+def _golden(picture: bytes, found: Any, model: Mapping[str, Any]) -> dict[str, Any]:
     width, height = charts.png_size(picture)
-    view = charts.golden_boxes(detections, names)
+    view = charts.golden_view(find_task(model["task"]).outlines(found), model["names"])
     return {"picture": base64.b64encode(picture).decode("ascii"), "width": width, "height": height, "view": view}
 
 

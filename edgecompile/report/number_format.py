@@ -12,21 +12,10 @@ NONE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 EXCLUSIVE = "a machine-wide lock held off every other measurement and every step of any build"
 NOT_EXCLUSIVE = "steps of another user's builds may have run meanwhile: their locks could not be opened"
-TITLES = {
-    "map_drop": "mAP50-95 drop",
-    "map50_95": "mAP50-95",
-    "map50": "mAP50",
-    "latency_p95_ms": "latency, p95",
-    "fps": "throughput",
-    "peak_memory_mb": "peak memory",
-    "size_mb": "artifact size",
-    "fps_per_watt": "efficiency",
-}
-"""What a gate is called beside its figure. A gate without a title goes by its name."""
 
 
 def score(value: float | None) -> str:
-    """Returns a mean average precision: four digits, as gates compare it."""
+    """Returns a metric of accuracy: four digits, as gates compare it."""
     return NONE if value is None else f"{round(value, 4) + 0.0:.4f}"  # adding nothing makes -0.0 a plain one
 
 
@@ -65,8 +54,8 @@ def number(value: float | None, digits: int = 1, unit: str = "") -> str:
 
 
 def gate_title(name: str) -> str:
-    """Returns what a gate is called beside its figure."""
-    return TITLES.get(name, name.replace("_", " "))
+    """Returns what a gate is called beside its figure. One that is not known here goes by its name."""
+    return GATES[name].title if name in GATES else name.replace("_", " ")
 
 
 def gate_figure(name: str, value: float | None) -> str:
@@ -84,10 +73,9 @@ def gate_limit(name: str, limit: float) -> str:
     return f"{side}{limit:g}{gate.unit if gate else ''}"
 
 
-def sharing_line(sharing: dict[str, Any]) -> str:
+def sharing_line(run: float, reused: float, saved_s: float) -> str:
     """Returns what the points of a sweep shared, in one line."""
-    ran, reused = _count(sharing["run"], "step"), sharing["reused"]
-    return f"{ran} run, {reused} reused: {seconds(sharing['saved_s'])} saved by sharing"
+    return f"{_count(int(run), 'step')} run, {int(reused)} reused: {seconds(saved_s)} saved by sharing"
 
 
 def coverage_share(coverage: Mapping[str, Any], precision: str) -> str:

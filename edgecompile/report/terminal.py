@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from edgecompile.data.counts import counts_from, describe
 from edgecompile.report import number_format
+from edgecompile.runtime.figures import figures_from
 from edgecompile.text import escape
 
 if TYPE_CHECKING:
@@ -65,19 +66,16 @@ def print_summary(report: Mapping[str, Any], page: Path | None = None, *, stream
 
 def _accuracy(report: Mapping[str, Any]) -> Iterator[Line]:
     """Yields the lines on accuracy and size: what equal inputs find again."""
-    found = report["figures"]
-    for name, what in (("map50_95", "mAP50-95"), ("map50", "mAP50")):
-        before, after = found["reference"][name], found[name]
-        yield (
-            what,
-            number_format.score(after),
-            f"float {number_format.score(before)}, {number_format.signed(after - before)}",
-        )
+    figures = figures_from(report["figures"])
+    for name, after in figures.metrics.items():
+        before = figures.reference[name]
+        change = f"float {number_format.score(before)}, {number_format.signed(after - before)}"
+        yield figures.title(name), number_format.score(after), change
     fallen = [one for one in report["falls"] if one["artifact"] < one["reference"]][:FALLEN]
     if fallen:
         shown = (f"{one['name']} {number_format.signed(one['artifact'] - one['reference'])}" for one in fallen)
         yield "fell most", "", ", ".join(shown)
-    if coverage := found.get("coverage"):
+    if coverage := figures.coverage:
         precision = report["precision"]
         share, layers = (
             write(coverage, precision) for write in (number_format.coverage_share, number_format.coverage_layers)
@@ -86,7 +84,7 @@ def _accuracy(report: Mapping[str, Any]) -> Iterator[Line]:
     reference = report["reference_size_bytes"]
     yield (
         "size",
-        number_format.megabytes(found["size_bytes"]),
+        number_format.megabytes(figures.size_bytes),
         f"float {number_format.megabytes(reference)}" if reference else "",
     )
 
@@ -164,55 +162,6 @@ def print_plan(plan: Plan, states: Sequence[Any], *, stream: TextIO) -> None:
     remark = f"; {number_format.seconds(saved)} saved" if saved else ""
     data = [Text(f"{what}: {numbers}") for what, numbers in describe(plan.counts)] if plan.counts else []
     write([table, *data, Text(total + remark), *(Text(f"note: {note}", "yellow") for note in plan.notes)], stream)
-
-
-def print_sweep(sweep: Mapping[str, Any], page: Path | None = None, *, stream: TextIO) -> None:
-    """Prints the points of a sweep as a table, why some failed, the verdicts, and where the report lies.
-
-    Args:
-        sweep: what `edgecompile.sweep.sweep_results.sweep_of` returned.
-        page: report.html, named at the end.
-        stream: where to print.
-    """
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for title in ("point", "precision", "overrides", "mAP50-95", "drop", "p50", "p95", "size", "state"):
-        number = title in ("mAP50-95", "drop", "p50", "p95", "size")
-        table.add_column(title, justify="right" if number else "left", no_wrap=number, overflow="fold")
-    for point in sweep["points"]:
-        cells = (
-            point["point"],
-            point["precision"] or number_format.NONE,
-            " ".join(point["varies"]),
-            number_format.score(point["map50_95"]),
-            number_format.score(point["map_drop"]),
-            number_format.milliseconds(point["latency_p50_ms"]),
-            number_format.milliseconds(point["latency_p95_ms"]),
-            number_format.megabytes(point["size_bytes"]),
-        )
-        state = Text(point["state"], "green" if point["state"] == "built" else "bold red")
-        table.add_row(*map(Text, cells), state)
-    blocks: list[RenderableType] = [table]
-    blocks += [Text(f"{one['point']}: {line}", "red") for one in sweep["points"] for line in one["problems"]]
-    names = [device["device"] for device in sweep["devices"]]
-    for device in sweep["devices"]:
-        judged = f", judged on {_data(device['judged_on'])}" if names.count(device["device"]) > 1 else ""
-        blocks.append(Text(f"{device['device']}{judged}: {device['verdict']}", "bold"))
-        blocks += [Text(f"  {line}") for line in device["because"]]
-    if sweep["sharing"]:
-        blocks.append(Text(number_format.sharing_line(sweep["sharing"])))
-    if page:
-        blocks.append(Text(f"report: {page}"))
-    write(blocks, stream)
-
-
-def _data(judged_on: Mapping[str, Any]) -> str:
-    """Returns the pictures that points were judged on, in short."""
-    split = (judged_on.get("validation") or {}).get("split")
-    return f"'{split}' of {judged_on.get('path')}"
 
 
 def _shown_only(block: RenderableType) -> RenderableType:

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgecompile.runtime.archive import Archive
-    from edgecompile.runtime.detections import Detection, Detections
-    from edgecompile.runtime.detector import Detector, load, open_artifact
     from edgecompile.runtime.pictures import find_pictures, read_picture
+    from edgecompile.runtime.predictor import Predictor, load, open_artifact
+    from edgecompile.runtime.tasks.detect import Detection, Detections
 
 __all__ = [
     "Archive",
     "Detection",
     "Detections",
-    "Detector",
+    "Predictor",
     "find_pictures",
     "load",
     "open_artifact",
@@ -33,12 +33,12 @@ __all__ = [
 
 _HOME = {
     "Archive": "archive",
-    "Detection": "detections",
-    "Detections": "detections",
-    "Detector": "detector",
+    "Detection": "tasks.detect",
+    "Detections": "tasks.detect",
+    "Predictor": "predictor",
     "find_pictures": "pictures",
-    "load": "detector",
-    "open_artifact": "detector",
+    "load": "predictor",
+    "open_artifact": "predictor",
     "read_picture": "pictures",
 }
 

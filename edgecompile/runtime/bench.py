@@ -12,10 +12,10 @@ from typing import Any
 from edgecompile.errors import RecipeError
 from edgecompile.runtime import machine
 from edgecompile.runtime.archive import Archive
-from edgecompile.runtime.detector import chosen_size
 from edgecompile.runtime.machine import available_cores
 from edgecompile.runtime.measure import Extent, Subject, golden_picture, measure
 from edgecompile.runtime.measurement import Measurement
+from edgecompile.runtime.predictor import chosen_size
 from edgecompile.runtime.spec import read_spec
 from edgecompile.runtime.target import read_target
 

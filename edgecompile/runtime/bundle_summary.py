@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgecompile.errors import BundleError
+from edgecompile.runtime.figures import Figures, figures_from
 
 SHOWN_TOOLS = 12
 MET = {True: "met", False: "NOT met", None: "to be judged"}
@@ -18,10 +19,11 @@ def summarize(manifest: Mapping[str, Any], digest: str, size: int) -> list[str]:
         BundleError: the manifest lacks what they tell.
     """
     try:
+        figures = figures_from(manifest["figures"])
         return [
             *_heading(manifest, digest, size),
-            *_figures(manifest["figures"]),
-            *_coverage(manifest["figures"].get("coverage")),
+            *_figures(figures),
+            *_coverage(figures.coverage),
             *_gates(manifest["gates"]),
             *_origin(manifest),
         ]
@@ -77,15 +79,15 @@ def _heading(manifest: Mapping[str, Any], digest: str, size: int) -> list[str]:
     ]
 
 
-def _figures(figures: Mapping[str, Any]) -> list[str]:
-    reference, distance = figures["reference"], figures["distance"]
-    lines = [
-        f"{'mAP50-95':<12} {figures['map50_95']:.4f} (float {reference['map50_95']:.4f})",
-        f"{'mAP drop':<12} {figures['map_drop']:.4f}",
-        f"{'mAP50':<12} {figures['map50']:.4f} (float {reference['map50']:.4f})",
-    ]
-    for name, one in sorted(figures["per_class"].items()):
-        lines.append(f"{'':<12}   {name}: {_number(one['map50_95'])}")
+def _figures(figures: Figures) -> list[str]:
+    lines = []
+    for name, after in figures.metrics.items():
+        lines.append(f"{figures.title(name):<12} {after:.4f} (float {figures.reference[name]:.4f})")
+        if name == figures.main:
+            lines.append(f"{'drop':<12} {figures.lost:.4f}")
+    for name, one in sorted(figures.per_class.items()):
+        lines.append(f"{'':<12}   {name}: {_number(one[figures.main])}")
+    distance = figures.distance
     near = f"{'distance':<12} of raw outputs from float: at most {_number(distance['max'])}"
     return [*lines, f"{near}, cosine {_number(distance['cosine'])}, SQNR {_number(distance['sqnr_db'], 1)} dB"]
 

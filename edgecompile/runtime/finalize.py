@@ -16,13 +16,13 @@ from edgecompile.errors import BundleError, Problem
 from edgecompile.runtime import finished, machine
 from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.confinement import BUILDING, doing
-from edgecompile.runtime.detector import Detector, open_bundle
 from edgecompile.runtime.finished import Place
 from edgecompile.runtime.golden import Check, check_golden
 from edgecompile.runtime.machine import available_cores
 from edgecompile.runtime.measure import Extent, Subject, golden_picture, measure
 from edgecompile.runtime.measured_gates import MEASURED, Verdict, compared, raise_unmet
 from edgecompile.runtime.measurement import Measurement
+from edgecompile.runtime.predictor import Predictor, open_bundle
 from edgecompile.runtime.requirement import satisfies
 from edgecompile.runtime.spec import read_spec
 from edgecompile.runtime.target import read_target
@@ -178,13 +178,13 @@ def _verify(archive: Archive, threads: int, tell: Callable[[Record], None]) -> R
 
 def _judged(archive: Archive, threads: int, engine: Path | None) -> Record:
     """Runs the golden vectors and, where they agree, the measurement that gates read."""
-    detector: Detector = open_bundle(archive, threads=threads, engine=engine)
-    checks = check_golden(archive, detector)
+    predictor: Predictor = open_bundle(archive, threads=threads, engine=engine)
+    checks = check_golden(archive, predictor)
     agrees = all(check.met for check in checks)
     figures = _measured(archive, threads, engine).to_json() if agrees else {}
     verdicts = judge(archive.manifest.get("gates") or [], figures) if agrees else []
     return {
-        "runtime": [read_target(archive).runtime[0], detector.backend.version],
+        "runtime": [read_target(archive).runtime[0], predictor.backend.version],
         "checks": [asdict(check) for check in checks],
         "figures": figures,
         "gates": [verdict.for_report() for verdict in verdicts],

@@ -1,9 +1,9 @@
 """Golden vectors: proof that this machine runs the model as the machine that built it did.
 
 A bundle holds one picture that needs a border but no scaling to fit the model, the raw outputs that its artifact gave
-for it, and the detections they decode to. Here the model runs on the picture and its outputs are compared within the
-bundle's tolerance; and the stored outputs are decoded and compared with the stored detections, which involves no model
-and so must agree closely.
+for it, and the result they decode to. Here the model runs on the picture and its outputs are compared within the
+bundle's tolerance; and the stored outputs are decoded and compared with the stored result, which involves no model and
+so must agree closely.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, repeat
 from typing import Any
@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 
 from edgecompile.errors import BundleError
-from edgecompile.runtime.alignment import aligned
 from edgecompile.runtime.archive import Archive
-from edgecompile.runtime.detections import Detections
-from edgecompile.runtime.detector import Detector
 from edgecompile.runtime.pictures import decode_member
+from edgecompile.runtime.predictor import Predictor
 from edgecompile.runtime.spec import read_spec
 
+RESULT = "result.json"
+"""File of what the golden outputs decode to."""
 DIFFERENT = 2
 """Pictures of a golden batch that differ: the golden one and its mirror image, in turns. Their outputs are kept."""
 NUMBERS = "fiu"
@@ -38,36 +38,36 @@ HEADER = re.compile(
 """The header as `numpy.save` writes it. It is an expression of Python, which here nothing evaluates."""
 LARGEST_TOLERANCE = 2
 """Beyond it nothing would differ."""
-MOST_PIXELS_OFF = 0.01
-MOST_SCORE_OFF = 1e-4
 
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison: what was compared, whether it agrees, and the figures."""
+    """One comparison: what was compared, whether it agrees, and the figures; and whether it is of the golden outputs
+    decoded, which involves no model."""
 
     name: str
     met: bool
     detail: str
+    decoded: bool = False
 
 
-def check_golden(archive: Archive, detector: Detector) -> list[Check]:
+def check_golden(archive: Archive, predictor: Predictor) -> list[Check]:
     """Compares this machine's outputs with the golden ones.
 
     Raises:
         BundleError: the golden vectors are missing or malformed.
     """
     golden = _golden_of(archive)
-    tolerance, others = golden["tolerance"], limits(detector.spec)
+    tolerance, others = golden["tolerance"], limits(predictor.spec)
     if set(golden.get("limits") or {}) != set(others):
         raise BundleError("the golden vectors are not of the shapes that the model takes", where=str(archive.path))
     if not others:
-        return _check_point(archive, detector, golden, "opt", tolerance)
+        return _check_point(archive, predictor, golden, "opt", tolerance)
     vectors = {"min": golden["limits"]["min"], "opt": golden, "max": golden["limits"]["max"]}
     return [
         replace(check, name=f"{check.name} {point}")
         for point, one in vectors.items()
-        for check in _check_point(archive, detector, one, point, tolerance)
+        for check in _check_point(archive, predictor, one, point, tolerance)
     ]
 
 
@@ -88,27 +88,31 @@ def filled(picture: np.ndarray, batch: int) -> list[np.ndarray]:
 
 
 def _check_point(
-    archive: Archive, detector: Detector, golden: Mapping[str, Any], point: str, tolerance: Mapping[str, float]
+    archive: Archive, predictor: Predictor, golden: Mapping[str, Any], point: str, tolerance: Mapping[str, float]
 ) -> list[Check]:
     """Compares this machine's outputs with the golden ones of one shape."""
     picture = decode_member(archive, golden["input"])
-    batch = batch_at(detector.spec, point)
-    size = read_spec(detector.spec).input.size_at(point)
-    tensor, geometries = detector.stack(filled(picture, batch), imgsz=size)
+    batch = batch_at(predictor.spec, point)
+    size = read_spec(predictor.spec).input.size_at(point)
+    tensor, geometries = predictor.stack(filled(picture, batch), imgsz=size)
     stored = [_read_array(archive, name) for name in golden["outputs"]]
-    found = detector.infer(tensor)
+    found = predictor.infer(tensor)
     if len(found) != len(stored):
         return [Check("outputs", False, f"the model has {len(found)} outputs, the bundle holds {len(stored)}")]
     if odd := [check for check in map(_compare_shapes, count(), found, stored, repeat(batch)) if not check.met]:
         return odd
     wanted = [_repeated(one, batch) for one in stored]
-    checks = [
-        check
-        for index, pair in enumerate(zip(found, wanted, strict=True))
-        for check in compare_output(f"output {index}", *pair, detector.spec, tolerance)
-    ]
-    detections = archive.read_json(golden["detections"])
-    return [*checks, _compare_detections(detector.postprocess(wanted, geometries[0]), detections)]
+    checks = compare_outputs(found, wanted, predictor, tolerance)
+    agreement = predictor.task.agreement(
+        predictor.postprocess(wanted, geometries[0]), archive.read_json(result_member(golden))
+    )
+    return [*checks, Check(predictor.task.noun, agreement.met, agreement.detail, decoded=True)]
+
+
+def result_member(vectors: Mapping[str, Any]) -> str:
+    """Returns the name of the member with the golden result; earlier bundles call them detections."""
+    name: str = vectors["result"] if "result" in vectors else vectors["detections"]
+    return name
 
 
 def _compare_shapes(index: int, found: np.ndarray, stored: np.ndarray, batch: int) -> Check:
@@ -129,22 +133,25 @@ def _repeated(stored: np.ndarray, batch: int) -> np.ndarray:
     return stored[np.arange(batch) % DIFFERENT] if _repeats(stored, batch) else stored
 
 
-def compare_output(
-    name: str, found: np.ndarray, wanted: np.ndarray, spec: Mapping[str, Any], tolerance: Mapping[str, float]
+def compare_outputs(
+    found: Sequence[np.ndarray], wanted: Sequence[np.ndarray], predictor: Predictor, tolerance: Mapping[str, float]
 ) -> list[Check]:
-    """Compares one raw output with the golden one: its boxes and its scores apart, see `alignment`."""
-    if found.shape != wanted.shape:
-        return [Check(name, False, f"shape {list(found.shape)} instead of {list(wanted.shape)}")]
-    if not np.isfinite(found).all():
-        return [Check(name, False, "holds values that are not finite")]
-    slots = range(len(found)) if found.ndim == 3 else ()
-    pairs = [aligned(wanted[slot : slot + 1], found[slot : slot + 1], spec) for slot in slots] or [
-        aligned(wanted, found, spec)
-    ]
+    """Compares raw outputs of equal shapes with the golden ones: those that the task reads by the parts it tells apart,
+    others whole."""
+    if odd := [index for index, output in enumerate(found) if not np.isfinite(output).all()]:
+        return [Check(f"output {index}", False, "holds values that are not finite") for index in odd]
+    read = predictor.outputs_read
+    parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for slot in range(min(len(found[index]) for index in read)):
+        one = slice(slot, slot + 1)
+        pairs = predictor.task.parts([wanted[index][one] for index in read], [found[index][one] for index in read])
+        for name, pair in pairs.items():
+            parts.setdefault(name or f"output {read[0]}", []).append(pair)
+    parts |= {f"output {index}": [(wanted[index], found[index])] for index in range(len(found)) if index not in read}
     checks = []
-    for part in pairs[0]:
-        golden, ours = (np.concatenate([pair[part][side].ravel() for pair in pairs]) for side in (0, 1))
-        checks.append(compare_part(part or name, ours, golden, tolerance["max_abs"], tolerance["min_cosine"]))
+    for name, compared in parts.items():
+        golden, ours = (np.concatenate([pair[side].ravel() for pair in compared]) for side in (0, 1))
+        checks.append(compare_part(name, ours, golden, tolerance["max_abs"], tolerance["min_cosine"]))
     return checks
 
 
@@ -161,30 +168,13 @@ def compare_part(name: str, found: np.ndarray, wanted: np.ndarray, max_abs: floa
     return Check(name, met, limits)
 
 
-def _compare_detections(found: Detections, stored: Any) -> Check:
-    """Compares detections with the stored ones: as many, equal classes, equal boxes and scores but for rounding."""
-    try:
-        boxes = np.array(stored["boxes"], np.float64).reshape(-1, 4)
-        scores, classes = np.array(stored["scores"], np.float64), np.array(stored["classes"], np.int64)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise BundleError(f"the golden detections are malformed: {error!r}") from None
-    if scores.ndim != 1 or scores.shape != classes.shape or boxes.shape != (len(scores), 4):
-        raise BundleError(f"the golden detections are malformed: {len(boxes)} boxes, {scores.size} scores")
-    if len(found) != len(scores) or not np.array_equal(found.classes, classes):
-        return Check("detections", False, f"{len(found)} instead of {len(scores)}, or of other classes")
-    pixels = float(np.abs(found.boxes - boxes).max(initial=0.0))
-    score = float(np.abs(found.scores - scores).max(initial=0.0))
-    met = pixels <= MOST_PIXELS_OFF and score <= MOST_SCORE_OFF
-    return Check("detections", met, f"{len(scores)}, boxes within {pixels:.2g} pixels, scores within {score:.2g}")
-
-
 def _golden_of(archive: Archive) -> dict[str, Any]:
     """Returns the manifest's entry on the golden vectors."""
     golden: Any = archive.manifest.get("golden")
     try:
         tolerance = [golden["tolerance"][key] for key in ("max_abs", "min_cosine")]
         vectors = [golden, *(golden.get("limits") or {}).values()]
-        members = [name for one in vectors for name in (one["input"], one["detections"], *one["outputs"])]
+        members = [name for one in vectors for name in (one["input"], result_member(one), *one["outputs"])]
     except (KeyError, TypeError, ValueError, AttributeError):
         raise BundleError("the manifest names no golden vectors", where=str(archive.path)) from None
     if any(type(value) not in (int, float) or not 0 <= value <= LARGEST_TOLERANCE for value in tolerance):

@@ -49,17 +49,23 @@ class Gate:
 
     Attributes:
         read: takes the figure out of all figures; None where it is not there.
+        title: what it is called beside its figure.
+        about: what its limit means, for the schema of recipes.
         floor: whether the limit is the least that will do, not the most.
         measured: see `Verdict`.
         unit: of the limit, after a space.
         digits: after the point, where the figure is shown.
+        share: whether the limit lies in 0..1; else it is any positive number.
     """
 
     read: Callable[[Mapping[str, Any]], float | None]
+    title: str
+    about: str
     floor: bool = False
     measured: bool = False
     unit: str = ""
     digits: int = 1
+    share: bool = False
 
     def show(self, value: float) -> str:
         return f"{value:.{self.digits}f}{self.unit}"
@@ -71,10 +77,38 @@ def named(name: str) -> Callable[[Mapping[str, Any]], float | None]:
 
 
 MEASURED = {
-    "latency_p95_ms": Gate(named("latency_p95_ms"), measured=True, unit=" ms", digits=2),
-    "fps": Gate(named("fps"), floor=True, measured=True, unit=" FPS"),
-    "peak_memory_mb": Gate(named("peak_memory_mb"), measured=True, unit=" MB"),
-    "fps_per_watt": Gate(named("fps_per_watt"), floor=True, measured=True, unit=" FPS/W", digits=2),
+    "latency_p95_ms": Gate(
+        named("latency_p95_ms"),
+        title="latency, p95",
+        about="largest 95th percentile of a whole prediction, in milliseconds",
+        measured=True,
+        unit=" ms",
+        digits=2,
+    ),
+    "fps": Gate(
+        named("fps"),
+        title="throughput",
+        about="smallest number of whole predictions a second",
+        floor=True,
+        measured=True,
+        unit=" FPS",
+    ),
+    "peak_memory_mb": Gate(
+        named("peak_memory_mb"),
+        title="peak memory",
+        about="largest peak memory of the runtime, in MB",
+        measured=True,
+        unit=" MB",
+    ),
+    "fps_per_watt": Gate(
+        named("fps_per_watt"),
+        title="efficiency",
+        about="smallest FPS per watt, where power is measured",
+        floor=True,
+        measured=True,
+        unit=" FPS/W",
+        digits=2,
+    ),
 }
 """Gates on measurements by their names in a recipe. A megabyte is 10^6 bytes."""
 

@@ -17,7 +17,7 @@ from edgecompile.errors import EdgecompileError
 from edgecompile.runtime.confinement import confine
 
 if TYPE_CHECKING:
-    from edgecompile.runtime.detector import Detector
+    from edgecompile.runtime.predictor import Predictor
 
 DOING = "doing: "
 """Beginning of the lines by which it tells what it is about to do, for the clock of the time limit."""
@@ -66,10 +66,10 @@ def _answer(request: dict[str, Any]) -> None:
     _say({"samples": samples, "peak_memory_mb": peak_memory() / 1e6})
 
 
-def _opened(request: dict[str, Any]) -> Detector:
+def _opened(request: dict[str, Any]) -> Predictor:
     """Opens the bundle of a request, or the artifact that is in no bundle yet."""
     from edgecompile.runtime.archive import Archive
-    from edgecompile.runtime.detector import open_artifact, open_bundle
+    from edgecompile.runtime.predictor import open_artifact, open_bundle
 
     if request["bundle"]:
         engine = Path(request["engine"]) if request["engine"] else None

@@ -9,10 +9,10 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 from edgecompile.errors import RecipeError
-from edgecompile.runtime.detections import Detections
+from edgecompile.runtime.tasks import Task
 from edgecompile.text import escape, to_json
 
 FORMATS = ("table", "json", "coco")
@@ -67,27 +67,25 @@ def image_ids(pictures: Sequence[Path]) -> list[int]:
 class Writer(Protocol):
     """Writes results, picture by picture."""
 
-    def add(self, path: Path, size: tuple[int, int], found: Detections) -> None:
-        """Writes the detections of one picture of `size` (height, width)."""
+    def add(self, path: Path, size: tuple[int, int], found: Any) -> None:
+        """Writes the result of one picture of `size` (height, width)."""
 
     def finish(self) -> None:
         """Writes what ends the results."""
 
 
 class Table:
-    """One line for each picture, then one for each object on it."""
+    """One line for each picture, then one for each part of its result."""
 
-    def __init__(self, stream: TextIO, pictures: Sequence[Path]) -> None:
+    def __init__(self, stream: TextIO, pictures: Sequence[Path], task: Task[Any]) -> None:
         self._stream = stream
+        self._task = task
 
-    def add(self, path: Path, size: tuple[int, int], found: Detections) -> None:
-        """Writes the detections of one picture of `size` (height, width)."""
-        count = f"{len(found)} object{'' if len(found) == 1 else 's'}"
-        self._stream.write(f"{escape(path)}  {size[1]} x {size[0]}  {count}\n")
-        width = max((len(escape(one.name)) for one in found), default=0)
-        for one in found:
-            box = "  ".join(f"{value:7.1f}" for value in one.box)
-            self._stream.write(f"  {escape(one.name):<{width}}  {one.score:.2f}  {box}\n")
+    def add(self, path: Path, size: tuple[int, int], found: Any) -> None:
+        """Writes the result of one picture of `size` (height, width)."""
+        summary, *parts = self._task.lines(found)
+        self._stream.write(f"{escape(path)}  {size[1]} x {size[0]}  {summary}\n")
+        self._stream.writelines(f"  {part}\n" for part in parts)
 
     def finish(self) -> None:
         """Writes what ends the results."""
@@ -96,8 +94,9 @@ class Table:
 class _JsonList:
     """A JSON list, one element on a line."""
 
-    def __init__(self, stream: TextIO, pictures: Sequence[Path]) -> None:
+    def __init__(self, stream: TextIO, pictures: Sequence[Path], task: Task[Any]) -> None:
         self._stream = stream
+        self._task = task
         self._ids = dict(zip(pictures, image_ids(pictures), strict=True))
         self._separator = "[\n"
 
@@ -111,38 +110,20 @@ class _JsonList:
 
 
 class Json(_JsonList):
-    """One element for each picture: file, width, height, and the objects on it."""
+    """One element for each picture: file, width, height, and what the task says of it."""
 
-    def add(self, path: Path, size: tuple[int, int], found: Detections) -> None:
-        """Writes the detections of one picture of `size` (height, width)."""
-        objects = [
-            {
-                "name": one.name,
-                "class": one.class_id,
-                "score": round(one.score, 5),
-                "box": [round(value, 3) for value in one.box],
-            }
-            for one in found
-        ]
-        self._element({"file": str(path), "width": size[1], "height": size[0], "detections": objects})
+    def add(self, path: Path, size: tuple[int, int], found: Any) -> None:
+        """Writes the result of one picture of `size` (height, width)."""
+        self._element({"file": str(path), "width": size[1], "height": size[0], **self._task.fields(found)})
 
 
 class Coco(_JsonList):
-    """COCO's results format, one element for each object; it also carries the name of the picture's file."""
+    """COCO's results format; each element also carries the name of the picture's file."""
 
-    def add(self, path: Path, size: tuple[int, int], found: Detections) -> None:
-        """Writes the detections of one picture: bbox is x, y, width, height in pixels."""
-        for one in found:
-            x1, y1, x2, y2 = one.box
-            self._element(
-                {
-                    "image_id": self._ids[path],
-                    "file_name": path.name,
-                    "category_id": one.class_id,
-                    "bbox": [round(value, 3) for value in (x1, y1, x2 - x1, y2 - y1)],
-                    "score": round(one.score, 5),
-                }
-            )
+    def add(self, path: Path, size: tuple[int, int], found: Any) -> None:
+        """Writes the result of one picture."""
+        for element in self._task.coco(found):
+            self._element({"image_id": self._ids[path], "file_name": path.name, **element})
 
 
-WRITERS: dict[str, Callable[[TextIO, Sequence[Path]], Writer]] = {"table": Table, "json": Json, "coco": Coco}
+WRITERS: dict[str, Callable[[TextIO, Sequence[Path], Task[Any]], Writer]] = {"table": Table, "json": Json, "coco": Coco}

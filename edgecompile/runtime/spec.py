@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from edgecompile.errors import BundleError
+from edgecompile.runtime.tasks import Task, find_task
 
 SCHEMA = 1
 POINTS = ("min", "opt", "max")
 LARGEST_SIDE = 16384
 LARGEST_INPUT = 2 << 30
 """Bytes of what a model may be fed at once: bounds the memory that a spec can ask for."""
-MOST_BOXES = 1_000_000
 MOST_STACKED = 8
 """Pictures that a model is given at once whose batch may change and whose spec names no most: bounds the memory."""
 
@@ -85,39 +85,13 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Output:
-    """The model's output that holds the boxes.
-
-    Attributes:
-        decode: "yolo": (n, 4 + classes, anchors), centre x, y, width, height in input pixels and class scores 0..1;
-            "end2end": (n, boxes, 6), corners in input pixels, score and class: no suppression needed.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    decode: str
-
-
-@dataclass(frozen=True)
-class Suppression:
-    """Defaults of the post-processing: lowest score, largest overlap (intersection over union), most boxes, and whether
-    boxes of different classes may drop each other."""
-
-    conf: float
-    iou: float
-    max_det: int
-    class_agnostic: bool
-
-
-@dataclass(frozen=True)
 class Spec:
-    """A whole `spec.json`; `document` is what it was read from."""
+    """A whole `spec.json`: how to feed a model, the task that reads what it puts out, and what it was read from."""
 
     names: tuple[str, ...]
     input: Input
     frame: Frame
-    output: Output
-    nms: Suppression
+    task: Task[Any]
     document: Mapping[str, Any]
 
 
@@ -126,7 +100,6 @@ CHOICES = {
     "input.layout": ("NCHW", "NHWC"),
     "input.color": ("RGB", "BGR"),
     "letterbox.interpolation": ("linear", "nearest", "area", "cubic"),
-    "output.decode": ("yolo", "end2end"),
 }
 
 
@@ -134,7 +107,7 @@ def read_spec(source: Mapping[str, Any] | Path) -> Spec:
     """Reads a spec from its JSON document or from the file that holds it.
 
     Raises:
-        BundleError: it is not the spec of a detection model that this runtime can follow.
+        BundleError: it is not the spec of a model that this runtime can follow.
     """
     if isinstance(source, Path):
         try:
@@ -144,10 +117,9 @@ def read_spec(source: Mapping[str, Any] | Path) -> Spec:
     if not isinstance(source, Mapping) or source.get("schema") != SCHEMA:
         found = source.get("schema") if isinstance(source, Mapping) else None
         raise BundleError(f"spec.json has schema {found!r}, this runtime reads {SCHEMA}")
-    if source.get("task") != "detect":
-        raise BundleError(f"spec.json: task is {source.get('task')!r}, this runtime does 'detect'")
+    task = _find_task(source.get("task"))
     try:
-        spec = _build(source)
+        spec = _build(source, task)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BundleError(f"spec.json lacks or misstates {error}") from None
     _check(spec)
@@ -155,14 +127,22 @@ def read_spec(source: Mapping[str, Any] | Path) -> Spec:
     return spec
 
 
-def _build(document: Mapping[str, Any]) -> Spec:
-    entry, letterbox, output, nms = (document[part] for part in ("input", "letterbox", "output", "nms"))
+def _find_task(name: Any) -> type[Task[Any]]:
+    try:
+        return find_task(name if isinstance(name, str) else repr(name))
+    except BundleError as error:
+        raise BundleError(f"spec.json: {error.problems[0].message}") from None
+
+
+def _build(document: Mapping[str, Any], task: type[Task[Any]]) -> Spec:
+    entry, letterbox = document["input"], document["letterbox"]
+    names = tuple(str(name) for name in document["names"])
     for key, choices in CHOICES.items():
         part, name = key.split(".")
         if document[part][name] not in choices:
             raise BundleError(f"spec.json: {key} is {document[part][name]!r}, this runtime does {', '.join(choices)}")
     return Spec(
-        names=tuple(str(name) for name in document["names"]),
+        names=names,
         input=Input(
             name=str(entry["name"]),
             shape=tuple(int(side) for side in entry["shape"]),
@@ -181,8 +161,7 @@ def _build(document: Mapping[str, Any]) -> Spec:
             scale_up=bool(letterbox["scale_up"]),
             interpolation=letterbox["interpolation"],
         ),
-        output=Output(str(output["name"]), tuple(int(side) for side in output["shape"]), output["decode"]),
-        nms=Suppression(float(nms["conf"]), float(nms["iou"]), int(nms["max_det"]), bool(nms["class_agnostic"])),
+        task=task(document, names),
         document=document,
     )
 
@@ -226,13 +205,6 @@ def _check(spec: Spec) -> None:
         raise BundleError("spec.json: mean and std need three values each, std none that is 0")
     if not 0 <= spec.frame.fill <= 255:
         raise BundleError(f"spec.json: letterbox.fill is {spec.frame.fill}, expected 0..255")
-    if not (0 <= spec.nms.conf <= 1 and 0 <= spec.nms.iou <= 1 and 1 <= spec.nms.max_det <= MOST_BOXES):
-        raise BundleError(f"spec.json: nms wants conf and iou in 0..1 and max_det in 1..{MOST_BOXES}")
-    shape = spec.output.shape
-    channels = shape[1 if spec.output.decode == "yolo" else 2] if len(shape) == 3 else None
-    wanted = 4 + len(spec.names) if spec.output.decode == "yolo" else 6
-    if not spec.names or channels not in (-1, wanted):
-        raise BundleError(f"spec.json: the output {list(shape)} does not fit {len(spec.names)} classes")
 
 
 def _check_size(spec: Spec) -> None:

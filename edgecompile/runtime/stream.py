@@ -1,4 +1,4 @@
-"""Detections of one picture after another, in order, while the next pictures are read and inferred."""
+"""Results of one picture after another, in order, while the next pictures are read and inferred."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from weakref import WeakSet
 import numpy as np
 
 from edgecompile.runtime.backends import Request
-from edgecompile.runtime.detections import Detections
 from edgecompile.runtime.fork import own, require_owner
 from edgecompile.runtime.letterbox import Geometry, Preprocessor
 from edgecompile.runtime.sources import Picture
 
 PARTS = ("read", "preprocess", "inference", "postprocess")
-"""What a prediction is made of, in the order of `Detector.timings`."""
+"""What a prediction is made of, in the order of `Predictor.timings`."""
 PATIENCE_S = 2.0
 """How long closing waits for a picture that is being read: a camera can be released after that. One that has stalled
 for longer is left alone."""
@@ -35,15 +34,15 @@ class Lane(Protocol):
     def start(self, image: Picture) -> None:
         """Begins with a picture; what it raises concerns this picture only."""
 
-    def finish(self) -> Detections:
-        """Waits for the picture that was begun, and returns its detections. May be called again when interrupted."""
+    def finish(self) -> Any:
+        """Waits for the picture that was begun, and returns its result. May be called again when interrupted."""
 
     def drop(self) -> None:
         """Gives up the picture that was begun; nothing runs any more when this returns."""
 
 
-class Stream(Iterator[Detections]):
-    """Yields the detections of each picture in turn, to as many threads as ask: each result once.
+class Stream(Iterator[Any]):
+    """Yields the result of each picture in turn, to as many threads as ask: each result once.
 
     As many pictures are read ahead as there are lanes, and no more are in memory. Several lanes are filled by a thread
     of their own, so that a source that stalls withholds no result of a picture it has given. What a picture raises is
@@ -58,7 +57,7 @@ class Stream(Iterator[Detections]):
         self._flight = _Flight(iter(images), lanes)
         _open.add(self)
 
-    def __next__(self) -> Detections:
+    def __next__(self) -> Any:
         require_owner(self._process)
         with self._turn:
             self._read_ahead()
@@ -251,16 +250,16 @@ class _Flight:
 class InTurn:
     """The lane of a backend that runs one picture at a time: all is done when it is waited for."""
 
-    def __init__(self, detector: Any, settings: Mapping[str, Any]) -> None:
-        self._detector = detector
+    def __init__(self, predictor: Any, settings: Mapping[str, Any]) -> None:
+        self._predictor = predictor
         self._settings = settings
         self._image: Picture | None = None
 
     def start(self, image: Picture) -> None:
         self._image = image
 
-    def finish(self) -> Detections:
-        return self._detector.predict(self._image, **self._settings)
+    def finish(self) -> Any:
+        return self._predictor.predict(self._image, **self._settings)
 
     def drop(self) -> None:
         self._image = None
@@ -271,13 +270,13 @@ class InFlight:
 
     def __init__(
         self,
-        detector: Any,
+        predictor: Any,
         request: Request,
         preprocessor: Preprocessor,
         read: Callable[[Picture], np.ndarray],
         settings: Mapping[str, Any],
     ) -> None:
-        self._detector = detector
+        self._predictor = predictor
         self._request = request
         self._preprocessor = preprocessor
         self._read = read
@@ -294,11 +293,11 @@ class InFlight:
         self._marks = (began, read, clock())
         self._request.start(self._preprocessor.tensor)
 
-    def finish(self) -> Detections:
+    def finish(self) -> Any:
         outputs = self._request.wait()
         inferred = time.perf_counter()
-        found = self._detector.postprocess(outputs, self._geometry, **self._settings)
-        self._detector.timings = timings(*self._marks, inferred, time.perf_counter())
+        found = self._predictor.postprocess(outputs, self._geometry, **self._settings)
+        self._predictor.timings = timings(*self._marks, inferred, time.perf_counter())
         return found
 
     def drop(self) -> None:

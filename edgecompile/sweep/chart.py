@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-from edgecompile.sweep.verdict import BUILT
+from edgecompile.sweep.sweep_point import BUILT, SweepPoint
+from edgecompile.sweep.verdict import Cost
 
 WIDTH, HEIGHT = 360, 240
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 36
@@ -14,26 +15,56 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 36
 TICKS = 4
 
 
+@dataclass(frozen=True)
+class Dot:
+    """A point of a sweep at its place in the plot, SVG units; `on` whether it is on the front."""
+
+    x: float
+    y: float
+    point: SweepPoint
+    on: bool
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A number at its place on an axis."""
+
+    at: float
+    value: str
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """A plot: its size and edges, the dots, the stairs of the front as an SVG path, and the ticks of both axes."""
+
+    dots: tuple[Dot, ...]
+    front: str
+    across: tuple[Tick, ...]
+    up: tuple[Tick, ...]
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = WIDTH - RIGHT
+    top: int = TOP
+    bottom: int = HEIGHT - BOTTOM
+
+
 def scatter(
-    points: Iterable[Mapping[str, Any]], cost: str = "latency_p50_ms", pareto_front: str = "front", unit: float = 1
-) -> dict[str, Any] | None:
+    points: Iterable[SweepPoint], cost: Cost, on_front: Callable[[SweepPoint], bool], unit: float = 1
+) -> Scatter | None:
     """Lays out the points that have a cost: it grows to the right, accuracy upwards. None where there are none.
 
     Args:
         points: of one device.
-        cost: what stands against accuracy, a key of a point.
-        front: key of whether a point is on the front of the two.
+        cost: what stands against accuracy.
+        on_front: whether a point is on the front of the two.
         unit: of the ticks, in that of the cost.
-
-    Returns:
-        width, height, `dots` (x, y and the point), `front` (SVG path of the front's stairs), `across` and `up` (the
-        ticks of the axes: place and value), and the edges of the plot.
     """
-    shown = [point for point in points if point[cost] is not None]
-    if not shown:
+    known = [(paid / unit, point) for point in points if (paid := cost(point)) is not None]
+    if not known:
         return None
-    across = _ticks([point[cost] / unit for point in shown])
-    up = _ticks([point["map50_95"] for point in shown])
+    across = _ticks([paid for paid, _ in known])
+    up = _ticks([point.accuracy for _, point in known])
 
     def x(value: float) -> float:
         return round(LEFT + (value - across[0]) / (across[-1] - across[0]) * (WIDTH - LEFT - RIGHT), 1)
@@ -41,25 +72,16 @@ def scatter(
     def y(value: float) -> float:
         return round(HEIGHT - BOTTOM - (value - up[0]) / (up[-1] - up[0]) * (HEIGHT - TOP - BOTTOM), 1)
 
-    dots = [
-        {"x": x(point[cost] / unit), "y": y(point["map50_95"]), "point": point, "on": point[pareto_front]}
-        for point in shown
-    ]
-    dots.sort(key=lambda dot: (dot["point"]["state"] == BUILT, dot["on"]))  # the last is drawn on top
-    stairs = sorted((dot["x"], dot["y"]) for dot in dots if dot["on"])
+    dots = [Dot(x(paid), y(point.accuracy), point, on_front(point)) for paid, point in known]
+    dots.sort(key=lambda dot: (dot.point.state == BUILT, dot.on))  # the last is drawn on top
+    stairs = sorted((dot.x, dot.y) for dot in dots if dot.on)
     path = "".join(f"M{h} {v}" if not index else f"H{h}V{v}" for index, (h, v) in enumerate(stairs))
-    return {
-        "width": WIDTH,
-        "height": HEIGHT,
-        "left": LEFT,
-        "right": WIDTH - RIGHT,
-        "top": TOP,
-        "bottom": HEIGHT - BOTTOM,
-        "dots": dots,
-        "front": path,
-        "across": [{"at": x(value), "value": f"{value:g}"} for value in across],
-        "up": [{"at": y(value), "value": f"{value:g}"} for value in up],
-    }
+    return Scatter(
+        dots=tuple(dots),
+        front=path,
+        across=tuple(Tick(x(value), f"{value:g}") for value in across),
+        up=tuple(Tick(y(value), f"{value:g}") for value in up),
+    )
 
 
 def _ticks(values: list[float]) -> list[float]:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from edgecompile.errors import RecipeError, StepError
-from edgecompile.report.terminal import print_sweep
 from edgecompile.run_dir import PAGE, PROGRESS, REPORT, STATUS, job_folders
 from edgecompile.sweep.report_page import render_sweep
-from edgecompile.sweep.sweep_results import COLUMNS, point_of, require_types, row_of, sweep_of
+from edgecompile.sweep.sweep_point import Sweep, SweepPoint
+from edgecompile.sweep.sweep_results import columns, point_of, row_of, sweep_of
+from edgecompile.sweep.sweep_table import print_sweep
 from edgecompile.text import csv_cell, to_json
 
 JOB = re.compile(r"\d+_")
@@ -34,7 +35,7 @@ def report(folder: Path, *, stream: Any) -> Path:
     return page
 
 
-def read(folder: Path) -> dict[str, Any]:
+def read(folder: Path) -> Sweep:
     """Returns the sweep in `folder`; see `edgecompile.sweep.sweep_results.sweep_of`."""
     if not folder.is_dir():
         raise RecipeError(f"no folder '{folder}'", where="command line", fix="see `edgecompile report --help`")
@@ -53,16 +54,14 @@ def _number(name: str) -> tuple[int, str]:
     return (int(digits[0]) if digits else sys.maxsize, name)
 
 
-def _point(sweep: Path, name: str) -> dict[str, Any]:
+def _point(sweep: Path, name: str) -> SweepPoint:
     """Returns one point; one whose files cannot be read, or hold something else, says so and hides no other."""
     folder = sweep / name
     try:
         status = _json(folder / STATUS)
         if status is None:
             status = _unfinished(_json(folder / PROGRESS))
-        point = point_of(name, status, _json(folder / REPORT))
-        require_types(point)
-        return point
+        return point_of(name, status, _json(folder / REPORT))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         text = f"its {STATUS} or {REPORT} cannot be read ({type(error).__name__}: {error})"
         return point_of(name, {"exit_code": 1, "problems": [text]}, None)
@@ -82,20 +81,20 @@ def _json(file: Path) -> Any:
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
-def write(sweep: dict[str, Any], folder: Path) -> Path:
+def write(sweep: Sweep, folder: Path) -> Path:
     """Writes the three files and returns the path of the page.
 
     Raises:
         StepError: the folder cannot be written.
     """
-    table = io.StringIO()
-    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+    table, names = io.StringIO(), columns(sweep)
+    writer = csv.DictWriter(table, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({key: csv_cell(value) for key, value in row_of(point).items()} for point in sweep["points"])
-    pages = frozenset(point["point"] for point in sweep["points"] if (folder / point["point"] / PAGE).exists())
+    writer.writerows({key: csv_cell(value) for key, value in row_of(point, names).items()} for point in sweep.points)
+    pages = frozenset(point.point for point in sweep.points if (folder / point.point / PAGE).exists())
     texts = {
         "results.csv": table.getvalue(),
-        "results.json": to_json(sweep, indent=2) + "\n",
+        "results.json": to_json(sweep.to_json(), indent=2) + "\n",
         PAGE: render_sweep(sweep, pages=pages),
     }
     try:

@@ -8,17 +8,51 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from edgecompile.report.html import TEMPLATES, _environment
 from edgecompile.report.number_format import EXCLUSIVE
-from edgecompile.sweep.chart import scatter
-from edgecompile.sweep.verdict import BUILT
+from edgecompile.sweep.chart import Scatter, scatter
+from edgecompile.sweep.sweep_point import BUILT, DeviceVerdict, StepAccount, Sweep, SweepPoint
+from edgecompile.sweep.verdict import latency, size
 
 
-def render_sweep(sweep: Mapping[str, Any], *, pages: frozenset[str] = frozenset()) -> str:
+@dataclass(frozen=True)
+class DevicePage:
+    """What the page draws and lists for one device."""
+
+    verdict: DeviceVerdict
+    latency: Scatter | None
+    size: Scatter | None
+    classes: list[ClassChanges]
+    steps: list[SharedStep]
+    clock: str
+    exclusive: str
+
+
+@dataclass(frozen=True)
+class ClassChanges:
+    """By how much the main metric of one class changed at each point of a device; None where that is not known."""
+
+    name: str
+    changes: tuple[float | None, ...]
+
+    @property
+    def worst(self) -> float:
+        return min(change for change in self.changes if change is not None)
+
+
+@dataclass(frozen=True)
+class SharedStep:
+    """What a step did, and the points that share it."""
+
+    step: StepAccount
+    points: tuple[str, ...]
+
+
+def render_sweep(sweep: Sweep, *, pages: frozenset[str] = frozenset()) -> str:
     """Returns the page of a sweep.
 
     Args:
@@ -29,15 +63,15 @@ def render_sweep(sweep: Mapping[str, Any], *, pages: frozenset[str] = frozenset(
         MissingToolError: when jinja2 is not installed.
     """
     script = (TEMPLATES / "sweep.js").read_text(encoding="utf-8")
-    points = {point["point"]: point for point in sweep["points"]}
-    devices = [_device(device, [points[name] for name in device["points"]]) for device in sweep["devices"]]
+    points = {point.point: point for point in sweep.points}
     return (
         _environment()
         .get_template("sweep.html.j2")
         .render(
             sweep=sweep,
-            devices=devices,
-            failures=[point for point in sweep["points"] if point["state"] != BUILT],
+            accuracy=sweep.accuracy_title,
+            devices=[_device(verdict, [points[name] for name in verdict.points]) for verdict in sweep.devices],
+            failures=[point for point in sweep.points if point.state != BUILT],
             built=BUILT,
             links={name: f"{quote(name)}/report.html" for name in pages},
             script=script,
@@ -46,37 +80,36 @@ def render_sweep(sweep: Mapping[str, Any], *, pages: frozenset[str] = frozenset(
     )
 
 
-def _device(device: Mapping[str, Any], points: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """Returns a device with what the page draws and lists for it."""
-    clocks = sorted({point["clock_mhz"] for point in points if point["clock_mhz"]})
-    return {
-        **device,
-        "latency": scatter(points),
-        "size": scatter(points, "size_bytes", "size_front", 1e6),
-        "classes": _classes(device, {point["point"]: point for point in points}),
-        "steps": _steps(points),
-        "clock": " to ".join(f"{clock} MHz" for clock in dict.fromkeys((*clocks[:1], *clocks[-1:]))),
-        "exclusive": EXCLUSIVE if all(point["exclusive"] for point in points if point["machine"]) else "",
-    }
+def _device(verdict: DeviceVerdict, points: Sequence[SweepPoint]) -> DevicePage:
+    clocks = sorted({point.clock_mhz for point in points if point.clock_mhz})
+    return DevicePage(
+        verdict=verdict,
+        latency=scatter(points, latency, lambda point: point.front),
+        size=scatter(points, size, lambda point: point.size_front, 1e6),
+        classes=_classes(points),
+        steps=_steps(points),
+        clock=" to ".join(f"{clock} MHz" for clock in dict.fromkeys((*clocks[:1], *clocks[-1:]))),
+        exclusive=EXCLUSIVE if all(point.exclusive for point in points if point.machine) else "",
+    )
 
 
-def _steps(points: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _steps(points: Sequence[SweepPoint]) -> list[SharedStep]:
     """Returns what each step that makes an artifact did, once for all points that share it."""
-    found: dict[tuple[str, str | None], dict[str, Any]] = {}
+    accounts: dict[tuple[str, str | None], StepAccount] = {}
+    sharing: dict[tuple[str, str | None], list[str]] = {}
     for point in points:
-        for one in point["did"]:
-            found.setdefault((one["step"], one["key"]), {**one, "points": []})["points"].append(point["point"])
-    return list(found.values())
+        for one in point.did:
+            accounts.setdefault((one.step, one.key), one)
+            sharing.setdefault((one.step, one.key), []).append(point.point)
+    return [SharedStep(account, tuple(sharing[key])) for key, account in accounts.items()]
 
 
-def _classes(device: Mapping[str, Any], points: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns a row for each class: by how much it changed at each point of a device; the deepest fall first."""
-    changes: dict[str, dict[str, float]] = {}
-    for name in device["points"]:
-        for one in points[name]["classes"]:
-            changes.setdefault(one["name"], {})[name] = one["artifact"] - one["reference"]
-    rows = [
-        {"name": name, "changes": [by_point.get(point) for point in device["points"]], "worst": min(by_point.values())}
-        for name, by_point in changes.items()
+def _classes(points: Sequence[SweepPoint]) -> list[ClassChanges]:
+    """Returns a row for each class; the deepest fall first."""
+    changes = [
+        {name: after - before for name, before, after in point.figures.falls()} if point.figures else {}
+        for point in points
     ]
-    return sorted(rows, key=lambda row: (row["worst"], row["name"]))
+    names = dict.fromkeys(name for one in changes for name in one)
+    rows = [ClassChanges(name, tuple(one.get(name) for one in changes)) for name in names]
+    return sorted(rows, key=lambda row: (row.worst, row.name))

@@ -17,21 +17,21 @@ from edgecompile.verbs._bundle import add_bundle, add_execution, add_size
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgecompile.runtime.detections import Detections
-
 ABOUT = "run a bundle on pictures"
 
 
 def add_arguments(parser: Parser) -> None:
     """Adds the arguments that the verb takes."""
     from edgecompile.runtime.results import FORMATS
+    from edgecompile.runtime.tasks import all_settings
 
     add_bundle(parser)
     parser.add_argument("sources", metavar="SOURCE", nargs="+", help="picture, folder of pictures, or pattern")
-    parser.add_argument("--conf", type=fraction, help="lowest score, 0..1 (default: the bundle's)")
-    parser.add_argument("--iou", type=fraction, help="largest overlap of two boxes of a class, 0..1")
-    parser.add_argument("--max-det", type=whole_number, help="most boxes on a picture")
-    parser.add_argument("--save", metavar="DIR", type=Path, help="also write the pictures with boxes drawn there")
+    for setting in all_settings():
+        kind = fraction if setting.kind is float else whole_number
+        parser.add_argument(f"--{setting.name.replace('_', '-')}", type=kind, help=setting.about)
+    saved = "also write the pictures there, with what was found drawn on them"
+    parser.add_argument("--save", metavar="DIR", type=Path, help=saved)
     parser.add_argument("--format", choices=FORMATS, default="table")
     parser.add_argument("--out", metavar="FILE", type=Path, help="write the results there instead of stdout")
     add_size(parser)
@@ -47,8 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def predict_pictures(arguments: argparse.Namespace) -> int:
     """Predicts pictures and writes the results; with --save the annotated pictures too."""
-    from edgecompile.runtime.detector import load
     from edgecompile.runtime.pictures import find_pictures, passed_over, read_picture
+    from edgecompile.runtime.predictor import load
     from edgecompile.runtime.results import WRITERS, opened
 
     pictures = find_pictures(arguments.sources)
@@ -59,15 +59,16 @@ def predict_pictures(arguments: argparse.Namespace) -> int:
     model = load(arguments.bundle, threads=arguments.threads)
     if arguments.save:
         _make_folder(arguments.save)
-    settings = {name: getattr(arguments, name) for name in ("conf", "iou", "max_det", "imgsz")}
+    names = [setting.name for setting in model.task.settings]
+    settings = {name: getattr(arguments, name) for name in (*names, "imgsz")}
     with opened(arguments.out, whole=arguments.format != "table") as stream:
-        writer = WRITERS[arguments.format](stream, pictures)
+        writer = WRITERS[arguments.format](stream, pictures, model.task)
         for number, path in enumerate(pictures, 1):
             image = read_picture(path)
             found = model.predict(image, **settings)
             writer.add(path, image.shape[:2], found)
             if path in saved:
-                _save(saved[path], image, found)
+                _save(saved[path], model.task.draw(image, found))
             _progress(number, len(pictures))
         writer.finish()
     return 0
@@ -119,13 +120,11 @@ def _make_folder(folder: Path) -> None:
         raise RecipeError(f"cannot be made: {error.strerror or error}", where=str(folder)) from error
 
 
-def _save(place: Path, image: np.ndarray, found: Detections) -> None:
-    """Writes a picture with its detections drawn, whole or not at all."""
+def _save(place: Path, image: np.ndarray) -> None:
+    """Writes a picture, whole or not at all."""
     import cv2
 
-    from edgecompile.runtime.draw import draw
-
-    done, content = cv2.imencode(place.suffix, draw(image, found))
+    done, content = cv2.imencode(place.suffix, image)
     if not done:
         raise RecipeError("cannot be encoded", where=str(place))
     try:

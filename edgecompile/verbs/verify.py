@@ -43,12 +43,12 @@ def verify_bundle(arguments: argparse.Namespace) -> int:
     with Archive(arguments.bundle) as archive:
         tell(f"{'seal':<12} ok: every byte is as it was sealed")
         tell(f"{'members':<12} ok: {archive.check_members()} files, as the manifest lists them")
-        from edgecompile.runtime.detector import open_bundle
         from edgecompile.runtime.golden import check_golden
+        from edgecompile.runtime.predictor import open_bundle
 
-        detector = open_bundle(archive, threads=arguments.threads)
-        tell(f"{'runtime':<12} ok: {_check_runtime(archive, detector.backend.version)}")
-        checks = check_golden(archive, detector)
+        predictor = open_bundle(archive, threads=arguments.threads)
+        tell(f"{'runtime':<12} ok: {_check_runtime(archive, predictor.backend.version)}")
+        checks = check_golden(archive, predictor)
         for check in checks:
             tell(f"{check.name:<12} {'ok' if check.met else 'DIFFERS'}: {check.detail}")
         failed = [check.name for check in checks if not check.met]

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from edgecompile.errors import MissingToolError, StepError
+from edgecompile.json_types import JsonObject
 from edgecompile.plan.facts import GraphFacts
 
 INPUT, OUTPUT = "in0", "out0"
@@ -32,8 +33,8 @@ def compile_ncnn(out: Path, *, model: Path, spec: Path, half: bool) -> GraphFact
 
     from edgecompile.graphs.ncnn import BIN, PARAM
     from edgecompile.graphs.ncnn.param_file import read_layers
-    from edgecompile.graphs.onnx.agreement import differences, fixed_input, require_agreement, run
-    from edgecompile.graphs.onnx.model_spec import read_spec, write_spec
+    from edgecompile.graphs.onnx.agreement import fixed_input, require_agreement, run
+    from edgecompile.graphs.onnx.model_spec import read_spec, with_outputs, write_spec
     from edgecompile.graphs.onnx.serialization import load
     from edgecompile.runtime.backends.ncnn import Backend
 
@@ -44,18 +45,16 @@ def compile_ncnn(out: Path, *, model: Path, spec: Path, half: bool) -> GraphFact
     with TemporaryDirectory() as folder:
         exact = convert(model, Path(folder), size, half=False)
         text = (exact / PARAM).read_text(encoding="utf-8")
-        require_layers(text, read["output"]["decode"])
+        require_layers(text, read)
         picture = fixed_input([1, 3, *size], size)
         before = run(load(model).SerializeToString(), picture)
-        after = np.array(Backend(exact, read, 1, {}).infer(picture)[0])
-        gaps = differences(before, after, read["output"]["decode"])
-        proof = require_agreement(gaps, size, "converting the graph to ncnn")
+        after = [np.array(one) for one in Backend(exact, read, 1, {}).infer(picture)]
+        proof = require_agreement(before, after, read, size, "converting the graph to ncnn")
         chosen = convert(model, Path(folder), size, half=True) if half else exact
         for name in (PARAM, BIN):
             shutil.copyfile(chosen / name, out / name)
     read["input"] |= {"name": INPUT, "shape": [1, 3, *size]}  # ncnn plans for one size: dynamic ones are fixed
-    read["output"] |= {"name": OUTPUT, "shape": list(after.shape)}
-    write_spec(read, out / "spec.json")
+    write_spec(with_outputs(read, [list(one.shape) for one in after], [OUTPUT]), out / "spec.json")
     kinds = [layer.kind for layer in read_layers(text)]
     counts = {kind: kinds.count(kind) for kind in sorted(set(kinds))}
     stored = "FP16" if half else "float"
@@ -103,15 +102,15 @@ def program() -> Path:
     return inside
 
 
-def require_layers(text: str, decode: str) -> None:
+def require_layers(text: str, spec: JsonObject) -> None:
     """Raises:
     StepError: naming the layers of a text that ncnn does not have.
     """
     import ncnn
 
     from edgecompile.graphs.ncnn.param_file import read_layers
+    from edgecompile.graphs.onnx.model_spec import simpler_head
 
     absent = sorted({layer.kind for layer in read_layers(text) if ncnn.create_layer(layer.kind) is None})
     if absent:
-        fix = "passes.onnx_export.end2end=false" if decode == "end2end" else ""
-        raise StepError(f"ncnn has no layer for {', '.join(absent)}", fix=fix)
+        raise StepError(f"ncnn has no layer for {', '.join(absent)}", fix=simpler_head(spec))

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from edgecompile.errors import StepError
-
-BOX_TOLERANCE = 2e-4
-"""Largest allowed difference of a box coordinate, as a fraction of the picture's longer side (0.064 px at 320 px).
-
-Float summation order alone moves boxes by about 1e-5 of the side; a wrong graph by far more than 1e-2."""
-SCORE_TOLERANCE = 1e-3
-"""Largest allowed difference of a class score (0..1)."""
+from edgecompile.evaluate.tasks import Gaps, find_task
 
 EXACT_ON_X86 = ("session.x64quantprecision", "1")
 """Option of ONNX Runtime by which an x86 CPU without VNNI adds products of 8 bits without overflow, as one with it does
@@ -54,56 +48,49 @@ def fixed_input(shape: Sequence[int], size: Sequence[int]) -> np.ndarray:
     return np.ascontiguousarray(0.7 * blobs + 0.3 * fine, dtype=np.float32)
 
 
-def run(model: bytes, picture: np.ndarray) -> np.ndarray:
-    """Returns the first output of an ONNX model on `picture`, on one thread, fully optimized."""
+def run(model: bytes, picture: np.ndarray) -> list[np.ndarray]:
+    """Returns the outputs of an ONNX model on `picture`, on one thread, fully optimized."""
     session = single_thread_session(model, optimize="ORT_ENABLE_ALL")
-    return session.run(None, {session.get_inputs()[0].name: picture})[0]
+    return session.run(None, {session.get_inputs()[0].name: picture})
 
 
-def differences(before: np.ndarray, after: np.ndarray, decode: str) -> dict[str, float]:
-    """Returns the largest differences of boxes (pixels) and of scores between two outputs of a detection model.
-
-    Rows of an end-to-end output whose scores nearly tie may swap places: they are matched, not compared in place.
-    """
-    if before.shape != after.shape:
-        raise StepError(f"the output changed its shape from {list(before.shape)} to {list(after.shape)}")
-    if not (np.isfinite(before).all() and np.isfinite(after).all()):
-        raise StepError("the model puts out numbers that are not finite")
-    if decode == "end2end":
-        return _matched(before, after)
-    gap = np.abs(before - after)
-    return {"boxes": float(gap[:, :4].max()), "scores": float(gap[:, 4:].max(initial=0.0))}
-
-
-def _matched(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
-    """Largest differences of (n, detections, 6) outputs, each row matched with the most similar one.
-
-    Detections whose score is that of the last one kept may be replaced by others that tie with it: they are left out
-    of the boxes.
-    """
-    boxes = scores = 0.0
-    for ours, theirs in zip(before, after, strict=True):
-        scores = max(scores, float(np.abs(np.sort(ours[:, 4]) - np.sort(theirs[:, 4])).max()))
-        last = max(ours[:, 4].min(), theirs[:, 4].min()) + SCORE_TOLERANCE
-        for row in ours[ours[:, 4] > last]:
-            rivals = theirs[(np.abs(theirs[:, 4] - row[4]) <= SCORE_TOLERANCE) & (theirs[:, 5] == row[5])]
-            gap = np.abs(rivals[:, :4] - row[:4]).max(axis=1).min() if len(rivals) else math.inf
-            boxes = max(boxes, float(gap))
-    return {"boxes": boxes, "scores": scores}
-
-
-def require_agreement(gaps: dict[str, float], size: Sequence[int], what: str) -> dict[str, float]:
-    """Returns `gaps` rounded up to two digits, for a step's facts.
+def differences(before: Sequence[np.ndarray], after: Sequence[np.ndarray], spec: Mapping[str, Any]) -> Gaps:
+    """Returns the largest differences between the outputs of two graphs, by part, as the task of the model tells them
+    apart.
 
     Args:
-        gaps: what `differences` returned.
+        before: outputs of one graph, in its order.
+        after: outputs of the other.
+        spec: the document of `spec.json`.
+
+    Raises:
+        StepError: an output has another shape, or holds numbers that are not finite.
+    """
+    shapes = [[list(one.shape) for one in outputs] for outputs in (before, after)]
+    if shapes[0] != shapes[1]:
+        old, new = (", ".join(map(str, one)) for one in shapes)
+        raise StepError(f"the outputs changed their shapes from {old} to {new}")
+    if not all(np.isfinite(one).all() for one in (*before, *after)):
+        raise StepError("the model puts out numbers that are not finite")
+    return find_task(spec["task"]).gaps(before, after, spec)
+
+
+def require_agreement(
+    before: Sequence[np.ndarray], after: Sequence[np.ndarray], spec: Mapping[str, Any], size: Sequence[int], what: str
+) -> Gaps:
+    """Returns the differences of two outputs rounded up to two digits, for a step's facts.
+
+    Args:
+        before: as for `differences`.
+        after: as for `differences`.
+        spec: as for `differences`.
         size: height and width of the picture in pixels.
         what: what was done to the model, for the message.
 
     Raises:
-        StepError: when the outputs differ by more than rounding explains.
+        StepError: the outputs differ by more than rounding explains; or as `differences`.
     """
-    limits = {"boxes": BOX_TOLERANCE * max(size), "scores": SCORE_TOLERANCE}
+    gaps, limits = differences(before, after, spec), find_task(spec["task"]).tolerances(size)
     for part, gap in gaps.items():
         if not gap <= limits[part]:
             raise StepError(
@@ -112,7 +99,7 @@ def require_agreement(gaps: dict[str, float], size: Sequence[int], what: str) ->
     return {part: _round_up(gap) for part, gap in gaps.items()}
 
 
-def largest(*proofs: dict[str, float]) -> dict[str, float]:
+def largest(*proofs: Gaps) -> Gaps:
     """Returns the largest difference of each part over several comparisons."""
     parts = dict.fromkeys(part for proof in proofs for part in proof)
     return {part: max(proof[part] for proof in proofs if part in proof) for part in parts}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from edgecompile.errors import EdgecompileError, Problem
+from edgecompile.evaluate.tasks import chosen_task
 from edgecompile.graphs.onnx import metadata
 from edgecompile.graphs.onnx.picture_input import agreed, require_channels, require_float32, require_one_input
 from edgecompile.library_errors import EXPORT_AGAIN
@@ -17,20 +18,23 @@ FLOAT_MODEL = "import the float model it was made from"
 WITHOUT_PLUGINS = "export the model again without plugins, and without suppression built in"
 
 
-def problems_of(weights: Path, shapes: Profile | None, class_names: str) -> list[Problem]:
+def problems_of(weights: Path, shapes: Profile | None, class_names: str, task: str | None) -> list[Problem]:
     """Returns what is wrong with an ONNX file, as far as its header tells; the rest shows when it is imported.
 
     Args:
         shapes: that the recipe asks for; None for the one that the file takes.
         class_names: whose are taken, as in `OnnxImport`.
+        task: that the recipe names, if it does.
     """
     header = read_header(weights)
     if header is None or not header.operators:
         return [Problem(f"'{weights.name}' is damaged or is no ONNX file, or one without operators")]
-    return list(_problems(header, weights.name, shapes, class_names))
+    return list(_problems(header, weights.name, shapes, class_names, task))
 
 
-def _problems(header: OnnxHeader, file: str, shapes: Profile | None, class_names: str) -> Iterator[Problem]:
+def _problems(
+    header: OnnxHeader, file: str, shapes: Profile | None, class_names: str, task: str | None
+) -> Iterator[Problem]:
     version = header.operator_set
     if not OLDEST <= version <= NEWEST:
         yield Problem(f"'{file}' uses operator set {version}; {OLDEST} to {NEWEST} can be read", fix=EXPORT_AGAIN)
@@ -40,7 +44,7 @@ def _problems(header: OnnxHeader, file: str, shapes: Profile | None, class_names
     if QUANTIZED & {name for _, name in header.operators}:
         yield Problem(f"'{file}' is quantized already", fix=FLOAT_MODEL)
     checks: list[Callable[[], object]] = [
-        lambda: metadata.require_detection(header.metadata, file),
+        lambda: metadata.require_task(header.metadata, file, chosen_task(task, header.metadata.get("task"))),
         lambda: metadata.coarsest_stride(header.metadata, file),
         lambda: _require_input(header, shapes),
     ]

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from edgecompile.errors import StepError
+from edgecompile.evaluate.tasks import unfit
 
 if TYPE_CHECKING:
     import onnx
@@ -59,14 +60,14 @@ def class_names(notes: dict[str, str], file: str) -> list[str] | None:
     return [numbers[number] for number in range(len(said))]
 
 
-def require_detection(notes: dict[str, str], file: str) -> None:
-    """Demands that a file states no other task than detection.
+def require_task(notes: dict[str, str], file: str, task: str) -> None:
+    """Demands that a file states no other task than one whose models can be compiled for `task`.
 
     Raises:
         StepError: it does.
     """
-    if (task := notes.get("task", "detect")) != "detect":
-        raise StepError(f"'{file}' is a model for the task '{task[:60]}'; only 'detect' can be compiled")
+    if reason := unfit(notes.get("task"), task, file):
+        raise StepError(reason)
 
 
 def coarsest_stride(notes: dict[str, str], file: str) -> int:

@@ -1,4 +1,4 @@
-"""`spec.json`: the pre- and post-processing of a detection model as data, which the runtime follows."""
+"""`spec.json`: the pre- and post-processing of a model as data, which the runtime follows."""
 
 from __future__ import annotations
 
@@ -7,40 +7,41 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgecompile.evaluate.tasks import OutputFacts, find_task
 from edgecompile.plan.shapes import POINTS, distinct
 
 SCHEMA = 1
 
 
-def detection_spec(
+def spec_of(
     *,
+    task: str,
     names: Sequence[str],
     stride: int,
     size: Sequence[int],
     input_name: str,
     input_shape: Sequence[int],
-    output_name: str,
-    output_shape: Sequence[int],
+    outputs: Sequence[OutputFacts],
     decode: str,
     profile: Mapping[str, Sequence[int]] | None = None,
 ) -> dict[str, Any]:
     """Returns the spec of a model that takes float32 RGB pictures of shape (n, 3, h, w), scaled to 0..1.
 
     Args:
+        task: file of `edgecompile/evaluate/tasks/`.
         names: class names, in the order of their numbers.
         stride: the coarsest stride of the model's feature maps, in pixels.
         size: height and width that pictures are letterboxed to, in pixels.
         input_shape: shape of the input; -1 where it is dynamic.
-        output_shape: shape of the output; -1 where it is dynamic.
-        decode: "yolo" for (n, 4 + classes, anchors) centre boxes and class scores, which still need non-maximum
-            suppression; "end2end" for (n, detections, 6) corners, score and class, which need a threshold only.
+        outputs: names and shapes of the outputs, in their order.
+        decode: how the head puts out what it finds, in the words of the task's `describe`.
         profile: smallest, usual and largest shape of the input ("min", "opt", "max"). It stands in the spec where these
             differ: `input.profile`, in the layout of the input, as `input.shape` is.
     """
     stated = {point: list(map(int, profile[point])) for point in POINTS} if profile else {}
     return {
         "schema": SCHEMA,
-        "task": "detect",
+        "task": task,
         "names": list(names),
         "stride": int(stride),
         "input": {
@@ -61,9 +62,26 @@ def detection_spec(
             "scale_up": True,
             "interpolation": "linear",
         },
-        "output": {"name": output_name, "shape": [int(value) for value in output_shape], "decode": decode},
-        "nms": {"conf": 0.25, "iou": 0.7, "max_det": 300, "class_agnostic": False},
+        **find_task(task).describe(outputs, decode),
     }
+
+
+def with_outputs(spec: Mapping[str, Any], shapes: Sequence[Sequence[int]], names: Sequence[str] = ()) -> dict[str, Any]:
+    """Returns the spec of a compiled artifact, whose outputs have other shapes or names.
+
+    Args:
+        spec: of the model before.
+        shapes: of the artifact's outputs, in their order.
+        names: of them, where they changed.
+    """
+    return {**spec, **find_task(spec["task"]).renamed(spec, shapes, names)}
+
+
+def simpler_head(spec: Mapping[str, Any]) -> str:
+    """Returns the change of a recipe that exports a head of plainer operations, where the model may have one; else
+    ""."""
+    nms_free = spec.get("output", {}).get("decode") == "end2end"
+    return "passes.onnx_export.end2end=false" if nms_free else ""
 
 
 def embed_preprocessing(spec: dict[str, Any]) -> dict[str, Any]:

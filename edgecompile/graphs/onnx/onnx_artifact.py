@@ -15,7 +15,7 @@ def compile_onnx(out: Path, *, model: Path, spec: Path) -> GraphFacts:
     """
     import numpy as np
 
-    from edgecompile.graphs.onnx.agreement import differences, fixed_input, largest, require_agreement, run
+    from edgecompile.graphs.onnx.agreement import fixed_input, largest, require_agreement, run
     from edgecompile.graphs.onnx.dfl import rewrite_expectations
     from edgecompile.graphs.onnx.embed import BYTE, embed_pictures
     from edgecompile.graphs.onnx.model_spec import embed_preprocessing, read_spec, shapes_of, write_spec
@@ -37,8 +37,7 @@ def compile_onnx(out: Path, *, model: Path, spec: Path) -> GraphFacts:
         picture = np.round(fixed_input(shape, shape[2:]) * 255)
         pixels = np.ascontiguousarray(picture[:, ::-1].transpose(0, 2, 3, 1)).astype(np.uint8)
         outputs = run(before, (picture * np.float32(BYTE)).astype(np.float32)), run(after, pixels)
-        gaps = differences(*outputs, read["output"]["decode"])
-        proof = largest(proof, require_agreement(gaps, shape[2:], what))
+        proof = largest(proof, require_agreement(*outputs, read, shape[2:], what))
 
     save(graph, out / "model.onnx")
     write_spec(embed_preprocessing(read), out / "spec.json")

@@ -35,7 +35,7 @@ def compile_typed(out: Path, *, model: Path, spec: Path, build: EngineOptions | 
     """
     import numpy as np
 
-    from edgecompile.graphs.onnx.agreement import differences, fixed_input, largest, require_agreement
+    from edgecompile.graphs.onnx.agreement import fixed_input, largest, require_agreement
     from edgecompile.graphs.onnx.embed import BYTE, embed_casts
     from edgecompile.graphs.onnx.model_spec import embed_preprocessing, read_spec, shapes_of, write_spec
     from edgecompile.graphs.onnx.serialization import load, operator_counts, save, sort_nodes
@@ -50,8 +50,7 @@ def compile_typed(out: Path, *, model: Path, spec: Path, build: EngineOptions | 
         picture = np.round(fixed_input(shape, shape[2:]) * 255)
         pixels = np.ascontiguousarray(picture[:, ::-1].transpose(0, 2, 3, 1)).astype(np.uint8)
         outputs = _run(before, (picture * np.float32(BYTE)).astype(np.float32)), _run(after, pixels)
-        gaps = differences(*outputs, read["output"]["decode"])
-        proof = largest(proof, require_agreement(gaps, shape[2:], "building in the preprocessing"))
+        proof = largest(proof, require_agreement(*outputs, read, shape[2:], "building in the preprocessing"))
 
     save(graph, out / "model.onnx")
     final = embed_preprocessing(read)
@@ -61,12 +60,12 @@ def compile_typed(out: Path, *, model: Path, spec: Path, build: EngineOptions | 
     return {"changes": [change], "max_abs_diff": proof, "operators": operator_counts(graph)}
 
 
-def _run(model: bytes, tensor: Any) -> Any:
-    """Returns the first output; without the fusions of ONNX Runtime, which know no scales in FP16."""
+def _run(model: bytes, tensor: Any) -> list[Any]:
+    """Returns the outputs; without the fusions of ONNX Runtime, which know no scales in FP16."""
     from edgecompile.graphs.onnx.agreement import single_thread_session
 
     session = single_thread_session(model, optimize="ORT_DISABLE_ALL")
-    return session.run(None, {session.get_inputs()[0].name: tensor})[0]
+    return session.run(None, {session.get_inputs()[0].name: tensor})
 
 
 def build_script(spec: dict[str, Any], build: EngineOptions) -> str:

@@ -23,8 +23,8 @@ def compile_ir(out: Path, *, model: Path, spec: Path, half: bool, separate_silu:
 
     openvino = import_openvino()
 
-    from edgecompile.graphs.onnx.agreement import differences, largest, require_agreement
-    from edgecompile.graphs.onnx.model_spec import embed_preprocessing, read_spec, shapes_of, write_spec
+    from edgecompile.graphs.onnx.agreement import largest, require_agreement
+    from edgecompile.graphs.onnx.model_spec import embed_preprocessing, read_spec, shapes_of, with_outputs, write_spec
     from edgecompile.graphs.openvino.canonical_names import XML, save
 
     read = read_spec(spec)
@@ -42,14 +42,12 @@ def compile_ir(out: Path, *, model: Path, spec: Path, half: bool, separate_silu:
     after = _float_outputs(graph, [pixels for _, pixels in inputs])
     proof: dict[str, float] = {}
     for shape, reference, compiled in zip(shapes, before, after, strict=True):
-        gaps = differences(reference, compiled, read["output"]["decode"])
-        proof = largest(proof, require_agreement(gaps, shape[2:], "compiling the graph"))
+        proof = largest(proof, require_agreement(reference, compiled, read, shape[2:], "compiling the graph"))
     save(graph, out, half=half)
 
     final = embed_preprocessing(read)
     final["input"]["shape"] = _plain_shape(graph.input(0))
-    final["output"]["shape"] = _plain_shape(graph.output(0))
-    write_spec(final, out / "spec.json")
+    write_spec(with_outputs(final, [_plain_shape(port) for port in graph.outputs]), out / "spec.json")
     return {"changes": changes, "max_abs_diff": proof, "operations": _counts(graph)}
 
 
@@ -77,8 +75,8 @@ def _fixed_inputs(count: int, size: list[int]) -> tuple[Any, Any]:
     return (values / np.float32(255)).astype(np.float32), pixels
 
 
-def _float_outputs(graph: Any, tensors: list[Any]) -> list[Any]:
-    """Returns the first output of a model without its FakeQuantize operations for each input, on one thread.
+def _float_outputs(graph: Any, tensors: list[Any]) -> list[list[Any]]:
+    """Returns the outputs of a model without its FakeQuantize operations for each input, on one thread.
 
     With them, a difference in the last bit may round to the next of 256 levels, and move a coarse prediction by pixels:
     what is compared is what was rewritten, and not how rounding spreads.
@@ -95,7 +93,7 @@ def _float_outputs(graph: Any, tensors: list[Any]) -> list[Any]:
     folding.run_passes(plain)
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     compiled = openvino.Core().compile_model(plain, "CPU", settings)
-    return [compiled(tensor)[0].copy() for tensor in tensors]
+    return [[one.copy() for one in compiled(tensor).values()] for tensor in tensors]
 
 
 def embed_pictures(graph: Any) -> Any:

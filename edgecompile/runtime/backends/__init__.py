@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from edgecompile.entry_points import entry_points
 from edgecompile.errors import BundleError, MissingToolError, Problem, nearest
 from edgecompile.runtime import onnx_wire
 from edgecompile.runtime.confinement import OPENING, doing
@@ -111,9 +112,7 @@ def find_backend(kind: str) -> type[Backend]:
     """
     if re.fullmatch(r"[a-z][a-z0-9_]*", kind) and find_spec(f"{__name__}.{kind}"):
         return import_module(f"{__name__}.{kind}").Backend
-    from importlib.metadata import entry_points
-
-    for entry in entry_points(group=ENTRY_POINTS):
+    for entry in entry_points(ENTRY_POINTS):
         if entry.name == kind:
             return _declared(kind, entry.load())
     here = [path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_")]

@@ -1,4 +1,4 @@
-"""From the model's raw output to boxes: threshold, non-maximum suppression, and the way back to the picture's pixels.
+"""From the model's raw output to boxes: threshold and non-maximum suppression; and how two outputs are paired.
 
 Results equal those of Ultralytics' `non_max_suppression`, ties and rounding included: the arithmetic is float32 in the
 same order, boxes of different classes are kept apart by the same offset, and equal scores keep the order of the output.
@@ -7,6 +7,8 @@ same order, boxes of different classes are kept apart by the same offset, and eq
 from __future__ import annotations
 
 import numpy as np
+
+from edgecompile.runtime.tasks import OutputError
 
 MOST_CANDIDATES = 30_000
 """Boxes that enter the suppression: the best ones of more."""
@@ -22,10 +24,6 @@ FARTHEST = 1e6
 
 Boxes = tuple[np.ndarray, np.ndarray, np.ndarray]
 """boxes float32 (n, 4) as x1 y1 x2 y2, scores float32 (n,), classes int64 (n,)."""
-
-
-class OutputError(ValueError):
-    """An output holds numbers that no model of its kind gives. The message says which, without naming the output."""
 
 
 def decode_end2end(rows: np.ndarray, *, conf: float, max_det: int, classes: int) -> Boxes:
@@ -163,3 +161,26 @@ def _greedy(overlap: np.ndarray) -> list[int]:
             kept.append(index)
             dropped |= int.from_bytes(content[index * width : (index + 1) * width], "little")
     return kept
+
+
+def paired_rows(reference: np.ndarray, other: np.ndarray, conf: float) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the rows x1, y1, x2, y2, score, class of `reference` with a score of `conf` or more, the best first, and
+    the rows of `other` that stand for them."""
+    sure = reference[reference[:, 4] >= conf]
+    shared = overlaps(sure[:, :4], other[:, :4]) * (sure[:, None, 5] == other[None, :, 5])
+    rows = np.zeros_like(sure)
+    for index in range(len(sure)):
+        best = int(shared[index].argmax())
+        if shared[index, best] > 0:
+            rows[index] = other[best]
+            shared[:, best] = 0
+    return sure, rows
+
+
+def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Returns the intersection over union of each of `boxes` (m, 4) with each of `others` (n, 4), as (m, n)."""
+    one, two = boxes[:, None], others[None]
+    sides = np.minimum(one[..., 2:], two[..., 2:]) - np.maximum(one[..., :2], two[..., :2])
+    common = sides.clip(0).prod(-1)
+    areas = (one[..., 2:] - one[..., :2]).prod(-1) + (two[..., 2:] - two[..., :2]).prod(-1)
+    return common / np.maximum(areas - common, 1e-7)

@@ -1,28 +1,24 @@
-"""Draws detections on a picture."""
+"""Draws on a picture what was found."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
-
-from edgecompile.runtime.detections import Detections
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 GOLDEN_ANGLE = 0.618034
 """Step around the colour wheel that keeps the colours of neighbouring classes apart, however many there are."""
 
 
-def draw(image: np.ndarray, detections: Detections) -> np.ndarray:
-    """Returns a copy of a BGR picture with a box, the class and the score of each detection."""
-    canvas = image.copy()
-    scale = max(min(image.shape[:2]) / 900, 0.35)
-    line = max(round(scale * 2), 1)
-    for found in reversed(list(detections)):  # the best last, on top
-        color = color_of(found.class_id)
-        x1, y1, x2, y2 = (round(value) for value in found.box)
-        cv2.rectangle(canvas, (x1, y1), (x2, y2), color, line, cv2.LINE_AA)
-        _label(canvas, f"{found.name} {found.score:.2f}", x1, y1, color, scale)
-    return canvas
+def draw_box(canvas: np.ndarray, box: Sequence[float], text: str, number: int) -> None:
+    """Draws a box (x1, y1, x2, y2 in pixels) in the colour of its class, with a caption, in place."""
+    scale = max(min(canvas.shape[:2]) / 900, 0.35)
+    color = color_of(number)
+    x1, y1, x2, y2 = (round(value) for value in box)
+    cv2.rectangle(canvas, (x1, y1), (x2, y2), color, max(round(scale * 2), 1), cv2.LINE_AA)
+    draw_caption(canvas, text, x1, y1, color, scale)
 
 
 def color_of(number: int) -> tuple[int, int, int]:
@@ -32,7 +28,7 @@ def color_of(number: int) -> tuple[int, int, int]:
     return int(pixel[0]), int(pixel[1]), int(pixel[2])
 
 
-def _label(canvas: np.ndarray, text: str, x: int, y: int, color: tuple[int, int, int], scale: float) -> None:
+def draw_caption(canvas: np.ndarray, text: str, x: int, y: int, color: tuple[int, int, int], scale: float) -> None:
     """Writes a caption on a filled ground above the point (x, y), or below it at the upper border."""
     thickness = max(round(scale * 1.5), 1)
     (width, height), below = cv2.getTextSize(text, FONT, scale, thickness)

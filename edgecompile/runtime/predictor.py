@@ -1,22 +1,20 @@
-"""`load` opens a bundle; the `Detector` it returns predicts."""
+"""`load` opens a bundle; the `Predictor` it returns predicts."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral, Real
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
 from edgecompile.errors import BundleError, EdgecompileError, RecipeError
-from edgecompile.runtime import postprocess
 from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.backends import Backend, Request, last_line, open_backend
 from edgecompile.runtime.confinement import RUNNING, doing
-from edgecompile.runtime.detections import Detections
 from edgecompile.runtime.finished import engine_of, find_place
 from edgecompile.runtime.fork import FIX, own, require_owner
 from edgecompile.runtime.letterbox import Geometry, Preprocessor
@@ -26,6 +24,7 @@ from edgecompile.runtime.sources import Picture, as_picture, is_capture, picture
 from edgecompile.runtime.spec import Spec, read_spec
 from edgecompile.runtime.stream import InFlight, InTurn, Lane, Stream, timings
 from edgecompile.runtime.target import read_target
+from edgecompile.runtime.tasks import OutputError
 
 Pictures = Picture | Iterable[Picture]
 MULTIPLE = 32
@@ -34,7 +33,7 @@ KEPT_BUFFERS = 4
 """Shapes whose buffers are kept, the last ones used."""
 
 
-def load(bundle: str | Path, *, threads: int | None = None) -> Detector:
+def load(bundle: str | Path, *, threads: int | None = None) -> Predictor:
     """Opens a bundle, after verifying it, and compiles its model for this machine.
 
     Args:
@@ -51,8 +50,8 @@ def load(bundle: str | Path, *, threads: int | None = None) -> Detector:
         return open_bundle(archive, threads=threads)
 
 
-def open_bundle(archive: Archive, *, threads: int | None = None, engine: Path | None = None) -> Detector:
-    """Returns the detector of a bundle that is open already; as `load`.
+def open_bundle(archive: Archive, *, threads: int | None = None, engine: Path | None = None) -> Predictor:
+    """Returns the predictor of a bundle that is open already; as `load`.
 
     Args:
         engine: folder of a built model that is yet to be judged, instead of the one that was.
@@ -65,15 +64,15 @@ def open_bundle(archive: Archive, *, threads: int | None = None, engine: Path | 
         if target.finalize:
             artifact = engine or engine_of(find_place(archive, target))
         opened = open_backend(target.name, artifact, spec.document, threads, target.options)
-        return Detector(opened, spec, manifest=archive.manifest, digest=archive.digest, path=archive.path)
+        return Predictor(opened, spec, manifest=archive.manifest, digest=archive.digest, path=archive.path)
     except BundleError as error:
         raise error.located(archive.path) from error
 
 
 def open_artifact(
     artifact: str | Path, spec: Mapping[str, Any] | str | Path, backend: str, options: Mapping[str, Any], threads: int
-) -> Detector:
-    """Returns the detector of an artifact that is in no bundle (yet).
+) -> Predictor:
+    """Returns the predictor of an artifact that is in no bundle (yet).
 
     Args:
         artifact: the file (`model.onnx`) or the folder (of `model.xml` and `model.bin`).
@@ -90,10 +89,10 @@ def open_artifact(
     if not artifact.exists():
         raise BundleError("there is no such artifact", where=str(artifact))
     known = read_spec(spec if isinstance(spec, Mapping) else Path(spec))
-    return Detector(open_backend(backend, artifact, known.document, threads, options), known, path=artifact)
+    return Predictor(open_backend(backend, artifact, known.document, threads, options), known, path=artifact)
 
 
-class Detector:
+class Predictor:
     """A model that is ready to predict. Calls from several threads take turns: buffers are shared between calls.
 
     It belongs to the process that loaded it: in a fork of that, whatever would run the model raises a RecipeError. An
@@ -101,6 +100,8 @@ class Detector:
 
     Attributes:
         names: names of the classes.
+        outputs_read: which of the model's outputs the task reads, in its order.
+        task: how outputs become results; `task.draw(image, result)` draws one.
         spec: the document of `spec.json`; `layout` is what was read of it.
         manifest: the manifest of the bundle; None where there is none.
         digest: sha256 of the bundle's file; None where there is none.
@@ -126,7 +127,8 @@ class Detector:
         self.timings: dict[str, float] = {}
         self.layout = spec
         self._spec = spec
-        self._output = _output_index(backend, spec)
+        self.task = spec.task
+        self.outputs_read = _output_places(backend, spec)
         self._preprocessors: dict[tuple[int, tuple[int, int]], Preprocessor] = {}
         self._path = path
         self._process = own(self)
@@ -135,36 +137,27 @@ class Detector:
     def __reduce__(self) -> NoReturn:
         raise RecipeError("a loaded model cannot be sent to another process or copied", fix=FIX)
 
-    def predict(
-        self,
-        image: Picture,
-        *,
-        conf: float | None = None,
-        iou: float | None = None,
-        max_det: int | None = None,
-        imgsz: int | Sequence[int] | None = None,
-    ) -> Detections:
-        """Finds the objects on one picture.
+    def predict(self, image: Picture, *, imgsz: int | Sequence[int] | None = None, **settings: Any) -> Any:
+        """Returns what the model finds on one picture: the result of its task, such as `Detections`.
 
         Args:
             image: path of a picture, or uint8 (height, width, 3) in the order blue green red, as OpenCV has it. Gray,
                 4 channels, 16 bits and PIL images are read as Ultralytics reads them.
-            conf: lowest score, 0..1. This and the following are the spec's where None.
-            iou: largest overlap of two boxes of a class, 0..1.
-            max_det: most boxes.
             imgsz: size that the picture is scaled to, pixels: the side of a square, or height and width; multiples of
-                32 between the smallest and the largest that the bundle was built for.
+                32 between the smallest and the largest that the bundle was built for. The spec's where None.
+            **settings: numbers that the task takes, see `task.settings`; the spec's where left out. Detection takes
+                conf (lowest score, 0..1), iou (largest overlap of two boxes of a class, 0..1) and max_det (most
+                boxes).
 
         Raises:
             RecipeError: the picture cannot be read, a setting is out of range, or this is a fork of the process that
                 loaded the model.
-            BundleError: the model cannot run, or puts out numbers that are none: scores outside of 0..1, boxes that
-                are not finite.
+            BundleError: the model cannot run, or puts out numbers that mean nothing, such as scores outside of 0..1.
         """
-        return self._predict_stack([image], conf=conf, iou=iou, max_det=max_det, imgsz=imgsz)[0]
+        return self._predict_stack([image], imgsz=imgsz, **settings)[0]
 
-    def predict_batch(self, images: Pictures, **settings: Any) -> list[Detections]:
-        """Finds the objects on several pictures, as many at once as the model takes. Settings: those of `predict`.
+    def predict_batch(self, images: Pictures, **settings: Any) -> list[Any]:
+        """Returns the results of several pictures, as many at once as the model takes. Settings: those of `predict`.
 
         Args:
             images: pictures; or the path of one or of a folder, one picture in memory, or an array (n, height, width,
@@ -172,7 +165,7 @@ class Detector:
         """
         if is_capture(images):
             raise RecipeError("a camera may never end, so its frames are no batch", fix="give it to stream")
-        results: list[Detections] = []
+        results: list[Any] = []
         stack: list[Picture] = []
         limit = self._spec.input.batches[1]
         for image in pictures_of(images):
@@ -183,7 +176,7 @@ class Detector:
         return results + (self._predict_stack(stack, **settings) if stack else [])
 
     def stream(self, images: Pictures, *, imgsz: int | Sequence[int] | None = None, **settings: Any) -> Stream:
-        """Returns an iterator over the detections of each picture, in order and equal to those of `predict`.
+        """Returns an iterator over the results of each picture, in order and equal to those of `predict`.
 
         Where the backend can run several inferences at a time, a few pictures are read ahead, prepared and inferred
         while those before them are decoded; there are never more in memory than that. What a picture raises is raised
@@ -236,52 +229,26 @@ class Detector:
             geometries = [preprocessor.place(slot, picture) for slot, picture in enumerate(pictures)]
             return preprocessor.tensor.copy(), geometries
 
-    def postprocess(
-        self,
-        outputs: Sequence[np.ndarray],
-        geometry: Geometry,
-        *,
-        conf: float | None = None,
-        iou: float | None = None,
-        max_det: int | None = None,
-        multi_label: bool = False,
-        clip: bool = True,
-        slot: int = 0,
-    ) -> Detections:
-        """Reads the detections of one picture out of the raw outputs.
+    def postprocess(self, outputs: Sequence[np.ndarray], geometry: Geometry, *, slot: int = 0, **settings: Any) -> Any:
+        """Reads the result of one picture out of the raw outputs.
 
         Args:
             outputs: all raw outputs of the model.
             geometry: what `preprocess` returned.
-            conf: as for `predict`.
-            iou: as for `predict`.
-            max_det: as for `predict`.
-            multi_label: whether a box stands once for each class above `conf`, as in Ultralytics' validation.
-            clip: whether boxes are cut at the border of the picture.
             slot: which picture of the stack.
+            **settings: as for `predict`; and what the task takes besides, see its `decode`.
         """
-        nms = self._spec.nms
-        conf = _within("conf", nms.conf if conf is None else conf)
-        iou = _within("iou", nms.iou if iou is None else iou)
-        max_det = _at_least_one("max_det", nms.max_det if max_det is None else max_det)
-        raw = _rows(outputs[self._output], slot, self._spec)
+        known = self.task.switches.union(one.name for one in self.task.settings)
+        if unknown := settings.keys() - known:
+            raise TypeError(f"unknown setting '{min(unknown)}'; this task takes {', '.join(sorted(known))}")
         try:
-            if self._spec.output.decode == "end2end":
-                found = postprocess.decode_end2end(raw, conf=conf, max_det=max_det, classes=len(self.names))
-            else:
-                found = postprocess.decode_yolo(
-                    raw,
-                    conf=conf,
-                    iou=iou,
-                    max_det=max_det,
-                    class_agnostic=nms.class_agnostic,
-                    multi_label=multi_label,
-                )
-        except postprocess.OutputError as error:
-            message = f"output '{self._spec.output.name}' of the model holds {error}"
-            raise BundleError(message, where=str(self._path or "")) from error
-        boxes, scores, classes = found
-        return Detections(geometry.restore(boxes, clip=clip), scores, classes, self.names)
+            return self.task.decode(self.read_outputs(outputs), geometry, slot, settings)
+        except OutputError as error:
+            raise BundleError(str(error), where=str(self._path or "")) from error
+
+    def read_outputs(self, outputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Returns those of all raw outputs that the task reads, in its order."""
+        return [outputs[place] for place in self.outputs_read]
 
     def _predict_stack(
         self,
@@ -289,7 +256,7 @@ class Detector:
         *,
         imgsz: int | Sequence[int] | None = None,
         **settings: Any,
-    ) -> list[Detections]:
+    ) -> list[Any]:
         """Predicts as many pictures as fit into one run."""
         require_owner(self._process)
         clock = time.perf_counter
@@ -356,44 +323,20 @@ def chosen_size(spec: Spec, imgsz: int | Sequence[int]) -> tuple[int, int]:
     return height, width
 
 
-def _within(name: str, value: Any) -> float:
-    if not isinstance(value, Real) or not 0 <= float(value) <= 1:
-        raise RecipeError(f"{name} is {value!r}, expected a number in 0..1")
-    return float(value)
-
-
-def _at_least_one(name: str, value: Any) -> int:
-    if not isinstance(value, Integral) or int(value) < 1:
-        raise RecipeError(f"{name} is {value!r}, expected a whole number of at least 1")
-    return int(value)
-
-
 def _thread_count(value: Any) -> int:
     if not isinstance(value, Integral) or isinstance(value, bool) or not 1 <= int(value) <= MOST_THREADS:
         raise RecipeError(f"threads is {value!r}, expected a whole number from 1 to {MOST_THREADS}")
     return int(value)
 
 
-def _rows(output: np.ndarray, slot: int, spec: Spec) -> np.ndarray:
-    """Returns the numbers of one picture of the stack, which have the shape that the spec says.
-
-    Raises:
-        BundleError: the model puts out something else.
-    """
-    wanted = (4 + len(spec.names), -1) if spec.output.decode == "yolo" else (-1, 6)
-    shape, kind = np.shape(output), getattr(output, "dtype", np.dtype(object)).kind
-    fits = len(shape) == 3 and all(side in (-1, found) for side, found in zip(wanted, shape[1:], strict=True))
-    if kind not in "fiu" or not fits or not slot < shape[0]:
-        found = f"{list(shape)}, and numbers in it: {'yes' if kind in 'fiu' else 'no'}"
-        raise BundleError(f"output '{spec.output.name}' of the model is {found}; expected numbers {['n', *wanted]}")
-    return output[slot]
-
-
-def _output_index(backend: Backend, spec: Spec) -> int:
-    """Returns which of the model's outputs holds the boxes."""
-    for index, names in enumerate(backend.outputs):
-        if spec.output.name in names:
-            return index
-    if len(backend.outputs) == 1:
-        return 0
-    raise BundleError(f"the model has no output '{spec.output.name}'")
+def _output_places(backend: Backend, spec: Spec) -> list[int]:
+    """Returns which of the model's outputs the task reads, in its order. The only output may have another name."""
+    if len(backend.outputs) == len(spec.task.outputs) == 1:
+        return [0]
+    places = []
+    for name in spec.task.outputs:
+        found = [index for index, names in enumerate(backend.outputs) if name in names]
+        if not found:
+            raise BundleError(f"the model has no output '{name}'")
+        places.append(found[0])
+    return places

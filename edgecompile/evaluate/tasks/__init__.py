@@ -1,0 +1,287 @@
+"""Tasks where bundles are built: how labels are read, which metrics there are, and which one the gates mean.
+
+One file a task, beside that of `edgecompile.runtime.tasks`; the file name is the registry, and third parties add theirs
+by an entry point. The module holds a subclass of `Task` named `Task`, of which one object serves all models. It imports
+array libraries inside of functions: every recipe is checked against the gates that tasks declare.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from edgecompile.data.yolo_labels import CheckedLabels
+from edgecompile.entry_points import entry_points
+from edgecompile.errors import PlanError
+from edgecompile.runtime.tasks import Result
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgecompile.runtime.spec import Spec
+
+ENTRY_POINTS = "edgecompile.evaluate_tasks"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of accuracy, 0..1, the larger the better: a gate and an objective by its name.
+
+    Attributes:
+        name: in recipes, reports and manifests.
+        title: beside the figure, for people.
+    """
+
+    name: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A number by which accuracy is evaluated: `evaluate.<name>` of a recipe.
+
+    Attributes:
+        default: of the recipe; its type says whether it is a share, 0..1, or a whole number of at least 1.
+        most: of a whole number.
+        about: a line for people.
+    """
+
+    name: str
+    default: float | int
+    about: str
+    most: int = 10_000
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How a model did on labelled pictures.
+
+    Attributes:
+        metrics: each metric of the task.
+        per_class: name of each class that occurs to the same metrics of it alone, and `objects`, how many there are.
+        objects: labelled, in all.
+        found: things that count towards the metrics, right or wrong.
+    """
+
+    metrics: dict[str, float]
+    per_class: dict[str, dict[str, float | int]]
+    objects: int
+    found: int
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A closed line around something found, for the page: corners (x, y) in pixels of the golden picture."""
+
+    corners: tuple[tuple[float, float], ...]
+    class_id: int
+    score: float
+
+
+@dataclass(frozen=True)
+class OutputFacts:
+    """What is known of a model's output when its spec is written: its name, its shape with -1 for what may change."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+Found = TypeVar("Found", bound=Result)
+Truth = TypeVar("Truth")
+Judged = TypeVar("Judged")
+
+
+class Task(ABC, Generic[Found, Truth, Judged]):
+    """One task, for any model.
+
+    Attributes:
+        checkpoints: tasks that checkpoints state whose models can be used for this one.
+        metrics: figures of accuracy; the first is the main one, which verdicts weigh.
+        drop: the loss of the main one against the float model, as a gate.
+        settings: of the recipe's `evaluate` that it reads.
+    """
+
+    checkpoints: ClassVar[tuple[str, ...]]
+    metrics: ClassVar[tuple[Metric, ...]]
+    drop: ClassVar[Metric]
+    settings: ClassVar[tuple[Setting, ...]] = ()
+
+    @property
+    def main(self) -> Metric:
+        return self.metrics[0]
+
+    @abstractmethod
+    def describe(self, outputs: Sequence[OutputFacts], decode: str) -> dict[str, Any]:
+        """Returns the parts of `spec.json` that are the task's, which `edgecompile.runtime.tasks` reads.
+
+        Args:
+            outputs: of the model, in its order.
+            decode: how the head puts out what it finds; see `edgecompile.graphs.onnx.layouts`.
+        """
+
+    @abstractmethod
+    def renamed(self, spec: Mapping[str, Any], shapes: Sequence[Sequence[int]], names: Sequence[str]) -> dict[str, Any]:
+        """Returns the parts of `spec.json` that change where outputs have other shapes or names.
+
+        Args:
+            spec: of the model before.
+            shapes: of the outputs now, in their order.
+            names: of the outputs now; empty where these are as before.
+        """
+
+    @abstractmethod
+    def gaps(self, before: Sequence[np.ndarray], after: Sequence[np.ndarray], spec: Mapping[str, Any]) -> Gaps:
+        """Returns how far the outputs of a rewritten graph are from those of the graph it was made of, by part.
+
+        Args:
+            before: outputs of the one, in the order of the model's, of equal shapes, finite.
+            after: outputs of the other.
+            spec: the document of `spec.json`.
+        """
+
+    @abstractmethod
+    def tolerances(self, size: Sequence[int]) -> dict[str, float]:
+        """Returns the largest gap of each part that rounding explains, for pictures of height and width `size`."""
+
+    @abstractmethod
+    def check_labels(self, file: str | Path, classes: int) -> CheckedLabels:
+        """Returns what a label file holds and what is wrong with it. A missing file is a picture without objects.
+        Needs no array library: `plan` calls it."""
+
+    def label_remarks(self, checked: Sequence[CheckedLabels]) -> list[str]:
+        """Returns what a person should know of labels that are well formed."""
+        return []
+
+    @abstractmethod
+    def read_labels(self, file: Path, classes: int) -> Truth:
+        """Reads the labels of one picture.
+
+        Raises:
+            RecipeError: with a problem for each malformed line.
+        """
+
+    @abstractmethod
+    def options(self, settings: Mapping[str, float | int], truth: Sequence[Truth]) -> dict[str, Any]:
+        """Returns what the runtime's `decode` takes in the evaluation.
+
+        Args:
+            settings: those of the recipe.
+            truth: of all pictures.
+        """
+
+    @abstractmethod
+    def judge(self, found: Found, truth: Truth, size: tuple[int, int]) -> Judged:
+        """Compares the result of one picture of `size` (height, width) with its labels."""
+
+    @abstractmethod
+    def accuracy(self, judged: Sequence[Judged], truth: Sequence[Truth], names: tuple[str, ...]) -> Accuracy:
+        """Returns the figures over all pictures.
+
+        Args:
+            judged: of each picture.
+            truth: of each picture.
+            names: class names of the model. A class of the labels that it does not know counts as missed.
+        """
+
+    @abstractmethod
+    def count_sure(self, found: Found, spec: Spec) -> int:
+        """Returns how much of a result a prediction would show: the golden picture is the one with most."""
+
+    @abstractmethod
+    def results(self, found: Found) -> list[dict[str, Any]]:
+        """Returns the result of one picture for the file of the evaluation's results, without what names the
+        picture."""
+
+    @abstractmethod
+    def outlines(self, golden: Any) -> list[Outline]:
+        """Returns what the page draws on the golden picture.
+
+        Args:
+            golden: what `edgecompile.runtime.tasks.Task.golden` returned.
+        """
+
+
+Gaps = dict[str, float]
+"""Part of the outputs to the largest difference in it."""
+
+
+@cache
+def find_task(name: str) -> Task[Any, Any, Any]:
+    """Returns a task.
+
+    Raises:
+        PlanError: there is none of that name, or the package that brings it cannot be imported.
+    """
+    if name in _shipped():
+        found: Task[Any, Any, Any] = import_module(f"{__name__}.{name}").Task()
+        return found
+    for point in entry_points(ENTRY_POINTS):
+        if point.name == name:
+            try:
+                return point.load()()
+            except Exception as error:  # of somebody else's package
+                message = f"the task '{name}' ({point.value}) cannot be imported: {type(error).__name__}: {error}"
+                raise PlanError(message) from error
+    raise PlanError(f"there is no task '{name}'", fix=f"tasks: {', '.join(task_names())}")
+
+
+def task_names() -> tuple[str, ...]:
+    """Returns the names of all tasks: those of this package first, each group sorted."""
+    others = {point.name for point in entry_points(ENTRY_POINTS)} - _shipped()
+    return (*sorted(_shipped()), *sorted(others))
+
+
+def chosen_task(asked: str | None, stated: str | None) -> str:
+    """Returns what a model is for: what the recipe asks, else what the weights state, else detection.
+
+    Args:
+        asked: `model.task` of the recipe.
+        stated: by the weights; another one than there is leaves it to `unfit` to say so.
+    """
+    return asked or (stated if stated in task_names() else "detect")
+
+
+def unfit(stated: str | None, task: str, name: str) -> str:
+    """Returns why weights that state a task cannot be compiled for `task`, or ""."""
+    if stated is None or stated in find_task(task).checkpoints:
+        return ""
+    known = ", ".join(sorted({f"'{one}'" for other in task_names() for one in find_task(other).checkpoints}))
+    rest = "" if f"'{stated}'" in known else f"; only {known} can be compiled"
+    return f"'{name}' is a model for the task '{stated[:60]}'{rest or f', not one that {task!r} can read'}"
+
+
+@cache
+def _shipped() -> frozenset[str]:
+    return frozenset(file.stem for file in Path(__file__).parent.glob("[!_]*.py"))
+
+
+@cache
+def all_metrics() -> dict[str, Metric]:
+    """Returns the metrics of all tasks by name, and their drops: for each task the drop first."""
+    found: dict[str, Metric] = {}
+    for name in task_names():
+        task = find_task(name)
+        for metric in (task.drop, *task.metrics):
+            found.setdefault(metric.name, metric)
+    return found
+
+
+@cache
+def all_drops() -> dict[str, Metric]:
+    """Returns the drops of all tasks by name, each with the main metric that drops."""
+    return {find_task(name).drop.name: find_task(name).main for name in task_names()}
+
+
+@cache
+def all_settings() -> dict[str, Setting]:
+    """Returns the settings of all tasks by name."""
+    found: dict[str, Setting] = {}
+    for name in task_names():
+        for setting in find_task(name).settings:
+            found.setdefault(setting.name, setting)
+    return found

@@ -1,0 +1,129 @@
+"""What was found about an artifact that equal inputs find again: the section `figures` of manifests and reports.
+
+The metrics of the task stand in it by their names, with what they are called, so that whoever shows figures need not
+know the task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+OLD_MAIN, OLD_DROP = "map50_95", "map_drop"
+OLD_TITLES = {OLD_MAIN: "mAP50-95", "map50": "mAP50", OLD_DROP: "mAP50-95 drop"}
+"""What documents leave out that were written when every model was a detector."""
+
+ClassFigures = Mapping[str, "float | int | None"]
+"""Metrics of one class, and `objects`: how many of it there are."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Accuracy of an artifact beside that of the float model, on the same pictures; its distance, size and layers.
+
+    Attributes:
+        main: name of the metric that verdicts weigh.
+        drop: name of its loss against the float model.
+        titles: each metric, and the drop, to what it is called.
+        metrics: of the artifact, 0..1, the larger the better; the main one first.
+        reference: of the float model.
+        per_class: name of each class that occurs to its figures.
+        reference_per_class: of the float model.
+        pictures: validated on.
+        objects: labelled on them.
+        size_bytes: of the artifact's files.
+        distance: of the raw outputs from those of the float model: max, cosine, sqnr_db.
+        coverage: layers with weights by precision, see `edgecompile.evaluate.coverage`; None where none were counted.
+    """
+
+    main: str
+    drop: str
+    titles: Mapping[str, str]
+    metrics: Mapping[str, float]
+    reference: Mapping[str, float]
+    per_class: Mapping[str, ClassFigures]
+    reference_per_class: Mapping[str, ClassFigures]
+    pictures: int
+    objects: int
+    size_bytes: int
+    distance: Mapping[str, float | None] = field(default_factory=dict)
+    coverage: Mapping[str, Any] | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """The main metric."""
+        return self.metrics[self.main]
+
+    @property
+    def float_accuracy(self) -> float:
+        """The main metric of the float model."""
+        return self.reference[self.main]
+
+    @property
+    def lost(self) -> float:
+        """The drop: by how much the main metric is below that of the float model."""
+        return round(self.float_accuracy - self.accuracy, 6)
+
+    def title(self, name: str) -> str:
+        """Returns what a metric is called."""
+        return self.titles.get(name, name)
+
+    def falls(self) -> list[tuple[str, float, float]]:
+        """Returns (class, main metric of the float model, that of the artifact), the deepest fall first."""
+        pairs = [
+            (name, before[self.main] or 0.0, after[self.main] or 0.0)
+            for name, before in self.reference_per_class.items()
+            if (after := self.per_class.get(name))
+        ]
+        return sorted(pairs, key=lambda pair: (pair[2] - pair[1], pair[0]))
+
+    def by_name(self) -> dict[str, float]:
+        """Returns the numbers that gates and searches may name."""
+        return {**self.metrics, self.drop: self.lost, "size_bytes": self.size_bytes}
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the section as it stands in manifests and reports: each metric under its own name."""
+        return {
+            "main": self.main,
+            "drop": self.drop,
+            "titles": dict(self.titles),
+            **self.metrics,
+            self.drop: self.lost,
+            "per_class": {name: dict(one) for name, one in self.per_class.items()},
+            "reference": {
+                **self.reference,
+                "per_class": {name: dict(one) for name, one in self.reference_per_class.items()},
+            },
+            "pictures": self.pictures,
+            "objects": self.objects,
+            "size_bytes": self.size_bytes,
+            "distance": {name: self.distance.get(name) for name in ("max", "cosine", "sqnr_db")},
+            "coverage": dict(self.coverage) if self.coverage else None,
+        }
+
+
+def figures_from(document: Mapping[str, Any]) -> Figures:
+    """Reads the section of a manifest or a report, of whatever version.
+
+    Raises:
+        KeyError, TypeError, AttributeError: it lacks or misstates something.
+    """
+    main, drop = str(document.get("main", OLD_MAIN)), str(document.get("drop", OLD_DROP))
+    titles: Mapping[str, str] = document.get("titles", OLD_TITLES)
+    names = [main, *sorted(name for name in titles if name not in (main, drop))]
+    reference = document["reference"]
+    return Figures(
+        main=main,
+        drop=drop,
+        titles={str(name): str(title) for name, title in titles.items()},
+        metrics={name: document[name] for name in names},
+        reference={name: reference[name] for name in names},
+        per_class=document["per_class"],
+        reference_per_class=reference["per_class"],
+        pictures=document["pictures"],
+        objects=document["objects"],
+        size_bytes=document["size_bytes"],
+        distance=document["distance"],
+        coverage=document.get("coverage"),
+    )

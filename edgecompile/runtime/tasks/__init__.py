@@ -1,0 +1,205 @@
+"""Tasks on the device: how the raw outputs of a model become a result, and how a result is drawn, written and compared.
+
+One file a task; the file name is the registry, and third parties add theirs by an entry point. The module holds a
+subclass of `Task` named `Task`. It imports numpy and OpenCV inside of functions: what a task is called and takes is
+asked by `predict --help` too.
+
+To add one: `runtime/tasks/<task>.py`, `evaluate/tasks/<task>.py`, and a test; docs/extending.md shows both.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from numbers import Integral, Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+
+from edgecompile.entry_points import entry_points
+from edgecompile.errors import BundleError, MissingToolError, RecipeError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgecompile.runtime.letterbox import Geometry
+
+ENTRY_POINTS = "edgecompile.runtime_tasks"
+
+Parts = dict[str, tuple["np.ndarray", "np.ndarray"]]
+"""Part of the outputs to its numbers in the one model and in the other, of one shape."""
+
+
+class OutputError(ValueError):
+    """An output holds what no model of its task puts out. The message names the output."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A number that a prediction takes.
+
+    Attributes:
+        name: in `predict(image, name=...)`; the flag of the verb is `--name`.
+        kind: float for a share in 0..1, int for a whole number of at least 1.
+        about: a line for people.
+    """
+
+    name: str
+    kind: type[float] | type[int]
+    about: str
+
+    def checked(self, value: Any) -> float | int:
+        """Returns the value.
+
+        Raises:
+            RecipeError: it is out of range.
+        """
+        if self.kind is float:
+            if not isinstance(value, Real) or not 0 <= float(value) <= 1:
+                raise RecipeError(f"{self.name} is {value!r}, expected a number in 0..1")
+            return float(value)
+        if not isinstance(value, Integral) or int(value) < 1:
+            raise RecipeError(f"{self.name} is {value!r}, expected a whole number of at least 1")
+        return int(value)
+
+
+class Result(Protocol):
+    """What a model finds on one picture. `len` is how many things that are; a result that has no parts has one."""
+
+    def __len__(self) -> int: ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain JSON values."""
+
+
+Found = TypeVar("Found", bound=Result)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Whether two results agree, and a line that says how near they are."""
+
+    met: bool
+    detail: str
+
+
+class Task(ABC, Generic[Found]):
+    """One task, for one model.
+
+    Attributes:
+        noun: what the results of the task are called, in the plural: "detections".
+        settings: what a prediction takes; the spec of the model has a default for each.
+        switches: what `decode` takes besides, for the evaluation of a model.
+        names: class names of the model, in the order of their numbers.
+        outputs: names of the outputs that are read, in the order in which `decode` takes them.
+    """
+
+    noun: ClassVar[str]
+    settings: ClassVar[tuple[Setting, ...]] = ()
+    switches: ClassVar[frozenset[str]] = frozenset()
+    names: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    @abstractmethod
+    def __init__(self, document: Mapping[str, Any], names: tuple[str, ...]) -> None:
+        """Reads the parts of `spec.json` that are the task's.
+
+        Raises:
+            BundleError: they say what this runtime cannot follow, or contradict one another.
+            KeyError, TypeError, ValueError: something is missing or of another kind; the caller tells it.
+        """
+
+    @abstractmethod
+    def decode(self, outputs: Sequence[np.ndarray], geometry: Geometry, slot: int, given: Mapping[str, Any]) -> Found:
+        """Returns what the model found on one picture.
+
+        Args:
+            outputs: those that `outputs` names.
+            geometry: where the picture stands in the input.
+            slot: which picture of the stack.
+            given: settings and switches by name; a setting that is None or not there is the spec's.
+
+        Raises:
+            OutputError: an output has another form than the spec says, or holds numbers that mean nothing.
+            RecipeError: a setting is out of range.
+        """
+
+    @abstractmethod
+    def parts(self, reference: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> Parts:
+        """Pairs the raw outputs of two models on one picture, with their batch axis, so that they can be compared
+        number by number: numbers of different units, such as boxes and scores, apart."""
+
+    @abstractmethod
+    def draw(self, image: np.ndarray, result: Found) -> np.ndarray:
+        """Returns a copy of a BGR picture with the result drawn on it."""
+
+    @abstractmethod
+    def lines(self, result: Found) -> Iterable[str]:
+        """Returns the result as lines of text for people: first a summary ("3 objects"), then a line a part. Texts of
+        the model are escaped."""
+
+    @abstractmethod
+    def fields(self, result: Found) -> dict[str, Any]:
+        """Returns the result as fields of a JSON object."""
+
+    def coco(self, result: Found) -> list[dict[str, Any]]:
+        """Returns the result in COCO's results format, without what names the picture.
+
+        Raises:
+            RecipeError: the task has no such form.
+        """
+        raise RecipeError("COCO has no format for results of this task", fix="take --format json")
+
+    @abstractmethod
+    def golden(self, result: Found) -> dict[str, Any]:
+        """Returns the result as the golden vectors keep it: plain JSON values."""
+
+    @abstractmethod
+    def agreement(self, result: Found, golden: Any) -> Agreement:
+        """Compares a result with one that `golden` made, from whatever bundle.
+
+        Raises:
+            BundleError: the golden one is malformed.
+        """
+
+
+@cache
+def find_task(name: str) -> type[Task[Any]]:
+    """Returns the class of a task.
+
+    Raises:
+        BundleError: this runtime has no such task.
+        MissingToolError: the package that brings it cannot be imported.
+    """
+    if name in _shipped():
+        found: Any = import_module(f"{__name__}.{name}").Task
+        return found
+    for point in entry_points(ENTRY_POINTS):
+        if point.name == name:
+            try:
+                return point.load()
+            except Exception as error:  # of somebody else's package
+                message = f"the task '{name}' ({point.value}) cannot be imported: {type(error).__name__}: {error}"
+                raise MissingToolError(message) from error
+    raise BundleError(f"the task is {name!r}, this runtime does {', '.join(task_names())}")
+
+
+def task_names() -> tuple[str, ...]:
+    """Returns the names of all tasks, sorted."""
+    return tuple(sorted({*_shipped(), *(point.name for point in entry_points(ENTRY_POINTS))}))
+
+
+def all_settings() -> tuple[Setting, ...]:
+    """Returns what predictions of any task take, each name once."""
+    found: dict[str, Setting] = {}
+    for task in task_names():
+        for setting in find_task(task).settings:
+            found.setdefault(setting.name, setting)
+    return tuple(found.values())
+
+
+@cache
+def _shipped() -> frozenset[str]:
+    return frozenset(file.stem for file in Path(__file__).parent.glob("[!_]*.py"))

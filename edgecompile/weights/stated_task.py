@@ -1,0 +1,17 @@
+"""What weights say they are for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgecompile.weights.checkpoint import read_checkpoint
+from edgecompile.weights.onnx_header import read_header
+
+
+def stated_task(weights: Path) -> str | None:
+    """Returns the task that a checkpoint or an ONNX file states; None where it states none that can be read."""
+    if weights.suffix == ".onnx":
+        header = read_header(weights)
+        return header.metadata.get("task") if header else None
+    said = read_checkpoint(weights)
+    return said.task if said else None
