@@ -1,4 +1,4 @@
-"""Throughput of `Detector.stream`, several inferences in flight, against `predict` one after another, paired.
+"""Throughput of `Predictor.stream`, several inferences in flight, against `predict` one after another, paired.
 
     python bench/throughput.py yolo11n_bccd.pt bccd/data.yaml --imgsz 320 --threads 2 --pictures bccd/images/test
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from edgecompile.bundle.manifest import Manifest
 from edgecompile.runtime.archive import MOST_MEMBERS, SEAL, SEAL_LENGTH, Archive
-from edgecompile.runtime.postprocess import CLASS_OFFSET, FARTHEST, MOST_CANDIDATES, SCORE_SLACK
+from edgecompile.runtime.tasks._boxes import CLASS_OFFSET, FARTHEST, MOST_CANDIDATES, SCORE_SLACK
 from edgecompile.runtime.spec import CHOICES
 
 ROOT = Path(__file__).parents[2]

@@ -98,7 +98,7 @@ def test_a_model_that_cannot_be_opened_is_one_line(arguments, tmp_path):
 
 
 def test_the_probe_loads_neither_torch_nor_the_compiler():
-    script = "import sys, edgecompile.runtime.probe, edgecompile.runtime.detector; print(*sorted(sys.modules))"
+    script = "import sys, edgecompile.runtime.probe, edgecompile.runtime.predictor; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert not loaded & {"torch", "ultralytics", "onnx", "pydantic", "hydra", "rich"}

@@ -79,12 +79,12 @@ def with_batch_normalisation():
 
 @pytest.fixture
 def small(tmp_path):
-    from edgecompile.graphs.onnx.model_spec import detection_spec, write_spec
+    from edgecompile.graphs.onnx.model_spec import spec_of, write_spec
 
     onnx.save(with_batch_normalisation(), tmp_path / "model.onnx")
     shapes = {"input_shape": [1, 3, 32, 32], "output_shape": [1, 7, 1024]}
     names = {"names": ["a", "b", "c"], "input_name": "images", "output_name": "output0"}
-    write_spec(detection_spec(stride=32, size=[32, 32], decode="yolo", **names, **shapes), tmp_path / "spec.json")
+    write_spec(spec_of(stride=32, size=[32, 32], decode="yolo", **names, **shapes), tmp_path / "spec.json")
     (tmp_path / "out").mkdir()
     return tmp_path
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from edgecompile.runtime.detections import Detections
+from edgecompile.runtime.tasks.detect import Detections
 
 FOUND = Detections(
     np.array([[1, 2, 3.123456, 4], [5, 6, 7, 8]], np.float32),

@@ -23,14 +23,14 @@ def same(one: rt.Detections, other: rt.Detections) -> bool:
     return all(np.array_equal(*pair) for pair in pairs)
 
 
-def opened(folder: Path, **arguments: Any) -> rt.Detector:
+def opened(folder: Path, **arguments: Any) -> rt.Predictor:
     """Returns a detector of the tiny model made with `arguments`."""
     (folder / "model.onnx").write_bytes(tiny_onnx(**arguments))
     return rt.open_artifact(folder / "model.onnx", tiny_spec(**arguments), "onnxruntime", {}, 1)
 
 
 @pytest.fixture(scope="module")
-def model(tiny_bundle: Path) -> rt.Detector:
+def model(tiny_bundle: Path) -> rt.Predictor:
     return rt.load(tiny_bundle)
 
 
@@ -41,7 +41,7 @@ def test_six_lines_of_python(tiny_bundle: Path, pictures: Path) -> None:
     assert lines[0].split()[0] in NAMES
 
 
-def test_knows_what_it_was_loaded_from(model: rt.Detector) -> None:
+def test_knows_what_it_was_loaded_from(model: rt.Predictor) -> None:
     assert model.names == NAMES
     assert model.manifest["name"] == "tiny"
     assert len(model.digest) == 64
@@ -49,7 +49,7 @@ def test_knows_what_it_was_loaded_from(model: rt.Detector) -> None:
     assert model.backend.version
 
 
-def test_a_file_and_its_pixels_give_the_same(model: rt.Detector, pictures: Path) -> None:
+def test_a_file_and_its_pixels_give_the_same(model: rt.Predictor, pictures: Path) -> None:
     for path in rt.find_pictures([pictures]):
         by_path = model.predict(path)
         assert set(model.timings) == {"read", "preprocess", "inference", "postprocess"}
@@ -59,7 +59,7 @@ def test_a_file_and_its_pixels_give_the_same(model: rt.Detector, pictures: Path)
         assert len(by_path) > 3
 
 
-def test_results_depend_on_the_picture_and_not_on_the_one_before(model: rt.Detector) -> None:
+def test_results_depend_on_the_picture_and_not_on_the_one_before(model: rt.Predictor) -> None:
     images = [photo(50, 80, 1), photo(200, 100, 2), np.zeros((64, 96, 3), np.uint8)]
     first = [model.predict(image) for image in images]
     again = [model.predict(image) for image in reversed(images)][::-1]
@@ -67,14 +67,14 @@ def test_results_depend_on_the_picture_and_not_on_the_one_before(model: rt.Detec
     assert not np.array_equal(first[0].scores, first[2].scores)
 
 
-def test_boxes_lie_inside_of_the_picture(model: rt.Detector) -> None:
+def test_boxes_lie_inside_of_the_picture(model: rt.Predictor) -> None:
     found = model.predict(photo(31, 211), conf=0.0)
     assert (found.boxes >= 0).all()
     assert (found.boxes[:, 0::2] <= 211).all()
     assert (found.boxes[:, 1::2] <= 31).all()
 
 
-def test_the_parts_make_the_whole(model: rt.Detector) -> None:
+def test_the_parts_make_the_whole(model: rt.Predictor) -> None:
     image = photo(70, 50)
     tensor, geometry = model.preprocess(image)
     outputs = model.infer(tensor)
@@ -86,7 +86,7 @@ def test_the_parts_make_the_whole(model: rt.Detector) -> None:
     assert np.array_equal(model.preprocess(image)[0], tensor)
 
 
-def test_settings_override_those_of_the_spec(model: rt.Detector) -> None:
+def test_settings_override_those_of_the_spec(model: rt.Predictor) -> None:
     image = photo(70, 50)
     everything = model.predict(image)
     assert len(model.predict(image, max_det=2)) == 2
@@ -147,7 +147,7 @@ def test_end_to_end_models_need_no_suppression(tmp_path: Path) -> None:
     assert found.classes[:3].tolist() == [0, 1, 2]
 
 
-def test_a_stream_holds_one_picture_at_a_time(model: rt.Detector, pictures: Path) -> None:
+def test_a_stream_holds_one_picture_at_a_time(model: rt.Predictor, pictures: Path) -> None:
     given = 0
 
     def camera() -> Iterator[np.ndarray]:
@@ -164,7 +164,7 @@ def test_a_stream_holds_one_picture_at_a_time(model: rt.Detector, pictures: Path
     assert len(list(model.stream(str(pictures / "*.png")))) == 1
 
 
-def test_threads_take_turns(model: rt.Detector) -> None:
+def test_threads_take_turns(model: rt.Predictor) -> None:
     images = [photo(60, 60, number) for number in range(4)]
     wanted = [model.predict(image) for image in images]
     wrong = []
@@ -213,7 +213,7 @@ def test_a_missing_backend_names_what_to_install(tiny_bundle: Path, monkeypatch:
         rt.load(tiny_bundle)
 
 
-def test_missing_artifacts_and_pictures_say_so(model: rt.Detector, tmp_path: Path) -> None:
+def test_missing_artifacts_and_pictures_say_so(model: rt.Predictor, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no such artifact"):
         rt.open_artifact(tmp_path / "model.onnx", tiny_spec(), "onnxruntime", {}, 1)
     with pytest.raises(RecipeError, match="no such bundle"):
@@ -239,7 +239,7 @@ def test_unicode_paths_and_names(tiny_bundle: Path, tmp_path: Path) -> None:
     assert len(rt.load(tiny_bundle).predict(path))
 
 
-def test_a_batch_may_be_a_folder_or_one_picture(model: rt.Detector, pictures: Path) -> None:
+def test_a_batch_may_be_a_folder_or_one_picture(model: rt.Predictor, pictures: Path) -> None:
     paths = sorted(pictures.iterdir())
     for given in (pictures, str(pictures)):
         found = model.predict_batch(given)
@@ -254,6 +254,6 @@ def test_threads_are_counted_in_whole_numbers(threads: Any, tiny_bundle: Path) -
 
 
 @pytest.mark.parametrize("settings", [{"conf": "0.5"}, {"iou": None, "conf": 2}, {"max_det": 2.5}, {"max_det": "3"}])
-def test_settings_that_are_no_numbers_are_refused(settings: dict[str, Any], model: rt.Detector) -> None:
+def test_settings_that_are_no_numbers_are_refused(settings: dict[str, Any], model: rt.Predictor) -> None:
     with pytest.raises(RecipeError, match=r"(conf|max_det) is .*, expected a (whole )?number"):
         model.predict(photo(64, 96), **settings)

@@ -146,7 +146,7 @@ def bundle(tiny_members: dict[str, bytes], tmp_path: Path) -> Path:
     return path
 
 
-def boxes(model: rt.Detector) -> np.ndarray:
+def boxes(model: rt.Predictor) -> np.ndarray:
     return model.predict(photo(70, 60)).boxes
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgecompile.runtime.detections import Detections
+from edgecompile.runtime.tasks.detect import Detections
 from edgecompile.runtime.draw import color_of, draw
 
 

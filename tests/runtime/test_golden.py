@@ -10,7 +10,7 @@ import pytest
 
 from edgecompile.errors import BundleError
 from edgecompile.runtime.archive import Archive
-from edgecompile.runtime.detector import open_bundle
+from edgecompile.runtime.predictor import open_bundle
 from edgecompile.runtime.golden import check_golden, compare_part
 
 from .tiny import ANCHORS, bundled, tiny_manifest

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgecompile.runtime.postprocess import OutputError, decode_end2end, decode_yolo, suppress
+from edgecompile.runtime.tasks._boxes import OutputError, decode_end2end, decode_yolo, suppress
 
 
 def output(seed: int, classes: int, anchors: int, *, crowd: float = 40.0, sharp: float = 6.0) -> np.ndarray:

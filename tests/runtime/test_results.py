@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgecompile.errors import RecipeError
-from edgecompile.runtime.detections import Detections
+from edgecompile.runtime.tasks.detect import Detections
 from edgecompile.runtime.results import WRITERS, image_ids, opened
 
 FOUND = Detections(

@@ -21,7 +21,7 @@ from .tiny import photo, tiny_onnx, tiny_spec
 
 
 @pytest.fixture(params=["onnxruntime", "openvino"])
-def model(request: pytest.FixtureRequest, tmp_path: Path) -> rt.Detector:
+def model(request: pytest.FixtureRequest, tmp_path: Path) -> rt.Predictor:
     pytest.importorskip(request.param)
     (tmp_path / "model.onnx").write_bytes(tiny_onnx())
     return rt.open_artifact(tmp_path / "model.onnx", tiny_spec(), request.param, {}, 1)
@@ -78,7 +78,7 @@ def test_pil_images_are_read_as_ultralytics_reads_them(mode: str, orientation: i
     assert np.array_equal(as_picture(picture), LoadPilAndNumpy._single_check(picture))
 
 
-def test_a_picture_is_the_same_as_a_path_an_array_and_a_pil_image(model: rt.Detector, pictures: Path) -> None:
+def test_a_picture_is_the_same_as_a_path_an_array_and_a_pil_image(model: rt.Predictor, pictures: Path) -> None:
     image = pytest.importorskip("PIL.Image")
     path = pictures / "b.png"
     wanted = model.predict(path)
@@ -89,7 +89,7 @@ def test_a_picture_is_the_same_as_a_path_an_array_and_a_pil_image(model: rt.Dete
         assert [same(one, wanted) for one in model.stream([given, given])] == [True, True]
 
 
-def test_one_array_is_one_picture_and_one_of_four_axes_is_a_batch(model: rt.Detector) -> None:
+def test_one_array_is_one_picture_and_one_of_four_axes_is_a_batch(model: rt.Predictor) -> None:
     image = photo(20, 30)
     assert len(model.predict_batch(image)) == len(list(model.stream(image))) == 1
     assert len(model.predict_batch(image[..., 0])) == 1
@@ -124,7 +124,7 @@ NO_PICTURES = [
 
 @pytest.mark.parametrize(("given", "message"), NO_PICTURES)
 @pytest.mark.parametrize("way", ["batch", "stream", "one of several"])
-def test_what_is_no_picture_is_refused_in_one_line(given: Any, message: str, way: str, model: rt.Detector) -> None:
+def test_what_is_no_picture_is_refused_in_one_line(given: Any, message: str, way: str, model: rt.Predictor) -> None:
     if way == "one of several" and isinstance(given, str):
         message = "no such picture"
     ways = {
@@ -142,7 +142,7 @@ def test_what_is_no_picture_is_refused_in_one_line(given: Any, message: str, way
     assert len(model.predict(photo(20, 30)))  # and the next one is predicted
 
 
-def test_a_damaged_pil_image_is_refused_in_one_line(model: rt.Detector) -> None:
+def test_a_damaged_pil_image_is_refused_in_one_line(model: rt.Predictor) -> None:
     image = pytest.importorskip("PIL.Image")
     content = cv2.imencode(".png", photo(60, 60))[1].tobytes()
     with pytest.raises(RecipeError, match="the PIL image cannot be read"):
@@ -167,7 +167,7 @@ def video(folder: Path, count: int) -> Path:
     return path
 
 
-def test_a_capture_gives_its_frames_in_order_and_stays_open(model: rt.Detector, tmp_path: Path) -> None:
+def test_a_capture_gives_its_frames_in_order_and_stays_open(model: rt.Predictor, tmp_path: Path) -> None:
     path = video(tmp_path, 7)
     capture, frames = cv2.VideoCapture(str(path)), []
     while (given := capture.read())[0]:
@@ -182,7 +182,7 @@ def test_a_capture_gives_its_frames_in_order_and_stays_open(model: rt.Detector, 
     camera.release()
 
 
-def test_a_capture_that_is_closed_says_so(model: rt.Detector, tmp_path: Path) -> None:
+def test_a_capture_that_is_closed_says_so(model: rt.Predictor, tmp_path: Path) -> None:
     for capture in (cv2.VideoCapture(str(tmp_path / "missing.avi")), cv2.VideoCapture()):
         with pytest.raises(RecipeError, match="the capture is not open"):
             model.stream(capture)
@@ -192,7 +192,7 @@ def test_a_capture_that_is_closed_says_so(model: rt.Detector, tmp_path: Path) ->
         model.predict(cv2.VideoCapture(str(video(tmp_path, 2))))
 
 
-def test_lists_of_paths_and_folders_are_read_in_order(model: rt.Detector, pictures: Path) -> None:
+def test_lists_of_paths_and_folders_are_read_in_order(model: rt.Predictor, pictures: Path) -> None:
     paths = sorted(pictures.iterdir())
     wanted = [model.predict(path) for path in paths]
     given = (pictures, str(pictures), paths, tuple(map(str, paths)), (path for path in paths), str(pictures / "*"))

@@ -23,7 +23,7 @@ from .tiny import photo, tiny_onnx, tiny_spec
 
 
 @pytest.fixture(params=["onnxruntime", "openvino", "openvino throughput"])
-def model(request: pytest.FixtureRequest, tmp_path: Path) -> rt.Detector:
+def model(request: pytest.FixtureRequest, tmp_path: Path) -> rt.Predictor:
     """The tiny model on a backend that runs one picture at a time, on one that runs two and on one that wants more."""
     kind, _, hint = request.param.partition(" ")
     pytest.importorskip(kind)
@@ -32,7 +32,7 @@ def model(request: pytest.FixtureRequest, tmp_path: Path) -> rt.Detector:
     return rt.open_artifact(tmp_path / "model.onnx", tiny_spec(), kind, options, 2)
 
 
-def depth(model: rt.Detector) -> int:
+def depth(model: rt.Predictor) -> int:
     return len(getattr(model.backend, "requests", lambda: [None])())
 
 
@@ -59,7 +59,7 @@ def camera(count: int, given: list[int]) -> Iterator[np.ndarray]:
         yield buffer
 
 
-def test_a_stream_equals_predict_in_order(model: rt.Detector) -> None:
+def test_a_stream_equals_predict_in_order(model: rt.Predictor) -> None:
     found = list(model.stream(camera(20, []), conf=0.3))
     wanted = [model.predict(photo(50, 60, number), conf=0.3) for number in range(20)]
     assert all(map(same, found, wanted))
@@ -68,7 +68,7 @@ def test_a_stream_equals_predict_in_order(model: rt.Detector) -> None:
     assert all(value >= 0 for value in model.timings.values())
 
 
-def test_no_more_pictures_are_taken_than_are_in_flight(model: rt.Detector) -> None:
+def test_no_more_pictures_are_taken_than_are_in_flight(model: rt.Predictor) -> None:
     given: list[int] = []
     stream = model.stream(camera(1000, given))
     assert not given
@@ -85,7 +85,7 @@ def test_as_many_are_in_flight_as_the_device_wants(tmp_path: Path) -> None:
         assert depth(model) == wanted
 
 
-def test_what_a_picture_raises_is_raised_in_its_place(model: rt.Detector, tmp_path: Path) -> None:
+def test_what_a_picture_raises_is_raised_in_its_place(model: rt.Predictor, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
     images: list[Any] = [photo(40, 40, 0), broken, "missing.png", photo(40, 40, 1), broken]
@@ -104,7 +104,7 @@ def test_what_a_picture_raises_is_raised_in_its_place(model: rt.Detector, tmp_pa
         next(model.stream(images, conf=1.5))
 
 
-def test_a_source_that_breaks_ends_the_stream_behind_what_it_gave(model: rt.Detector) -> None:
+def test_a_source_that_breaks_ends_the_stream_behind_what_it_gave(model: rt.Predictor) -> None:
     def unplugged() -> Iterator[np.ndarray]:
         yield from camera(3, [])
         raise OSError("unplugged")
@@ -118,7 +118,7 @@ def test_a_source_that_breaks_ends_the_stream_behind_what_it_gave(model: rt.Dete
     assert len(found) == 3
 
 
-def test_a_stream_closed_early_leaves_nothing_running(model: rt.Detector) -> None:
+def test_a_stream_closed_early_leaves_nothing_running(model: rt.Predictor) -> None:
     given: list[int] = []
     with model.stream(camera(1000, given)) as stream:
         next(stream)
@@ -135,7 +135,7 @@ def test_a_stream_closed_early_leaves_nothing_running(model: rt.Detector) -> Non
     assert same(model.predict(photo(50, 60, 0)), next(model.stream(camera(1, []))))
 
 
-def test_two_streams_and_single_pictures_do_not_disturb_each_other(model: rt.Detector) -> None:
+def test_two_streams_and_single_pictures_do_not_disturb_each_other(model: rt.Predictor) -> None:
     wanted = [model.predict(photo(50, 60, number)) for number in range(6)]
     one, other = model.stream(camera(6, [])), model.stream(camera(6, []))
     for number in range(6):
@@ -144,7 +144,7 @@ def test_two_streams_and_single_pictures_do_not_disturb_each_other(model: rt.Det
         assert same(next(other), wanted[number])
 
 
-def test_a_size_is_chosen_as_for_predict(model: rt.Detector) -> None:
+def test_a_size_is_chosen_as_for_predict(model: rt.Predictor) -> None:
     image = photo(40, 40)
     assert same(next(model.stream([image], imgsz=(64, 96))), model.predict(image))
     with pytest.raises(RecipeError, match="was built for 64x96 alone"):
@@ -152,7 +152,7 @@ def test_a_size_is_chosen_as_for_predict(model: rt.Detector) -> None:
 
 
 @pytest.mark.parametrize("consumers", [2, 4, 16])
-def test_threads_that_share_a_stream_get_each_result_once(model: rt.Detector, consumers: int) -> None:
+def test_threads_that_share_a_stream_get_each_result_once(model: rt.Predictor, consumers: int) -> None:
     wanted = [model.predict(photo(50, 60, number)).scores.tobytes() for number in range(60)]
     stream, seen, errors = model.stream(camera(60, [])), [], []
 
@@ -174,7 +174,7 @@ def test_threads_that_share_a_stream_get_each_result_once(model: rt.Detector, co
 
 
 def test_a_stalled_source_withholds_no_result_and_closing_does_not_wait_for_it(
-    model: rt.Detector, monkeypatch: pytest.MonkeyPatch
+    model: rt.Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgecompile.runtime.stream.PATIENCE_S", 0.2)
     goes_on, given = threading.Event(), []
@@ -217,14 +217,14 @@ def test_a_consumer_that_waits_is_woken_by_close(tmp_path: Path, monkeypatch: py
     never.set()
 
 
-def test_a_stream_that_nobody_holds_ends_its_thread(model: rt.Detector) -> None:
+def test_a_stream_that_nobody_holds_ends_its_thread(model: rt.Predictor) -> None:
     for found in model.stream(camera(1000, [])):
         assert len(found)
         break
     require_no_reader()
 
 
-def test_a_source_may_wait_for_the_result_of_the_picture_before(model: rt.Detector) -> None:
+def test_a_source_may_wait_for_the_result_of_the_picture_before(model: rt.Predictor) -> None:
     arrived = threading.Semaphore(1)
 
     def one_by_one() -> Iterator[np.ndarray]:
@@ -285,7 +285,7 @@ def test_interrupts_leave_the_detector_and_the_stream_usable(kind: str, tmp_path
 
 
 def test_an_error_of_the_library_is_told_and_the_next_picture_is_right(
-    model: rt.Detector, monkeypatch: pytest.MonkeyPatch
+    model: rt.Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = model.predict(photo(50, 60))
     with monkeypatch.context() as patch:
