@@ -17,7 +17,8 @@ from edgecompile.data.published import EXAMPLES, is_published
 from edgecompile.data.split_listing import shortened
 from edgecompile.data.yolo_dataset import read_data
 from edgecompile.errors import Problem, RecipeError
-from edgecompile.evaluate.tasks import chosen_task
+from edgecompile.evaluate.gates import strange_gates
+from edgecompile.evaluate.tasks import chosen_task, find_task
 from edgecompile.places import SAMPLE_SCHEME, fetched_folder, sample_folder, shown
 from edgecompile.plan.graph import Materials
 from edgecompile.plan.step import Source
@@ -70,6 +71,7 @@ def find_materials(recipe: Recipe, files: Files | None = None) -> Materials:
     if data is None:
         raise RecipeError(problems)
     task = chosen_task(recipe.model.task, files.stated_task(weights) if weights else None)
+    problems += _gates_of_others(recipe, task)
     validation = choose_validation(recipe, data, files, task)
     calibration = choose_calibration(recipe, data, files) or ChosenPictures()
     problems += [*validation.problems, *calibration.problems]
@@ -91,6 +93,18 @@ def find_materials(recipe: Recipe, files: Files | None = None) -> Materials:
         imgsz=size.imgsz if size else None,
         task=task,
     )
+
+
+def _gates_of_others(recipe: Recipe, task: str) -> list[Problem]:
+    """Returns the problems of gates and objectives on metrics that a task does not have."""
+    own = find_task(task)
+    fix = f"those of '{task}': {', '.join([own.drop.name, *(metric.name for metric in own.metrics)])}"
+    gates = [("gates", name) for name in strange_gates(recipe.gates, own)]
+    objectives = [("objectives",) for _ in strange_gates(dict.fromkeys(recipe.objectives, 0.0), own)][:1]
+    return [
+        Problem(f"'{keys[-1]}' is not on a metric of the task '{task}'", str(recipe.origins.of(*keys)), fix)
+        for keys in (*gates, *objectives)
+    ]
 
 
 def _size(weights: Path, recipe: Recipe, files: Files) -> TrainingSize | None:

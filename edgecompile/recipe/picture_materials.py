@@ -127,7 +127,7 @@ def _few(recipe: Recipe, count: int) -> list[str]:
         return []
     return [
         f"validating on {count} pictures of '{wanted.split}', fewer than {wanted.warn_below}: "
-        "a difference in mAP may be chance"
+        "a difference in accuracy may be chance"
     ]
 
 

@@ -34,9 +34,9 @@ Picture read_ppm(const std::string& path) {
   return picture;
 }
 
-class Predictor {
+class Detector {
  public:
-  explicit Predictor(const std::string& path) : bundle_(path), spec_(json::parse(bundle_.member("spec.json"))) {
+  explicit Detector(const std::string& path) : bundle_(path), spec_(json::parse(bundle_.member("spec.json"))) {
     const json::Value& target = bundle_.manifest()["target"];
     if (spec_["schema"].number != 1 || spec_["task"].string != "detect") throw std::runtime_error("unknown spec.json");
     if (target["backend"].string != "onnxruntime") {
@@ -126,7 +126,7 @@ int main(int count, char** words) {
     return 2;
   }
   try {
-    Predictor detector(words[1]);
+    Detector detector(words[1]);
     for (int index = 2; index < count; ++index) print(detector.predict(read_ppm(words[index])));
   } catch (const std::exception& error) {
     std::fprintf(stderr, "detect: %s\n", error.what());

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PACKAGE = Path(__file__).parent / "lantern"
+from .packages import ROOT, Run, installed, runner
+
 MINE = """\
 kind: onnxruntime
 device: my board
@@ -38,37 +35,13 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder into which the package was installed, as pip does it."""
-    folder = tmp_path_factory.mktemp("site")
-    source = tmp_path_factory.mktemp("source") / "lantern"  # building leaves folders behind
-    subprocess.run(["cp", "-r", str(PACKAGE), str(source)], check=True)
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
-    done = subprocess.run([*command, "--target", str(folder), str(source)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return folder
-
-
-@pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("work")
 
 
-@pytest.fixture
-def edgecompile(site: Path, work: Path):
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)]),
-        "EDGECOMPILE_CACHE": str(work / "cache"),
-    }
-
-    def run(*words: str, module: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, *(["-m", "edgecompile"] if module else []), *words]
-        return subprocess.run(
-            command, cwd=work, env={**environment, **more}, capture_output=True, text=True, timeout=300
-        )
-
-    return run
+@pytest.fixture(scope="module")
+def edgecompile(tmp_path_factory: pytest.TempPathFactory, work: Path) -> Run:
+    return runner(installed("lantern", tmp_path_factory), work)
 
 
 def test_it_is_listed_completed_and_in_the_schema(edgecompile):

@@ -1,0 +1,51 @@
+"""Counting where bundles are built: labels of detection, and a score of how near the counts come to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from edgecompile.evaluate.tasks import Accuracy, Metric, Outline, Setting, detect
+
+
+class Task(detect.Task):
+    """Describes models and reads labels as detection does; judges the counts alone."""
+
+    metrics: ClassVar[tuple[Metric, ...]] = (Metric("count_score", "counting score"),)
+    drop: ClassVar[Metric] = Metric("count_drop", "counting score drop")
+    settings: ClassVar[tuple[Setting, ...]] = (Setting("count_from", 0.4, "smallest score of what is counted"),)
+
+    def options(self, settings: Mapping[str, Any], truth: Sequence[Any]) -> dict[str, Any]:
+        return {"conf": settings["count_from"]}
+
+    def judge(self, found: Any, truth: Any, size: tuple[int, int]) -> Any:
+        labelled = truth.classes.tolist()
+        return [(number, labelled.count(index)) for index, number in enumerate(found.numbers)]
+
+    def accuracy(self, judged: Sequence[Any], truth: Sequence[Any], names: tuple[str, ...]) -> Accuracy:
+        """Returns one less the share of the objects by which counts are off, in all and by class."""
+        by_class = {name: [picture[index] for picture in judged] for index, name in enumerate(names)}
+        objects = sum(len(one.classes) for one in truth)
+        return Accuracy(
+            metrics={"count_score": _score([pair for picture in judged for pair in picture])},
+            per_class={
+                name: {"count_score": _score(pairs), "objects": sum(labelled for _, labelled in pairs)}
+                for name, pairs in by_class.items()
+            },
+            objects=objects,
+            found=sum(number for picture in judged for number, _ in picture),
+        )
+
+    def count_sure(self, found: Any, spec: Any) -> int:
+        return len(found)
+
+    def results(self, found: Any) -> list[dict[str, Any]]:
+        return [found.to_dict()]
+
+    def outlines(self, golden: Any) -> list[Outline]:
+        return []
+
+
+def _score(pairs: Sequence[tuple[int, int]]) -> float:
+    wrong = sum(abs(number - labelled) for number, labelled in pairs)
+    return round(max(1 - wrong / max(sum(labelled for _, labelled in pairs), 1), 0.0), 6)
