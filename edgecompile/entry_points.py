@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib import metadata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib import metadata
 
 
 def entry_points(group: str) -> metadata.EntryPoints:
@@ -13,4 +16,6 @@ def entry_points(group: str) -> metadata.EntryPoints:
 
 @cache
 def _all() -> metadata.EntryPoints:
+    from importlib import metadata  # takes 20 ms to import, which a prediction does not need
+
     return metadata.entry_points()  # type: ignore[return-value,unused-ignore]  # of Python 3.10 too

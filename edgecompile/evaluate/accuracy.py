@@ -16,6 +16,7 @@ import numpy as np
 from edgecompile.errors import BundleError, StepError
 from edgecompile.evaluate.tasks import find_task
 from edgecompile.runtime import open_artifact
+from edgecompile.runtime.options import Options
 from edgecompile.runtime.pictures import read_picture
 
 RAW_PICTURES = 8
@@ -34,7 +35,7 @@ def evaluate(
     pictures: list[Path],
     labels: list[Path],
     backend: str,
-    options: dict[str, Any],
+    options: Options,
     threads: int,
     settings: dict[str, float | int],
     shipped: Path | None = None,

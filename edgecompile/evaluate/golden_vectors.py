@@ -17,6 +17,7 @@ from edgecompile.evaluate.accuracy import COUNTS
 from edgecompile.runtime import Predictor, open_artifact
 from edgecompile.runtime.golden import DIFFERENT, RESULT, batch_at, filled, limits
 from edgecompile.runtime.letterbox import Letterbox
+from edgecompile.runtime.options import Options
 from edgecompile.runtime.pictures import read_picture
 from edgecompile.runtime.spec import Frame, read_spec
 
@@ -56,7 +57,7 @@ def golden(
     evaluation: Path,
     precision: str,
     backend: str,
-    options: dict[str, Any],
+    options: Options,
     threads: int,
 ) -> dict[str, Any]:
     """Writes the golden vectors: `input.png`, `output_<i>.npy` (raw, float32) and `result.json`; where the shape of

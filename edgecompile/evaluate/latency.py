@@ -13,6 +13,7 @@ from edgecompile.runtime import machine
 from edgecompile.runtime.measure import Extent, Subject
 from edgecompile.runtime.measure import measure as measure_subject
 from edgecompile.runtime.measurement import not_measured
+from edgecompile.runtime.options import Options
 
 PICTURES = 16
 """How many of the pictures are predicted, in turns."""
@@ -25,7 +26,7 @@ def measure(
     spec: Path,
     pictures: list[Path],
     backend: str,
-    options: dict[str, Any],
+    options: Options,
     threads: int,
     arch: str,
     warmup: int = 10,

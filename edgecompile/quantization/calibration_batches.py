@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from edgecompile.runtime.letterbox import Preprocessor
 from edgecompile.runtime.pictures import read_picture
-from edgecompile.runtime.spec import read_spec
+from edgecompile.runtime.spec import SpecDocument, read_spec
 
 
-def input_reader(spec: Path | Mapping[str, Any]) -> Callable[[Path], np.ndarray]:
+def input_reader(spec: Path | SpecDocument) -> Callable[[Path], np.ndarray]:
     """Returns a function that reads a picture and returns the model's input tensor, overwritten by the next picture.
 
     The picture stands in every place of the batch, which is the smallest where it may change; so may the size, then it

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgecompile.errors import BundleError
 from edgecompile.runtime.options import show_value
+from edgecompile.runtime.spec import SpecDocument
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +35,7 @@ SETTINGS = {
 """What an `aipp.cfg` holds: key to the form of its value. ATC reads the file too, so nothing else may stand there."""
 
 
-def config_of(spec: Mapping[str, Any], pixels: Mapping[str, Any]) -> str:
+def config_of(spec: SpecDocument, pixels: SpecDocument) -> str:
     """Returns `aipp.cfg`: what takes pictures as `pixels` says to the numbers that the model wants.
 
     Args:

@@ -16,10 +16,11 @@ import os
 import platform
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+
+from edgecompile.json_types import JsonObject
 
 VARIABLE = "EDGECOMPILE_DEVICE_CACHE"
 OFF = "off"
@@ -47,7 +48,7 @@ def location() -> Path | None:
         return None
 
 
-def machine() -> dict[str, Any]:
+def machine() -> dict[str, str]:
     """Returns the facts of this machine that a compiled model depends on."""
     facts = {"arch": platform.machine(), "system": platform.system()}
     with suppress(OSError):
@@ -62,7 +63,7 @@ def machine() -> dict[str, Any]:
     return facts
 
 
-def find(facts: Mapping[str, Any]) -> bytes | None:
+def find(facts: JsonObject) -> bytes | None:
     """Returns what was kept for exactly these facts; None where there is nothing, or nothing that may be trusted.
 
     Args:
@@ -80,7 +81,7 @@ def find(facts: Mapping[str, Any]) -> bytes | None:
     return None
 
 
-def keep(facts: Mapping[str, Any], content: bytes) -> None:
+def keep(facts: JsonObject, content: bytes) -> None:
     """Keeps a content for these facts, whole or not at all, and makes room for it."""
     name, digest = _named(facts)
     if len(content) > MOST_BYTES:
@@ -101,13 +102,13 @@ def keep(facts: Mapping[str, Any], content: bytes) -> None:
         _make_room(folder, name)
 
 
-def forget(facts: Mapping[str, Any]) -> None:
+def forget(facts: JsonObject) -> None:
     """Drops what was kept for these facts: the library that wrote it refuses it."""
     with suppress(OSError), _own_folder() as folder:
         os.unlink(_named(facts)[0], dir_fd=folder)
 
 
-def _named(facts: Mapping[str, Any]) -> tuple[str, bytes]:
+def _named(facts: JsonObject) -> tuple[str, bytes]:
     """Returns the file name for facts and their digest."""
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     return digest.hexdigest()[:40] + SUFFIX, digest.digest()
@@ -142,7 +143,7 @@ def _own_folder(*, make: bool = False) -> Iterator[int]:
         os.close(folder)
 
 
-def _is_own(facts: os.stat_result, kind: Any) -> bool:
+def _is_own(facts: os.stat_result, kind: Callable[[int], bool]) -> bool:
     """Whether a file or folder is of its kind, belongs to this user, and nobody else may read or change it."""
     return kind(facts.st_mode) and facts.st_uid == os.geteuid() and not facts.st_mode & 0o077
 

@@ -22,7 +22,7 @@ from edgecompile.errors import BundleError
 from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.pictures import decode_member
 from edgecompile.runtime.predictor import Predictor
-from edgecompile.runtime.spec import read_spec
+from edgecompile.runtime.spec import SpecDocument, read_spec
 
 RESULT = "result.json"
 """File of what the golden outputs decode to."""
@@ -71,12 +71,12 @@ def check_golden(archive: Archive, predictor: Predictor) -> list[Check]:
     ]
 
 
-def limits(spec: Mapping[str, Any]) -> tuple[str, ...]:
+def limits(spec: SpecDocument) -> tuple[str, ...]:
     """Returns the points of the profile that have golden vectors of their own, besides the usual shape."""
     return ("min", "max") if "profile" in spec["input"] else ()
 
 
-def batch_at(spec: Mapping[str, Any], point: str) -> int:
+def batch_at(spec: SpecDocument, point: str) -> int:
     """Returns how many pictures the golden vectors of a point of the profile are of."""
     profile = spec["input"].get("profile")
     return int(profile[point][0] if profile else max(spec["input"]["shape"][0], 1))

@@ -19,6 +19,7 @@ from edgecompile.runtime import machine
 from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.confinement import doing
 from edgecompile.runtime.measurement import PARTS, Measurement, Percentiles
+from edgecompile.runtime.options import Options
 from edgecompile.runtime.pictures import decode_member
 from edgecompile.runtime.power import find_meter
 from edgecompile.runtime.probe import DOING
@@ -47,7 +48,7 @@ class Subject:
     artifact: Path | None = None
     spec: Path | None = None
     backend: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Options = field(default_factory=dict)
     imgsz: tuple[int, int] | None = None
     batch: int = 1
 

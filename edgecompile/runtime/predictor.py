@@ -19,9 +19,9 @@ from edgecompile.runtime.finished import engine_of, find_place
 from edgecompile.runtime.fork import FIX, own, require_owner
 from edgecompile.runtime.letterbox import Geometry, Preprocessor
 from edgecompile.runtime.machine import available_cores
-from edgecompile.runtime.options import MOST_THREADS
+from edgecompile.runtime.options import MOST_THREADS, Options
 from edgecompile.runtime.sources import Picture, as_picture, is_capture, pictures_of
-from edgecompile.runtime.spec import Spec, read_spec
+from edgecompile.runtime.spec import Spec, SpecDocument, read_spec
 from edgecompile.runtime.stream import InFlight, InTurn, Lane, Stream, timings
 from edgecompile.runtime.target import read_target
 from edgecompile.runtime.tasks import OutputError
@@ -70,7 +70,7 @@ def open_bundle(archive: Archive, *, threads: int | None = None, engine: Path | 
 
 
 def open_artifact(
-    artifact: str | Path, spec: Mapping[str, Any] | str | Path, backend: str, options: Mapping[str, Any], threads: int
+    artifact: str | Path, spec: SpecDocument | str | Path, backend: str, options: Options, threads: int
 ) -> Predictor:
     """Returns the predictor of an artifact that is in no bundle (yet).
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from edgecompile.errors import BundleError
 from edgecompile.runtime.tasks import Task, find_task
@@ -18,6 +18,41 @@ LARGEST_INPUT = 2 << 30
 """Bytes of what a model may be fed at once: bounds the memory that a spec can ask for."""
 MOST_STACKED = 8
 """Pictures that a model is given at once whose batch may change and whose spec names no most: bounds the memory."""
+
+
+class InputDocument(TypedDict, total=False):
+    """`input` of spec.json; the meaning of each key stands at `Input`."""
+
+    name: str
+    shape: list[int]
+    profile: dict[str, list[int]]
+    dtype: str
+    layout: str
+    color: str
+    scale: float
+    mean: list[float]
+    std: list[float]
+
+
+class LetterboxDocument(TypedDict, total=False):
+    """`letterbox` of spec.json; the meaning of each key stands at `Frame`."""
+
+    size: list[int]
+    fill: int
+    center: bool
+    scale_up: bool
+    interpolation: str
+
+
+class SpecDocument(TypedDict, total=False):
+    """spec.json as it stands in a bundle, but for the parts of its task, which that reads."""
+
+    schema: int
+    task: str
+    names: list[str]
+    stride: int
+    input: InputDocument
+    letterbox: LetterboxDocument
 
 
 @dataclass(frozen=True)
@@ -92,7 +127,7 @@ class Spec:
     input: Input
     frame: Frame
     task: Task[Any]
-    document: Mapping[str, Any]
+    document: SpecDocument
 
 
 CHOICES = {
@@ -103,7 +138,7 @@ CHOICES = {
 }
 
 
-def read_spec(source: Mapping[str, Any] | Path) -> Spec:
+def read_spec(source: SpecDocument | Path) -> Spec:
     """Reads a spec from its JSON document or from the file that holds it.
 
     Raises:
@@ -134,13 +169,14 @@ def _find_task(name: Any) -> type[Task[Any]]:
         raise BundleError(f"spec.json: {error.problems[0].message}") from None
 
 
-def _build(document: Mapping[str, Any], task: type[Task[Any]]) -> Spec:
+def _build(document: SpecDocument, task: type[Task[Any]]) -> Spec:
     entry, letterbox = document["input"], document["letterbox"]
     names = tuple(str(name) for name in document["names"])
+    parts = {"input": {**entry}, "letterbox": {**letterbox}}
     for key, choices in CHOICES.items():
         part, name = key.split(".")
-        if document[part][name] not in choices:
-            raise BundleError(f"spec.json: {key} is {document[part][name]!r}, this runtime does {', '.join(choices)}")
+        if (found := parts[part][name]) not in choices:
+            raise BundleError(f"spec.json: {key} is {found!r}, this runtime does {', '.join(choices)}")
     return Spec(
         names=names,
         input=Input(
@@ -166,7 +202,7 @@ def _build(document: Mapping[str, Any], task: type[Task[Any]]) -> Spec:
     )
 
 
-def _profile(document: Mapping[str, Any] | None) -> dict[str, tuple[int, ...]] | None:
+def _profile(document: Mapping[str, Sequence[int]] | None) -> dict[str, tuple[int, ...]] | None:
     if document is None:
         return None
     return {point: tuple(int(side) for side in document[point]) for point in POINTS}

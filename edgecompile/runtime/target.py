@@ -10,7 +10,7 @@ from typing import Any
 from edgecompile.errors import BundleError, Problem
 from edgecompile.runtime.archive import MANIFEST, Archive
 from edgecompile.runtime.backends import Backend, find_backend
-from edgecompile.runtime.options import MOST_THREADS, Fault, Whole, check_options, show_value
+from edgecompile.runtime.options import MOST_THREADS, Fault, Options, Whole, check_options, show_value
 from edgecompile.runtime.requirement import satisfies
 
 THREADS = Whole(1, MOST_THREADS)
@@ -36,7 +36,7 @@ class BundleTarget:
     """
 
     name: str
-    options: Mapping[str, Any]
+    options: Options
     threads: int
     runtime: tuple[str, str]
     system_runtime: bool

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from edgecompile.data.yolo_labels import CheckedLabels
 from edgecompile.entry_points import entry_points
 from edgecompile.errors import PlanError
+from edgecompile.runtime.spec import SpecDocument
 from edgecompile.runtime.tasks import Result
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class Task(ABC, Generic[Found, Truth, Judged]):
         """
 
     @abstractmethod
-    def renamed(self, spec: Mapping[str, Any], shapes: Sequence[Sequence[int]], names: Sequence[str]) -> dict[str, Any]:
+    def renamed(self, spec: SpecDocument, shapes: Sequence[Sequence[int]], names: Sequence[str]) -> dict[str, Any]:
         """Returns the parts of `spec.json` that change where outputs have other shapes or names.
 
         Args:
@@ -135,7 +136,7 @@ class Task(ABC, Generic[Found, Truth, Judged]):
         """
 
     @abstractmethod
-    def gaps(self, before: Sequence[np.ndarray], after: Sequence[np.ndarray], spec: Mapping[str, Any]) -> Gaps:
+    def gaps(self, before: Sequence[np.ndarray], after: Sequence[np.ndarray], spec: SpecDocument) -> Gaps:
         """Returns how far the outputs of a rewritten graph are from those of the graph it was made of, by part.
 
         Args:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from edgecompile.data import yolo_labels
 from edgecompile.data.yolo_labels import CheckedLabels, Labels
 from edgecompile.evaluate import tasks
 from edgecompile.evaluate.class_names import unique_names
 from edgecompile.evaluate.tasks import Accuracy, Gaps, Metric, Outline, OutputFacts, Setting
+from edgecompile.runtime.spec import SpecDocument
 from edgecompile.runtime.tasks import detect
 from edgecompile.runtime.tasks.detect import Detections
 
@@ -61,11 +62,12 @@ class Task(tasks.Task[Detections, Labels, "MatchedDetections"]):
             "nms": {"conf": 0.25, "iou": 0.7, "max_det": 300, "class_agnostic": False},
         }
 
-    def renamed(self, spec: Mapping[str, Any], shapes: Sequence[Sequence[int]], names: Sequence[str]) -> dict[str, Any]:
-        name = names[0] if names else spec["output"]["name"]
-        return {"output": {**spec["output"], "name": name, "shape": list(shapes[0])}}
+    def renamed(self, spec: SpecDocument, shapes: Sequence[Sequence[int]], names: Sequence[str]) -> dict[str, Any]:
+        output = cast("detect.DetectDocument", spec)["output"]
+        name = names[0] if names else output["name"]
+        return {"output": {**output, "name": name, "shape": list(shapes[0])}}
 
-    def gaps(self, before: Sequence[np.ndarray], after: Sequence[np.ndarray], spec: Mapping[str, Any]) -> Gaps:
+    def gaps(self, before: Sequence[np.ndarray], after: Sequence[np.ndarray], spec: SpecDocument) -> Gaps:
         """Returns the largest differences of boxes (pixels) and of scores.
 
         Rows of an end-to-end output whose scores nearly tie may swap places: they are matched, not compared in place.
@@ -74,7 +76,7 @@ class Task(tasks.Task[Detections, Labels, "MatchedDetections"]):
 
         from edgecompile.evaluate.tasks._row_matching import row_gaps
 
-        if spec["output"]["decode"] == "end2end":
+        if cast("detect.DetectDocument", spec)["output"]["decode"] == "end2end":
             boxes, scores = row_gaps(before[0], after[0], SCORE_TOLERANCE)
             return {"boxes": boxes, "scores": scores}
         gap = np.abs(before[0] - after[0])

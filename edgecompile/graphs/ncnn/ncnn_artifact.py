@@ -10,8 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from edgecompile.errors import MissingToolError, StepError
-from edgecompile.json_types import JsonObject
 from edgecompile.plan.facts import GraphFacts
+from edgecompile.runtime.spec import SpecDocument
 
 INPUT, OUTPUT = "in0", "out0"
 """Names that pnnx gives to the first input and output, whatever they were called."""
@@ -102,7 +102,7 @@ def program() -> Path:
     return inside
 
 
-def require_layers(text: str, spec: JsonObject) -> None:
+def require_layers(text: str, spec: SpecDocument) -> None:
     """Raises:
     StepError: naming the layers of a text that ncnn does not have.
     """

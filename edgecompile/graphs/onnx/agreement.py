@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from edgecompile.errors import StepError
 from edgecompile.evaluate.tasks import Gaps, find_task
+from edgecompile.runtime.spec import SpecDocument
 
 EXACT_ON_X86 = ("session.x64quantprecision", "1")
 """Option of ONNX Runtime by which an x86 CPU without VNNI adds products of 8 bits without overflow, as one with it does
@@ -54,7 +55,7 @@ def run(model: bytes, picture: np.ndarray) -> list[np.ndarray]:
     return session.run(None, {session.get_inputs()[0].name: picture})
 
 
-def differences(before: Sequence[np.ndarray], after: Sequence[np.ndarray], spec: Mapping[str, Any]) -> Gaps:
+def differences(before: Sequence[np.ndarray], after: Sequence[np.ndarray], spec: SpecDocument) -> Gaps:
     """Returns the largest differences between the outputs of two graphs, by part, as the task of the model tells them
     apart.
 
@@ -76,7 +77,7 @@ def differences(before: Sequence[np.ndarray], after: Sequence[np.ndarray], spec:
 
 
 def require_agreement(
-    before: Sequence[np.ndarray], after: Sequence[np.ndarray], spec: Mapping[str, Any], size: Sequence[int], what: str
+    before: Sequence[np.ndarray], after: Sequence[np.ndarray], spec: SpecDocument, size: Sequence[int], what: str
 ) -> Gaps:
     """Returns the differences of two outputs rounded up to two digits, for a step's facts.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from edgecompile.plan.facts import GraphFacts
+from edgecompile.runtime.spec import SpecDocument
 
 LIST = Path(__file__).with_name("cann_operators.txt")
 NEWEST_OPSET = 17
@@ -109,7 +110,7 @@ def coverage(counts: dict[str, int]) -> OperatorCoverage:
     return groups
 
 
-def script(spec: dict[str, Any], *, quantized: bool) -> str:
+def script(spec: SpecDocument, *, quantized: bool) -> str:
     """Returns a shell script that builds `model.om` as `edgecompile finalize` does.
 
     Args:

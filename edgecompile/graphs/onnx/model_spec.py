@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from edgecompile.evaluate.tasks import OutputFacts, find_task
 from edgecompile.plan.shapes import POINTS, distinct
+from edgecompile.runtime.spec import InputDocument, SpecDocument
 
 SCHEMA = 1
 
@@ -24,7 +25,7 @@ def spec_of(
     outputs: Sequence[OutputFacts],
     decode: str,
     profile: Mapping[str, Sequence[int]] | None = None,
-) -> dict[str, Any]:
+) -> SpecDocument:
     """Returns the spec of a model that takes float32 RGB pictures of shape (n, 3, h, w), scaled to 0..1.
 
     Args:
@@ -39,7 +40,7 @@ def spec_of(
             differ: `input.profile`, in the layout of the input, as `input.shape` is.
     """
     stated = {point: list(map(int, profile[point])) for point in POINTS} if profile else {}
-    return {
+    document = {
         "schema": SCHEMA,
         "task": task,
         "names": list(names),
@@ -64,9 +65,10 @@ def spec_of(
         },
         **find_task(task).describe(outputs, decode),
     }
+    return cast("SpecDocument", document)
 
 
-def with_outputs(spec: Mapping[str, Any], shapes: Sequence[Sequence[int]], names: Sequence[str] = ()) -> dict[str, Any]:
+def with_outputs(spec: SpecDocument, shapes: Sequence[Sequence[int]], names: Sequence[str] = ()) -> SpecDocument:
     """Returns the spec of a compiled artifact, whose outputs have other shapes or names.
 
     Args:
@@ -74,22 +76,23 @@ def with_outputs(spec: Mapping[str, Any], shapes: Sequence[Sequence[int]], names
         shapes: of the artifact's outputs, in their order.
         names: of them, where they changed.
     """
-    return {**spec, **find_task(spec["task"]).renamed(spec, shapes, names)}
+    return cast("SpecDocument", {**spec, **find_task(spec["task"]).renamed(spec, shapes, names)})
 
 
-def simpler_head(spec: Mapping[str, Any]) -> str:
+def simpler_head(spec: SpecDocument) -> str:
     """Returns the change of a recipe that exports a head of plainer operations, where the model may have one; else
     ""."""
-    nms_free = spec.get("output", {}).get("decode") == "end2end"
+    output = cast("Mapping[str, Mapping[str, str]]", spec).get("output", {})
+    nms_free = output.get("decode") == "end2end"
     return "passes.onnx_export.end2end=false" if nms_free else ""
 
 
-def embed_preprocessing(spec: dict[str, Any]) -> dict[str, Any]:
+def embed_preprocessing(spec: SpecDocument) -> SpecDocument:
     """Returns the spec of the same model with colour order, scaling and layout built into it.
 
     Such a model takes what a camera or `cv2.imread` gives: uint8 pictures of shape (n, h, w, 3), BGR, 0..255.
     """
-    embedded = {
+    embedded: InputDocument = {
         "shape": _interleaved(spec["input"]["shape"]),
         "dtype": "uint8",
         "layout": "NHWC",
@@ -106,7 +109,7 @@ def _interleaved(shape: Sequence[int]) -> list[int]:
     return [count, height, width, channels]
 
 
-def shapes_of(spec: Mapping[str, Any]) -> list[list[int]]:
+def shapes_of(spec: SpecDocument) -> list[list[int]]:
     """Returns the input shapes at which a model must compute as before it was rewritten: those of its profile, or the
     one it has; one picture of its size where it says no more. For specs whose layout is NCHW."""
     if "profile" in spec["input"]:
@@ -115,11 +118,12 @@ def shapes_of(spec: Mapping[str, Any]) -> list[list[int]]:
     return [[max(count, 1), max(channels, 3), *spec["letterbox"]["size"]]]
 
 
-def write_spec(spec: dict[str, Any], path: Path) -> None:
+def write_spec(spec: SpecDocument, path: Path) -> None:
     """Writes a spec as JSON of sorted keys."""
     path.write_text(json.dumps(spec, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read_spec(path: Path) -> dict[str, Any]:
+def read_spec(path: Path) -> SpecDocument:
     """Reads a spec that `write_spec` wrote."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    document: SpecDocument = json.loads(path.read_text(encoding="utf-8"))
+    return document

@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 from edgecompile.plan.facts import GraphFacts
 from edgecompile.plan.shapes import POINTS
+from edgecompile.runtime.spec import SpecDocument
 
 SCRIPT = "build.sh"
 
@@ -68,7 +69,7 @@ def _run(model: bytes, tensor: Any) -> list[Any]:
     return session.run(None, {session.get_inputs()[0].name: tensor})
 
 
-def build_script(spec: dict[str, Any], build: EngineOptions) -> str:
+def build_script(spec: SpecDocument, build: EngineOptions) -> str:
     """Returns a shell script that builds `model.engine` as `edgecompile finalize` does.
 
     Args:

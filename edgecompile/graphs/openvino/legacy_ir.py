@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from edgecompile.plan.facts import GraphFacts
+from edgecompile.runtime.spec import SpecDocument
 
 NEWEST_OPSET = 9
 """Newest operation set that OpenVINO 2022.3 reads."""
@@ -87,7 +88,7 @@ def lower(graph: Any) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def require_reach(graph: Any, spec: Mapping[str, Any]) -> None:
+def require_reach(graph: Any, spec: SpecDocument) -> None:
     """Raises:
     StepError: naming all operations that OpenVINO 2022.3 or the stick does not have.
     """

@@ -16,7 +16,8 @@ from edgecompile.entry_points import entry_points
 from edgecompile.errors import BundleError, MissingToolError, Problem, nearest
 from edgecompile.runtime import onnx_wire
 from edgecompile.runtime.confinement import OPENING, doing
-from edgecompile.runtime.options import MOST_THREADS, Option, Whole, check_options
+from edgecompile.runtime.options import MOST_THREADS, Option, Options, Whole, check_options
+from edgecompile.runtime.spec import SpecDocument
 
 ENTRY_POINTS = "edgecompile.backends"
 
@@ -37,7 +38,7 @@ class Backend(Protocol):
     outputs: tuple[frozenset[str], ...]
 
     def __init__(
-        self, artifact: Path | Mapping[str, bytes], spec: Mapping[str, Any], threads: int, options: Mapping[str, Any]
+        self, artifact: Path | Mapping[str, bytes], spec: SpecDocument, threads: int, options: Options
     ) -> None:
         """Opens an artifact.
 
@@ -77,7 +78,7 @@ class Builder(Protocol):
     """
 
     @staticmethod
-    def device(options: Mapping[str, Any]) -> dict[str, str]:
+    def device(options: Options) -> dict[str, str]:
         """Returns the facts that a built model is tied to: version of the runtime ("runtime"), processor, driver.
 
         Raises:
@@ -86,9 +87,7 @@ class Builder(Protocol):
         """
 
     @staticmethod
-    def build(
-        artifact: Mapping[str, bytes], spec: Mapping[str, Any], options: Mapping[str, Any], out: Path, kept: Path
-    ) -> None:
+    def build(artifact: Mapping[str, bytes], spec: SpecDocument, options: Options, out: Path, kept: Path) -> None:
         """Builds the model with the device's own tools.
 
         Args:
@@ -127,7 +126,7 @@ def _declared(kind: str, backend: Any) -> type[Backend]:
 
 
 def open_backend(
-    kind: str, artifact: Path | Mapping[str, bytes], spec: Mapping[str, Any], threads: int, options: Mapping[str, Any]
+    kind: str, artifact: Path | Mapping[str, bytes], spec: SpecDocument, threads: int, options: Options
 ) -> Backend:
     """Opens an artifact with the backend of a name; as `Backend.__init__`.
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgecompile.runtime.aipp import preprocess, read_config
 from edgecompile.runtime.backends import onnxruntime, read_member
+from edgecompile.runtime.options import Options
+from edgecompile.runtime.spec import SpecDocument
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +19,7 @@ class Backend(onnxruntime.Backend):
     """One session that takes what the configuration beside the model makes of bytes. Options: those of ONNX Runtime."""
 
     def __init__(
-        self, artifact: Path | Mapping[str, bytes], spec: Mapping[str, Any], threads: int, options: Mapping[str, Any]
+        self, artifact: Path | Mapping[str, bytes], spec: SpecDocument, threads: int, options: Options
     ) -> None:
         super().__init__(artifact, spec, threads, options)
         self._config = read_config(read_member(artifact, ".cfg")[1].decode("utf-8", "replace"))

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from edgecompile.errors import BundleError, MissingToolError
 from edgecompile.runtime.aipp import read_config
 from edgecompile.runtime.backends import last_line, read_member, read_onnx
-from edgecompile.runtime.options import Option
+from edgecompile.runtime.options import Option, Options
+from edgecompile.runtime.spec import SpecDocument
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +52,7 @@ class Backend:
     distributions: ClassVar[tuple[str, ...]] = ("cann-toolkit",)
 
     def __init__(
-        self, artifact: Path | Mapping[str, bytes], spec: Mapping[str, Any], threads: int, options: Mapping[str, Any]
+        self, artifact: Path | Mapping[str, bytes], spec: SpecDocument, threads: int, options: Options
     ) -> None:
         try:
             import acl
@@ -68,7 +69,7 @@ class Backend:
         return self._session.infer(tensor)
 
     @staticmethod
-    def device(options: Mapping[str, Any]) -> dict[str, str]:
+    def device(options: Options) -> dict[str, str]:
         _tool("atc")
         text = _run([_tool("npu-smi"), "info"])
         chip, driver = CHIP.search(text), DRIVER.search(text)
@@ -77,9 +78,7 @@ class Backend:
         return {"runtime": _toolkit_version(), "soc": f"Ascend{chip[1]}", "driver": driver[1]}
 
     @staticmethod
-    def build(
-        artifact: Mapping[str, bytes], spec: Mapping[str, Any], options: Mapping[str, Any], out: Path, kept: Path
-    ) -> None:
+    def build(artifact: Mapping[str, bytes], spec: SpecDocument, options: Options, out: Path, kept: Path) -> None:
         soc = Backend.device(options)["soc"]
         onnx, config = read_onnx(artifact), read_member(artifact, ".cfg")[1]
         read_config(config.decode("utf-8", "replace"))
@@ -97,7 +96,7 @@ class Backend:
             shutil.copyfile(built, out / MODEL)
 
 
-def atc_words(spec: Mapping[str, Any], soc: str, model: str) -> list[str]:
+def atc_words(spec: SpecDocument, soc: str, model: str) -> list[str]:
     """Returns the command that builds `model.om` in the current folder.
 
     Args:

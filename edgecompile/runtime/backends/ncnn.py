@@ -8,12 +8,13 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from edgecompile.errors import BundleError
 from edgecompile.runtime.backends import missing, read_member
 from edgecompile.runtime.fork import require_first_use
-from edgecompile.runtime.options import Option, Switch
+from edgecompile.runtime.options import Option, Options, Switch
+from edgecompile.runtime.spec import SpecDocument
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +43,7 @@ class Backend:
     distributions: ClassVar[tuple[str, ...]] = ("ncnn",)
 
     def __init__(
-        self, artifact: Path | Mapping[str, bytes], spec: Mapping[str, Any], threads: int, options: Mapping[str, Any]
+        self, artifact: Path | Mapping[str, bytes], spec: SpecDocument, threads: int, options: Options
     ) -> None:
         try:
             import ncnn

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgecompile.errors import BundleError
 from edgecompile.runtime.backends import last_line, missing, read_onnx
-from edgecompile.runtime.options import Choice, Option, Switch
+from edgecompile.runtime.options import Choice, Option, Options, Switch
+from edgecompile.runtime.spec import SpecDocument
 
 if TYPE_CHECKING:
     import numpy as np
 
-DEFAULTS = {
+DEFAULTS: Options = {
     # Planning memory by pattern costs 8 MB for YOLO11n at 320 pixels and gains nothing measurable.
     "enable_mem_pattern": False,
     # An x86 CPU without VNNI would overflow where INT8 weights take all 8 bits; this changes nothing on one with it.
@@ -50,7 +51,7 @@ class Backend:
     distributions: ClassVar[tuple[str, ...]] = ("onnxruntime",)
 
     def __init__(
-        self, artifact: Path | Mapping[str, bytes], spec: Mapping[str, Any], threads: int, options: Mapping[str, Any]
+        self, artifact: Path | Mapping[str, bytes], spec: SpecDocument, threads: int, options: Options
     ) -> None:
         os.environ.setdefault(NO_TELEMETRY, "1")
         try:
@@ -77,7 +78,7 @@ class Backend:
         return self._session.run(self._names, {self._input: tensor})
 
 
-def _session_options(onnxruntime: Any, threads: int, settings: Mapping[str, Any]) -> Any:
+def _session_options(onnxruntime: Any, threads: int, settings: Options) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

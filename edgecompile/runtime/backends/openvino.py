@@ -10,13 +10,15 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from edgecompile.errors import BundleError
+from edgecompile.json_types import JsonObject
 from edgecompile.runtime import device_cache, openvino_ir
 from edgecompile.runtime.backends import file_names, last_line, missing, read_member, read_onnx
 from edgecompile.runtime.fork import require_first_use
-from edgecompile.runtime.options import Choice, Group, Matching, Option, Switch, Whole
+from edgecompile.runtime.options import Choice, Group, Matching, Option, Options, Switch, Whole
+from edgecompile.runtime.spec import SpecDocument
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +69,7 @@ class Backend:
     distributions: ClassVar[tuple[str, ...]] = ("openvino",)
 
     def __init__(
-        self, artifact: Path | Mapping[str, bytes], spec: Mapping[str, Any], threads: int, options: Mapping[str, Any]
+        self, artifact: Path | Mapping[str, bytes], spec: SpecDocument, threads: int, options: Options
     ) -> None:
         try:
             openvino = import_openvino()
@@ -84,8 +86,8 @@ class Backend:
         try:
             core = openvino.Core()
             self.device = _device_here(core, asked)
-            settings = _with_threads(settings, self.device, threads)
-            self._compiled, self.from_cache = _open(openvino, core, artifact, self.device, settings)
+            whole = _with_threads(settings, self.device, threads)
+            self._compiled, self.from_cache = _open(openvino, core, artifact, self.device, whole)
             request = self._compiled.create_infer_request()
         except (RuntimeError, ValueError, TypeError) as error:
             raise BundleError(f"openvino {self.version} cannot open the model: {last_line(error)}") from error
@@ -165,22 +167,22 @@ def _device_here(core: Any, asked: str) -> str:
     return f"{kind}:{','.join(found)}" if listed else asked
 
 
-def _with_threads(settings: dict[str, Any], device: str, threads: int) -> dict[str, Any]:
+def _with_threads(settings: Options, device: str, threads: int) -> Options:
     """Returns the settings with those of a CPU: the number of threads, and one picture at a time where they say
     nothing else. The properties of devices that are not here are left out."""
     if device == "CPU":
         return {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, **settings}
     if not device.startswith("AUTO:"):
         return settings
-    of_each = settings.get(EACH, {})
-    found = {name: dict(of_each.get(name, {})) for name in device.partition(":")[2].split(",")}
+    of_each = cast("Mapping[str, Options]", settings.get(EACH, {}))
+    found = {name: {**of_each.get(name, {})} for name in device.partition(":")[2].split(",")}
     if "CPU" in found:
         found["CPU"] = {"INFERENCE_NUM_THREADS": threads, **found["CPU"]}
     return {**settings, EACH: found}
 
 
 def _open(
-    openvino: ModuleType, core: Any, artifact: Path | Mapping[str, bytes], device: str, settings: dict[str, Any]
+    openvino: ModuleType, core: Any, artifact: Path | Mapping[str, bytes], device: str, settings: Options
 ) -> tuple[Any, bool]:
     """Returns the compiled model, and whether an earlier start has compiled it."""
     facts = _facts(openvino, core, artifact, device, settings)
@@ -199,8 +201,8 @@ def _open(
 
 
 def _facts(
-    openvino: ModuleType, core: Any, artifact: Path | Mapping[str, bytes], device: str, settings: dict[str, Any]
-) -> dict[str, Any] | None:
+    openvino: ModuleType, core: Any, artifact: Path | Mapping[str, bytes], device: str, settings: Options
+) -> JsonObject | None:
     """Returns all that a compiled model depends on; None where it is not to be kept: outside of a bundle, or on a
     device that cannot export it."""
     digest = getattr(artifact, "digest", None)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from edgecompile.errors import BundleError, MissingToolError
 from edgecompile.runtime.backends import read_onnx
 from edgecompile.runtime.nvidia import builder, session
 from edgecompile.runtime.nvidia.cuda import Cuda
-from edgecompile.runtime.options import Option, Whole
+from edgecompile.runtime.options import Option, Options, Whole
+from edgecompile.runtime.spec import SpecDocument
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,35 +35,32 @@ class Backend:
     distributions: ClassVar[tuple[str, ...]] = ("tensorrt",)
 
     def __init__(
-        self, artifact: Path | Mapping[str, bytes], spec: Mapping[str, Any], threads: int, options: Mapping[str, Any]
+        self, artifact: Path | Mapping[str, bytes], spec: SpecDocument, threads: int, options: Options
     ) -> None:
         trt = import_library()
         self.version: str = trt.__version__
         if not isinstance(artifact, Path):
             raise BundleError("a TensorRT engine is opened where `edgecompile finalize` put it")
         engine = (artifact / ENGINE).read_bytes()
-        self._session = session.Session(trt, Cuda(), engine, dla=options.get("dla"))
+        self._session = session.Session(trt, Cuda(), engine, dla=cast("int | None", options.get("dla")))
         self.outputs = tuple(frozenset([name]) for name in self._session.outputs)
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
         return self._session.infer(tensor)
 
     @staticmethod
-    def device(options: Mapping[str, Any]) -> dict[str, str]:
+    def device(options: Options) -> dict[str, str]:
         return {"runtime": str(import_library().__version__), **Cuda().facts()}
 
     @staticmethod
-    def build(
-        artifact: Mapping[str, bytes], spec: Mapping[str, Any], options: Mapping[str, Any], out: Path, kept: Path
-    ) -> None:
+    def build(artifact: Mapping[str, bytes], spec: SpecDocument, options: Options, out: Path, kept: Path) -> None:
         trt = import_library()
         Cuda()  # the context that TensorRT then shares
-        dla = options.get("dla")
+        dla = cast("int | None", options.get("dla"))
+        workspace_mb = cast("int", options.get("workspace_mb", WORKSPACE_MB))
         timings = kept / TIMINGS
         with builder.Network(trt, read_onnx(artifact), spec, typed=dla is None) as network:
-            network.config.set_memory_pool_limit(
-                trt.MemoryPoolType.WORKSPACE, options.get("workspace_mb", WORKSPACE_MB) * MIB
-            )
+            network.config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mb * MIB)
             network.take_timings(timings.read_bytes() if timings.exists() else b"")
             if dla is not None:
                 network.prefer_dla(dla)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from edgecompile.errors import BundleError
 from edgecompile.runtime.backends import missing
 from edgecompile.runtime.nvidia import builder, session
 from edgecompile.runtime.nvidia.cuda import Cuda
-from edgecompile.runtime.options import Option
+from edgecompile.runtime.options import Option, Options
+from edgecompile.runtime.spec import SpecDocument
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +28,7 @@ class Backend:
     distributions: ClassVar[tuple[str, ...]] = ("tensorrt-rtx",)
 
     def __init__(
-        self, artifact: Path | Mapping[str, bytes], spec: Mapping[str, Any], threads: int, options: Mapping[str, Any]
+        self, artifact: Path | Mapping[str, bytes], spec: SpecDocument, threads: int, options: Options
     ) -> None:
         trt = import_library()
         self.version = release(trt)
@@ -44,13 +45,11 @@ class Backend:
         return self._session.infer(tensor)
 
     @staticmethod
-    def device(options: Mapping[str, Any]) -> dict[str, str]:
+    def device(options: Options) -> dict[str, str]:
         return {"runtime": release(import_library()), **Cuda().facts()}
 
     @staticmethod
-    def build(
-        artifact: Mapping[str, bytes], spec: Mapping[str, Any], options: Mapping[str, Any], out: Path, kept: Path
-    ) -> None:
+    def build(artifact: Mapping[str, bytes], spec: SpecDocument, options: Options, out: Path, kept: Path) -> None:
         """Takes the engine of this GPU out of the bundle, and has TensorRT-RTX finish its kernels once."""
         import numpy as np
 
@@ -107,7 +106,7 @@ def choose_engine(names: Mapping[str, bytes], sm: str) -> str:
     raise BundleError(f"the bundle holds no engine for SM {sm}")
 
 
-def build_ahead(onnx: bytes, spec: Mapping[str, Any], sms: Sequence[int]) -> bytes:
+def build_ahead(onnx: bytes, spec: SpecDocument, sms: Sequence[int]) -> bytes:
     """Returns an engine for GPUs of some compute capabilities (times ten). Needs no GPU.
 
     Raises:

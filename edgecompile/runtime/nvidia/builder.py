@@ -8,7 +8,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from edgecompile.errors import BundleError
-from edgecompile.runtime.spec import POINTS
+from edgecompile.runtime.spec import POINTS, SpecDocument
 
 MOST_ERRORS = 3
 """Operators that are named of those that a parser does not take."""
@@ -21,7 +21,7 @@ class Network:
         config: the library's `IBuilderConfig`.
     """
 
-    def __init__(self, trt: ModuleType, onnx: bytes, spec: Mapping[str, Any], *, typed: bool = True) -> None:
+    def __init__(self, trt: ModuleType, onnx: bytes, spec: SpecDocument, *, typed: bool = True) -> None:
         """Parses the ONNX.
 
         Args:

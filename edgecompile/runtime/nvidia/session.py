@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import prod
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from edgecompile.errors import BundleError
 from edgecompile.runtime.nvidia.cuda import Cuda, DeviceMemory, HostArray
+from edgecompile.runtime.spec import SpecDocument
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,7 +109,7 @@ class Session:
         self._shape = shape
 
 
-def shapes_of(spec: Mapping[str, Any]) -> list[Shape]:
+def shapes_of(spec: SpecDocument) -> list[Shape]:
     """Returns the input shapes that a spec names: those of its profile, or the one it has."""
     entry = spec["input"]
     shapes = list((entry.get("profile") or {"opt": entry["shape"]}).values())

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from edgecompile.runtime.letterbox import Geometry
+    from edgecompile.runtime.spec import SpecDocument
 
 ENTRY_POINTS = "edgecompile.runtime_tasks"
 
@@ -103,7 +104,7 @@ class Task(ABC, Generic[Found]):
     outputs: tuple[str, ...]
 
     @abstractmethod
-    def __init__(self, document: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    def __init__(self, document: SpecDocument, names: tuple[str, ...]) -> None:
         """Reads the parts of `spec.json` that are the task's.
 
         Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypedDict, cast
 
 from edgecompile.errors import BundleError
 from edgecompile.runtime import tasks
@@ -15,11 +15,36 @@ if TYPE_CHECKING:
     import numpy as np
 
     from edgecompile.runtime.letterbox import Geometry
+    from edgecompile.runtime.spec import SpecDocument
 
 DECODES = ("yolo", "end2end")
 MOST_BOXES = 1_000_000
 MOST_PIXELS_OFF = 0.01
 MOST_SCORE_OFF = 1e-4
+
+
+class OutputDocument(TypedDict):
+    """`output` of spec.json: name and shape of the output, and how it is read."""
+
+    name: str
+    shape: list[int]
+    decode: str
+
+
+class NmsDocument(TypedDict):
+    """`nms` of spec.json: defaults of the post-processing; the meaning of each key stands at `Task`."""
+
+    conf: float
+    iou: float
+    max_det: int
+    class_agnostic: bool
+
+
+class DetectDocument(TypedDict):
+    """The parts of spec.json that are those of detection."""
+
+    output: OutputDocument
+    nms: NmsDocument
 
 
 class Detection(NamedTuple):
@@ -98,8 +123,9 @@ class Task(tasks.Task[Detections]):
 
     switches: ClassVar[frozenset[str]] = frozenset({"multi_label", "clip"})
 
-    def __init__(self, document: Mapping[str, Any], names: tuple[str, ...]) -> None:
-        output, nms = document["output"], document["nms"]
+    def __init__(self, document: SpecDocument, names: tuple[str, ...]) -> None:
+        own = cast("DetectDocument", document)
+        output, nms = own["output"], own["nms"]
         self.names = names
         self.outputs = (str(output["name"]),)
         self.decode_as: str = output["decode"]
