@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from edgecompile.evaluate.accuracy import evaluate
 from edgecompile.runtime import open_artifact
 from edgecompile.runtime.archive import Archive
+from edgecompile.runtime.figures import figures_from
 from edgecompile.runtime.golden import check_golden
 
 VALIDATION = {"conf": 0.001, "iou": 0.7, "max_det": 300}
@@ -38,7 +39,7 @@ def main() -> int:
     parser.add_argument("--labels", type=Path, help="folder of their YOLO labels")
     asked = parser.parse_args()
     with Archive(asked.bundle) as archive, tempfile.TemporaryDirectory() as folder:
-        target = archive.manifest["target"]
+        target, built = archive.manifest["target"], figures_from(archive.manifest["figures"])
         options = target["options"] if asked.options is None else asked.options
         artifact = Path(folder) / "artifact"
         artifact.mkdir()
@@ -52,9 +53,9 @@ def main() -> int:
         if asked.images:
             pictures = sorted(asked.images.glob("*.jpg"))
             labels = [asked.labels / f"{picture.stem}.txt" for picture in pictures]
-            how = {"backend": target["backend"], "options": options, "threads": 1, **VALIDATION}
+            how = {"backend": target["backend"], "options": options, "threads": 1, "settings": VALIDATION}
             facts = evaluate(Path(folder), artifact=artifact, spec=spec, pictures=pictures, labels=labels, **how)
-            figures = {name: facts[name] for name in ("map50_95", "map50", "pictures")}
+            figures = {**facts["metrics"], "pictures": facts["pictures"]}
         told = {
             "bundle": archive.manifest["name"],
             "python": platform.python_version(),
@@ -62,7 +63,7 @@ def main() -> int:
             "runtime": f"{target['runtime'][0]} {detector.backend.version}",
             "golden": {check.name: check.detail for check in checks},
             "figures": figures,
-            "built": {name: archive.manifest["figures"][name] for name in ("map50_95", "map50", "pictures")},
+            "built": {**built.metrics, "pictures": built.pictures},
         }
     print(json.dumps(told))
     return 0 if all(check.met for check in checks) else 1

@@ -6,7 +6,8 @@
 Runs each bundle's artifact as it says, then with other threads, at each level of ONNX Runtime's optimization, with
 OpenVINO held to older instruction sets (ONEDNN_MAX_CPU_ISA), with other versions, each in a process of its own. Below
 stand the negative controls: faults of a device, which the tolerance must refuse. Prints the largest difference, as a
-share of the largest number, and the largest 1 - cosine, over all pictures, of boxes and of scores.
+share of the largest number, and the largest 1 - cosine, over all pictures, by
+part that the task tells apart, such as boxes and scores.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ import numpy as np
 
 from edgecompile.evaluate.golden_vectors import TOLERANCES
 from edgecompile.runtime import open_artifact
-from edgecompile.runtime.alignment import aligned
 from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.golden import compare_part
+from edgecompile.runtime.spec import read_spec
 
 LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL")
 SETS = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI", "AVX512_CORE_AMX")
@@ -45,7 +46,8 @@ def main() -> int:
     options = parser.parse_args()
     pictures = sorted(path for path in options.pictures.rglob("*") if path.suffix in (".jpg", ".png"))[: options.count]
     if options.one:
-        np.savez(sys.stdout.buffer, *outputs(options.bundles[0], pictures, json.loads(options.one)))
+        found = outputs(options.bundles[0], pictures, json.loads(options.one))
+        np.savez(sys.stdout.buffer, *(output for picture in found for output in picture), per_picture=len(found[0]))
         return 0
     harness.announce()
     for bundle in options.bundles:
@@ -56,7 +58,7 @@ def main() -> int:
 def tell(bundle: Path, pictures: list[Path], options: argparse.Namespace) -> None:
     """Prints the distances of every variant of one bundle from what it says of itself."""
     with Archive(bundle) as archive:
-        spec, manifest = archive.read_json("spec.json"), archive.manifest
+        task, manifest = read_spec(archive.read_json("spec.json")).task, archive.manifest
     limits = TOLERANCES[manifest["precision"]]
     print(f"{manifest['name']}, {len(pictures)} pictures; tolerance {limits}")
     as_it_says = computed(bundle, options, {})
@@ -69,7 +71,7 @@ def tell(bundle: Path, pictures: list[Path], options: argparse.Namespace) -> Non
         worst: dict[str, tuple[float, float]] = {}
         met = True
         for one, wanted in zip(found, as_it_says, strict=True):
-            for part, (golden, other) in aligned(wanted, one, spec).items():
+            for part, (golden, other) in task.parts(wanted, one).items():
                 check = compare_part(part, other, golden, limits["max_abs"], limits["min_cosine"])
                 met &= check.met
                 words = check.detail.replace(",", "").split()
@@ -102,8 +104,8 @@ def controls() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "control: stretched", {"fault": "stretched"}
 
 
-def computed(bundle: Path, options: argparse.Namespace, variant: dict[str, Any]) -> list[np.ndarray] | None:
-    """Returns the raw output for each picture, from a process of its own; None where it does not run."""
+def computed(bundle: Path, options: argparse.Namespace, variant: dict[str, Any]) -> list[list[np.ndarray]] | None:
+    """Returns the raw outputs for each picture, from a process of its own; None where it does not run."""
     words = ["--pictures", options.pictures, "--count", options.count, "--one", json.dumps(variant)]
     environment = {**os.environ, **variant.get("environment", {})}
     with tempfile.TemporaryFile() as file:
@@ -112,11 +114,13 @@ def computed(bundle: Path, options: argparse.Namespace, variant: dict[str, Any])
             return None
         file.seek(0)
         with np.load(file) as arrays:
-            return [arrays[name] for name in arrays.files]
+            count = int(arrays["per_picture"])
+            flat = [arrays[f"arr_{number}"] for number in range(len(arrays.files) - 1)]
+        return [flat[first : first + count] for first in range(0, len(flat), count)]
 
 
-def outputs(bundle: Path, pictures: list[Path], variant: dict[str, Any]) -> list[np.ndarray]:
-    """Returns the first raw output for each picture, computed here and now."""
+def outputs(bundle: Path, pictures: list[Path], variant: dict[str, Any]) -> list[list[np.ndarray]]:
+    """Returns the raw outputs that the task reads, for each picture, computed here and now."""
     with Archive(bundle) as archive, tempfile.TemporaryDirectory() as folder:
         target = archive.manifest["target"]
         members = [name for name in archive.names if name.startswith("artifact/")]
@@ -124,11 +128,12 @@ def outputs(bundle: Path, pictures: list[Path], variant: dict[str, Any]) -> list
             (Path(folder) / Path(name).name).write_bytes(archive.read(name))
         settings = {**target["options"], **variant.get("options", {})}
         spec = archive.read_json("spec.json")
-        detector = open_artifact(Path(folder), spec, target["backend"], settings, variant.get("threads", 1))
+        predictor = open_artifact(Path(folder), spec, target["backend"], settings, variant.get("threads", 1))
         found = []
         for path in pictures:
-            tensor, _ = detector.preprocess(damaged(cv2.imread(str(path)), variant.get("fault")))
-            found.append(np.array(detector.infer(tensor)[0], np.float32))
+            tensor, _ = predictor.preprocess(damaged(cv2.imread(str(path)), variant.get("fault")))
+            read = predictor.read_outputs(predictor.infer(tensor))
+            found.append([np.array(output, np.float32) for output in read])
         return found
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from edgecompile.bundle.assemble import lock_of, manifest_of
 from edgecompile.data.counts import DataCounts, LabelCounts, SplitCounts
 from edgecompile.evaluate.gates import judge
-from edgecompile.evaluate.metrics import deterministic_metrics
+from edgecompile.evaluate.metrics import figures_of
+from edgecompile.evaluate.tasks import find_task
 from edgecompile.execute.source_digests import Sources
 from edgecompile.execute.store import Entry
 from edgecompile.plan.graph import Graph, Materials, Model, Plan
@@ -25,6 +26,7 @@ from edgecompile.plan.step import Output, Source, Stage, Step
 from edgecompile.recipe.schema import Recipe
 from edgecompile.recipe.validate import recipe_from
 from edgecompile.report.document import report_of
+from edgecompile.runtime.figures import Figures
 
 NAMES = ("RBC", "WBC", "Platelets")
 SIZE = 64
@@ -63,7 +65,7 @@ class Built:
     materials: Materials
     plan: Plan
     entries: dict[str, Entry]
-    figures: dict[str, Any]
+    figures: Figures
     verdicts: list[Any]
     manifest: dict[str, Any]
     lock: dict[str, Any]
@@ -104,8 +106,9 @@ def build(folder: Path, *, names: tuple[str, ...] = NAMES, **changes: Any) -> Bu
     plan = _plan(recipe, materials)
     entries = {step.name: _entry(step, folder / "store", names) for step in plan}
     facts = {name: entry.facts for name, entry in entries.items()}
-    figures = deterministic_metrics(facts["reference.evaluate"], facts["evaluate"], facts["distance"], COVERAGE)
-    verdicts = judge(recipe.gates, {**figures, **facts["measure"]})
+    accuracies = facts["reference.evaluate"], facts["evaluate"]
+    figures = figures_of(find_task(materials.task), *accuracies, facts["distance"], COVERAGE)
+    verdicts = judge(recipe.gates, figures, facts["measure"])
     environment = {"tools": {"onnx": "1.23.2", "openvino": "2026.4.1"}, "isa_class": "x86_64+avx2+avx512_vnni"}
     sources = Sources(folder / "stat")
     lock = lock_of(recipe, plan, materials, entries, read=sources.of, **environment)
@@ -181,12 +184,11 @@ def _accuracy(scores: dict[str, tuple[float, float]], names: tuple[str, ...], si
         for number, (name, (strict, loose)) in enumerate(zip(names, scores.values(), strict=True))
     }
     return {
-        "map50_95": round(sum(one["map50_95"] for one in per_class.values()) / 3, 6),
-        "map50": round(sum(one["map50"] for one in per_class.values()) / 3, 6),
+        "metrics": {name: round(sum(one[name] for one in per_class.values()) / 3, 6) for name in ("map50_95", "map50")},
         "per_class": per_class,
         "pictures": 72,
         "objects": 51,
-        "detections": 9000,
+        "found": 9000,
         "size_bytes": size,
     }
 
@@ -256,4 +258,4 @@ def _golden(root: Path) -> None:
     cv2.imwrite(str(root / "input.png"), picture)
     np.save(root / "output_0.npy", np.arange(12, dtype=np.float32).reshape(1, 3, 4))
     detections = {"boxes": [[10, 10, 30, 30], [32, 28, 56, 52]], "scores": [0.91, 0.84], "classes": [0, 1]}
-    (root / "detections.json").write_text(json.dumps(detections))
+    (root / "result.json").write_text(json.dumps(detections))

@@ -78,7 +78,7 @@ def run_step(out: Path, function: str, paths: dict[str, Any], params: dict[str, 
     return json.loads(run_code(CALL, text=json.dumps(call), **how))
 
 
-EXPORT = {"imgsz": SIZE, "opset": 18, "end2end": "auto"}
+EXPORT = {"imgsz": SIZE, "opset": 18, "end2end": "auto", "task": "detect"}
 
 
 @cache
@@ -119,5 +119,5 @@ def graph_for(target: Any, *, weights: str = "model.pt", calibration: bool = Tru
         labels=Source("labels", ("/data/b.txt",), many=True),
         names=tuple(NAMES),
     )
-    recipe = SimpleNamespace(model=SimpleNamespace(imgsz=imgsz, dynamic=None), target=target)
+    recipe = SimpleNamespace(model=SimpleNamespace(imgsz=imgsz, dynamic=None, task=None), target=target)
     return Graph(recipe, materials)

@@ -81,14 +81,15 @@ def detector(*, seed: int = 0, activation: str = "silu", channels: Sequence[int]
 
 def written(model: onnx.ModelProto, folder: Path) -> tuple[Path, Path]:
     """Writes `model.onnx` and `spec.json` of a detection model into a folder; returns their paths."""
+    from edgecompile.evaluate.tasks import OutputFacts
     from edgecompile.graphs.onnx.model_spec import spec_of, write_spec
 
     folder.mkdir(parents=True, exist_ok=True)
     entry, output = model.graph.input[0], model.graph.output[0]
     shapes = [[side.dim_value for side in one.type.tensor_type.shape.dim] for one in (entry, output)]
     spec = spec_of(
-        names=CLASSES, stride=STRIDE, size=shapes[0][2:], input_name=entry.name, input_shape=shapes[0],
-        output_name=output.name, output_shape=shapes[1], decode="yolo",
+        task="detect", names=CLASSES, stride=STRIDE, size=shapes[0][2:], input_name=entry.name, input_shape=shapes[0],
+        outputs=[OutputFacts(output.name, tuple(shapes[1]))], decode="yolo",
     )  # fmt: skip
     onnx.save(model, folder / "model.onnx")
     write_spec(spec, folder / "spec.json")

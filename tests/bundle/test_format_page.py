@@ -13,8 +13,8 @@ from pydantic import BaseModel
 
 from edgecompile.bundle.manifest import Manifest
 from edgecompile.runtime.archive import MOST_MEMBERS, SEAL, SEAL_LENGTH, Archive
-from edgecompile.runtime.tasks._boxes import CLASS_OFFSET, FARTHEST, MOST_CANDIDATES, SCORE_SLACK
 from edgecompile.runtime.spec import CHOICES
+from edgecompile.runtime.tasks._boxes import CLASS_OFFSET, FARTHEST, MOST_CANDIDATES, SCORE_SLACK
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "bundle-format.md").read_text(encoding="utf-8")

@@ -18,11 +18,14 @@ from edgecompile.data.split_listing import Folders
 from edgecompile.data.yolo_dataset import list_split, read_data
 from edgecompile.data.yolo_labels import Labels
 from edgecompile.errors import RecipeError, StepError
-from edgecompile.evaluate.accuracy import KEPT_DETECTIONS, RAW_PICTURES, evaluate, most_detections
+from edgecompile.evaluate.accuracy import RAW_PICTURES, evaluate
+from edgecompile.evaluate.tasks import find_task
+from edgecompile.evaluate.tasks.detect import KEPT_DETECTIONS
 
 from .conftest import SIZE, export, split, ultralytics_val
 
-SETTINGS = {"backend": "onnxruntime", "options": {}, "threads": 1, "conf": 0.001, "iou": 0.7, "max_det": 300}
+SETTINGS = {"conf": 0.001, "iou": 0.7, "max_det": 300}
+HOW = {"backend": "onnxruntime", "options": {}, "threads": 1, "settings": SETTINGS}
 
 BLOOD_CELLS = Path(os.environ.get("EDGECOMPILE_BCCD", "no such folder"))
 """A folder of data.yaml, images/test, labels/test and one checkpoint for 320 pixels, for a test on photographs."""
@@ -31,7 +34,7 @@ BLOOD_CELLS = Path(os.environ.get("EDGECOMPILE_BCCD", "no such folder"))
 def evaluated(out: Path, model: SimpleNamespace, data: SimpleNamespace, **changes) -> dict:
     out.mkdir()
     paths = {"artifact": model.model, "spec": model.spec, "pictures": data.pictures, "labels": data.labels}
-    return evaluate(out, **{**paths, **SETTINGS, **changes})
+    return evaluate(out, **{**paths, **HOW, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +49,8 @@ def test_equals_ultralytics_on_the_sample(whole, tmp_path):
     data = shutil.copytree(SAMPLE, tmp_path / "sample") / "data.yaml"  # Ultralytics writes a cache beside the labels
     theirs, ours = ultralytics_val(CHECKPOINT, data, SIZE, "test"), whole[1]
     assert theirs["map50_95"] > 0.6
-    assert ours["map50_95"] == pytest.approx(theirs["map50_95"], abs=0.001)
-    assert ours["map50"] == pytest.approx(theirs["map50"], abs=0.001)
+    assert ours["metrics"]["map50_95"] == pytest.approx(theirs["map50_95"], abs=0.001)
+    assert ours["metrics"]["map50"] == pytest.approx(theirs["map50"], abs=0.001)
     found = [one["map50_95"] for one in ours["per_class"].values()]
     assert found == pytest.approx(theirs["per_class"], abs=0.002)
 
@@ -60,8 +63,8 @@ def test_equals_ultralytics_on_photographs(tmp_path):
     (tmp_path / "export").mkdir()
     model = export(checkpoint, 320, tmp_path / "export")
     ours = evaluated(tmp_path / "out", model, split(BLOOD_CELLS, "test"))
-    assert ours["map50_95"] == pytest.approx(theirs["map50_95"], abs=0.001)
-    assert ours["map50"] == pytest.approx(theirs["map50"], abs=0.001)
+    assert ours["metrics"]["map50_95"] == pytest.approx(theirs["map50_95"], abs=0.001)
+    assert ours["metrics"]["map50"] == pytest.approx(theirs["map50"], abs=0.001)
 
 
 @pytest.mark.skipif(not BLOOD_CELLS.is_dir(), reason="EDGECOMPILE_BCCD names no folder")
@@ -83,7 +86,7 @@ def test_half_of_the_photographs_as_tiff(tmp_path):
     (checkpoint,) = BLOOD_CELLS.glob("*.pt")
     ours = evaluated(tmp_path / "out", export(checkpoint, 320, tmp_path / "export"), held_out)
     assert ours["pictures"] == 12
-    assert ours["map50_95"] == pytest.approx(0.449, abs=0.0005)
+    assert ours["metrics"]["map50_95"] == pytest.approx(0.449, abs=0.0005)
 
 
 def test_half_of_the_pictures_as_tiff_change_no_figure(whole, float_model, held_out, tmp_path):
@@ -104,12 +107,15 @@ def test_facts_and_files(whole, held_out):
     assert len(list((out / "raw").iterdir())) == RAW_PICTURES
     assert np.load(out / "raw" / "0_0.npy").shape == (1, 7, 1344)
 
-    results = json.loads((out / "detections.json").read_text())
+    results = json.loads((out / "results.json").read_text())
     assert set(results[0]) == {"image_id", "file_name", "category_id", "bbox", "score"}
     counts = np.bincount([one["image_id"] for one in results])
     assert counts.max() <= KEPT_DETECTIONS
-    assert facts["detections"] >= len(results)
+    assert facts["found"] >= len(results)
     assert min(one["bbox"][0] for one in results) < 0, "boxes are scored uncut, as Ultralytics does"
+
+    sure = np.bincount([one["image_id"] for one in results if one["score"] >= 0.25], minlength=facts["pictures"])
+    assert json.loads((out / "counts.json").read_text()) == sure.tolist()
 
 
 def test_is_repeated_byte_for_byte(whole, float_model, held_out, tmp_path):
@@ -126,18 +132,18 @@ def test_a_wrong_preprocessing_shows(fault, whole, float_model, held_out, tmp_pa
     spec["input"].update(fault)
     (tmp_path / "spec.json").write_text(json.dumps(spec))
     broken = SimpleNamespace(model=float_model.model, spec=tmp_path / "spec.json")
-    assert evaluated(tmp_path / "out", broken, held_out)["map50_95"] < whole[1]["map50_95"] - 0.01
+    found = evaluated(tmp_path / "out", broken, held_out)
+    assert found["metrics"]["map50_95"] < whole[1]["metrics"]["map50_95"] - 0.01
 
 
 def test_pictures_without_labels_are_backgrounds(whole, float_model, held_out, tmp_path):
     """Their detections are false alarms: the figure falls, the number of objects too, and nothing fails."""
     labels = [path if index % 2 else tmp_path / "none.txt" for index, path in enumerate(held_out.labels)]
-    facts = evaluated(
-        tmp_path / "out", float_model, SimpleNamespace(pictures=held_out.pictures, labels=labels), conf=0.25
-    )
+    few = SimpleNamespace(pictures=held_out.pictures, labels=labels)
+    facts = evaluated(tmp_path / "out", float_model, few, settings={**SETTINGS, "conf": 0.25})
     assert facts["pictures"] == len(held_out.pictures)
     assert 0 < facts["objects"] < whole[1]["objects"]
-    assert facts["map50_95"] < whole[1]["map50_95"] - 0.1
+    assert facts["metrics"]["map50_95"] < whole[1]["metrics"]["map50_95"] - 0.1
 
 
 def test_a_malformed_label_names_its_line(float_model, held_out, tmp_path):
@@ -159,14 +165,15 @@ def test_objects_of_classes_that_the_model_does_not_know_are_missed(float_model,
     facts = evaluated(tmp_path / "two", float_model, SimpleNamespace(pictures=held_out.pictures[:8], labels=labels))
     assert facts["per_class"]["class 4"] == {"map50_95": 0.0, "map50": 0.0, "objects": 8}
     count = len(known["per_class"])
-    assert facts["map50_95"] == pytest.approx(known["map50_95"] * count / (count + 1), abs=1e-5)
+    expected = known["metrics"]["map50_95"] * count / (count + 1)
+    assert facts["metrics"]["map50_95"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_crowded_picture_raises_the_default_limit_and_no_other():
-    crowd = Labels(np.zeros(450, np.int64), np.zeros((450, 4), np.float32))
-    assert most_detections(300, [crowd]) == 450
-    assert most_detections(100, [crowd]) == 100
-    assert most_detections(300, []) == 300
+    task, crowd = find_task("detect"), Labels(np.zeros(450, np.int64), np.zeros((450, 4), np.float32))
+    assert task.options(SETTINGS, [crowd]) == {**SETTINGS, "max_det": 450, "multi_label": True, "clip": False}
+    assert task.options({**SETTINGS, "max_det": 100}, [crowd])["max_det"] == 100
+    assert task.options(SETTINGS, [])["max_det"] == 300
 
 
 @pytest.mark.parametrize(("row", "value", "message"), [(0, np.nan, "the box (nan"), (4, np.nan, "the score nan")])

@@ -6,11 +6,11 @@ import json
 
 import numpy as np
 import pytest
+from runtime.tiny import tiny_spec
 
 from edgecompile.evaluate.distance import SQNR_LIMIT_DB, compare, measure
 
-YOLO = {"names": ["a", "b", "c"], "output": {"decode": "yolo"}, "nms": {"conf": 0.25}}
-END2END = {**YOLO, "output": {"decode": "end2end"}}
+YOLO, END2END = tiny_spec(), tiny_spec(decode="end2end")
 
 
 def yolo_output(seed: int) -> np.ndarray:

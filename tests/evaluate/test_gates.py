@@ -6,12 +6,13 @@ import pytest
 
 from edgecompile.errors import GateError
 from edgecompile.evaluate.gates import GATES, judge, raise_unmet, remarks
-from edgecompile.evaluate.metrics import deterministic_metrics, per_class_drops
+from edgecompile.evaluate.metrics import figures_of
+from edgecompile.evaluate.tasks import find_task
 from edgecompile.recipe.schema import Gates
+from edgecompile.runtime.figures import figures_from
 
 REFERENCE = {
-    "map50_95": 0.4862,
-    "map50": 0.8014,
+    "metrics": {"map50_95": 0.4862, "map50": 0.8014},
     "per_class": {
         "RBC": {"map50_95": 0.55, "map50": 0.8, "objects": 800},
         "WBC": {"map50_95": 0.67, "map50": 0.95, "objects": 72},
@@ -21,11 +22,10 @@ REFERENCE = {
     "objects": 945,
     "size_bytes": 10_400_000,
 }
-GOOD = {**REFERENCE, "map50_95": 0.4821, "size_bytes": 3_000_000}
+GOOD = {**REFERENCE, "metrics": {"map50_95": 0.4821, "map50": 0.8014}, "size_bytes": 3_000_000}
 DEAD = {
     **REFERENCE,
-    "map50_95": 0.0,
-    "map50": 0.0,
+    "metrics": {"map50_95": 0.0, "map50": 0.0},
     "per_class": {name: {**one, "map50_95": 0.0, "map50": 0.0} for name, one in REFERENCE["per_class"].items()},
 }
 MEASURED = {
@@ -37,11 +37,8 @@ MEASURED = {
 }
 
 
-def figures(artifact=GOOD, facts=MEASURED):
-    return {
-        **deterministic_metrics(REFERENCE, artifact, {"max": 3.0, "cosine": 0.99, "sqnr_db": 20.0}),
-        **facts,
-    }
+def figures(artifact=GOOD, reference=REFERENCE):
+    return figures_of(find_task("detect"), reference, artifact, {"max": 3.0, "cosine": 0.99, "sqnr_db": 20.0})
 
 
 def test_a_dead_model_is_stopped_with_the_classes_that_fell():
@@ -67,14 +64,14 @@ def test_a_dead_model_is_stopped_where_no_gate_is_on_accuracy(gates):
 def test_without_a_gate_on_accuracy_what_works_ships_and_is_remarked_upon():
     raise_unmet(judge({}, figures()))
     assert "gates.map_drop=0.02" in remarks({}, figures())[0]
-    nothing = {**figures(), "map50_95": 0.0, "reference": {**REFERENCE, "map50_95": 0.004}}
+    nothing = figures(DEAD, {**REFERENCE, "metrics": {"map50_95": 0.004, "map50": 0.8014}})
     raise_unmet(judge({}, nothing))
     assert remarks({}, nothing)[0].startswith("nothing is proven: the float model reaches only 0.0040")
 
 
 def test_met_gates_raise_nothing():
     limits = {"map_drop": 0.01, "map50_95": 0.48, "map50": 0.8, "latency_p95_ms": 10, "fps": 30}
-    verdicts = judge({**limits, "peak_memory_mb": 512, "size_mb": 8}, figures())
+    verdicts = judge({**limits, "peak_memory_mb": 512, "size_mb": 8}, figures(), MEASURED)
     assert all(verdict.met for verdict in verdicts)
     assert [verdict.gate for verdict in verdicts] == [name for name in GATES if name != "fps_per_watt"]
     raise_unmet(verdicts)
@@ -99,7 +96,7 @@ def test_met_gates_raise_nothing():
     ],
 )
 def test_each_gate_fails_with_its_figure(gate, limit, line):
-    (verdict,) = judge({gate: limit}, figures())
+    (verdict,) = judge({gate: limit}, figures(), MEASURED)
     assert not verdict.met
     assert str(verdict) == line
 
@@ -107,21 +104,20 @@ def test_each_gate_fails_with_its_figure(gate, limit, line):
 @pytest.mark.parametrize("gate", ["map_drop", "latency_p95_ms", "size_mb"])
 def test_a_figure_on_the_limit_is_met(gate):
     limit = {"map_drop": 0.0041, "latency_p95_ms": 9.5, "size_mb": 3.0}[gate]
-    assert judge({gate: limit}, figures())[0].met
+    assert judge({gate: limit}, figures(), MEASURED)[0].met
 
 
 def test_an_artifact_better_than_its_reference_meets_a_drop_of_zero():
-    assert judge({"map_drop": 0.0}, figures({**GOOD, "map50_95": 0.49}))[0].met
+    assert judge({"map_drop": 0.0}, figures({**GOOD, "metrics": {"map50_95": 0.49, "map50": 0.8014}}))[0].met
 
 
 def test_a_float_model_that_finds_nothing_proves_nothing():
     """Dead against dead is a drop of 0; it must not count as accuracy kept."""
-    both = {**deterministic_metrics(DEAD, DEAD), **MEASURED}
-    (verdict,) = judge({"map_drop": 0.01}, both)
+    (verdict,) = judge({"map_drop": 0.01}, figures(DEAD, DEAD), MEASURED)
     assert not verdict.met
     assert "the float model reaches only 0.0000" in str(verdict)
     unlabelled = {**DEAD, "per_class": {}, "objects": 0}
-    (verdict,) = judge({"map_drop": 0.01}, {**deterministic_metrics(unlabelled, unlabelled), **MEASURED})
+    (verdict,) = judge({"map_drop": 0.01}, figures(unlabelled, unlabelled), MEASURED)
     assert "no labelled object" in str(verdict)
 
 
@@ -129,14 +125,14 @@ def test_nothing_measured_meets_no_measured_gate():
     """Without a measurement (another machine than the target's) a latency gate is not silently met."""
     reason = "the target is aarch64, this machine x86_64"
     facts = {"latency_p95_ms": None, "fps": None, "unmeasured": {"latency_p95_ms": reason, "fps": reason}}
-    verdicts = judge({"latency_p95_ms": 100, "fps": 1, "size_mb": 8}, figures(facts=facts))
+    verdicts = judge({"latency_p95_ms": 100, "fps": 1, "size_mb": 8}, figures(), facts)
     assert [verdict.met for verdict in verdicts] == [False, False, True]
     assert str(verdicts[0]) == f"gate latency_p95_ms: cannot be measured here ({reason}); limit 100 ms"
-    assert not judge({"fps": 1}, figures(facts={}))[0].met
+    assert not judge({"fps": 1}, figures())[0].met
 
 
 def test_measured_figures_stay_out_of_the_manifest():
-    latency, size = judge({"latency_p95_ms": 10, "size_mb": 8}, figures())
+    latency, size = judge({"latency_p95_ms": 10, "size_mb": 8}, figures(), MEASURED)
     assert latency.for_manifest() == {
         "gate": "latency_p95_ms",
         "limit": 10,
@@ -149,28 +145,31 @@ def test_measured_figures_stay_out_of_the_manifest():
 
 
 def test_lasting_figures_hold_no_measurement():
-    lasted = deterministic_metrics(REFERENCE, GOOD, {"max": 3.0, "cosine": 0.99, "sqnr_db": 20.0, "per_picture": []})
+    distance = {"max": 3.0, "cosine": 0.99, "sqnr_db": 20.0, "per_picture": []}
+    lasted = figures_of(find_task("detect"), REFERENCE, GOOD, distance).to_json()
     assert lasted["map_drop"] == 0.0041
     assert lasted["distance"] == {"max": 3.0, "cosine": 0.99, "sqnr_db": 20.0}
     assert set(lasted) == {
         "map50_95", "map50", "per_class", "reference", "map_drop", "pictures", "objects", "size_bytes", "distance",
-        "coverage",
+        "coverage", "main", "drop", "titles",
     }  # fmt: skip
+    assert lasted["reference"] == {**REFERENCE["metrics"], "per_class": REFERENCE["per_class"]}
+    assert figures_from(lasted) == figures()
 
 
 def test_a_class_that_the_artifact_lost_stands_among_the_falls():
-    assert per_class_drops(deterministic_metrics(REFERENCE, DEAD))[0] == ("WBC", 0.67, 0.0)
+    assert figures(DEAD).falls()[0] == ("WBC", 0.67, 0.0)
 
 
 def test_what_only_the_device_can_measure_is_left_to_it_and_accuracy_is_not():
     limits = {"map_drop": 0.01, "latency_p95_ms": 10, "fps": 30, "size_mb": 8}
-    verdicts = {verdict.gate: verdict for verdict in judge(limits, figures(facts={}), on_device=True)}
+    verdicts = {verdict.gate: verdict for verdict in judge(limits, figures(), on_device=True)}
     assert [verdicts[name].met for name in limits] == [True, None, None, True]
     raise_unmet(verdicts.values())
     with pytest.raises(GateError, match="map_drop"):
-        raise_unmet(judge(limits, figures(DEAD, facts={}), on_device=True))
+        raise_unmet(judge(limits, figures(DEAD), on_device=True))
     with pytest.raises(GateError, match="latency_p95_ms"):
-        raise_unmet(judge(limits, figures(facts={})))
+        raise_unmet(judge(limits, figures()))
 
 
 def test_a_recipe_accepts_every_gate_and_no_other():

@@ -9,11 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
-from edgecompile.evaluate.golden_vectors import TOLERANCES, fullest, golden, scaled
+from edgecompile.evaluate.golden_vectors import TOLERANCES, golden, scaled
+from edgecompile.evaluate.tasks import find_task
 from edgecompile.runtime import letterbox, open_artifact
-from edgecompile.runtime.golden import compare_output
+from edgecompile.runtime.golden import compare_outputs
 from edgecompile.runtime.letterbox import Geometry
-from edgecompile.runtime.spec import Frame
+from edgecompile.runtime.spec import Frame, read_spec
+from edgecompile.runtime.tasks.detect import Detections
 
 FRAME = Frame(size=(256, 256), fill=114, center=True, scale_up=True, interpolation="linear")
 
@@ -23,13 +25,17 @@ def vectors(float_model, held_out, tmp_path_factory) -> tuple[Path, dict]:
     """Folder and facts of the golden vectors of the embedded model."""
     out = tmp_path_factory.mktemp("golden")
     evaluation = tmp_path_factory.mktemp("evaluation")
-    found = [{"image_id": 1, "score": 0.9}, {"image_id": 1, "score": 0.8}, {"image_id": 0, "score": 0.9}]
-    (evaluation / "detections.json").write_text(json.dumps(found))
-    facts = golden(
-        out, artifact=float_model.model, spec=float_model.spec, pictures=held_out.pictures[:2], evaluation=evaluation,
+    return out, made(out, float_model, held_out.pictures[:2], evaluation, [1, 2])
+
+
+def made(out: Path, model, pictures: list[Path], evaluation: Path, counts: list[int]) -> dict:
+    """Writes golden vectors of one of the pictures, on which an evaluation found as many things as `counts` says;
+    returns their facts."""
+    (evaluation / "counts.json").write_text(json.dumps(counts))
+    return golden(
+        out, artifact=model.model, spec=model.spec, pictures=pictures, evaluation=evaluation,
         precision="fp32", backend="onnxruntime", options={}, threads=1,
     )  # fmt: skip
-    return out, facts
 
 
 def agree(folder: Path, model, *, precision: str = "fp32", change=None, damage=None, threads: int = 1) -> bool:
@@ -48,12 +54,12 @@ def agree(folder: Path, model, *, precision: str = "fp32", change=None, damage=N
     if damage:
         damage(output)
     wanted = np.load(folder / "output_0.npy")
-    return all(check.met for check in compare_output("output 0", output, wanted, spec, TOLERANCES[precision]))
+    return all(check.met for check in compare_outputs([output], [wanted], device, TOLERANCES[precision]))
 
 
 def test_the_fullest_picture_is_stored_without_its_border(vectors, held_out, float_model):
     out, facts = vectors
-    assert sorted(path.name for path in out.iterdir()) == ["detections.json", "input.png", "output_0.npy"]
+    assert sorted(path.name for path in out.iterdir()) == ["input.png", "output_0.npy", "result.json"]
     assert facts["picture"] == held_out.pictures[1].name
     assert {name: facts[name] for name in ("max_abs", "min_cosine")} == TOLERANCES["fp32"]
     picture = cv2.imread(str(out / "input.png"))
@@ -65,8 +71,8 @@ def test_the_fullest_picture_is_stored_without_its_border(vectors, held_out, flo
 
 def test_detections_are_those_of_the_outputs(vectors, float_model):
     out, facts = vectors
-    stored = json.loads((out / "detections.json").read_text())
-    assert facts["detections"] == len(stored["scores"]) == len(stored["boxes"]) == len(stored["classes"]) > 0
+    stored = json.loads((out / "result.json").read_text())
+    assert facts["found"] == len(stored["scores"]) == len(stored["boxes"]) == len(stored["classes"]) > 0
     found = open_artifact(float_model.model, float_model.spec, "onnxruntime", {}, 1).predict(out / "input.png")
     np.testing.assert_allclose(found.boxes, stored["boxes"], atol=0.001)
     np.testing.assert_allclose(found.scores, stored["scores"], atol=1e-6)
@@ -140,6 +146,12 @@ def test_a_picture_that_fills_the_frame_is_cut_so_that_there_is_a_border():
     assert scaled(image[:, :128], FRAME).shape == (256, 64, 3)
 
 
-def test_a_model_that_finds_nothing_takes_the_first_picture(tmp_path):
-    (tmp_path / "detections.json").write_text(json.dumps([{"image_id": 3, "score": 0.01}]))
-    assert fullest(tmp_path / "detections.json", 0.25) == 0
+@pytest.mark.parametrize("counts", [[0, 0, 0], [2, 1, 2]])
+def test_the_first_picture_is_taken_of_several_and_where_nothing_is_found(counts, float_model, held_out, tmp_path):
+    assert made(tmp_path, float_model, held_out.pictures[:3], tmp_path, counts)["picture"] == held_out.pictures[0].name
+
+
+def test_what_a_prediction_would_not_show_is_not_counted(float_model):
+    """The picture with most is the one that shows most, whatever the evaluation counts besides."""
+    found = Detections(np.zeros((3, 4), np.float32), np.array([0.9, 0.25, 0.24], np.float32), np.zeros(3, np.int64), ())
+    assert find_task("detect").count_sure(found, read_spec(float_model.spec)) == 2

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 import edgecompile.passes
+from edgecompile import entry_points
 from edgecompile.compose.composition import compose
 from edgecompile.errors import PlanError
-from edgecompile.recipe import entry_points, folders, kinds
+from edgecompile.recipe import folders, kinds
 
 PASS = """\
 from typing import ClassVar

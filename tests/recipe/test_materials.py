@@ -53,7 +53,7 @@ def test_the_embedded_sample():
     assert found.notes == (
         "model.imgsz is 256, which 'parts.pt' was trained at",
         "calibrating with all 96 pictures of 'train'; 300 were asked for",
-        "validating on 32 pictures of 'test', fewer than 50: a difference in mAP may be chance",
+        "validating on 32 pictures of 'test', fewer than 50: a difference in accuracy may be chance",
     )
 
 

@@ -226,15 +226,13 @@ REFUSED: dict[str, Case] = {
     "golden array of no number": with_golden("output_0.npy", array(np.full((1, 7, 21), np.nan, np.float32))),
     "golden picture that is a bomb": with_golden("input.png", BOMB),
     "golden picture that is none": with_golden("input.png", b"<svg/>"),
-    "golden boxes of 30 digits": with_golden(
-        "detections.json", b'{"boxes": [], "scores": [], "classes": [%d]}' % 10**30
-    ),
+    "golden boxes of 30 digits": with_golden("result.json", b'{"boxes": [], "scores": [], "classes": [%d]}' % 10**30),
     "golden boxes that miscount": with_golden(
-        "detections.json", b'{"boxes": [[1, 2, 3, 4], [1, 2, 3, 4]], "scores": [0.5], "classes": [0]}'
+        "result.json", b'{"boxes": [[1, 2, 3, 4], [1, 2, 3, 4]], "scores": [0.5], "classes": [0]}'
     ),
-    "golden boxes within boxes": with_golden("detections.json", b'{"boxes": %s, "scores": [], "classes": []}' % DEEP),
-    "golden scores in a number": with_golden("detections.json", b'{"boxes": [], "scores": 5, "classes": []}'),
-    "golden boxes in words": with_golden("detections.json", b'{"boxes": "x", "scores": "y", "classes": "z"}'),
+    "golden boxes within boxes": with_golden("result.json", b'{"boxes": %s, "scores": [], "classes": []}' % DEEP),
+    "golden scores in a number": with_golden("result.json", b'{"boxes": [], "scores": 5, "classes": []}'),
+    "golden boxes in words": with_golden("result.json", b'{"boxes": "x", "scores": "y", "classes": "z"}'),
     "golden tolerance without end": golden(tolerance={"max_abs": 1e300, "min_cosine": 0}),
     "golden tolerance below nothing": golden(tolerance={"max_abs": -1, "min_cosine": 0.9}),
     "golden tolerance in words": golden(tolerance={"max_abs": "1", "min_cosine": "1"}),

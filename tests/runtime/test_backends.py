@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgecompile.errors import BundleError
+from edgecompile.runtime import backends
 from edgecompile.runtime.backends import choose_file, find_backend, open_backend
 
 from .tiny import tiny_onnx, tiny_spec
@@ -152,8 +153,6 @@ def test_openvino_keeps_its_converter_for_those_who_ask(tmp_path: Path) -> None:
 
 
 def test_finds_backends_by_file_name_and_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    from importlib import metadata
-
     class Foreign:
         name = "foreign"
         options: ClassVar[dict[str, Any]] = {}
@@ -163,7 +162,7 @@ def test_finds_backends_by_file_name_and_by_entry_point(monkeypatch: pytest.Monk
         def load(cls) -> type:
             return cls
 
-    monkeypatch.setattr(metadata, "entry_points", lambda group: [Foreign] if group == "edgecompile.backends" else [])
+    monkeypatch.setattr(backends, "entry_points", lambda group: [Foreign] if group == "edgecompile.backends" else [])
     assert find_backend("foreign") is Foreign
     monkeypatch.delattr(Foreign, "options")
     with pytest.raises(BundleError, match="does not say which options it takes"):

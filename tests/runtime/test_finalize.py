@@ -11,12 +11,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgecompile import cli
+from edgecompile import cli, entry_points
 from edgecompile.errors import BundleError, EdgecompileError, GateError, MissingToolError, StepError
 from edgecompile.runtime import Archive, load
 from edgecompile.runtime.finalize import finalize
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.usefixtures("in_this_process")
 
 BACKEND = """
 import json, os
+from collections.abc import Iterator
 from pathlib import Path
 from edgecompile.errors import BundleError, MissingToolError
 from edgecompile.runtime.backends.onnxruntime import Backend as OnnxRuntime
@@ -116,7 +118,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tiny_members: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+def desk(tiny_members: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     site = tmp_path / "site"
     (site / "deskbuilt-1.0.dist-info").mkdir(parents=True)
     (site / "deskbuilt_backend.py").write_text(BACKEND)
@@ -128,7 +130,9 @@ def desk(tiny_members: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.delitem(sys.modules, "deskbuilt_backend", raising=False)
     folder = tmp_path / "desk"
     folder.mkdir()
-    return Desk(site, tiny_members, folder)
+    entry_points._all.cache_clear()
+    yield Desk(site, tiny_members, folder)
+    entry_points._all.cache_clear()
 
 
 def test_a_bundle_is_of_no_use_before_it_was_finished_and_says_the_command(desk: Desk, pictures: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from edgecompile.errors import BundleError
 from edgecompile.runtime.archive import Archive
-from edgecompile.runtime.predictor import open_bundle
 from edgecompile.runtime.golden import check_golden, compare_part
+from edgecompile.runtime.predictor import open_bundle
 
 from .tiny import ANCHORS, bundled, tiny_manifest
 
@@ -58,15 +58,26 @@ def test_dead_scores_do_not_hide_behind_boxes(tiny_members: dict[str, bytes], tm
 
 
 def test_another_postprocessing_is_found(tiny_members: dict[str, bytes], tmp_path: Path) -> None:
-    document = json.loads(tiny_members["golden/detections.json"])
+    document = json.loads(tiny_members["golden/result.json"])
     for change in (
         {**document, "boxes": [[x + 0.5 for x in box] for box in document["boxes"]]},
         {**document, "scores": [score * 0.99 for score in document["scores"]]},
         {**document, "classes": [(number + 1) % 3 for number in document["classes"]]},
         {key: values[:-1] for key, values in document.items()},
     ):
-        members = {**tiny_members, "golden/detections.json": json.dumps(change).encode()}
+        members = {**tiny_members, "golden/result.json": json.dumps(change).encode()}
         assert checked(members, tmp_path) == {"boxes": True, "scores": True, "detections": False}
+
+
+def test_a_bundle_of_before_there_were_tasks_is_checked_alike(tiny_members: dict[str, bytes], tmp_path: Path) -> None:
+    """Its manifest calls the result detections."""
+    members, manifest = dict(tiny_members), tiny_manifest()
+    members["golden/detections.json"] = members.pop("golden/result.json")
+    manifest["golden"]["detections"] = "golden/detections.json"
+    del manifest["golden"]["result"]
+    assert checked(members, tmp_path, manifest) == {"boxes": True, "scores": True, "detections": True}
+    members["golden/detections.json"] = b'{"boxes": [], "scores": [], "classes": []}'
+    assert checked(members, tmp_path, manifest) == {"boxes": True, "scores": True, "detections": False}
 
 
 def test_another_shape_and_another_count_are_found(tiny_members: dict[str, bytes], tmp_path: Path) -> None:
@@ -87,8 +98,8 @@ def test_malformed_golden_vectors_are_invalid(tiny_members: dict[str, bytes], tm
         ("golden/output_0.npy", b"no array"),
         ("golden/output_0.npy", claims.ljust(128) + b"\n"),
         ("golden/output_0.npy", b"\x80\x04N."),  # a pickle
-        ("golden/detections.json", b"[]"),
-        ("golden/detections.json", b'{"boxes": [[1, 2]], "scores": [], "classes": []}'),
+        ("golden/result.json", b"[]"),
+        ("golden/result.json", b'{"boxes": [[1, 2]], "scores": [], "classes": []}'),
     ):
         with pytest.raises(BundleError):
             checked({**tiny_members, name: content}, tmp_path)

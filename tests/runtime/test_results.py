@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from edgecompile.errors import RecipeError
-from edgecompile.runtime.tasks.detect import Detections
 from edgecompile.runtime.results import WRITERS, image_ids, opened
+from edgecompile.runtime.spec import read_spec
+from edgecompile.runtime.tasks.detect import Detections
+
+from .tiny import tiny_spec
 
 FOUND = Detections(
     np.array([[10, 20, 30.5, 60.25], [0, 0, 5, 5]], np.float32),
@@ -23,7 +26,7 @@ NOTHING = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.e
 
 def written(kind: str, *found: Detections) -> str:
     stream, paths = io.StringIO(), [Path(f"folder/{number:012}.jpg") for number in (7, 42, 3)][: len(found)]
-    writer = WRITERS[kind](stream, paths)
+    writer = WRITERS[kind](stream, paths, read_spec(tiny_spec()).task)
     for path, one in zip(paths, found, strict=True):
         writer.add(path, (100, 200), one)
     writer.finish()

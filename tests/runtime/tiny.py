@@ -214,7 +214,7 @@ def tiny_manifest(backend: str = "onnxruntime", **target: Any) -> dict[str, Any]
         "golden": {
             "input": "golden/input.png",
             "outputs": ["golden/output_0.npy"],
-            "detections": "golden/detections.json",
+            "result": "golden/result.json",
             "tolerance": {"max_abs": 1e-4, "min_cosine": 0.9999},
         },
         "steps": [{"name": "onnx_export", "stage": "export", "key": "1" * 64, "output": "2" * 64}],
@@ -244,6 +244,6 @@ def golden_members(detector: Any) -> dict[str, bytes]:
         stream = io.BytesIO()
         np.save(stream, output)
         members[f"golden/output_{number}.npy"] = stream.getvalue()
-    detections = detector.postprocess(outputs, geometry).to_dict()
-    members["golden/detections.json"] = json.dumps(detections).encode()
+    result = detector.task.golden(detector.postprocess(outputs, geometry))
+    members["golden/result.json"] = json.dumps(result).encode()
     return members
