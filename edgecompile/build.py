@@ -34,6 +34,7 @@ from edgecompile.report.document import report_of
 from edgecompile.report.html import render_html
 from edgecompile.run_dir import LOCK, PAGE, REPORT
 from edgecompile.runtime.golden import RESULT
+from edgecompile.runtime.measurement import Measurement
 
 if TYPE_CHECKING:
     from edgecompile.bundle.lock import Lock, Locked
@@ -64,7 +65,8 @@ class Built:
         verdicts: the gates, judged.
         manifest_gates: the gates as the bundle states them: where its model is built on a device, what is measured is
             left to each device, also where the recipe names one.
-        measured: facts of the step that measured latency and memory on this machine, or what the device found.
+        measured: latency, memory and power on this machine, or on the device that the recipe names; None where neither
+            was asked.
         device: section of the report on the device that the recipe names; None where it names none.
     """
 
@@ -76,7 +78,7 @@ class Built:
     lock: Lock
     verdicts: list[Verdict]
     manifest_gates: list[Verdict]
-    measured: Mapping[str, Any]
+    measured: Measurement | None
     device: DeviceSection | None = None
 
     def with_gates(self, manifest_gates: list[Verdict]) -> Built:
@@ -183,10 +185,11 @@ def evaluate_gates(
     recipe: Recipe, plan: Plan, materials: Materials, entries: dict[str, Entry], sources: Sources
 ) -> Built:
     """Merges what the steps found into the documents of the bundle, and judges the gates."""
-    facts = {name: entry.facts for name, entry in entries.items()}
-    measured = {}
+    facts: dict[str, Any] = {name: entry.facts for name, entry in entries.items()}
+    measured = None
     if "measure" in entries:
-        measured = {**facts["measure"], "exclusive": entries["measure"].record.get("exclusive")}
+        exclusive = entries["measure"].record.get("exclusive")
+        measured = replace(Measurement.from_json(facts["measure"]), exclusive=exclusive)
     task = find_task(materials.task)
     figures = figures_of(
         task, facts["reference.evaluate"], facts["evaluate"], facts.get("distance"), facts.get("coverage")
@@ -223,10 +226,9 @@ def evaluate_gates_on_device(built: Built, materials: Materials, store: Store, p
     pictures = [Path(path) for path in materials.validation.paths]
     with progress() as listener:
         found = trial.run_on_device(bundle, recipe, pictures, listener)
-    measured = found.measurement.to_json()
-    verdicts = judge(recipe.gates, built.figures, measured)
+    verdicts = judge(recipe.gates, built.figures, found.measurement)
     stated = built.manifest_gates if recipe.target.proxy_backend() else verdicts
-    return replace(built.with_gates(stated), verdicts=verdicts, measured=measured, device=found.section)
+    return replace(built.with_gates(stated), verdicts=verdicts, measured=found.measurement, device=found.section)
 
 
 def provisional(built: Built) -> Built:
@@ -269,7 +271,7 @@ def write_run(built: Built, run_dir: Path, began: float, *, bundle: Published | 
     }
     report = report_of(
         built.manifest.to_json(), built.lock.recipe, built.plan, built.entries, built.verdicts,
-        measured=built.measured, run=run, device=built.device,
+        measured=built.measured.to_json() if built.measured else None, run=run, device=built.device,
     )  # fmt: skip
     golden = built.entries["golden"]
     page = render_html(

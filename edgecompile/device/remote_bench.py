@@ -84,7 +84,7 @@ def _forget(remote: Remote, folder: PurePosixPath | None) -> None:
 
 def verdicts_of(limits: Iterable[tuple[str, float]], measurement: Measurement) -> list[Verdict]:
     """Judges those gates that are about measured figures on what was found on the device."""
-    return judge_measured(limits, measurement.to_json())
+    return judge_measured(limits, measurement)
 
 
 def section_of(

@@ -7,14 +7,13 @@ it, is the task's business: `edgecompile.evaluate.tasks`.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgecompile.errors import BundleError, StepError
-from edgecompile.evaluate.tasks import find_task
+from edgecompile.evaluate.tasks import AccuracyFacts, find_task
 from edgecompile.runtime import open_artifact
 from edgecompile.runtime.options import Options
 from edgecompile.runtime.pictures import read_picture
@@ -39,7 +38,7 @@ def evaluate(
     threads: int,
     settings: dict[str, float | int],
     shipped: Path | None = None,
-) -> dict[str, Any]:
+) -> AccuracyFacts:
     """Measures the metrics of the task of `artifact`, in all and by class.
 
     Writes `results.json` (the best results of each picture, with `image_id` and `file_name`), `counts.json` (how much a
@@ -89,7 +88,14 @@ def evaluate(
     ships = shipped or artifact
     size = sum(path.stat().st_size for path in [ships, *ships.rglob("*")] if path.is_file())
     accuracy = task.accuracy(judged, truth, predictor.names)
-    return {**asdict(accuracy), "pictures": len(pictures), "size_bytes": size}
+    return {
+        "metrics": accuracy.metrics,
+        "per_class": accuracy.per_class,
+        "objects": accuracy.objects,
+        "found": accuracy.found,
+        "pictures": len(pictures),
+        "size_bytes": size,
+    }
 
 
 def save_raw(folder: Path, picture: int, outputs: list[np.ndarray]) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from edgecompile.evaluate.tasks import Task, all_drops, all_metrics
 from edgecompile.runtime.figures import Figures
-from edgecompile.runtime.measured_gates import MEASURED, Gate, Verdict, compared, named, raise_unmet
+from edgecompile.runtime.measured_gates import MEASURED, Gate, Numbers, Verdict, compared, named, raise_unmet
+from edgecompile.runtime.measurement import Measurement
 
 __all__ = ["GATES", "Gate", "Verdict", "judge", "raise_unmet"]
 
@@ -21,7 +22,7 @@ COLLAPSED = 0.5
 gate on accuracy too: nothing broken ships unasked."""
 
 
-def _megabytes(figures: Mapping[str, Any]) -> float | None:
+def _megabytes(figures: Numbers) -> float | None:
     size = figures.get("size_bytes")
     return None if size is None else size / 1e6
 
@@ -59,34 +60,29 @@ Limits = Mapping[str, float | None] | Iterable[tuple[str, float | None]]
 """Name to limit or None; a mapping or pairs (iterating a pydantic model gives pairs)."""
 
 
-def judge_measured(gates: Limits, measured: Mapping[str, Any]) -> list[Verdict]:
-    """Judges those gates that are on measurements, in the order of `GATES`.
-
-    Args:
-        gates: those of the recipe.
-        measured: a measurement as JSON.
-    """
-    limits = _limits(gates)
-    return [
-        compared(name, gate, limits[name], measured) for name, gate in GATES.items() if name in limits and gate.measured
-    ]
+def judge_measured(gates: Limits, measured: Measurement) -> list[Verdict]:
+    """Judges those gates of a recipe that are on measurements, in the order of `GATES`."""
+    limits, numbers = _limits(gates), measured.by_name()
+    wanted = [(name, gate) for name, gate in GATES.items() if name in limits and gate.measured]
+    return [compared(name, gate, limits[name], numbers, measured.unmeasured) for name, gate in wanted]
 
 
 def judge(
-    gates: Limits, figures: Figures, measured: Mapping[str, Any] | None = None, *, on_device: bool = False
+    gates: Limits, figures: Figures, measured: Measurement | None = None, *, on_device: bool = False
 ) -> list[Verdict]:
     """Judges every gate that has a limit, in the order of `GATES`.
 
     Args:
         gates: those of the recipe.
         figures: of the artifact.
-        measured: a measurement as JSON.
+        measured: None where nothing was measured.
         on_device: whether gates on what is measured are left to the device, where the model is finished.
     """
-    limits, numbers = _limits(gates), {**(measured or {}), **figures.by_name()}
+    limits, numbers = _limits(gates), {**(measured.by_name() if measured else {}), **figures.by_name()}
+    why = measured.unmeasured if measured else {}
     later = {name for name in limits if on_device and GATES[name].measured}
     verdicts = [
-        _left_to_device(name, limits[name]) if name in later else _verdict(name, limits[name], figures, numbers)
+        _left_to_device(name, limits[name]) if name in later else _verdict(name, limits[name], figures, numbers, why)
         for name in GATES
         if name in limits
     ]
@@ -133,8 +129,8 @@ def _left_to_device(name: str, limit: float) -> Verdict:
     return Verdict(name, limit, None, None, True, f"judged on the device; limit {limit:g}{GATES[name].unit}")
 
 
-def _verdict(name: str, limit: float, figures: Figures, numbers: Mapping[str, Any]) -> Verdict:
-    verdict = compared(name, GATES[name], limit, numbers)
+def _verdict(name: str, limit: float, figures: Figures, numbers: Numbers, unmeasured: Mapping[str, str]) -> Verdict:
+    verdict = compared(name, GATES[name], limit, numbers, unmeasured)
     if verdict.figure is None:
         return verdict
     if name == figures.drop:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from edgecompile.errors import StepError
+from edgecompile.runtime.figures import Coverage, LayerShare
 
 FIXES = {
     "int8": "take patterns out of passes.int8_static.exclude, or put the pass 'simplify' before the quantization",
     "fp16": "take operators out of passes.fp16.keep, or put the pass 'simplify' before it",
 }
 DONE = {"int8": "quantized", "fp16": "stored in FP16"}
+NOTHING = LayerShare(layers=0, macs=0)
 PARTIAL = 0.5
 """Share of the operations of layers with weights under which a precision is remarked upon."""
 
@@ -32,22 +33,25 @@ class Layer:
     macs: int
 
 
-def coverage_of(layers: Iterable[Layer]) -> dict[str, Any]:
+def coverage_of(layers: Iterable[Layer]) -> Coverage:
     """Returns layers and macs, in all and by precision, as facts: the section `coverage` of a manifest."""
-    counted: dict[str, dict[str, int]] = {}
+    counted: dict[str, LayerShare] = {}
     for layer in layers:
-        share = counted.setdefault(layer.precision, {"layers": 0, "macs": 0})
-        share["layers"] += 1
-        share["macs"] += layer.macs
-    whole = {key: sum(share[key] for share in counted.values()) for key in ("layers", "macs")}
-    return {**whole, "by_precision": dict(sorted(counted.items()))}
+        part = counted.setdefault(layer.precision, LayerShare(layers=0, macs=0))
+        part["layers"] += 1
+        part["macs"] += layer.macs
+    return Coverage(
+        layers=sum(part["layers"] for part in counted.values()),
+        macs=sum(part["macs"] for part in counted.values()),
+        by_precision=dict(sorted(counted.items())),
+    )
 
 
-def require_precision(coverage: Mapping[str, Any], precision: str) -> None:
+def require_precision(coverage: Coverage, precision: str) -> None:
     """Raises:
     StepError: no layer of an artifact is in the precision by which it is called.
     """
-    if precision not in DONE or coverage["by_precision"].get(precision, {}).get("layers"):
+    if precision not in DONE or coverage["by_precision"].get(precision, NOTHING)["layers"]:
         return
     if not coverage["layers"]:
         raise StepError(
@@ -61,12 +65,12 @@ def require_precision(coverage: Mapping[str, Any], precision: str) -> None:
     )
 
 
-def share(coverage: Mapping[str, Any], precision: str) -> float:
+def share(coverage: Coverage, precision: str) -> float:
     """Returns the share of the operations of layers with weights that are computed in a precision, 0 to 1."""
-    return coverage["by_precision"].get(precision, {}).get("macs", 0) / max(coverage["macs"], 1)
+    return coverage["by_precision"].get(precision, NOTHING)["macs"] / max(coverage["macs"], 1)
 
 
-def remarks(coverage: Mapping[str, Any] | None, precision: str) -> list[str]:
+def remarks(coverage: Coverage | None, precision: str) -> list[str]:
     """Returns what to know of an artifact that is in its precision for the smaller part, or that is called float and
     holds less."""
     if coverage is None:

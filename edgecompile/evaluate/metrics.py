@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from edgecompile.evaluate.tasks import Task
-from edgecompile.runtime.figures import Figures
+from edgecompile.evaluate.tasks import AccuracyFacts, Task
+from edgecompile.runtime.figures import FAR, Coverage, Distance, Figures
 
 
 def figures_of(
     task: Task[Any, Any, Any],
-    reference: Mapping[str, Any],
-    artifact: Mapping[str, Any],
-    distance: Mapping[str, Any] | None = None,
-    coverage: Mapping[str, Any] | None = None,
+    reference: AccuracyFacts,
+    artifact: AccuracyFacts,
+    distance: Distance | None = None,
+    coverage: Coverage | None = None,
 ) -> Figures:
     """Returns the figures of the manifest, which two builds of one recipe share.
 
@@ -36,6 +35,13 @@ def figures_of(
         pictures=artifact["pictures"],
         objects=artifact["objects"],
         size_bytes=artifact["size_bytes"],
-        distance={name: (distance or {}).get(name) for name in ("max", "cosine", "sqnr_db")},
+        distance=Distance(max=distance["max"], cosine=distance["cosine"], sqnr_db=distance["sqnr_db"])
+        if distance
+        else FAR,
         coverage=coverage or None,
     )
+
+
+def _stated(distance: Distance) -> Distance:
+    """Returns the part of the facts of a distance that manifests state."""
+    return Distance(max=distance["max"], cosine=distance["cosine"], sqnr_db=distance["sqnr_db"])

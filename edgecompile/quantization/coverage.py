@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgecompile.evaluate.layer_coverage import coverage_of, require_precision
+from edgecompile.runtime.figures import Coverage
 from edgecompile.runtime.spec import Spec, read_spec
 
 if TYPE_CHECKING:
     from edgecompile.evaluate.layer_coverage import Layer
 
 
-def count(out: Path, *, artifact: Path, spec: Path, form: str, precision: str) -> dict[str, Any]:
+def count(out: Path, *, artifact: Path, spec: Path, form: str, precision: str) -> Coverage:
     """Counts the layers with weights of an artifact, and what they multiply for one picture.
 
     Args:

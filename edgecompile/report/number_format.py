@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from edgecompile.evaluate.gates import GATES
 from edgecompile.evaluate.layer_coverage import share
+from edgecompile.runtime.figures import Coverage
 
 NONE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
@@ -78,12 +78,12 @@ def sharing_line(run: float, reused: float, saved_s: float) -> str:
     return f"{_count(int(run), 'step')} run, {int(reused)} reused: {seconds(saved_s)} saved by sharing"
 
 
-def coverage_share(coverage: Mapping[str, Any], precision: str) -> str:
+def coverage_share(coverage: Coverage, precision: str) -> str:
     """Returns which share of the operations of layers with weights is in a precision."""
     return f"{100 * share(coverage, precision):.1f} %"
 
 
-def coverage_layers(coverage: Mapping[str, Any], precision: str) -> str:
+def coverage_layers(coverage: Coverage, precision: str) -> str:
     """Returns how many layers with weights are in a precision, and in which the others are: "86 of 88 layers with
     weights; 2 in fp16"."""
     counts = {name: part["layers"] for name, part in coverage["by_precision"].items()}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgecompile.errors import BundleError
-from edgecompile.runtime.figures import Figures, figures_from
+from edgecompile.runtime.figures import Coverage, Figures, figures_from
 
 SHOWN_TOOLS = 12
 MET = {True: "met", False: "NOT met", None: "to be judged"}
@@ -92,7 +92,7 @@ def _figures(figures: Figures) -> list[str]:
     return [*lines, f"{near}, cosine {_number(distance['cosine'])}, SQNR {_number(distance['sqnr_db'], 1)} dB"]
 
 
-def _coverage(coverage: Mapping[str, Any] | None) -> list[str]:
+def _coverage(coverage: Coverage | None) -> list[str]:
     """Returns a line for each precision that layers with weights are in; older bundles do not say it."""
     if coverage is None:
         return []

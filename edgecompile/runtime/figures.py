@@ -8,11 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 OLD_MAIN, OLD_DROP = "map50_95", "map_drop"
 OLD_TITLES = {OLD_MAIN: "mAP50-95", "map50": "mAP50", OLD_DROP: "mAP50-95 drop"}
 """What documents leave out that were written when every model was a detector."""
+
+
+class LayerShare(TypedDict):
+    """Layers with weights, and the products that they add for one picture of the usual size."""
+
+    layers: int
+    macs: int
+
+
+class Coverage(LayerShare):
+    """The layers with weights of an artifact: all of them, and by precision."""
+
+    by_precision: Mapping[str, LayerShare]
+
+
+class Distance(TypedDict):
+    """Raw outputs of the artifact against those of the float model: largest difference, cosine, SQNR in decibels."""
+
+    max: float | None
+    cosine: float | None
+    sqnr_db: float | None
+
+
+FAR = Distance(max=None, cosine=None, sqnr_db=None)
+"""A distance that is not known."""
 
 ClassFigures = Mapping[str, "float | int | None"]
 """Metrics of one class, and `objects`: how many of it there are."""
@@ -47,8 +72,8 @@ class Figures:
     pictures: int
     objects: int
     size_bytes: int
-    distance: Mapping[str, float | None] = field(default_factory=dict)
-    coverage: Mapping[str, Any] | None = None
+    distance: Distance = field(default_factory=lambda: FAR)
+    coverage: Coverage | None = None
 
     @property
     def accuracy(self) -> float:
@@ -98,7 +123,7 @@ class Figures:
             "pictures": self.pictures,
             "objects": self.objects,
             "size_bytes": self.size_bytes,
-            "distance": {name: self.distance.get(name) for name in ("max", "cosine", "sqnr_db")},
+            "distance": dict(self.distance),
             "coverage": dict(self.coverage) if self.coverage else None,
         }
 

@@ -131,10 +131,10 @@ def raise_refused(record: Record, bundle: Path) -> None:
     )
 
 
-def judge(gates: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]) -> list[Verdict]:
+def judge(gates: Sequence[Mapping[str, Any]], measured: Measurement) -> list[Verdict]:
     """Judges the manifest's gates on what is measured, whether or not they were judged on the machine that built."""
     return [
-        compared(gate["gate"], MEASURED[gate["gate"]], float(gate["limit"]), figures)
+        compared(gate["gate"], MEASURED[gate["gate"]], float(gate["limit"]), measured.by_name(), measured.unmeasured)
         for gate in gates
         if gate.get("gate") in MEASURED
     ]
@@ -181,12 +181,12 @@ def _judged(archive: Archive, threads: int, engine: Path | None) -> Record:
     predictor: Predictor = open_bundle(archive, threads=threads, engine=engine)
     checks = check_golden(archive, predictor)
     agrees = all(check.met for check in checks)
-    figures = _measured(archive, threads, engine).to_json() if agrees else {}
-    verdicts = judge(archive.manifest.get("gates") or [], figures) if agrees else []
+    measured = _measured(archive, threads, engine) if agrees else None
+    verdicts = judge(archive.manifest.get("gates") or [], measured) if measured else []
     return {
         "runtime": [read_target(archive).runtime[0], predictor.backend.version],
         "checks": [asdict(check) for check in checks],
-        "figures": figures,
+        "figures": measured.to_json() if measured else {},
         "gates": [verdict.for_report() for verdict in verdicts],
         "accepted": agrees and all(verdict.met for verdict in verdicts),
     }

@@ -5,9 +5,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 from edgecompile.errors import GateError, Problem
+
+
+class GateDocument(TypedDict):
+    """A gate as manifests state it; the meaning of each key stands at `Verdict`."""
+
+    gate: str
+    limit: float
+    figure: float | None
+    met: bool | None
+    measured: bool
+
+
+class ReportedGate(GateDocument):
+    """A gate as reports state it, with a line for people."""
+
+    text: str
+
+
+Numbers = Mapping[str, "float | int | None"]
+"""Figures by name."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +53,21 @@ class Verdict:
     def __str__(self) -> str:
         return f"gate {self.gate}: {self.text}"
 
-    def for_manifest(self) -> dict[str, Any]:
+    def for_manifest(self) -> GateDocument:
         """Returns the verdict as the bundle states it: without a figure that another machine would not repeat."""
         figure = None if self.measured else self.figure
         return {"gate": self.gate, "limit": self.limit, "figure": figure, "met": self.met, "measured": self.measured}
 
-    def for_report(self) -> dict[str, Any]:
+    def for_report(self) -> ReportedGate:
         """Returns the whole verdict as plain JSON values."""
-        return {**self.for_manifest(), "figure": self.figure, "text": str(self)}
+        return {
+            "gate": self.gate,
+            "limit": self.limit,
+            "figure": self.figure,
+            "met": self.met,
+            "measured": self.measured,
+            "text": str(self),
+        }
 
 
 @dataclass(frozen=True)
@@ -58,7 +85,7 @@ class Gate:
         share: whether the limit lies in 0..1; else it is any positive number.
     """
 
-    read: Callable[[Mapping[str, Any]], float | None]
+    read: Callable[[Numbers], float | None]
     title: str
     about: str
     floor: bool = False
@@ -71,7 +98,7 @@ class Gate:
         return f"{value:.{self.digits}f}{self.unit}"
 
 
-def named(name: str) -> Callable[[Mapping[str, Any]], float | None]:
+def named(name: str) -> Callable[[Numbers], float | None]:
     """Returns what reads the figure `name`."""
     return lambda figures: figures.get(name)
 
@@ -113,11 +140,13 @@ MEASURED = {
 """Gates on measurements by their names in a recipe. A megabyte is 10^6 bytes."""
 
 
-def compared(name: str, gate: Gate, limit: float, figures: Mapping[str, Any]) -> Verdict:
-    """Judges one gate by its figure alone. `figures["unmeasured"]` says of a figure that is missing why."""
-    figure = gate.read(figures)
+def compared(
+    name: str, gate: Gate, limit: float, numbers: Numbers, unmeasured: Mapping[str, str] | None = None
+) -> Verdict:
+    """Judges one gate by its figure alone. `unmeasured` says of a figure that is missing why."""
+    figure = gate.read(numbers)
     if figure is None:
-        why = figures.get("unmeasured", {}).get(name)
+        why = (unmeasured or {}).get(name)
         text = f"cannot be measured here{f' ({why})' if why else ''}; limit {limit:g}{gate.unit}"
         return Verdict(name, limit, None, False, gate.measured, text)
     met = figure >= limit if gate.floor else figure <= limit

@@ -82,6 +82,10 @@ class Measurement:
         """From the start of the import to the first result."""
         return (self.import_ms or 0) + (self.open_ms or 0) + (self.first_ms or 0)
 
+    def by_name(self) -> dict[str, float | None]:
+        """Returns the figures that gates read."""
+        return {name: getattr(self, name) for name in GATED}
+
     def to_json(self) -> dict[str, Any]:
         """Returns the measurement as plain JSON."""
         return {**asdict(self), "temperature_c": list(self.temperature_c), "latency_p95_ms": self.latency_p95_ms}

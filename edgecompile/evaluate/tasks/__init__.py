@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar
 
 from edgecompile.data.yolo_labels import CheckedLabels
 from edgecompile.entry_points import entry_points
@@ -73,6 +73,17 @@ class Accuracy:
     per_class: dict[str, dict[str, float | int]]
     objects: int
     found: int
+
+
+class AccuracyFacts(TypedDict):
+    """Facts of the step that evaluates: an `Accuracy`, how many pictures there were, and the bytes of the artifact."""
+
+    metrics: dict[str, float]
+    per_class: dict[str, dict[str, float | int]]
+    objects: int
+    found: int
+    pictures: int
+    size_bytes: int
 
 
 @dataclass(frozen=True)
