@@ -27,6 +27,7 @@ from edgecompile.recipe.schema import Recipe
 from edgecompile.recipe.validate import recipe_from
 from edgecompile.report.document import report_of
 from edgecompile.runtime.figures import Figures
+from edgecompile.runtime.measurement import Measurement
 
 NAMES = ("RBC", "WBC", "Platelets")
 SIZE = 64
@@ -108,7 +109,7 @@ def build(folder: Path, *, names: tuple[str, ...] = NAMES, **changes: Any) -> Bu
     facts = {name: entry.facts for name, entry in entries.items()}
     accuracies = facts["reference.evaluate"], facts["evaluate"]
     figures = figures_of(find_task(materials.task), *accuracies, facts["distance"], COVERAGE)
-    verdicts = judge(recipe.gates, figures, facts["measure"])
+    verdicts = judge(recipe.gates, figures, Measurement.from_json(facts["measure"]))
     environment = {"tools": {"onnx": "1.23.2", "openvino": "2026.4.1"}, "isa_class": "x86_64+avx2+avx512_vnni"}
     sources = Sources(folder / "stat")
     lock = lock_of(recipe, plan, materials, entries, read=sources.of, **environment)
