@@ -146,9 +146,21 @@ class Figures(Accuracy):
     @model_validator(mode="after")
     def _named(self) -> Figures:
         metrics = self.titles.keys() - {self.drop}
-        of_both = [self.__pydantic_extra__.keys() - {self.drop}, self.reference.__pydantic_extra__.keys()]
-        if self.main not in metrics or self.drop not in self.titles or any(found != metrics for found in of_both):
-            raise ValueError(f"the metrics are {', '.join(sorted(metrics))}, of the artifact and of the reference")
+        classes = [
+            (f"{place}per_class.{name}", one.keys() - {"objects"}, metrics)
+            for place, accuracy in (("", self), ("reference.", self.reference))
+            for name, one in accuracy.per_class.items()
+        ]
+        stated = [
+            ("titles", {self.main, self.drop} & self.titles.keys(), {self.main, self.drop}),
+            ("", self.__pydantic_extra__.keys(), metrics | {self.drop}),
+            ("reference", self.reference.__pydantic_extra__.keys(), metrics),
+            *classes,
+        ]
+        for place, found, wanted in stated:
+            if odd := sorted(found ^ wanted):
+                key = ".".join(filter(None, ("figures", place, odd[0])))
+                raise ValueError(f"{key} is {'missing' if odd[0] in wanted else 'no metric that titles name'}")
         return self
 
 

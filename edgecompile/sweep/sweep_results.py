@@ -81,7 +81,7 @@ def _with_report(point: SweepPoint, report: Mapping[str, Any]) -> SweepPoint:
 def _figures(document: Mapping[str, Any]) -> Figures:
     """Returns figures that a sweep can compute with."""
     figures = figures_from(document)
-    for name, value in {**figures.metrics, **figures.reference, "size_bytes": figures.size_bytes}.items():
+    for name, value in (*figures.metrics.items(), *figures.reference.items(), ("size_bytes", figures.size_bytes)):
         if _number(value, name) is None:
             raise TypeError(f"'{name}' is not what it should be")
     for one in (*figures.per_class.values(), *figures.reference_per_class.values()):
