@@ -219,7 +219,9 @@ def _facts(step: str, names: tuple[str, ...]) -> dict[str, Any]:
             "fps": 261.4, "jitter_ms": 0.54, "predictions": 200, "import_ms": 91.0, "open_ms": 120.4, "first_ms": 6.2,
             "peak_memory_mb": 141.2, "power_watt": None, "fps_per_watt": None, "power_meter": None, "threads": 2,
             "machine": {"arch": "x86_64", "cpu": "Intel(R) Xeon(R) Processor", "cores": 2, "memory_mb": 16700,
-                        "governor": None, "max_mhz": None, "system": "Linux 6.1", "python": "3.11.7"},
+                        "board": None, "governor": None, "max_mhz": None, "mhz": None,
+                        "system": "Linux 6.1", "python": "3.11.7"},
+            "temperature_c": [None, None],
             "unmeasured": {"fps_per_watt": "this machine shows no power meter"},
         },
     }[step]  # fmt: skip

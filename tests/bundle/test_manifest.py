@@ -61,6 +61,36 @@ def test_what_does_not_belong_is_refused_by_name(draft, path, value, where):
     assert "\n" not in str(raised.value.problems[0])
 
 
+@pytest.mark.parametrize(
+    ("path", "where"),
+    [
+        (("map_drop",), "figures.map_drop is missing"),
+        (("map50",), "figures.map50 is missing"),
+        (("reference", "map50_95"), "figures.reference.map50_95 is missing"),
+        (("per_class", "WBC", "map50"), "figures.per_class.WBC.map50 is missing"),
+        (("reference", "per_class", "WBC", "map50"), "figures.reference.per_class.WBC.map50 is missing"),
+        (("titles", "map50_95"), "figures.titles.map50_95 is missing"),
+        (("titles", "map50"), "figures.map50 is no metric that titles name"),
+    ],
+)
+def test_every_metric_stands_everywhere(draft, path, where):
+    document = copy.deepcopy(draft)
+    inner = document["figures"]
+    for key in path[:-1]:
+        inner = inner[key]
+    del inner[path[-1]]
+    with pytest.raises(BundleError, match=re.escape(where)):
+        complete_manifest(document, FILES)
+
+
+def test_figures_of_before_there_were_tasks_are_those_of_detection(draft):
+    document = copy.deepcopy(draft)
+    for key in ("main", "drop", "titles"):
+        del document["figures"][key]
+    whole = complete_manifest(document, FILES)
+    assert whole.figures == complete_manifest(draft, FILES).figures
+
+
 def test_all_that_is_wrong_is_said_at_once(draft):
     with pytest.raises(BundleError) as raised:
         complete_manifest({**draft, "one": 1, "two": 2, "name": ""}, FILES)

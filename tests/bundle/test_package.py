@@ -36,9 +36,9 @@ def test_members_are_those_of_the_format(built: Built, tmp_path: Path):
         assert list(archive.names) == [
             "artifact/model.bin",
             "artifact/model.xml",
-            "golden/detections.json",
             "golden/input.png",
             "golden/output_0.npy",
+            "golden/result.json",
             "manifest.json",
             "recipe.lock.yaml",
             "report.html",
@@ -72,7 +72,7 @@ def test_an_artifact_that_is_a_whole_output_leaves_facts_and_spec_out(built: Bui
 def test_missing_files_are_named(built: Built, tmp_path: Path, name: str):
     (tmp_path / "empty").mkdir()
     if name == "golden":
-        for kept in ("detections.json", "input.png"):
+        for kept in ("input.png", "result.json"):
             (tmp_path / "empty" / kept).write_bytes((built.inputs()["golden"] / kept).read_bytes())
     with pytest.raises(StepError, match=r"no artifact|lack 'golden/output_0\.npy'"):
         pack(built, tmp_path / "out", **{name: tmp_path / "empty"})

@@ -24,7 +24,7 @@ MEMBERS = {
     "artifact/model.onnx": bytes(range(256)),
     "golden/input.png": b"png",
     "golden/output_0.npy": b"npy",
-    "golden/detections.json": b"[]",
+    "golden/result.json": b"[]",
 }
 
 

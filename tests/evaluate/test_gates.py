@@ -10,6 +10,8 @@ from edgecompile.evaluate.metrics import figures_of
 from edgecompile.evaluate.tasks import find_task
 from edgecompile.recipe.schema import Gates
 from edgecompile.runtime.figures import figures_from
+from edgecompile.runtime.machine import describe
+from edgecompile.runtime.measurement import Measurement, Percentiles, not_measured
 
 REFERENCE = {
     "metrics": {"map50_95": 0.4862, "map50": 0.8014},
@@ -28,13 +30,14 @@ DEAD = {
     "metrics": {"map50_95": 0.0, "map50": 0.0},
     "per_class": {name: {**one, "map50_95": 0.0, "map50": 0.0} for name, one in REFERENCE["per_class"].items()},
 }
-MEASURED = {
-    "latency_p95_ms": 9.5,
-    "fps": 120.0,
-    "peak_memory_mb": 180.0,
-    "fps_per_watt": None,
-    "unmeasured": {"fps_per_watt": "this machine has no power meter"},
-}
+MEASURED = Measurement(
+    describe(),
+    threads=1,
+    latency_ms={"total": Percentiles(7.0, 9.5, 11.0)},
+    fps=120.0,
+    peak_memory_mb=180.0,
+    unmeasured={"fps_per_watt": "this machine has no power meter"},
+)
 
 
 def figures(artifact=GOOD, reference=REFERENCE):
@@ -124,8 +127,8 @@ def test_a_float_model_that_finds_nothing_proves_nothing():
 def test_nothing_measured_meets_no_measured_gate():
     """Without a measurement (another machine than the target's) a latency gate is not silently met."""
     reason = "the target is aarch64, this machine x86_64"
-    facts = {"latency_p95_ms": None, "fps": None, "unmeasured": {"latency_p95_ms": reason, "fps": reason}}
-    verdicts = judge({"latency_p95_ms": 100, "fps": 1, "size_mb": 8}, figures(), facts)
+    nothing = not_measured(reason, 1, describe())
+    verdicts = judge({"latency_p95_ms": 100, "fps": 1, "size_mb": 8}, figures(), nothing)
     assert [verdict.met for verdict in verdicts] == [False, False, True]
     assert str(verdicts[0]) == f"gate latency_p95_ms: cannot be measured here ({reason}); limit 100 ms"
     assert not judge({"fps": 1}, figures())[0].met

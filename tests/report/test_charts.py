@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
+from edgecompile.evaluate.tasks import find_task
 from edgecompile.report import charts
+from edgecompile.runtime.figures import Figures
 
 
-def figures_of(changes: dict[str, float]) -> dict:
+def figures_of(changes: dict[str, float]) -> Figures:
     before = {name: {"map50_95": 0.5, "map50": 0.6} for name in changes}
-    after = {name: {"map50_95": 0.5 + change, "map50": 0.6, "objects": 3} for name, change in changes.items()}
-    return {"per_class": after, "reference": {"per_class": before}}
+    after = {name: {"map50_95": 0.5 + change, "map50": 0.7, "objects": 3} for name, change in changes.items()}
+    metrics = {"map50_95": 0.5, "map50": 0.6}
+    return Figures(
+        main="map50_95", drop="map_drop", titles={}, metrics=metrics, reference=metrics, per_class=after,
+        reference_per_class=before, pictures=1, objects=3, size_bytes=1,
+    )  # fmt: skip
 
 
 def test_few_classes_stand_in_the_order_of_their_numbers():
     rows = charts.per_class(figures_of({"a": -0.3, "b": 0.1, "c": -0.1}), ["c", "b", "a", "absent"])
-    assert [row["name"] for row in rows] == ["c", "b", "a"]
-    assert rows[0]["change"] == pytest.approx(-0.1)
+    assert [row.name for row in rows] == ["c", "b", "a"]
+    assert rows[0].change == pytest.approx(-0.1)
+    assert (rows[0].objects, rows[0].pairs) == (3, ((0.5, pytest.approx(0.4)), (0.6, 0.7)))
 
 
 def test_many_classes_stand_by_how_much_they_fell():
     names = [f"class {number}" for number in range(30)]
     rows = charts.per_class(figures_of({name: -0.01 * (number % 7) for number, name in enumerate(names)}), names)
-    changes = [row["change"] for row in rows]
+    changes = [row.change for row in rows]
     assert changes == sorted(changes)
 
 
 def test_a_class_that_the_reference_lacks_has_no_change():
-    figures = figures_of({"a": 0.0})
-    figures["reference"]["per_class"] = {}
-    assert charts.per_class(figures, ["a"])[0]["change"] is None
+    figures = replace(figures_of({"a": 0.0}), reference_per_class={})
+    assert charts.per_class(figures, ["a"])[0].change is None
 
 
 @pytest.mark.parametrize(
@@ -78,11 +85,11 @@ def test_a_need_from_outside_the_report_draws_nothing():
 
 
 def test_golden_boxes_are_counted_by_class():
-    detections = {"boxes": [[1, 2, 4, 8], [0, 0, 2, 2], [5, 5, 4, 4]], "scores": [0.9, 0.8, 0.7], "classes": [1, 1, 7]}
-    view = charts.golden_boxes(detections, ["a", "b"])
-    assert view["boxes"][0] == {"x": 1, "y": 2, "width": 3, "height": 6, "name": "b", "colour": 1, "score": 0.9}
-    assert [(one["name"], one["count"]) for one in view["legend"]] == [("b", 2), ("7", 1)]
-    assert view["boxes"][2]["width"] == 0
+    found = {"boxes": [[1, 2, 4, 8], [0, 0, 2, 2], [5, 5, 4, 4]], "scores": [0.9, 0.8, 0.7], "classes": [1, 1, 7]}
+    view = charts.golden_view(find_task("detect").outlines(found), ["a", "b"])
+    assert view.shapes[0] == charts.Shape("1,2 4,2 4,8 1,8", "b", 1, 0.9)
+    assert [(one.name, one.colour, one.count) for one in view.legend] == [("b", 1, 2), ("7", 7, 1)]
+    assert len(view.shapes) == 3
 
 
 def test_size_of_a_png_is_read_from_its_header():

@@ -33,7 +33,8 @@ def hostile(folder: Path) -> Path:
     """Lays out a sweep in which every text that a person may choose looks like a script."""
     words = HOSTILE[0]
     one = report_of("int8", 0.74, 5.0, device=words)
-    one["falls"][0]["name"] = HOSTILE[1]
+    for side in (one["figures"], one["figures"]["reference"]):
+        side["per_class"][HOSTILE[1]] = side["per_class"].pop("bolt")
     return lay_out(
         folder,
         {

@@ -13,54 +13,56 @@ from edgecompile import cli
 from edgecompile.errors import RecipeError
 from edgecompile.sweep.chart import scatter
 from edgecompile.sweep.report_files import read, report
+from edgecompile.sweep.sweep_point import DeviceVerdict, StepCounts
 from edgecompile.sweep.sweep_results import point_of, sweep_of
-from edgecompile.sweep.verdict import pareto_front
+from edgecompile.sweep.verdict import latency, pareto_front
 
 from .sweeps import lay_out, mixed, report_of, status_of
 
 
-def device_of(*reports: dict, code: int = 0) -> dict:
+def device_of(*reports: dict, code: int = 0) -> DeviceVerdict:
     """Returns what is said about the one device of a sweep of these reports."""
     points = [point_of(f"{number}_x", status_of(code), one) for number, one in enumerate(reports)]
-    (device,) = sweep_of("s", points)["devices"]
+    (device,) = sweep_of("s", points).devices
     return device
 
 
 def test_every_point_is_there_with_its_state_in_the_order_of_jobs(tmp_path: Path):
     sweep = read(mixed(tmp_path / "sweep"))
-    assert {point["point"]: point["state"] for point in sweep["points"]} == {
+    assert {point.point: point.state for point in sweep.points} == {
         "0_x": "built", "1_x": "built", "2_x": "gate unmet", "10_x": "invalid", "11_x": "unfinished",
     }  # fmt: skip
-    assert [point["point"] for point in sweep["points"]] == ["0_x", "1_x", "2_x", "10_x", "11_x"]
-    assert sweep["shared"] == ["recipe=x"]
-    assert sweep["points"][1]["varies"] == ["passes.int8_static.method=minmax"]
-    assert sweep["points"][3]["reason"] == "found 33, expected a multiple of 32"
-    assert sweep["points"][0]["bundle"] == "0_x/x.bundle.zip"
+    assert [point.point for point in sweep.points] == ["0_x", "1_x", "2_x", "10_x", "11_x"]
+    assert sweep.shared == ("recipe=x",)
+    assert sweep.points[1].varies == ("passes.int8_static.method=minmax",)
+    assert sweep.points[3].reason == "found 33, expected a multiple of 32"
+    assert sweep.points[0].bundle == "0_x/x.bundle.zip"
 
 
 def test_a_gain_that_costs_little_is_worth_it():
     device = device_of(report_of("fp32", 0.75, 10.0), report_of("int8", 0.746, 5.0))
-    assert device["ship"] == "1_x"
-    assert device["verdict"] == "ship this: 1_x, int8 (mAP50-95 0.7460, p50 5.00 ms, 1.00 MB)"
-    assert device["because"] == ["INT8 brings 2.0x here and costs 0.4 points: worth it"]
+    assert device.ship == "1_x"
+    assert device.verdict == "ship this: 1_x, int8 (mAP50-95 0.7460, p50 5.00 ms, 1.00 MB)"
+    assert device.because == ("INT8 brings 2.0x here and costs 0.4 points: worth it",)
 
 
 def test_a_small_gain_that_costs_much_is_not():
     device = device_of(report_of("fp32", 0.75, 10.0), report_of("int8", 0.729, 9.0))
-    assert device["ship"] == "0_x"
-    assert device["because"] == ["INT8 brings 1.1x here and costs 2.1 points: stay with float"]
+    assert device.ship == "0_x"
+    assert device.because == ("INT8 brings 1.1x here and costs 2.1 points: stay with float",)
 
 
 def test_latencies_that_overlap_are_named():
     device = device_of(report_of("fp32", 0.75, 10.0), report_of("int8", 0.75, 9.4))
-    assert "costs no accuracy: worth it, if it holds: the latencies overlap" in device["because"][0]
+    assert "costs no accuracy: worth it, if it holds: the latencies overlap" in device.because[0]
 
 
 def test_without_a_float_point_its_speed_is_not_guessed():
     device = device_of(report_of("int8", 0.74, 5.0))
-    assert device["because"] == [
-        "INT8 costs 1.0 points against the float model; no point here is float, so what it brings in speed is not known"
-    ]
+    assert device.because == (
+        "INT8 costs 1.0 points against the float model; no point here is float, so what it brings in speed is not "
+        "known",
+    )
 
 
 def kind_of(kind: str, size: int, *figures) -> dict:
@@ -77,15 +79,15 @@ def test_a_precision_is_compared_with_float_of_its_runtime_and_size():
         kind_of("openvino", 192, "fp32", 0.68, 7.29),
         kind_of("openvino", 192, "int8", 0.6796, 3.25),
     )
-    assert device["ship"] == "4_x"
-    assert device["because"] == ["INT8 brings 2.2x here and costs no accuracy (4_x beside 3_x): worth it"]
+    assert device.ship == "4_x"
+    assert device.because == ("INT8 brings 2.2x here and costs no accuracy (4_x beside 3_x): worth it",)
 
 
 def test_float_of_another_model_is_no_measure():
     reports = [report_of("fp32", 0.75, 10.0), report_of("int8", 0.60, 2.0)]
     for report_, weights in zip(reports, "ab", strict=True):
         report_["model"] = {**report_["model"], "weights": {"name": "x.pt", "sha256": weights}}
-    assert "no point of its model, runtime and size here is float" in device_of(*reports)["because"][0]
+    assert "no point of its model, runtime and size here is float" in device_of(*reports).because[0]
 
 
 def test_the_reason_speaks_for_what_ships():
@@ -96,30 +98,30 @@ def test_the_reason_speaks_for_what_ships():
         kind_of("onnxruntime", 320, "int8", 0.695, 9.8),
         kind_of("onnxruntime", 256, "int8", 0.685, 5.9),
     )
-    assert device["ship"] == "1_x"
-    assert device["because"] == ["INT8 brings 1.0x here and costs 0.5 points (3_x beside 1_x): stay with float"]
+    assert device.ship == "1_x"
+    assert device.because == ("INT8 brings 1.0x here and costs 0.5 points (3_x beside 1_x): stay with float",)
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_float_points_of_equal_accuracy_are_told_apart_by_their_latency(order):
     floats = [kind_of("onnxruntime", 256, "fp32", 0.70, p50) for p50 in (10.0, 5.0)]
     device = device_of(*(floats[number] for number in order), kind_of("onnxruntime", 256, "int8", 0.69, 6.0))
-    assert device["ship"] == f"{order.index(1)}_x"
-    assert device["because"][0].endswith("INT8 brings 0.8x here and costs 1.0 points: stay with float")
+    assert device.ship == f"{order.index(1)}_x"
+    assert device.because[0].endswith("INT8 brings 0.8x here and costs 1.0 points: stay with float")
 
 
 def test_what_ships_for_its_accuracy_is_not_advised_against():
     device = device_of(report_of("fp32", 0.70, 10.0), report_of("int8", 0.7005, 10.0))
-    assert device["ship"] == "1_x"
-    assert device["because"] == [
+    assert device.ship == "1_x"
+    assert device.because == (
         "INT8 brings 1.0x here and gains 0.1 points: worth it, if it holds: the latencies "
-        "overlap, measure them on a quiet machine"
-    ]
+        "overlap, measure them on a quiet machine",
+    )
 
 
 def test_without_float_of_its_runtime_the_point_that_ships_is_told():
     device = device_of(report_of("int8", 0.74, 5.0), kind_of("openvino", 192, "fp32", 0.60, 9.0))
-    assert device["because"][0] == (
+    assert device.because[0] == (
         "INT8 costs 1.0 points against the float model; no point of its model, runtime and size here is float, so what "
         "it brings in speed is not known"
     )
@@ -127,26 +129,26 @@ def test_without_float_of_its_runtime_the_point_that_ships_is_told():
 
 def test_without_latency_accuracy_decides_and_there_is_no_front():
     device = device_of(report_of("int8", 0.74, None), report_of("fp32", 0.75, None))
-    assert (device["ship"], device["front"]) == ("1_x", [])
-    assert device["because"][-1] == "latency was not measured here, so accuracy alone decides"
+    assert (device.ship, device.front) == ("1_x", ())
+    assert device.because[-1] == "latency was not measured here, so accuracy alone decides"
 
 
 def test_latencies_of_two_machines_are_not_passed_off_as_one():
     reports = [report_of("fp32", 0.75, 10.0), report_of("int8", 0.75, 5.0)]
     reports[1]["measured"]["machine"] = {"cpu": "Another CPU"}
-    assert device_of(*reports)["because"][-1] == "latencies were measured on several machines, which do not compare"
+    assert device_of(*reports).because[-1] == "latencies were measured on several machines, which do not compare"
 
 
 def test_where_no_point_met_its_gates_none_ships():
     device = device_of(report_of("fp32", 0.75, 9.0), report_of("int8", 0.75, 5.0), code=6)
-    assert (device["ship"], device["verdict"]) == (None, "ship none: of 2 points, none met its gates")
-    assert "but ended with 'gate unmet'" in device["because"][0]
+    assert (device.ship, device.verdict) == (None, "ship none: of 2 points, none met its gates")
+    assert "but ended with 'gate unmet'" in device.because[0]
 
 
 def test_each_device_has_its_own_verdict():
     reports = [report_of("int8", 0.74, 5.0, device=name) for name in ("here", "there")]
     points = [point_of(f"{number}_x", status_of(), one) for number, one in enumerate(reports)]
-    assert [one["device"] for one in sweep_of("s", points)["devices"]] == ["here", "there"]
+    assert [one.device for one in sweep_of("s", points).devices] == ["here", "there"]
 
 
 def test_verdicts_on_one_device_say_what_they_were_judged_on(tmp_path: Path):
@@ -163,32 +165,32 @@ def test_front_against_size_is_one_of_its_own():
     for report_, size in zip(reports, (10_000_000, 5_000_000, 3_000_000), strict=True):
         report_["figures"]["size_bytes"] = size
     device = device_of(*reports)
-    assert (device["front"], device["size_front"]) == (["0_x", "2_x"], ["1_x", "2_x"])
+    assert (device.front, device.size_front) == (("0_x", "2_x"), ("1_x", "2_x"))
 
 
 def test_a_measurement_that_was_not_alone_is_told():
     reports = [report_of("fp32", 0.75, 10.0), report_of("int8", 0.75, 5.0)]
     for exclusive in (True, None):
         reports[1]["measured"]["exclusive"] = exclusive
-        assert not any("another user" in line for line in device_of(*reports)["because"])
+        assert not any("another user" in line for line in device_of(*reports).because)
     reports[1]["measured"]["exclusive"] = False
-    assert "steps of another user's builds may have run" in device_of(*reports)["because"][-1]
+    assert "steps of another user's builds may have run" in device_of(*reports).because[-1]
 
 
 def test_front_holds_what_nothing_beats_in_both():
     pairs = [(5.0, 0.70), (6.0, 0.70), (7.0, 0.74), (8.0, 0.73), (None, 0.9), (7.0, 0.74)]
-    points = [{"latency_p50_ms": latency, "map50_95": score} for latency, score in pairs]
-    assert [(one["latency_p50_ms"], one["map50_95"]) for one in pareto_front(points)] == [(5.0, 0.70), (7.0, 0.74)]
+    points = [point_of("0_x", status_of(), report_of("int8", score, p50)) for p50, score in pairs]
+    assert [(one.latency_p50_ms, one.accuracy) for one in pareto_front(points)] == [(5.0, 0.70), (7.0, 0.74)]
 
 
 @pytest.mark.parametrize("pairs", [[(5.0, 0.7)], [(5.0, 0.0), (5.0, 0.0)], [(3.53, 0.7673), (7.75, 0.7675), (900, 0)]])
 def test_every_dot_lies_inside_the_plot(pairs):
-    chart = scatter(
-        {"latency_p50_ms": latency, "map50_95": score, "front": True, "state": "built"} for latency, score in pairs
-    )
-    for dot in chart["dots"]:
-        assert chart["left"] <= dot["x"] <= chart["right"]
-        assert chart["top"] <= dot["y"] <= chart["bottom"]
+    points = [point_of("0_x", status_of(), report_of("int8", score, p50)) for p50, score in pairs]
+    chart = scatter(points, latency, lambda point: True)
+    assert len(chart.dots) == len(pairs)
+    for dot in chart.dots:
+        assert chart.left <= dot.x <= chart.right
+        assert chart.top <= dot.y <= chart.bottom
 
 
 def test_three_files_and_a_table(tmp_path: Path):
@@ -206,7 +208,7 @@ def test_a_damaged_point_hides_no_other(tmp_path: Path):
     folder = mixed(tmp_path / "sweep")
     (folder / "1_x/report.json").write_text('{"figures": ')
     (folder / "2_x/status.json").write_text("[]")
-    states = [point["state"] for point in read(folder)["points"]]
+    states = [point.state for point in read(folder).points]
     assert states == ["built", "error", "error", "invalid", "unfinished"]
 
 
@@ -216,8 +218,11 @@ def test_a_damaged_point_hides_no_other(tmp_path: Path):
         ("report.json", ("figures", "map50_95"), None),
         ("report.json", ("figures", "size_bytes"), "1 MB"),
         ("report.json", ("precision",), None),
-        ("report.json", ("falls",), None),
-        ("report.json", ("falls",), [{}]),
+        ("report.json", ("figures", "per_class"), None),
+        ("report.json", ("figures", "per_class"), {"bolt": {}}),
+        ("report.json", ("figures", "per_class", "bolt", "map50_95"), "much"),
+        ("report.json", ("figures", "reference"), {}),
+        ("report.json", ("figures", "main"), "miou"),
         ("report.json", ("measured", "latency_ms", "total", "p50"), "5 ms"),
         ("status.json", ("steps",), "many"),
         ("status.json", ("steps",), {"run": "many"}),
@@ -246,8 +251,8 @@ def test_what_is_no_sweep_is_said(tmp_path: Path, capsys):
 
 def test_what_sharing_saved_is_told(tmp_path: Path):
     folder = mixed(tmp_path / "sweep")
-    assert read(folder)["sharing"] is None  # of an older version: nobody noted it
-    assert read(folder)["shared"] == ["recipe=x"]
+    assert read(folder).sharing is None  # of an older version: nobody noted it
+    assert read(folder).shared == ("recipe=x",)
     for name, steps in (
         ("0_x", {"run": 9, "reused": 1, "saved_s": 2.5}),
         ("2_x", {"run": 3, "reused": 7, "saved_s": 60}),
@@ -257,10 +262,10 @@ def test_what_sharing_saved_is_told(tmp_path: Path):
     note = {"overrides": ["recipe=y", "a=b"], "total": 10, "run": 2, "reused": 1, "saved_s": 0.5, "now": "compile"}
     (folder / "11_x/progress.json").write_text(json.dumps(note))
     sweep = read(folder)
-    assert sweep["sharing"] == {"run": 14, "reused": 9, "saved_s": 63.0}
-    assert sweep["points"][-1]["reason"] == "it was interrupted, or is still running, 3 of 10 steps done"
-    assert sweep["points"][-1]["overrides"] == ["recipe=y", "a=b"]
-    assert sweep["shared"] == []  # one that has not ended says what it is
+    assert sweep.sharing == StepCounts(run=14, reused=9, saved_s=63.0)
+    assert sweep.points[-1].reason == "it was interrupted, or is still running, 3 of 10 steps done"
+    assert sweep.points[-1].overrides == ("recipe=y", "a=b")
+    assert sweep.shared == ()  # one that has not ended says what it is
     out = io.StringIO()
     page = report(folder, stream=out).read_text()
     text = "14 steps run, 9 reused: 63.0 s saved by sharing"
