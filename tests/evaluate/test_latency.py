@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from edgecompile.errors import StepError
-from edgecompile.evaluate.gates import judge
+from edgecompile.evaluate.gates import judge_measured
 from edgecompile.evaluate.latency import measure
 from edgecompile.runtime import measure as measuring
 from edgecompile.runtime.machine import architecture
@@ -66,7 +66,7 @@ def test_no_power_meter_is_null_with_a_reason_and_meets_no_gate(arguments, tmp_p
     monkeypatch.setattr(measuring, "find_meter", lambda **_: (None, "this machine has no power meter"))
     facts = measure(tmp_path, **arguments)
     assert (facts["power_watt"], facts["fps_per_watt"], facts["power_meter"]) == (None, None, None)
-    (verdict,) = judge({"fps_per_watt": 1.0}, facts)
+    (verdict,) = judge_measured({"fps_per_watt": 1.0}, Measurement.from_json(facts))
     assert not verdict.met
     assert "this machine has no power meter" in str(verdict)
 
@@ -85,7 +85,9 @@ def test_another_architecture_is_not_measured(arguments, tmp_path):
     facts = measure(tmp_path, **{**arguments, "arch": "riscv64"})
     assert facts["latency_ms"] == {}
     assert set(facts["unmeasured"]) == set(GATED)
-    verdicts = judge({"latency_p95_ms": 1000, "fps": 0.001, "peak_memory_mb": 10_000}, facts)
+    limits = {"latency_p95_ms": 1000, "fps": 0.001, "peak_memory_mb": 10_000}
+    verdicts = judge_measured(limits, Measurement.from_json(facts))
+    assert [verdict.gate for verdict in verdicts] == list(limits)
     assert not any(verdict.met for verdict in verdicts)
     assert "the target is riscv64, this machine" in str(verdicts[0])
 

@@ -63,5 +63,5 @@ def test_a_net_of_matrix_products_is_quantized(tmp_path):
     assert facts["changes"] == ["2 matrix products in INT8"]
     x = noise.normal(size=(4, 64)).astype(np.float32)
     expected = np.maximum(x @ weights[0], 0) @ weights[1]
-    found = run((tmp_path / "out" / "model.onnx").read_bytes(), x)
+    found = run((tmp_path / "out" / "model.onnx").read_bytes(), x)[0]
     assert 0 < np.abs(found - expected).max() < 0.1

@@ -83,9 +83,9 @@ def quantized(tmp_path_factory):
             placement=placement,
             exclude=settings.excluded(),
         )
-        return run((folder / "model.onnx").read_bytes(), picture), facts
+        return run((folder / "model.onnx").read_bytes(), picture)[0], facts
 
-    build.reference = run(model.read_bytes(), picture)
+    build.reference = run(model.read_bytes(), picture)[0]
     build.folder = folder
     return build
 

@@ -79,12 +79,15 @@ def with_batch_normalisation():
 
 @pytest.fixture
 def small(tmp_path):
+    from edgecompile.evaluate.tasks import OutputFacts
     from edgecompile.graphs.onnx.model_spec import spec_of, write_spec
 
     onnx.save(with_batch_normalisation(), tmp_path / "model.onnx")
-    shapes = {"input_shape": [1, 3, 32, 32], "output_shape": [1, 7, 1024]}
-    names = {"names": ["a", "b", "c"], "input_name": "images", "output_name": "output0"}
-    write_spec(spec_of(stride=32, size=[32, 32], decode="yolo", **names, **shapes), tmp_path / "spec.json")
+    spec = spec_of(
+        task="detect", names=["a", "b", "c"], stride=32, size=[32, 32], input_name="images",
+        input_shape=[1, 3, 32, 32], outputs=[OutputFacts("output0", (1, 7, 1024))], decode="yolo",
+    )  # fmt: skip
+    write_spec(spec, tmp_path / "spec.json")
     (tmp_path / "out").mkdir()
     return tmp_path
 

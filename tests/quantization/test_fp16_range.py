@@ -137,10 +137,10 @@ def test_fp16_leaves_those_layers_in_float_and_computes_the_same(tmp_path, opera
     assert "left in float" in facts["warnings"][0]
     made = convert(tmp_path, model=path, keep=[], beyond=tmp_path / "beyond.json")
     assert {"up", "down"} <= set(made["in_float"])
-    expected = run(path.read_bytes(), picture())
+    expected = run(path.read_bytes(), picture())[0]
     simulated = onnx.load(tmp_path / "model.onnx")
     assert round_to_half(simulated, everything=False) > 0
-    found = run(simulated.SerializeToString(), picture())
+    found = run(simulated.SerializeToString(), picture())[0]
     assert np.isfinite(found).all()
     assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
 
@@ -149,10 +149,10 @@ def test_the_control_without_it_the_simulation_sees_what_the_device_would(tmp_pa
     path, _ = nets.written(scaled_by(nets.detector(), 3e5), tmp_path / "float")
     convert(tmp_path, model=path, keep=[], beyond=nets.nothing_beyond(tmp_path))
     halved = onnx.load(tmp_path / "model.onnx")
-    expected = run(path.read_bytes(), picture())
-    kind = run(halved.SerializeToString(), picture())
+    expected = run(path.read_bytes(), picture())[0]
+    kind = run(halved.SerializeToString(), picture())[0]
     round_to_half(halved, everything=False)
-    found = run(halved.SerializeToString(), picture())
+    found = run(halved.SerializeToString(), picture())[0]
     assert np.isfinite(kind).all(), "a CPU computes in float"
     assert not np.isfinite(found).all() or np.abs(found - expected).max() > 0.1 * np.abs(expected).max()
 
@@ -170,7 +170,7 @@ def test_int8_leaves_them_in_float_too(tmp_path):
     assert {"up", "down"} <= set(facts["in_float"])
     simulated = onnx.load(out / "model.onnx")
     round_to_half(simulated, everything=False)
-    assert np.isfinite(run(simulated.SerializeToString(), picture())).all()
+    assert np.isfinite(run(simulated.SerializeToString(), picture())[0]).all()
 
 
 def test_the_decode_part_is_in_float_from_end_to_end(tmp_path):

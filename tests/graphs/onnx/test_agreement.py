@@ -9,6 +9,7 @@ from edgecompile.errors import StepError
 from edgecompile.graphs.onnx.agreement import differences, fixed_input, require_agreement
 
 SIZE = [320, 320]
+YOLO, END2END = ({"task": "detect", "output": {"decode": decode}} for decode in ("yolo", "end2end"))
 
 
 def raw(seed=0):
@@ -29,8 +30,7 @@ def detections():
 def test_rounding_passes_and_is_reported_to_two_digits():
     after = raw()
     after[0, 0, 0] += 0.0123
-    gaps = differences(raw(), after, "yolo")
-    assert require_agreement(gaps, SIZE, "the rewrite")["boxes"] in (0.012, 0.013)
+    assert require_agreement([raw()], [after], YOLO, SIZE, "the rewrite")["boxes"] in (0.012, 0.013)
 
 
 @pytest.mark.parametrize(("row", "gap", "part"), [(2, 0.1, "boxes"), (5, 0.002, "scores")])
@@ -38,23 +38,25 @@ def test_a_difference_is_refused(row, gap, part):
     after = raw()
     after[0, row, 7] += gap
     with pytest.raises(StepError, match=f"the rewrite changed what the model computes: {part} differ"):
-        require_agreement(differences(raw(), after, "yolo"), SIZE, "the rewrite")
+        require_agreement([raw()], [after], YOLO, SIZE, "the rewrite")
 
 
 def test_other_shapes_and_numbers_that_are_none_are_refused():
     with pytest.raises(StepError, match="shape"):
-        differences(raw(), raw()[:, :5], "yolo")
+        differences([raw()], [raw()[:, :5]], YOLO)
+    with pytest.raises(StepError, match="shape"):
+        differences([raw(), raw()], [raw()], YOLO)
     broken = raw()
     broken[0, 0, 0] = np.nan
     with pytest.raises(StepError, match="not finite"):
-        differences(raw(), broken, "yolo")
+        differences([raw()], [broken], YOLO)
 
 
 def test_rows_that_swap_places_agree():
     before, after = detections(), detections()
     before[0, 4, 4] = after[0, 4, 4] = before[0, 5, 4]
     after[0, [4, 5]] = after[0, [5, 4]]
-    assert differences(before, after, "end2end") == {"boxes": 0.0, "scores": 0.0}
+    assert differences([before], [after], END2END) == {"boxes": 0.0, "scores": 0.0}
 
 
 @pytest.mark.parametrize(("column", "gap"), [(0, 5.0), (4, 0.01), (5, 1.0)], ids=["box", "score", "class"])
@@ -62,7 +64,7 @@ def test_rows_that_changed_do_not(column, gap):
     after = detections()
     after[0, 3, column] += gap
     with pytest.raises(StepError):
-        require_agreement(differences(detections(), after, "end2end"), SIZE, "the rewrite")
+        require_agreement([detections()], [after], END2END, SIZE, "the rewrite")
 
 
 def test_the_fixed_input_is_fixed_and_fills_dynamic_sides():

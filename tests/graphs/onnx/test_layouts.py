@@ -35,7 +35,7 @@ def tensors() -> list[np.ndarray]:
 
 
 def observed(model: onnx.ModelProto, tensors: list[np.ndarray]) -> list[Observed]:
-    return [Observed(run(model.SerializeToString(), one), SIZE) for one in tensors]
+    return [Observed(run(model.SerializeToString(), one)[0], SIZE) for one in tensors]
 
 
 def refusal(model: onnx.ModelProto, tensors: list[np.ndarray], expected: Expected = STATED, wanted: str = AUTO) -> str:
@@ -63,15 +63,15 @@ def test_a_layout_is_recognised_and_rewritten(name: str, wanted: str, tensors: l
     onnx.checker.check_model(model, full_check=True)
     if reading.layout.DECODE == "yolo":
         for one in tensors:
-            ours = run(model.SerializeToString(), one)
-            assert np.allclose(ours, run(exported().model.read_bytes(), one), rtol=1e-4, atol=1e-4)
+            ours = run(model.SerializeToString(), one)[0]
+            assert np.allclose(ours, run(exported().model.read_bytes(), one)[0], rtol=1e-4, atol=1e-4)
 
 
 def test_half_precision_outputs_become_float32(tensors: list[np.ndarray]) -> None:
     half = foreign_models.behind(lambda add: add("Cast", "output0", to=onnx.TensorProto.FLOAT16), [1, 7, 1008])
     half.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
     assert rewrite(half, read_as(observed(half, tensors), STATED, AUTO)) == 1
-    assert run(half.SerializeToString(), tensors[0]).dtype == np.float32
+    assert run(half.SerializeToString(), tensors[0])[0].dtype == np.float32
 
 
 def test_names_that_the_model_uses_are_not_taken(tensors: list[np.ndarray]) -> None:
