@@ -7,9 +7,9 @@ import platform
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -30,7 +30,7 @@ from edgecompile.execute.source_digests import Sources
 from edgecompile.execute.store import Store
 from edgecompile.local_plan import local_steps, prepare
 from edgecompile.recipe_lock import lock_document, require_locked, require_same_outputs, resolve_lock, tool_versions
-from edgecompile.report.document import report_of
+from edgecompile.report.document import Report, RunSection, report_of
 from edgecompile.report.html import render_html
 from edgecompile.run_dir import LOCK, PAGE, REPORT
 from edgecompile.runtime.golden import RESULT
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from edgecompile.bundle.package import PackageFacts
     from edgecompile.device.remote_bench import DeviceSection
     from edgecompile.execute.entry import Entry
+    from edgecompile.json_types import JsonObject
     from edgecompile.plan.graph import Materials, Plan
     from edgecompile.recipe.schema import Recipe
     from edgecompile.runtime.figures import Figures
@@ -51,7 +52,7 @@ Progress = Callable[["Plan"], AbstractContextManager[Listener]]
 """Shows how the steps of a plan go on, or notes it for somebody else who shows it."""
 DeviceProgress = Callable[[], AbstractContextManager[Callable[[str], None]]]
 """Shows what goes on with a device, a line each."""
-Conclusion = Callable[[Mapping[str, Any], Path], None]
+Conclusion = Callable[[Report, Path], None]
 """Gets the report of a run and its directory, in the end."""
 
 
@@ -96,7 +97,7 @@ class Published:
     size_bytes: int
 
 
-def summarize(report: Mapping[str, Any], run_dir: Path) -> None:
+def summarize(report: Report, run_dir: Path) -> None:
     """Prints the figures of a build and where its report lies, on stderr."""
     from edgecompile.report.terminal import print_summary
 
@@ -240,7 +241,7 @@ def packed(built: Built, store: Store) -> tuple[Path, PackageFacts]:
     """Packs the bundle, as a step like any other, and returns its path in the store and the facts of the step."""
     manifest = built.manifest.to_json()
     report = report_of(manifest, built.lock.recipe, built.plan, built.entries, built.manifest_gates)
-    step = packaging_step(built.plan, manifest=manifest, lock=built.lock.to_json(), report=report)
+    step = packaging_step(built.plan, manifest=manifest, lock=built.lock.to_json(), report=cast("JsonObject", report))
     entry = execute(with_packaging(local_steps(built.recipe, built.plan), step), store)[PACKAGE]
     facts = cast("PackageFacts", entry.facts)
     return entry.path(facts["bundle"]), facts
@@ -257,18 +258,19 @@ def publish(built: Built, store: Store, run_dir: Path) -> Published:
     return Published(bundle.name, facts["sha256"], facts["size_bytes"])
 
 
-def write_run(built: Built, run_dir: Path, began: float, *, bundle: Published | None) -> Mapping[str, Any]:
+def write_run(built: Built, run_dir: Path, began: float, *, bundle: Published | None) -> Report:
     """Writes what differs from run to run beside the bundle: the full report, with where and when it ran. Returns it.
 
     Where there is no bundle to hold it, the lock too: so that what failed its gates can be compared and built again.
     """
-    run = {
+    run: RunSection = {
         "started": datetime.fromtimestamp(began, timezone.utc).isoformat(timespec="seconds"),
         "wall_s": round(time.time() - began, 3),
         "host": socket.gethostname(),
         "python": platform.python_version(),
-        **({"bundle": asdict(bundle)} if bundle else {}),
     }
+    if bundle:
+        run["bundle"] = {"name": bundle.name, "sha256": bundle.sha256, "size_bytes": bundle.size_bytes}
     report = report_of(
         built.manifest.to_json(), built.lock.recipe, built.plan, built.entries, built.verdicts,
         measured=built.measured.to_json() if built.measured else None, run=run, device=built.device,

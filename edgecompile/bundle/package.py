@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from edgecompile.bundle.assemble import NOT_ARTIFACT, bundle_name
 from edgecompile.bundle.documents import canonical_json
@@ -15,6 +15,9 @@ from edgecompile.errors import StepError
 from edgecompile.json_types import JsonObject
 from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.golden import RESULT
+
+if TYPE_CHECKING:
+    from edgecompile.report.document import Report
 
 
 class PackageFacts(TypedDict):
@@ -53,7 +56,7 @@ def package(
 
     draft = read_draft(manifest)
     found = json.loads((golden / RESULT).read_text(encoding="utf-8"))
-    page = render_html(report, picture=(golden / "input.png").read_bytes(), found=found)
+    page = render_html(cast("Report", report), picture=(golden / "input.png").read_bytes(), found=found)
     members: dict[str, bytes | Path] = {
         **artifact_members(artifact),
         **golden_members(golden, draft.golden),

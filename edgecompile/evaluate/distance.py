@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -14,7 +14,29 @@ SQNR_LIMIT_DB = 200.0
 """Reported for outputs that are equal, where the ratio has no bound (JSON knows no infinity)."""
 
 
-def compare(out: Path, *, reference: Path, artifact: Path, spec: Path) -> dict[str, Any]:
+class PartDistance(TypedDict):
+    """Distances of one part of the outputs; see `measure`."""
+
+    max: float
+    cosine: float
+    sqnr_db: float
+
+
+class DistanceFacts(PartDistance):
+    """What the step says; see `compare`."""
+
+    parts: dict[str, PartDistance]
+    per_picture: list[Worst]
+
+
+class Worst(TypedDict):
+    """The lowest cosine and the lowest SQNR of several parts."""
+
+    cosine: float
+    sqnr_db: float
+
+
+def compare(out: Path, *, reference: Path, artifact: Path, spec: Path) -> DistanceFacts:
     """Compares the raw outputs that two evaluations kept, by the parts that the task tells apart (such as boxes and
     scores): the worst of them is the figure.
 
@@ -34,9 +56,11 @@ def compare(out: Path, *, reference: Path, artifact: Path, spec: Path) -> dict[s
         for picture in range(len(list((reference / "raw").glob("*_0.npy"))))
     ]
     parts = {name: measure(*(_joined(pairs, name, side) for side in (0, 1))) for name in pairs[0]}
+    least = worst(parts)
     return {
         "max": next(iter(parts.values()))["max"],
-        **worst(parts),
+        "cosine": least["cosine"],
+        "sqnr_db": least["sqnr_db"],
         "parts": parts,
         "per_picture": [worst({name: measure(*pair) for name, pair in picture.items()}) for picture in pairs],
     }
@@ -47,7 +71,7 @@ def _outputs(folder: Path, picture: int) -> list[np.ndarray]:
     return [np.load(folder / f"{picture}_{number}.npy") for number in range(len(list(folder.glob(f"{picture}_*.npy"))))]
 
 
-def measure(reference: np.ndarray, other: np.ndarray) -> dict[str, float]:
+def measure(reference: np.ndarray, other: np.ndarray) -> PartDistance:
     """Returns three distances of `other` from `reference`, arrays of one shape.
 
     max: the largest absolute difference. cosine: of the angle between the two as vectors; 1 is equal, and a zero vector
@@ -67,9 +91,11 @@ def measure(reference: np.ndarray, other: np.ndarray) -> dict[str, float]:
     }
 
 
-def worst(parts: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+def worst(parts: Mapping[str, PartDistance]) -> Worst:
     """Returns the lowest cosine and the lowest SQNR of several parts."""
-    return {name: min(part[name] for part in parts.values()) for name in ("cosine", "sqnr_db")}
+    return Worst(
+        cosine=min(part["cosine"] for part in parts.values()), sqnr_db=min(part["sqnr_db"] for part in parts.values())
+    )
 
 
 def _joined(pairs: list[dict[str, tuple[np.ndarray, np.ndarray]]], name: str, side: int) -> np.ndarray:

@@ -6,13 +6,12 @@ The result is a measurement: its step runs alone, is keyed by the machine, and s
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from edgecompile.errors import BundleError, StepError
 from edgecompile.runtime import machine
 from edgecompile.runtime.measure import Extent, Subject
 from edgecompile.runtime.measure import measure as measure_subject
-from edgecompile.runtime.measurement import not_measured
+from edgecompile.runtime.measurement import MeasurementDocument, not_measured
 from edgecompile.runtime.options import Options
 
 PICTURES = 16
@@ -32,7 +31,7 @@ def measure(
     warmup: int = 10,
     predictions: int = 100,
     seconds: float = 10.0,
-) -> dict[str, Any]:
+) -> MeasurementDocument:
     """Measures the artifact with `threads` threads, picture by picture.
 
     Args:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from edgecompile.errors import PlanError
 from edgecompile.passes import Pass
+from edgecompile.plan.facts import GraphFacts
 from edgecompile.plan.fp16_range_steps import add_fp16_range
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
@@ -47,7 +48,7 @@ class Fp16(Pass):
         return model.with_(artifact=Output("fp16", "model.onnx"), precision="fp16")
 
 
-def convert(out: Path, *, model: Path, keep: list[str], beyond: Path) -> dict[str, Any]:
+def convert(out: Path, *, model: Path, keep: list[str], beyond: Path) -> GraphFacts:
     """Writes the FP16 `model.onnx`.
 
     Args:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
 from edgecompile.errors import PlanError
 from edgecompile.passes import Pass
+from edgecompile.plan.facts import GraphFacts
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
 
@@ -54,7 +55,7 @@ class Int8Dynamic(Pass):
         return model.with_(artifact=Output("int8_dynamic", "model.onnx"), precision="int8")
 
 
-def quantize(out: Path, *, model: Path, per_channel: bool, convolution_share: float) -> dict[str, Any]:
+def quantize(out: Path, *, model: Path, per_channel: bool, convolution_share: float) -> GraphFacts:
     """Writes `model.onnx` with int8 weights in its matrix products.
 
     Raises:

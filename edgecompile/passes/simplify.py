@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 from pydantic import model_validator
 
 from edgecompile.errors import PlanError
+from edgecompile.evaluate.tasks import Gaps
 from edgecompile.passes import Pass
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
@@ -62,7 +63,15 @@ class Simplify(Pass):
         return model.with_(artifact=Output("simplify", "model.onnx"))
 
 
-def simplify(out: Path, *, model: Path, spec: Path, optimizations: list[str]) -> dict[str, Any]:
+class SimplifyFacts(TypedDict):
+    """What the step says: what was done, operators before and after, and how far the outputs are from those before."""
+
+    changes: list[str]
+    operators: dict[str, dict[str, int]]
+    max_abs_diff: Gaps
+
+
+def simplify(out: Path, *, model: Path, spec: Path, optimizations: list[str]) -> SimplifyFacts:
     """Writes the simplified `model.onnx`, proven to compute the same on a fixed input.
 
     Raises:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from edgecompile.evaluate.tasks import Outline
+from edgecompile.report.document import ReportedStep, StepRun
 from edgecompile.runtime.figures import Figures
+from edgecompile.runtime.measured_gates import GateDocument
+from edgecompile.runtime.measurement import MeasurementDocument
 
 WIDTH, ROW, HEADING = 350, 30, 26
 SPINE, NEAREST, FARTHEST = 68, 14, 60
@@ -50,7 +52,7 @@ def per_class(figures: Figures, names: Sequence[str]) -> list[ClassRow]:
     return rows
 
 
-def gate_bar(verdict: Mapping[str, Any]) -> dict[str, float] | None:
+def gate_bar(verdict: GateDocument) -> dict[str, float] | None:
     """Returns the length of a gate's bar and the place of its limit, in percent of the track; None without a figure."""
     figure, limit = verdict["figure"], verdict["limit"]
     if figure is None:
@@ -59,55 +61,89 @@ def gate_bar(verdict: Mapping[str, Any]) -> dict[str, float] | None:
     return {"length": round(100 * max(figure, 0) / span, 2), "limit": round(100 * max(limit, 0) / span, 2)}
 
 
-def latency_bars(measured: Mapping[str, Any] | None) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class LatencyRow:
+    """A part of a prediction: milliseconds by rank, and the same in percent of the track."""
+
+    name: str
+    ranks: Mapping[str, float]
+    share: Mapping[str, float]
+
+
+def latency_bars(measured: MeasurementDocument | None) -> list[LatencyRow]:
     """Returns the bars of the latency chart: parts and total, each from 0 to p50, p95 and p99, in percent of the track.
 
-    The track ends at the largest p99. None where nothing was measured.
+    The track ends at the largest p99. None of them where nothing was measured.
     """
-    latency = (measured or {}).get("latency_ms")
+    latency = measured.get("latency_ms") if measured else None
     if not latency:
-        return None
+        return []
     span = max(part["p99"] for part in latency.values()) or 1.0
-    rows = [
-        {
-            "name": name,
-            "values": latency[name],
-            "share": {rank: round(100 * latency[name][rank] / span, 2) for rank in RANKS},
-        }
+    return [
+        LatencyRow(name, latency[name], {rank: round(100 * latency[name][rank] / span, 2) for rank in RANKS})
         for name in (*PARTS, "total")
         if name in latency
     ]
-    return {"rows": rows, "span": span}
 
 
 RANKS = ("p50", "p95", "p99")
 
 
-def stage_graph(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Node:
+    """A step at its height, SVG units."""
+
+    name: str
+    about: str
+    run: StepRun | None
+    needs: tuple[str, ...]
+    y: int
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A stage at its height, SVG units."""
+
+    stage: str
+    y: int
+
+
+@dataclass(frozen=True)
+class StageGraph:
+    """The drawing of the steps: its size, x of their line, and the arcs as SVG paths."""
+
+    height: int
+    nodes: tuple[Node, ...]
+    headings: tuple[Heading, ...]
+    arcs: tuple[str, ...]
+    width: int = WIDTH
+    spine: int = SPINE
+
+
+def stage_graph(steps: Sequence[ReportedStep]) -> StageGraph:
     """Lays the steps out on one line from top to bottom, under headings of their stages, joined by arcs at its left.
 
     One line is readable on a phone, and no arc ever crosses a name. A step that needs the one right above it is joined
     by a straight line; an arc bulges the more, the farther it reaches.
-
-    Returns:
-        width, height; `nodes` (a step with its `y`), `headings` (stage and `y`), `arcs` (SVG path data).
     """
-    y, nodes, headings, stage = 0, [], [], None
+    y, stage = 0, None
+    nodes: list[Node] = []
+    headings: list[Heading] = []
     for step in steps:
         if step["stage"] != stage:
             stage = step["stage"]
-            headings.append({"stage": stage, "y": y + HEADING - 8})
+            headings.append(Heading(stage, y + HEADING - 8))
             y += HEADING
-        nodes.append({**step, "y": y + ROW // 2})
+        nodes.append(Node(step["name"], step["about"], step["run"], tuple(step["needs"]), y + ROW // 2))
         y += ROW
-    place = {node["name"]: index for index, node in enumerate(nodes)}
+    place = {node.name: index for index, node in enumerate(nodes)}
     arcs = [
-        _arc(nodes[place[need]]["y"], node["y"], index - place[need], len(nodes))
+        _arc(nodes[place[need]].y, node.y, index - place[need], len(nodes))
         for index, node in enumerate(nodes)
-        for need in node["needs"]
+        for need in node.needs
         if need in place
     ]
-    return {"width": WIDTH, "height": y + 8, "spine": SPINE, "nodes": nodes, "headings": headings, "arcs": arcs}
+    return StageGraph(y + 8, tuple(nodes), tuple(headings), tuple(arcs))
 
 
 def _arc(top: int, bottom: int, distance: int, steps: int) -> str:

@@ -7,12 +7,18 @@ and no step says how long it took. The run directory's holds those too, with the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
+from edgecompile.json_types import JsonObject
 from edgecompile.plan.graph import Plan
 from edgecompile.plan.step import Source, Stage, Step
 from edgecompile.report.sentences import sentences
 from edgecompile.runtime.figures import figures_from
+from edgecompile.runtime.measured_gates import GateDocument, Verdict
+from edgecompile.runtime.measurement import MeasurementDocument
+
+if TYPE_CHECKING:
+    from edgecompile.execute.entry import Entry
 
 SCHEMA = 1
 MAKING = (Stage.EXPORT, Stage.FUSION, Stage.CALIBRATION, Stage.QUANTIZATION, Stage.COMPILATION)
@@ -31,17 +37,92 @@ FROM_MANIFEST = (
 )
 
 
+class StepRun(TypedDict):
+    """How a step went: whether it ran now, and time and memory of the run that made its output."""
+
+    state: str
+    wall_s: float | None
+    peak_memory_mb: float | None
+
+
+class ReportedStep(TypedDict):
+    """One step: what it is, what it did, and in the run directory's variant how it went."""
+
+    name: str
+    stage: str
+    about: str
+    needs: list[str]
+    measured: bool
+    key: str | None
+    output: str | None
+    size_bytes: int | None
+    makes: bool
+    did: list[str]
+    run: StepRun | None
+
+
+class Fall(TypedDict):
+    """The main metric of one class, of the float model and of the artifact."""
+
+    name: str
+    reference: float
+    artifact: float
+
+
+class PublishedBundle(TypedDict):
+    """The bundle that a run published."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+
+
+class RunSection(TypedDict, total=False):
+    """What a run was: when it started (ISO time), how long it took, where; the bundle where one was published."""
+
+    started: str
+    wall_s: float
+    host: str
+    python: str
+    bundle: PublishedBundle
+
+
+class Report(TypedDict):
+    """report.json. Sections of the manifest stand in it as they do there."""
+
+    schema: int
+    name: str
+    description: str
+    created_by: str
+    target: Mapping[str, Any]
+    precision: str
+    model: Mapping[str, Any]
+    data: JsonObject | None
+    tools: dict[str, str]
+    isa_class: str
+    figures: JsonObject
+    gates: list[GateDocument]
+    falls: list[Fall]
+    reference_size_bytes: int | None
+    recipe: JsonObject
+    steps: list[ReportedStep]
+    notes: list[str]
+    measured: MeasurementDocument | None
+    run: RunSection | None
+    device: Mapping[str, Any] | None
+
+
 def report_of(
-    manifest: Mapping[str, Any],
-    recipe: Mapping[str, Any],
+    manifest: JsonObject,
+    recipe: JsonObject,
     plan: Plan,
-    entries: Mapping[str, Any],
-    verdicts: Iterable[Any],
+    entries: Mapping[str, Entry],
+    verdicts: Iterable[Verdict],
     *,
-    measured: Mapping[str, Any] | None = None,
-    run: Mapping[str, Any] | None = None,
+    measured: MeasurementDocument | None = None,
+    run: RunSection | None = None,
     device: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+) -> Report:
     """Returns the report of a build as plain JSON.
 
     Args:
@@ -50,61 +131,59 @@ def report_of(
         entries: step name to its entry in the store; a step may be missing where the build ended before it.
         verdicts: what `edgecompile.evaluate.gates.judge` returned.
         measured: facts of the step `measure`; None for the bundle's variant.
-        run: what this run was; None for the bundle's variant. Keys, all optional: `started` (ISO time), `wall_s`,
-            `host`, `python`, and `bundle` ({"name", "sha256", "size_bytes"}, missing where none was published).
+        run: what this run was; None for the bundle's variant.
         device: what was found on the device (`edgecompile.device.remote_bench`); None for the bundle's variant.
     """
     whole = measured is not None or run is not None
     steps = [_step(step, entries.get(step.name), whole) for step in plan]
-    return {
+    stated = {key: manifest[key] for key in FROM_MANIFEST}
+    report = {
         "schema": SCHEMA,
-        **{key: manifest[key] for key in FROM_MANIFEST},
+        **stated,
         "gates": [verdict.for_report() if whole else verdict.for_manifest() for verdict in verdicts],
         "falls": [
-            {"name": name, "reference": before, "artifact": after}
-            for name, before, after in figures_from(manifest["figures"]).falls()
+            Fall(name=name, reference=before, artifact=after)
+            for name, before, after in figures_from(cast("JsonObject", manifest["figures"])).falls()
         ],
         "reference_size_bytes": _reference_size(entries),
         "recipe": dict(recipe),
         "steps": steps,
         "notes": list(plan.notes),
-        "measured": dict(measured) if measured is not None else None,
-        "run": dict(run) if run is not None else None,
+        "measured": measured,
+        "run": run,
         "device": dict(device) if device is not None else None,
     }
+    return cast("Report", report)
 
 
-def _reference_size(entries: Mapping[str, Any]) -> int | None:
+def _reference_size(entries: Mapping[str, Entry]) -> int | None:
     """Returns the bytes of the float model's files, for comparison with the artifact's."""
     entry = entries.get("reference.evaluate")
     return entry.facts.get("size_bytes") if entry else None
 
 
-def _step(step: Step, entry: Any, whole: bool) -> dict[str, Any]:
-    """Returns one step: what it is, what it did, and in the run directory's variant how it went."""
-    reproducible = entry is not None and not step.measured
+def _step(step: Step, entry: Entry | None, whole: bool) -> ReportedStep:
+    made = entry if not step.measured else None
     return {
         "name": step.name,
         "stage": step.stage.value,
         "about": step.about,
         "needs": list(step.needs),
         "measured": step.measured,
-        "key": entry.key if reproducible else None,
-        "output": entry.digest if reproducible else None,
-        "size_bytes": sum(size for _, size in entry.files.values()) if reproducible else None,
+        "key": made.key if made else None,
+        "output": made.digest if made else None,
+        "size_bytes": sum(size for _, size in made.files.values()) if made else None,
         "makes": step.stage in MAKING,
-        "did": sentences(entry.facts) if reproducible and step.stage in MAKING else [],
+        "did": sentences(made.facts) if made and step.stage in MAKING else [],
         "run": _how(entry) if whole else None,
     }
 
 
-def _how(entry: Any) -> dict[str, Any]:
-    """Returns how a step went: whether it ran now, and time and memory of the run that made its output."""
-    record = entry.record if entry else {}
+def _how(entry: Entry | None) -> StepRun:
     return {
         "state": "missing" if entry is None else "ran" if entry.fresh else "reused",
-        "wall_s": record.get("wall_seconds"),
-        "peak_memory_mb": record.get("peak_memory_mb"),
+        "wall_s": entry.record.get("wall_seconds") if entry else None,
+        "peak_memory_mb": entry.record.get("peak_memory_mb") if entry else None,
     }
 
 

@@ -16,6 +16,7 @@ from edgecompile.data.counts import counts_from, describe
 from edgecompile.errors import MissingToolError
 from edgecompile.evaluate.tasks import find_task
 from edgecompile.report import charts, number_format
+from edgecompile.report.document import Report
 from edgecompile.runtime.figures import figures_from
 from edgecompile.text import escape
 
@@ -40,7 +41,7 @@ FILTERS = {
 }
 
 
-def render_html(report: Mapping[str, Any], *, picture: bytes | None = None, found: Any = None) -> str:
+def render_html(report: Report, *, picture: bytes | None = None, found: Any = None) -> str:
     """Returns the page of a report.
 
     Args:

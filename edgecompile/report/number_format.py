@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from edgecompile.evaluate.gates import GATES
 from edgecompile.evaluate.layer_coverage import share
 from edgecompile.runtime.figures import Coverage
+from edgecompile.runtime.measurement import MeasurementDocument
 
 NONE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
@@ -92,14 +91,14 @@ def coverage_layers(coverage: Coverage, precision: str) -> str:
     return f"{whole}; {others}" if others else whole
 
 
-def machine_line(measured: dict[str, Any]) -> str:
+def machine_line(measured: MeasurementDocument) -> str:
     """Returns the machine of a measurement in one line: processor, cores, threads, clock, system."""
     machine = measured.get("machine") or {}
     parts = [
         machine.get("cpu") or "an unnamed processor",
         _count(machine.get("cores"), "core"),
         _count(measured.get("threads"), "thread") + " used" if measured.get("threads") else "",
-        f"{machine['memory_mb'] / 1000:.0f} GB" if machine.get("memory_mb") else "",
+        f"{memory / 1000:.0f} GB" if (memory := machine.get("memory_mb")) else "",
         f"up to {machine['max_mhz']} MHz" if machine.get("max_mhz") else "",
         f"at {machine['mhz']} MHz" if machine.get("mhz") else "",
         f"governor {machine['governor']}" if machine.get("governor") else "",
@@ -108,7 +107,7 @@ def machine_line(measured: dict[str, Any]) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def exclusive_line(measured: dict[str, Any]) -> str:
+def exclusive_line(measured: MeasurementDocument) -> str:
     """Returns whether a measurement had the machine to itself: "" where that was not written down."""
     exclusive = measured.get("exclusive")
     return "" if exclusive is None else EXCLUSIVE if exclusive else NOT_EXCLUSIVE

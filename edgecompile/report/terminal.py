@@ -7,12 +7,13 @@ cannot show a character gets a question mark rather than an error.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from edgecompile.data.counts import counts_from, describe
 from edgecompile.report import number_format
+from edgecompile.report.document import Report
 from edgecompile.runtime.figures import figures_from
 from edgecompile.text import escape
 
@@ -29,7 +30,7 @@ Line = tuple[str, str, str]
 """What, figure, remark."""
 
 
-def print_summary(report: Mapping[str, Any], page: Path | None = None, *, stream: TextIO) -> None:
+def print_summary(report: Report, page: Path | None = None, *, stream: TextIO) -> None:
     """Prints the figures of a build, its gates, and where the report lies.
 
     Args:
@@ -64,7 +65,7 @@ def print_summary(report: Mapping[str, Any], page: Path | None = None, *, stream
     write(blocks, stream)
 
 
-def _accuracy(report: Mapping[str, Any]) -> Iterator[Line]:
+def _accuracy(report: Report) -> Iterator[Line]:
     """Yields the lines on accuracy and size: what equal inputs find again."""
     figures = figures_from(report["figures"])
     for name, after in figures.metrics.items():
@@ -89,7 +90,7 @@ def _accuracy(report: Mapping[str, Any]) -> Iterator[Line]:
     )
 
 
-def _measured(report: Mapping[str, Any]) -> Iterator[Line]:
+def _measured(report: Report) -> Iterator[Line]:
     """Yields the lines on latency and memory, and the machine they hold for."""
     measured = report["measured"]
     if not measured:
@@ -115,19 +116,19 @@ def _measured(report: Mapping[str, Any]) -> Iterator[Line]:
         yield "", "", exclusive
 
 
-def _pictures(report: Mapping[str, Any]) -> Iterator[Line]:
+def _pictures(report: Report) -> Iterator[Line]:
     """Yields the lines on the pictures: how many were found, used and left out."""
     if report["data"]:
         for what, numbers in describe(counts_from(report["data"])):
             yield what, "", numbers
 
 
-def _made(report: Mapping[str, Any]) -> Iterator[Line]:
+def _made(report: Report) -> Iterator[Line]:
     """Yields the line on what ran."""
     run = report["run"]
     if not run:
         return
-    states = [step["run"]["state"] for step in report["steps"]]
+    states = [step["run"]["state"] for step in report["steps"] if step["run"]]
     took = f" in {number_format.seconds(run['wall_s'])}" if "wall_s" in run else ""
     yield "steps", f"{states.count('ran')} ran", f"{states.count('reused')} reused{took}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from edgecompile.runtime.machine import Machine
 
@@ -14,6 +14,45 @@ PARTS = ("read", "preprocess", "inference", "postprocess", "total")
 latency mean the last."""
 GATED = ("latency_p95_ms", "fps", "peak_memory_mb", "fps_per_watt")
 """Figures of a measurement that gates read."""
+
+
+class MachineDocument(TypedDict, total=False):
+    """`Machine` as JSON."""
+
+    arch: str
+    cpu: str | None
+    board: str | None
+    cores: int | None
+    memory_mb: int | None
+    governor: str | None
+    max_mhz: int | None
+    mhz: int | None
+    system: str
+    python: str
+
+
+class MeasurementDocument(TypedDict, total=False):
+    """`Measurement` as JSON, in reports and in what `bench` and `finalize` print; older ones lack keys."""
+
+    machine: MachineDocument
+    threads: int
+    backend: str | None
+    latency_ms: dict[str, dict[str, float]]
+    latency_p95_ms: float | None
+    fps: float | None
+    jitter_ms: float | None
+    predictions: int
+    batch: int
+    import_ms: float | None
+    open_ms: float | None
+    first_ms: float | None
+    peak_memory_mb: float | None
+    power_watt: float | None
+    fps_per_watt: float | None
+    power_meter: str | None
+    temperature_c: list[float | None]
+    unmeasured: dict[str, str]
+    exclusive: bool | None
 
 
 @dataclass(frozen=True)
@@ -86,9 +125,10 @@ class Measurement:
         """Returns the figures that gates read."""
         return {name: getattr(self, name) for name in GATED}
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> MeasurementDocument:
         """Returns the measurement as plain JSON."""
-        return {**asdict(self), "temperature_c": list(self.temperature_c), "latency_p95_ms": self.latency_p95_ms}
+        plain = {**asdict(self), "temperature_c": list(self.temperature_c), "latency_p95_ms": self.latency_p95_ms}
+        return cast("MeasurementDocument", plain)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Measurement:

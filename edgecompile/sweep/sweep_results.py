@@ -9,6 +9,7 @@ from typing import Any
 from edgecompile.errors import EdgecompileError, PlanError, RecipeError
 from edgecompile.report import number_format
 from edgecompile.runtime.figures import Figures, figures_from
+from edgecompile.runtime.measurement import MachineDocument, MeasurementDocument
 from edgecompile.sweep.sweep_point import BUILT, DeviceVerdict, GateState, StepAccount, StepCounts, Sweep, SweepPoint
 from edgecompile.sweep.verdict import judge_device
 
@@ -49,9 +50,10 @@ def point_of(folder: str, status: Mapping[str, Any] | None, report: Mapping[str,
 
 def _with_report(point: SweepPoint, report: Mapping[str, Any]) -> SweepPoint:
     """Returns the point with what its report says."""
-    measured, recipe = report["measured"] or {}, report["recipe"]
-    total = (measured.get("latency_ms") or {}).get("total") or {}
-    machine = dict(measured.get("machine") or {})
+    found: MeasurementDocument | None = report["measured"]
+    measured: MeasurementDocument = found or {}
+    recipe, total = report["recipe"], (measured.get("latency_ms") or {}).get("total") or {}
+    machine: MachineDocument = {**(measured.get("machine") or {})}
     now = machine.pop("mhz", None)  # differs from measurement to measurement, and the machine does not
     return replace(
         point,

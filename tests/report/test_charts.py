@@ -59,29 +59,30 @@ def test_latency_ends_at_the_largest_tail():
     part = {"p50": 1.0, "p95": 2.0, "p99": 4.0}
     total = {"p50": 3.0, "p95": 5.0, "p99": 8.0}
     view = charts.latency_bars({"latency_ms": {"total": total, "inference": part}})
-    assert [row["name"] for row in view["rows"]] == ["inference", "total"]
-    assert view["rows"][0]["share"] == {"p50": 12.5, "p95": 25.0, "p99": 50.0}
-    assert view["rows"][1]["share"]["p99"] == 100
-    assert charts.latency_bars({"latency_ms": None}) is None
-    assert charts.latency_bars(None) is None
+    assert [row.name for row in view] == ["inference", "total"]
+    assert view[0].share == {"p50": 12.5, "p95": 25.0, "p99": 50.0}
+    assert view[1].share["p99"] == 100
+    assert charts.latency_bars({"latency_ms": None}) == []
+    assert charts.latency_bars(None) == []
+
+
+def step_of(name: str, stage: str, needs: list[str]) -> dict:
+    return {"name": name, "stage": stage, "about": "", "needs": needs, "run": None}
 
 
 def test_graph_has_an_arc_for_each_need_and_stays_in_its_box():
-    steps = [
-        {"name": f"s{n}", "stage": "fusion" if n < 9 else "validation", "needs": [f"s{m}" for m in range(n)]}
-        for n in range(12)
-    ]
+    steps = [step_of(f"s{n}", "fusion" if n < 9 else "validation", [f"s{m}" for m in range(n)]) for n in range(12)]
     view = charts.stage_graph(steps)
-    assert len(view["arcs"]) == 12 * 11 / 2
-    assert [heading["stage"] for heading in view["headings"]] == ["fusion", "validation"]
-    assert all(node["y"] < view["height"] for node in view["nodes"])
-    for arc in view["arcs"]:
+    assert len(view.arcs) == 12 * 11 / 2
+    assert [heading.stage for heading in view.headings] == ["fusion", "validation"]
+    assert all(node.y < view.height for node in view.nodes)
+    for arc in view.arcs:
         if curve := re.fullmatch(r"M(\d+) \d+C([-\d.]+) \d+ [-\d.]+ \d+ \d+ \d+", arc):
             assert charts.SPINE - 0.75 * (charts.SPINE - float(curve[2])) >= 0  # where a cubic bulges most
 
 
 def test_a_need_from_outside_the_report_draws_nothing():
-    assert charts.stage_graph([{"name": "a", "stage": "export", "needs": ["gone"]}])["arcs"] == []
+    assert charts.stage_graph([step_of("a", "export", ["gone"])]).arcs == ()
 
 
 def test_golden_boxes_are_counted_by_class():
