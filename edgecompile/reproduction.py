@@ -35,8 +35,9 @@ from edgecompile.recipe.validate import recipe_from
 from edgecompile.recipe_lock import resolve_lock
 from edgecompile.runtime import open_artifact
 from edgecompile.runtime.archive import Archive
+from edgecompile.runtime.check import Check
 from edgecompile.runtime.figures import Figures
-from edgecompile.runtime.golden import Check, check_golden
+from edgecompile.runtime.golden import check_golden
 from edgecompile.text import tell
 
 TOLERANCE = 0.005

@@ -7,6 +7,7 @@ from typing import Any
 
 from edgecompile.errors import BundleError
 from edgecompile.runtime.figures import Coverage, Figures, figures_from
+from edgecompile.runtime.finished import Record
 
 SHOWN_TOOLS = 12
 MET = {True: "met", False: "NOT met", None: "to be judged"}
@@ -31,7 +32,7 @@ def summarize(manifest: Mapping[str, Any], digest: str, size: int) -> list[str]:
         raise BundleError(f"the manifest lacks or misstates {error}") from None
 
 
-def summarize_record(record: Mapping[str, Any]) -> list[str]:
+def summarize_record(record: Record) -> list[str]:
     """Returns the lines that `edgecompile finalize` prints of what it found."""
     distribution, version = record["runtime"]
     if record["folder"] is None:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from edgecompile.errors import BundleError, Problem
 from edgecompile.runtime import finished, machine
 from edgecompile.runtime.archive import Archive
+from edgecompile.runtime.check import Check
 from edgecompile.runtime.confinement import BUILDING, doing
-from edgecompile.runtime.finished import Place
-from edgecompile.runtime.golden import Check, check_golden
+from edgecompile.runtime.finished import Place, Record, check_document
+from edgecompile.runtime.golden import check_golden
 from edgecompile.runtime.machine import available_cores
 from edgecompile.runtime.measure import Extent, Subject, golden_picture, measure
 from edgecompile.runtime.measured_gates import MEASURED, Verdict, compared, raise_unmet
@@ -26,8 +26,6 @@ from edgecompile.runtime.predictor import Predictor, open_bundle
 from edgecompile.runtime.requirement import satisfies
 from edgecompile.runtime.spec import read_spec
 from edgecompile.runtime.target import read_target
-
-Record = dict[str, Any]
 
 
 def finalize(
@@ -77,12 +75,12 @@ def finalize(
         builder.build(artifact, spec, target.options, part, cache)
         if not any(part.iterdir()):
             raise BundleError("the device's tools built nothing", where=str(archive.path))
-        record = {**_about(archive, place), **_judged(archive, threads, part), "built": True}
-        record["checks"] = [*(asdict(check) for check in constraints), *record["checks"]]
+        record: Record = {**_about(archive, place), **_judged(archive, threads, part), "built": True}
+        record["checks"] = [*(check_document(check) for check in constraints), *record["checks"]]
         record["engine"] = finished.describe(part) if record["accepted"] else None
         tell(record)
         raise_refused(record, archive.path)
-        kept = finished.keep(place, part, {key: value for key, value in record.items() if key != "built"})
+        kept = finished.keep(place, part, record)
     return {**kept, "built": True}
 
 
@@ -159,7 +157,7 @@ def _verify_again(
         raise
     golden = {check.name for check in checks}
     before = [check for check in known["checks"] if check["name"] not in golden]
-    record = {**known, "checks": [*before, *(asdict(check) for check in checks)], "built": False}
+    record: Record = {**known, "checks": [*before, *(check_document(check) for check in checks)], "built": False}
     record["accepted"] = all(check.met for check in checks)
     tell(record)
     if not record["accepted"]:
@@ -170,7 +168,7 @@ def _verify_again(
 
 def _verify(archive: Archive, threads: int, tell: Callable[[Record], None]) -> Record:
     """Verifies and judges the model of a bundle that runs as it is."""
-    record = {**_about(archive, None), **_judged(archive, threads, None), "built": False}
+    record: Record = {**_about(archive, None), **_judged(archive, threads, None), "built": False}
     tell(record)
     raise_refused(record, archive.path)
     return record
@@ -185,7 +183,7 @@ def _judged(archive: Archive, threads: int, engine: Path | None) -> Record:
     verdicts = judge(archive.manifest.get("gates") or [], measured) if measured else []
     return {
         "runtime": [read_target(archive).runtime[0], predictor.backend.version],
-        "checks": [asdict(check) for check in checks],
+        "checks": [check_document(check) for check in checks],
         "figures": measured.to_json() if measured else {},
         "gates": [verdict.for_report() for verdict in verdicts],
         "accepted": agrees and all(verdict.met for verdict in verdicts),

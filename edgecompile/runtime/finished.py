@@ -19,12 +19,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from edgecompile.errors import BundleError, StepError
 from edgecompile.files import write_atomically
 from edgecompile.runtime import machine
 from edgecompile.runtime.archive import Archive
+from edgecompile.runtime.check import Check
+from edgecompile.runtime.measured_gates import ReportedGate
+from edgecompile.runtime.measurement import MeasurementDocument
 from edgecompile.runtime.target import BundleTarget
 
 SCHEMA = 1
@@ -33,6 +36,55 @@ SUFFIX = ".device"
 PART = ".part"
 SHOWN = 16
 """Digits of a digest that stand in a folder's name; whole digests stand in the record and are compared."""
+
+
+class FileDigest(TypedDict):
+    """One file, by content; size in bytes."""
+
+    sha256: str
+    size: int
+
+
+class Engine(TypedDict):
+    """The files of a built model, and the folder they stand in."""
+
+    folder: str
+    files: dict[str, FileDigest]
+
+
+class CheckDocument(TypedDict):
+    """A `Check` of the golden vectors or of the device, as JSON."""
+
+    name: str
+    met: bool
+    detail: str
+    decoded: bool
+
+
+def check_document(check: Check) -> CheckDocument:
+    """Returns a check as JSON."""
+    return {"name": check.name, "met": check.met, "detail": check.detail, "decoded": check.decoded}
+
+
+class Record(TypedDict, total=False):
+    """What was found of a bundle's model on this device; what it says stands at `edgecompile.runtime.finalize`."""
+
+    schema: int
+    bundle: str
+    sha256: str
+    name: str | None
+    device: str
+    facts: dict[str, str]
+    fingerprint: str | None
+    key: str | None
+    folder: str | None
+    runtime: list[str]
+    built: bool
+    checks: list[CheckDocument]
+    figures: MeasurementDocument
+    gates: list[ReportedGate]
+    engine: Engine | None
+    accepted: bool
 
 
 @dataclass(frozen=True)
@@ -109,10 +161,12 @@ def engine_of(place: Place) -> Path:
         raise BundleError(
             f"the model that was built here is damaged: {damage}", where=str(place.folder), fix=place.command
         )
-    return place.folder / record["engine"]["folder"]
+    built = record["engine"]
+    assert built is not None  # `read_record` has looked
+    return place.folder / built["folder"]
 
 
-def read_record(path: Path) -> dict[str, Any] | None:
+def read_record(path: Path) -> Record | None:
     """Returns the record of a built model; None where there is none that can be read: it is then to be built."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -124,9 +178,11 @@ def read_record(path: Path) -> dict[str, Any] | None:
     return record if known and whole and re.fullmatch(r"engine-[0-9a-f]+", name) else None
 
 
-def find_damage(folder: Path, record: Mapping[str, Any]) -> str:
+def find_damage(folder: Path, record: Record) -> str:
     """Returns what is wrong with the files of a built model, or ""."""
-    engine, files = folder / record["engine"]["folder"], record["engine"]["files"]
+    built = record["engine"]
+    assert built is not None  # `read_record` has looked
+    engine, files = folder / built["folder"], built["files"]
     present = file_digests(engine) if engine.is_dir() else {}
     for name in sorted(files.keys() | present.keys()):
         if files.get(name) != present.get(name):
@@ -134,9 +190,9 @@ def find_damage(folder: Path, record: Mapping[str, Any]) -> str:
     return ""
 
 
-def file_digests(folder: Path) -> dict[str, dict[str, Any]]:
+def file_digests(folder: Path) -> dict[str, FileDigest]:
     """Returns name to {"sha256", "size"} of every file below a folder."""
-    found = {}
+    found: dict[str, FileDigest] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             content = path.read_bytes()
@@ -145,7 +201,7 @@ def file_digests(folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def describe(folder: Path) -> dict[str, Any]:
+def describe(folder: Path) -> Engine:
     """Returns what the record says of a built model's files: the folder they come to stand in, and their digests."""
     files = file_digests(folder)
     digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
@@ -178,7 +234,7 @@ def building(place: Place) -> Iterator[tuple[Path, Path]]:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def keep(place: Place, part: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+def keep(place: Place, part: Path, record: Record) -> Record:
     """Puts a built model and its record where `engine_of` finds it, whole or not at all; removes the one before it.
 
     Returns:
@@ -189,7 +245,8 @@ def keep(place: Place, part: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     """
     about = describe(part)
     engine = place.folder / about["folder"]
-    written = {**record, "engine": about}
+    written: Record = {**record, "engine": about}
+    written.pop("built", None)  # of this call alone
     with _writing(place):
         for name in about["files"]:
             _flush(part / name)

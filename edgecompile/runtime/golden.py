@@ -12,7 +12,7 @@ import math
 import re
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count, repeat
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 
 from edgecompile.errors import BundleError
 from edgecompile.runtime.archive import Archive
+from edgecompile.runtime.check import Check
 from edgecompile.runtime.pictures import decode_member
 from edgecompile.runtime.predictor import Predictor
 from edgecompile.runtime.spec import SpecDocument, read_spec
@@ -38,17 +39,6 @@ HEADER = re.compile(
 """The header as `numpy.save` writes it. It is an expression of Python, which here nothing evaluates."""
 LARGEST_TOLERANCE = 2
 """Beyond it nothing would differ."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One comparison: what was compared, whether it agrees, and the figures; and whether it is of the golden outputs
-    decoded, which involves no model."""
-
-    name: str
-    met: bool
-    detail: str
-    decoded: bool = False
 
 
 def check_golden(archive: Archive, predictor: Predictor) -> list[Check]:

@@ -15,12 +15,12 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, cast
 
 from edgecompile.errors import KINDS, BundleError, EdgecompileError, Problem
 from edgecompile.runtime.child_process import start
 from edgecompile.runtime.confinement import NO_MEMORY, Limits, choose_limits
-from edgecompile.runtime.worker import Work
+from edgecompile.runtime.worker import Answer, Work
 
 BOOT = "import sys; sys.path[:] = sys.argv.pop(1).split(chr(10)); from edgecompile.runtime.worker import main; main()"
 """What the process begins with: the very modules that this one would import."""
@@ -93,7 +93,7 @@ class _Worker:
     def returncode(self) -> int:
         return self._process.wait()
 
-    def wait(self) -> dict[str, Any] | None:
+    def wait(self) -> Answer | None:
         """Returns the answer of the process, None where it died without one; prints what it prints meanwhile.
 
         Raises:
@@ -119,13 +119,13 @@ class _Worker:
                 waiting.discard(self._notes)
         return answer
 
-    def _listen(self, content: bytes) -> dict[str, Any] | None:
+    def _listen(self, content: bytes) -> Answer | None:
         """Takes in what the process says of itself; returns its answer once that is there."""
         *lines, self._partial = (self._partial + content).split(b"\n")
         for line in lines:
             said = json.loads(line)
             if isinstance(said, dict):
-                return said
+                return cast("Answer", said)
             self.operation = said
         return None
 
@@ -159,7 +159,7 @@ def _print(content: bytes) -> None:
     sys.stdout.flush()
 
 
-def _error_of(answer: dict[str, Any], bundle: Path, limits: Limits) -> Exception:
+def _error_of(answer: Answer, bundle: Path, limits: Limits) -> Exception:
     """Returns the error that the process was ended by."""
     told = [problem[0] for problem in answer.get("problems", ())]
     if answer["error"] == "MemoryError" or (answer["error"] == "BundleError" and any(map(NO_MEMORY.search, told))):

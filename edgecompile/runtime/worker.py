@@ -19,13 +19,27 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypedDict
 
 from edgecompile.errors import BundleError, EdgecompileError, kind_name
 from edgecompile.runtime.confinement import confine
 
 Work = Callable[[argparse.Namespace], int]
 """What a verb does with a bundle; returns the exit code."""
+
+
+class Answer(TypedDict, total=False):
+    """How the work of a verb ended: its exit code; or the class of what ended it, with its message and fix."""
+
+    code: int
+    error: str
+    message: str
+    problems: list[list[str]]
+    errno: int
+    strerror: str
+    filename: str | None
+
+
 PATIENCE = 3.0
 
 
@@ -53,7 +67,7 @@ def run_in_this_process(work: Work, arguments: argparse.Namespace) -> int:
         raise error.located(arguments.bundle) from error
 
 
-def _answer(work: Work, arguments: argparse.Namespace) -> dict[str, Any]:
+def _answer(work: Work, arguments: argparse.Namespace) -> Answer:
     """Runs the work of a verb; returns its exit code, or what ended it."""
     try:
         return {"code": run_in_this_process(work, arguments)}
@@ -63,13 +77,14 @@ def _answer(work: Work, arguments: argparse.Namespace) -> dict[str, Any]:
         return _described(error)
 
 
-def _described(error: BaseException) -> dict[str, Any]:
+def _described(error: BaseException) -> Answer:
     if isinstance(error, EdgecompileError):
         return {"error": kind_name(error), "problems": [[one.message, one.where, one.fix] for one in error.problems]}
-    found: dict[str, Any] = {"error": type(error).__name__, "message": str(error)}
+    found: Answer = {"error": type(error).__name__, "message": str(error)}
     if isinstance(error, OSError) and error.strerror:
         name = error.filename
-        found |= {"errno": error.errno, "strerror": error.strerror, "filename": name and os.fsdecode(name)}
+        found["errno"], found["strerror"] = error.errno or 0, error.strerror
+        found["filename"] = os.fsdecode(name) if name else None
     return found
 
 

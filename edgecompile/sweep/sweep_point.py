@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from edgecompile.json_types import JsonObject
 from edgecompile.report import number_format
 from edgecompile.runtime.figures import Figures
 
@@ -74,7 +75,7 @@ class SweepPoint:
     weights: str | None = None
     precision: str | None = None
     imgsz: tuple[int, ...] | None = None
-    judged_on: Mapping[str, Any] | None = None
+    judged_on: JsonObject | None = None
     figures: Figures | None = None
     latency_p50_ms: float | None = None
     latency_p95_ms: float | None = None
@@ -135,7 +136,7 @@ class DeviceVerdict:
     """
 
     device: str
-    judged_on: Mapping[str, Any]
+    judged_on: JsonObject
     points: tuple[str, ...]
     front: tuple[str, ...]
     size_front: tuple[str, ...]

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from edgecompile.errors import EdgecompileError
-from edgecompile.run_dir import PROGRESS, STATUS, job_folders, read_json
+from edgecompile.run_dir import PROGRESS, STATUS, JobStatus, job_folders, read_json
 from edgecompile.text import escape, tell
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ class Counts:
         return Counts(self.run + other.run, self.reused + other.reused, self.saved_s + other.saved_s)
 
     @classmethod
-    def of(cls, steps: Mapping[str, Any] | None) -> Counts:
+    def of(cls, steps: Mapping[str, float] | None) -> Counts:
         """Returns the counts that a job noted; none of it where it noted none."""
         found = steps or {}
-        return cls(found.get("run", 0), found.get("reused", 0), found.get("saved_s", 0.0))
+        return cls(int(found.get("run", 0)), int(found.get("reused", 0)), found.get("saved_s", 0.0))
 
     def __str__(self) -> str:
         return f"{_steps(self.run)} run, {self.reused} reused, {duration(self.saved_s)} saved by sharing"
@@ -66,12 +66,12 @@ class Watch:
     total: int | None
     quiet: bool = False
     stream: TextIO = field(default_factory=lambda: sys.stderr)
-    ended: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    ended: dict[str, JobStatus] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._began = time.monotonic()
         self._times: deque[float] = deque([self._began], RECENT)
-        self._running: dict[str, Mapping[str, Any]] = {}
+        self._running: dict[str, dict[str, Any]] = {}
         self._stale = {path: mark for path in job_folders(self.folder) if (mark := _mark(path / STATUS))}
         self._stopping = threading.Event()
         self._looking = threading.Lock()
@@ -109,7 +109,7 @@ class Watch:
                 name = path.relative_to(self.folder).as_posix()
                 if name in self.ended or self._stale.get(path) == (mark := _mark(path / STATUS)) is not None:
                     continue
-                if mark and (status := read_json(path / STATUS)) is not None:
+                if mark and (status := cast("JobStatus | None", read_json(path / STATUS))) is not None:
                     self.ended[name] = status
                     self._running.pop(name, None)
                     self._times.append(time.monotonic())
@@ -152,7 +152,7 @@ class Watch:
             with suppress(OSError):  # a shared folder that is away for a while
                 self.look()
 
-    def _tell(self, name: str, status: Mapping[str, Any]) -> None:
+    def _tell(self, name: str, status: JobStatus) -> None:
         """Says that a point ended, and what was wrong with it."""
         for problem in status.get("problems") or ():
             self._print(f"edgecompile: job {status.get('job', name)}: {problem}")

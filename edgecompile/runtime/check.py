@@ -1,0 +1,16 @@
+"""One comparison of this device with where a bundle was built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison: what was compared, whether it agrees, and the figures; and whether it is of the golden outputs
+    decoded, which involves no model."""
+
+    name: str
+    met: bool
+    detail: str
+    decoded: bool = False
