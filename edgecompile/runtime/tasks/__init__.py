@@ -42,7 +42,7 @@ class Setting:
     """A number that a prediction takes.
 
     Attributes:
-        name: in `predict(image, name=...)`; the flag of the verb is `--name`.
+        name: in `predict(image, name=...)`, and of the flag of the verb.
         kind: float for a share in 0..1, int for a whole number of at least 1.
         about: a line for people.
     """
