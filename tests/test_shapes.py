@@ -186,7 +186,7 @@ def test_fp16_keeps_the_shapes(tmp_path):
 def test_golden_vectors_stand_at_the_smallest_the_usual_and_the_largest_shape(tmp_path: Path):
     from edgecompile.evaluate.golden_vectors import golden
 
-    (tmp_path / "detections.json").write_text("[]")
+    (tmp_path / "counts.json").write_text("[0]")
     final, out = dynamic().final, tmp_path / "golden"
     out.mkdir()
     golden(

@@ -136,11 +136,17 @@ def export(
         MissingToolError: when torch is too old to load checkpoints safely.
     """
     with explained(f"'{weights.name}'"):
-        return _export(out, weights, imgsz, opset, end2end, profile)
+        return _export(out, weights, imgsz, opset, end2end, task, profile)
 
 
 def _export(
-    out: Path, weights: Path, imgsz: list[int], opset: int, end2end: bool | str, profile: Profile | None
+    out: Path,
+    weights: Path,
+    imgsz: list[int],
+    opset: int,
+    end2end: bool | str,
+    task: str,
+    profile: Profile | None,
 ) -> dict[str, Any]:
     import onnx
     import torch

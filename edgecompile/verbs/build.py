@@ -13,7 +13,6 @@ from edgecompile.arguments import Parser, whole_number
 if TYPE_CHECKING:
     from edgecompile.compose.command_line import Options
     from edgecompile.recipe.schema import Recipe
-    from edgecompile.report.document import Report
 
 ABOUT = "compose, plan, run, publish; the bundle's path is the last line of stdout"
 

@@ -38,7 +38,7 @@ for family, end2end in json.loads(sys.stdin.read()):
     model.names, model.args, model.task = {0: "a", 1: "b", 2: "c"}, {}, "detect"
     folder = pathlib.Path(tempfile.mkdtemp())
     torch.save({"model": model, "train_args": {}}, folder / f"{family}.pt")
-    settings = {"imgsz": [64, 96], "opset": 18, "end2end": end2end}
+    settings = {"imgsz": [64, 96], "opset": 18, "end2end": end2end, "task": "detect"}
     found = export(folder, weights=folder / f"{family}.pt", **settings)
     facts[f"{family} {end2end}"] = {**found, "folder": str(folder)}
 print("\\n" + json.dumps(facts))
@@ -57,7 +57,9 @@ def test_plan_names_what_decides_the_result():
     model = OnnxExport(opset=17).lower(graph, None)
     step = graph.steps["onnx_export"]
     assert (model.artifact.step, model.artifact.path, model.spec.path) == ("onnx_export", "model.onnx", "spec.json")
-    assert dict(step.params) == {"imgsz": [320, 320], "profile": None, "opset": 17, "end2end": "auto"}
+    assert dict(step.params) == {
+        "imgsz": [320, 320], "profile": None, "task": "detect", "opset": 17, "end2end": "auto",
+    }  # fmt: skip
     assert {"torch", "ultralytics", "onnx"} <= set(step.tools)
 
 

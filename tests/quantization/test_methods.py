@@ -86,9 +86,10 @@ def net(request, tmp_path_factory):
 
 def accuracy(net: SimpleNamespace, out: Path, artifact: Path, spec: Path, backend: str, options: dict) -> float:
     out.mkdir()
-    settings = {"backend": backend, "options": options, "threads": 1, "conf": 0.001, "iou": 0.7, "max_det": 300}
+    how = {"backend": backend, "options": options, "threads": 1}
+    settings = {"conf": 0.001, "iou": 0.7, "max_det": 300}
     words = {"artifact": artifact, "spec": spec, "pictures": net.pictures, "labels": net.labels}
-    return evaluate(out, **words, **settings)["map50_95"]
+    return evaluate(out, **words, **how, settings=settings)["metrics"]["map50_95"]
 
 
 def test_onnxruntime(net, tmp_path):

@@ -23,6 +23,7 @@ from .hostile_changes import (
     giving_words,
     model,
     of_a_foreign_domain,
+    other_end,
     renamed,
     taking_nothing,
     taking_two,
@@ -192,7 +193,7 @@ REFUSED: dict[str, Case] = {
     "bytes between": with_bytes(lambda raw: raw[:-22] + b"hidden" + raw[-22:]),
     "count of members": with_bytes(lambda raw: raw[:-14] + b"\xff\xff\xff\xff" + raw[-10:]),
     "half a bundle": lambda members: bundled(members, tiny_manifest())[:-900],
-    "another seal": lambda members: bundled(members, tiny_manifest())[:-1] + b"0",
+    "another seal": lambda members: other_end(bundled(members, tiny_manifest())),
     # the manifest
     "manifest that is none": with_document(b"hello"),
     "manifest in a list": with_document(b"[]"),

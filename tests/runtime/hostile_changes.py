@@ -126,6 +126,11 @@ def with_bytes(change: Callable[[bytes], bytes]) -> Case:
     return lambda members: seal(change(bundled(members, tiny_manifest())[: -len(SEAL) - 64]))
 
 
+def other_end(raw: bytes) -> bytes:
+    """Another last byte of the seal, whichever it had."""
+    return raw[:-1] + (b"1" if raw.endswith(b"0") else b"0")
+
+
 def renamed(name: str) -> Case:
     """A member of another name, put into the bytes: `zipfile` would mend some."""
     place = "Q" * len(name)

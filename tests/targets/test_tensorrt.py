@@ -78,13 +78,13 @@ def map_of(folder: Path, out: Path, backend: str = "onnxruntime", options: dict[
     out.mkdir()
     images = pictures("test", 16)
     labels = [path.parents[2] / "labels" / "test" / f"{path.stem}.txt" for path in images]
-    settings = {"threads": 1, "conf": 0.001, "iou": 0.7, "max_det": 300}
+    settings = {"conf": 0.001, "iou": 0.7, "max_det": 300}
     spec = folder / "spec.json" if folder.is_dir() else simplified().spec
     found = evaluate(
         out, artifact=folder, spec=spec, pictures=images, labels=labels, backend=backend, options=options or {},
-        **settings,
+        threads=1, settings=settings,
     )  # fmt: skip
-    return found["map50_95"]
+    return found["metrics"]["map50_95"]
 
 
 @pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.stem)
