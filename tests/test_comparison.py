@@ -14,6 +14,7 @@ from edgecompile.bundle.diff import first_apart
 from edgecompile.bundle.lock import Locked, lock_from
 from edgecompile.cli import main
 from edgecompile.comparison import compare, document, format_diff
+from edgecompile.runtime.figures import figures_from
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +37,8 @@ def differing(made: Any, lock: dict[str, Any], **changes: Any) -> list[str]:
 
 
 def locked(lock: dict[str, Any], manifest: Any = None) -> Locked:
-    return Locked(Path("some.lock.yaml"), lock_from(lock), figures=manifest["figures"] if manifest else None)
+    figures = figures_from(manifest["figures"]) if manifest else None
+    return Locked(Path("some.lock.yaml"), lock_from(lock), figures=figures)
 
 
 def test_nothing_differs(made, lock):

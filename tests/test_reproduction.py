@@ -197,7 +197,7 @@ def test_other_defaults_of_a_later_version_change_nothing(made, tmp_path):
     changed(later / "conf/target/x86-cpu_onnxruntime.yaml", "threads: 2", "threads: 1")
     changed(later / "conf/pass/int8_static.yaml", "per_channel: true", "per_channel: false")
     changed(later / "recipes/quickstart.yaml", "defaults:", "model: {imgsz: 128}\ndefaults:")
-    changed(later / "edgecompile/recipe/schema.py", "iou: Share = Field(default=0.7", "iou: Share = Field(default=0.5")
+    changed(later / "edgecompile/evaluate/tasks/detect.py", 'Setting("iou", 0.7', 'Setting("iou", 0.5')
     words = ["reproduce", made.bundle, "--search", made.data, "--quiet"]
     finished = edgecompile(*words, cwd=tmp_path, cache=made.cache, PYTHONPATH=str(later))
     assert finished.returncode == 0, finished.stdout + finished.stderr
@@ -206,11 +206,11 @@ def test_other_defaults_of_a_later_version_change_nothing(made, tmp_path):
 
 def test_a_step_of_a_later_version_is_named_before_it_runs(made, tmp_path):
     later = copy_of_the_program(tmp_path / "later")
-    changed(later / "edgecompile/plan/validation.py", "version=2", "version=3")
+    changed(later / "edgecompile/plan/validation.py", "version=3", "version=4")
     words = ["reproduce", made.bundle, "--search", made.data, "--quiet"]
     finished = edgecompile(*words, cwd=tmp_path, cache=made.cache, PYTHONPATH=str(later))
     assert finished.returncode == 5
-    assert finished.stdout.startswith("differs: step golden, version: 2 → 3\n")
+    assert finished.stdout.startswith("differs: step golden, version: 3 → 4\n")
     assert "not reproduced: step golden, version differs from the lock; within tolerance" in finished.stderr
 
 

@@ -14,7 +14,7 @@ from nets import nothing_beyond
 
 from edgecompile.errors import RecipeError
 from edgecompile.plan.shapes import profile_of
-from edgecompile.recipe.rules import broken_rules
+from edgecompile.recipe.rules import ReadParts, broken_rules
 from edgecompile.recipe.schema import ModelSettings
 from edgecompile.runtime import open_artifact
 
@@ -67,8 +67,8 @@ def test_the_usual_size_cannot_contradict_imgsz():
             return ".".join(keys)
 
     model = settings(imgsz=640, dynamic={"imgsz": [320, 320, 640]})
-    parts = {**dict.fromkeys(("data", "target", "passes", "order")), "model": model}
-    (problem,) = broken_rules(parts, {}, Origins())
+    parts = ReadParts(model, data=None, target=None, passes=None, order=None, data_given=False)
+    (problem,) = broken_rules(parts, Origins())
     assert (problem.where, problem.fix) == ("model.dynamic.imgsz", "model.imgsz=320")
 
 

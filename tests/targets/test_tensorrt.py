@@ -244,7 +244,7 @@ for family in ("yolov10n", "yolo26n"):
     out = folder / family
     out.mkdir()
     torch.save({"model": model, "train_args": {}}, out / "model.pt")
-    export(out, weights=out / "model.pt", imgsz=[64, 96], opset=18, end2end=True)
+    export(out, weights=out / "model.pt", imgsz=[64, 96], opset=18, end2end=True, task="detect")
 print("done")
 """
 
