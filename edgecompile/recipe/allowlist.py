@@ -126,7 +126,7 @@ def container_fault(path: tuple[str, ...], *, mapping: bool) -> Fault | None:
         )
     if len(path) <= 3:
         key = ".".join(path)
-        leads = any(one == key or one.startswith(f"{key}.") for one in HYDRA_KEYS)
+        leads = any(allowed_key == key or allowed_key.startswith(f"{key}.") for allowed_key in HYDRA_KEYS)
         scalar = path[-1] in ("mode", "n_trials")
         return None if not leads or (mapping and not scalar) else _wrong_container(mapping, scalar)
     fits = len(path) == 4 and not mapping
@@ -134,8 +134,8 @@ def container_fault(path: tuple[str, ...], *, mapping: bool) -> Fault | None:
 
 
 def _wrong_container(mapping: bool, scalar: bool) -> Fault:
-    found = "a mapping" if mapping else "a list"
-    return Fault(f"found {found}, expected {'a plain value' if scalar else 'a mapping (key: value)'}")
+    container = "a mapping" if mapping else "a list"
+    return Fault(f"found {container}, expected {'a plain value' if scalar else 'a mapping (key: value)'}")
 
 
 def config_fault(item: str) -> Fault | None:

@@ -18,20 +18,20 @@ from edgecompile.yaml_text import check_data, read_text
 Row = JsonObject
 
 
-def rows(what: str) -> list[Row]:
-    """Returns what can be chosen; `what` is one of `LISTS`."""
-    return list(LISTS[what]())
+def rows(name: str) -> list[Row]:
+    """Returns the rows of one of `LISTS`."""
+    return list(LISTS[name]())
 
 
-def show(what: str, as_json: bool) -> None:
-    """Prints what can be chosen, to stdout."""
-    found = rows(what)
+def show(name: str, as_json: bool) -> None:
+    """Prints one of `LISTS` to stdout."""
+    listed = rows(name)
     if as_json:
-        print(to_json(found, indent=2))
+        print(to_json(listed, indent=2))
         return
-    columns = list(found[0]) if found else []
-    widths = {key: max(len(_text(row[key])) for row in found) for key in columns[:-1]}
-    for row in found:
+    columns = list(listed[0]) if listed else []
+    widths = {key: max(len(_text(row[key])) for row in listed) for key in columns[:-1]}
+    for row in listed:
         cells = [_text(row[key]).ljust(widths[key]) for key in columns[:-1]]
         tell("  ".join([*cells, _text(row[columns[-1]])]).rstrip())
 
@@ -47,8 +47,13 @@ def passes() -> Iterator[Row]:
     from edgecompile.recipe.kinds import pass_class, pass_kinds
 
     for kind in pass_kinds():
-        one = pass_class(kind)
-        yield {"kind": kind, "stage": one.stage.value, "makes": one.output_precision or "-", "about": _first_line(one)}
+        pass_type = pass_class(kind)
+        yield {
+            "kind": kind,
+            "stage": pass_type.stage.value,
+            "makes": pass_type.output_precision or "-",
+            "about": _first_line(pass_type),
+        }
 
 
 def targets() -> Iterator[Row]:
@@ -67,11 +72,11 @@ def targets() -> Iterator[Row]:
 
 
 def data() -> Iterator[Row]:
-    """Yields each data set: its name, its data.yaml and whether it is at hand."""
+    """Yields each data set: its name, its data.yaml and whether that is on this machine."""
     for name, file in folders.options("data"):
         path = str(_content(file).get("path", ""))
-        here = path.startswith("sample://") or (fetched_folder() / path).is_file() or Path(path).is_file()
-        yield {"name": name, "path": path, "at hand": "yes" if here else f"no: edgecompile fetch {path}"}
+        at_hand = path.startswith("sample://") or (fetched_folder() / path).is_file() or Path(path).is_file()
+        yield {"name": name, "path": path, "at hand": "yes" if at_hand else f"no: edgecompile fetch {path}"}
 
 
 LISTS = {"recipes": recipes, "passes": passes, "targets": targets, "data": data}
@@ -87,8 +92,8 @@ def _content(file: Path) -> Row:
         return {"description": f"(unreadable: {str(error).splitlines()[0].removeprefix(shown(file))})"}
 
 
-def _first_line(one: type) -> str:
-    return (one.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+def _first_line(documented: type) -> str:
+    return (documented.__doc__ or "").strip().partition("\n")[0].rstrip(".")
 
 
 def _text(value: Any) -> str:

@@ -51,8 +51,8 @@ def problems_of(
         data: what was validated, plain JSON values.
     """
     by_path: dict[tuple[str, ...], list[Any]] = {}
-    for one in error.errors(include_url=False):
-        by_path.setdefault(_path(one, data), []).append(one)
+    for fault in error.errors(include_url=False):
+        by_path.setdefault(_path(fault, data), []).append(fault)
     for path, faults in by_path.items():
         where = str(origins.of(*prefix, *path))
         yield _problem(faults, path, where, _model_at(model, path[:-1]))
@@ -87,19 +87,19 @@ def _problem(faults: list[Any], path: tuple[str, ...], where: str, around: type[
         return Problem("is required and was not given", where)
     if first["type"] in ("value_error", "assertion_error"):
         return Problem(f"found {show(first['input'])}: {first['ctx']['error']}", where)
-    expected = list(dict.fromkeys(_expected(one) for one in faults if _tells(one, faults)))
+    expected = list(dict.fromkeys(_expected(fault) for fault in faults if _is_informative(fault, faults)))
     fix = ""
     if isinstance(first["input"], str):
-        choices = [choice for one in faults if one["type"] == "literal_error" for choice in _choices(one)]
+        choices = [choice for fault in faults if fault["type"] == "literal_error" for choice in _choices(fault)]
         fix = nearest(first["input"], choices) if choices else ""
     fix = "" if fix.startswith("valid:") else fix
     return Problem(f"found {show(first['input'])}, expected {' or '.join(expected)}", where, fix)
 
 
-def _tells(fault: Any, faults: list[Any]) -> bool:
-    """Returns whether a fault says something: that a number is no list says nothing where its range is at fault."""
-    ranges = [one for one in faults if one["type"] in RANGES]
-    return not ranges or fault in ranges
+def _is_informative(fault: Any, faults: list[Any]) -> bool:
+    """Returns whether a fault helps a person: where a number is out of range, that it is no list does not."""
+    range_faults = [candidate for candidate in faults if candidate["type"] in RANGES]
+    return not range_faults or fault in range_faults
 
 
 RANGES = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal", "multiple_of"})
@@ -133,8 +133,8 @@ def _model_at(model: type[BaseModel], path: tuple[str, ...]) -> type[BaseModel] 
     for key in path:
         field = model.model_fields.get(key)
         nested = [field.annotation, *get_args(field.annotation)] if field else []
-        found = next((one for one in nested if isinstance(one, type) and issubclass(one, BaseModel)), None)
-        if found is None:
+        section = next((hint for hint in nested if isinstance(hint, type) and issubclass(hint, BaseModel)), None)
+        if section is None:
             return None
-        model = found
+        model = section
     return model

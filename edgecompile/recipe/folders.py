@@ -13,7 +13,7 @@ from edgecompile.places import conf_folder, recipes_folder
 
 SUFFIXES = (".yaml", ".yml")
 LOCK_SUFFIX = ".lock.yaml"
-"""What a lock is called that stands beside a recipe: never a recipe itself, whatever folder it lies in."""
+"""Suffix of a lock beside a recipe: such a file is never a recipe itself, whatever folder it lies in."""
 CONF_ENTRY_POINTS = "edgecompile.conf"
 RECIPE_ENTRY_POINTS = "edgecompile.recipes"
 
@@ -35,22 +35,22 @@ def recipe_folders() -> list[tuple[str, Path]]:
 
 def recipes() -> dict[str, tuple[str, Path]]:
     """Returns the provider and the file of each recipe that can be chosen here, by name, sorted."""
-    found: dict[str, tuple[str, Path]] = {}
+    files: dict[str, tuple[str, Path]] = {}
     for provider, folder in recipe_folders():
         for path in sorted(folder.iterdir()):
             if is_recipe(path):
-                found.setdefault(path.stem, (provider, path))
-    return dict(sorted(found.items()))
+                files.setdefault(path.stem, (provider, path))
+    return dict(sorted(files.items()))
 
 
 def is_recipe(path: Path) -> bool:
-    """Returns whether a file of a folder of recipes is one, going by its name."""
+    """Returns whether a file in a folder of recipes is a recipe, going by its name."""
     return path.suffix in SUFFIXES and not path.name.startswith(".") and not path.name.endswith(LOCK_SUFFIX)
 
 
 def belongs_to_a_package(file: Path) -> bool:
     """Returns whether a recipe was installed: its folder is not a person's to write to."""
-    return file.parent.resolve() in {one.resolve() for one in (recipes_folder(), *installed(RECIPE_ENTRY_POINTS))}
+    return file.parent.resolve() in {folder.resolve() for folder in (recipes_folder(), *installed(RECIPE_ENTRY_POINTS))}
 
 
 def recipe_names() -> list[str]:
@@ -65,11 +65,11 @@ def conf_folders() -> list[Path]:
 
 def options(group: str) -> Iterator[tuple[str, Path]]:
     """Yields the name and the file of each option of a config group, the first of a name only, sorted."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for folder in conf_folders():
         for path in (folder / group).glob("*.yaml"):
-            found.setdefault(path.stem, path)
-    yield from sorted(found.items())
+            files.setdefault(path.stem, path)
+    yield from sorted(files.items())
 
 
 @cache
@@ -77,7 +77,7 @@ def installed(group: str) -> tuple[Path, ...]:
     """Returns the folders of the packages that an entry point group names.
 
     Raises:
-        PlanError: when one of them is not there.
+        PlanError: an entry point names a package that is not installed.
     """
     folders = []
     for point in entry_points(group):

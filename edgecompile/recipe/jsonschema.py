@@ -78,8 +78,8 @@ def _defaults() -> Schema:
 
 
 def _target(definitions: Schema) -> Schema:
-    """Returns the schema of `target`: the keys of every kind, and only those of one where the kind is written. A key
-    of several kinds takes what any of them takes."""
+    """Returns the schema of `target`: the keys of every kind, or only those of the kind that is written. A key of
+    several kinds takes what any of them takes."""
     kinds = target_kinds()
     refs = {kind: _defined(target_class(kind), f"target_{kind}", definitions) for kind in kinds}
     forms: dict[str, list[Schema]] = {}
@@ -87,7 +87,7 @@ def _target(definitions: Schema) -> Schema:
         for key, value in definitions[f"target_{kind}"]["properties"].items():
             if value not in forms.setdefault(key, []):
                 forms[key].append(value)
-    merged = {key: found[0] if len(found) == 1 else {"anyOf": found} for key, found in forms.items()}
+    merged = {key: schemas[0] if len(schemas) == 1 else {"anyOf": schemas} for key, schemas in forms.items()}
     return {
         "type": "object",
         "description": "The device and its runtime. Choose one in the defaults: override /target: NAME.",
@@ -156,18 +156,18 @@ def _defined(model: type[BaseModel], name: str, definitions: Schema) -> Schema:
 
 def _documented(model: type[BaseModel]) -> dict[str, str]:
     """Returns what the docstrings of a model and of those it is made from say of each field."""
-    found: dict[str, str] = {}
-    for one in model.__mro__:
-        section = re.search(r"^Fields.*?:\n((?: {4}.*\n?|\n)+)", inspect.cleandoc(one.__doc__ or "") + "\n", re.M)
+    descriptions: dict[str, str] = {}
+    for base in model.__mro__:
+        section = re.search(r"^Fields.*?:\n((?: {4}.*\n?|\n)+)", inspect.cleandoc(base.__doc__ or "") + "\n", re.M)
         for entry in re.finditer(r"^ {4}(\w+): ((?:.|\n {5,})+)", section.group(1) if section else "", re.M):
-            found.setdefault(entry.group(1), " ".join(entry.group(2).split()))
-    return found
+            descriptions.setdefault(entry.group(1), " ".join(entry.group(2).split()))
+    return descriptions
 
 
 def _plain(schema: Any) -> Any:
     """Returns a schema without what pydantic adds for programs: titles, and what is required of a whole recipe."""
     if isinstance(schema, list):
-        return [_plain(one) for one in schema]
+        return [_plain(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
     kept = {key: _plain(value) for key, value in schema.items() if key != "title" or isinstance(value, dict)}

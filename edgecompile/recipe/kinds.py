@@ -41,9 +41,9 @@ def target_class(kind: str) -> type[Target]:
     return _load(edgecompile.targets, kind, Target)
 
 
-def kind_of(one: Pass) -> str:
+def kind_of(pass_: Pass) -> str:
     """Returns the kind of a pass."""
-    return next(kind for kind in pass_kinds() if pass_class(kind) is type(one))
+    return next(kind for kind in pass_kinds() if pass_class(kind) is type(pass_))
 
 
 @cache
@@ -51,14 +51,14 @@ def _known(room: ModuleType) -> dict[str, EntryPoint | None]:
     """Returns each kind with its entry point, or None where it is a file of this package.
 
     Raises:
-        PlanError: when two of one name are installed.
+        PlanError: two installed kinds have the same name.
     """
     folder = Path(room.__file__ or "").parent
     known: dict[str, EntryPoint | None] = {file.stem: None for file in folder.glob("[!_]*.py")}
     for point in entry_points(room.ENTRY_POINTS):
         if point.name in known:
-            other = known[point.name]
-            first = other.value if other else f"{room.__name__}.{point.name}"
+            earlier = known[point.name]
+            first = earlier.value if earlier else f"{room.__name__}.{point.name}"
             raise PlanError(
                 f"two kinds in '{room.ENTRY_POINTS}' are named '{point.name}': {first} and {point.value}",
                 fix="uninstall one of the packages",
@@ -71,17 +71,17 @@ def _load(room: ModuleType, kind: str, base: type) -> type:
     """Returns the class of a kind: what its entry point names, or the one subclass that its module holds."""
     point = _known(room)[kind]
     try:
-        found = point.load() if point else importlib.import_module(f"{room.__name__}.{kind}")
+        loaded = point.load() if point else importlib.import_module(f"{room.__name__}.{kind}")
     except Exception as error:
         if point is None:
             raise
         raise PlanError(f"'{kind}' ({point.value}) cannot be imported: {type(error).__name__}: {error}") from error
-    if isinstance(found, type) and issubclass(found, base):
-        return found
+    if isinstance(loaded, type) and issubclass(loaded, base):
+        return loaded
     classes = [
-        one
-        for one in vars(found).values()
-        if isinstance(one, type) and issubclass(one, base) and one.__module__ == getattr(found, "__name__", "")
+        item
+        for item in vars(loaded).values()
+        if isinstance(item, type) and issubclass(item, base) and item.__module__ == getattr(loaded, "__name__", "")
     ]
     if len(classes) != 1:
         raise PlanError(f"the module of '{kind}' holds {len(classes)} subclasses of {base.__name__}; expected one")

@@ -71,23 +71,23 @@ class Origins:
     recipe: Path | None = None
 
     def __eq__(self, other: object) -> bool:
-        """Equal to any other: where a recipe was written does not make it another recipe."""
+        """All origins are equal: where a recipe was written does not make it another recipe."""
         return isinstance(other, Origins)
 
     def __hash__(self) -> int:
         return 0
 
     def with_overrides(self, overrides: Sequence[str]) -> Origins:
-        """Returns the same with other overrides."""
+        """Returns these origins with other overrides."""
         return Origins(self.layers, tuple(overrides), self.recipe)
 
     def of(self, *keys: str) -> Origin:
         """Returns who set the value at a key path, or the nearest part around it that somebody set."""
         name = ".".join(keys)
         for depth in range(len(keys), 0, -1):
-            found = self._exactly(keys[:depth], name)
-            if found is not None:
-                return found
+            origin = self._exactly(keys[:depth], name)
+            if origin is not None:
+                return origin
         return Origin(name)
 
     def _exactly(self, keys: Keys, name: str) -> Origin | None:

@@ -50,7 +50,7 @@ def find_materials(recipe: Recipe, files: Files | None = None) -> Materials:
 
     Args:
         recipe: what was asked for.
-        files: what is known of files already; by default all are looked at.
+        files: what is known of files already; by default nothing, and all are read.
 
     Raises:
         RecipeError: with one problem for each thing that is missing, empty, malformed or used twice.
@@ -111,7 +111,7 @@ def _size(weights: Path, recipe: Recipe, files: Files) -> TrainingSize | None:
     """Returns the size that the weights take; None where the recipe names one.
 
     Raises:
-        RecipeError: the weights do not tell.
+        RecipeError: the weights state no size that can be used.
     """
     if recipe.model.imgsz is not None:
         return None
@@ -136,19 +136,19 @@ def _is_plain(path: Path) -> bool:
 def missing_files(weights: Any, data: Any, origin_of: Callable[..., Origin]) -> list[Problem]:
     """Returns the problems of files that a recipe names and that are not there, where the rest of it is wrong too."""
     problems: list[Problem] = []
-    for value, keys, what in ((weights, ("model", "weights"), "weights"), (data, ("data", "path"), "data set")):
+    for value, keys, role in ((weights, ("model", "weights"), "weights"), (data, ("data", "path"), "data set")):
         if isinstance(value, str) and value:
             try:
-                find_file(value, origin_of(*keys), what)
+                find_file(value, origin_of(*keys), role)
             except RecipeError as error:
                 problems += error.problems
     return problems
 
 
-def find_file(name: str, origin: Origin, what: str) -> Path:
+def find_file(name: str, origin: Origin, role: str) -> Path:
     """Returns the absolute path of a file that a recipe names.
 
-    Looked for in the folder of the file that names it, then in the working directory, then among what was fetched.
+    Looks in the folder of the file that names it, then in the working directory, then among what was fetched.
     `sample://parts.pt` lies in the embedded sample.
 
     Raises:
@@ -167,19 +167,19 @@ def find_file(name: str, origin: Origin, what: str) -> Path:
         if path.is_file() and path != origin.file:  # data/coco128.yaml names a coco128.yaml that is not itself
             return Path(os.path.abspath(path))
     if is_published(name):
-        raise RecipeError(f"{what} '{name}' not at hand", where=str(origin), fix=f"run `edgecompile fetch {name}`")
+        raise RecipeError(f"{role} '{name}' not at hand", where=str(origin), fix=f"run `edgecompile fetch {name}`")
     odd = next((folder / name for folder in folders if os.path.lexists(folder / name)), None)
     if odd is not None and odd != origin.file and not odd.is_dir():
-        raise RecipeError(f"{what} '{name}' is {_kind(odd)}; expected a file", where=str(origin))
+        raise RecipeError(f"{role} '{name}' is {_kind(odd)}; expected a file", where=str(origin))
     beside = [path for path in folders[0].glob(f"*{Path(name).suffix}") if Path(name).suffix]
     close = get_close_matches(name, [*(path.name for path in beside), *EXAMPLES], n=1, cutoff=0.75)
     looked = "" if Path(name).is_absolute() else f" (looked in {' and '.join(_folders(folders))})"
     is_folder = (folders[0] / name).is_dir()
     fix = f"did you mean '{close[0]}'?" if close and close[0] != name else ""
-    if is_folder and what == "data set":
+    if is_folder and role == "data set":
         fix = _folder_fix(folders[0] / name)
     raise RecipeError(
-        f"{what} '{name}' is a folder; expected a file" if is_folder else f"{what} '{name}' not found{looked}",
+        f"{role} '{name}' is a folder; expected a file" if is_folder else f"{role} '{name}' not found{looked}",
         where=str(origin),
         fix=fix,
     )
@@ -194,10 +194,10 @@ def _kind(path: Path) -> str:
 
 def _folder_fix(folder: Path) -> str:
     """Returns what to name in the stead of the folder of a data set."""
-    if found := sorted(folder.glob("*.yaml")):
-        return f"name {shown(found[0])}"
+    if documents := sorted(folder.glob("*.yaml")):
+        return f"name {shown(documents[0])}"
     splits = [folder / name for name in ("train", "val", "test") if (folder / name).is_dir()]
-    if any(one.is_dir() and one.name not in ("images", "labels") for split in splits for one in split.iterdir()):
+    if any(inner.is_dir() and inner.name not in ("images", "labels") for split in splits for inner in split.iterdir()):
         return "it has folders of classes, as data sets for classification have, which are not compiled yet"
     return "name a YOLO data.yaml"
 
@@ -207,11 +207,12 @@ def _folders(folders: Iterable[Path]) -> list[str]:
 
 
 def _weights(path: Path, recipe: Recipe) -> list[Problem]:
-    """Returns what is wrong with the weights, as far as their name and a first look tell."""
+    """Returns what is wrong with the weights, as far as their name and a first look show."""
     where = str(recipe.origins.of("model", "weights"))
     if path.stat().st_size == 0:
         return [Problem(f"weights '{path.name}' are empty", where)]
     if path.suffix not in WEIGHTS:
         return [Problem(f"weights '{path.name}' are neither a checkpoint nor a model", where, "expected .pt or .onnx")]
-    sources = [one for one in recipe.passes.values() if one.is_source]
-    return [replace(one, where=where) for source in sources for one in source.check_weights(path, recipe)]
+    sources = [pass_ for pass_ in recipe.passes.values() if pass_.is_source]
+    problems = [problem for source in sources for problem in source.check_weights(path, recipe)]
+    return [replace(problem, where=where) for problem in problems]

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class Files:
-    """What was found in files, each looked at once: the points of a sweep name the same ones again and again.
+    """What was found in files, each looked at once: the points of a sweep name the same files again and again.
 
     Attributes:
         size: of a path, in bytes.
@@ -75,46 +75,46 @@ class ChosenPictures:
 
 def choose_validation(recipe: Recipe, data: DataFile, files: Files, task: str) -> ChosenPictures:
     """Chooses the pictures to validate on, and finds their labels, which are those of a task."""
-    wanted = recipe.data.validation
+    settings = recipe.data.validation
     try:
-        listing = list_split(data, wanted.split, str(recipe.origins.of("data", "validation", "split")), files.folders)
+        listing = list_split(data, settings.split, str(recipe.origins.of("data", "validation", "split")), files.folders)
     except RecipeError as error:
         return ChosenPictures(problems=list(error.problems))
-    pictures = spread(listing.pictures, wanted.images) if wanted.images else listing.pictures
-    chosen = _chosen(recipe, data, wanted.split, "validation", listing, pictures, files)
-    if len(pictures) < wanted.minimum:
+    pictures = spread(listing.pictures, settings.images) if settings.images else listing.pictures
+    chosen = _chosen(recipe, data, settings.split, "validation", listing, pictures, files)
+    if len(pictures) < settings.minimum:
         return ChosenPictures(pictures, problems=[_too_few(recipe, len(pictures)), *chosen.problems])
-    found = find_labels(pictures, listing.resolved, files.folders, str(data.root))
-    checked = [files.labels(task, one.path, len(data.names)) for one in found.files if one.exists]
+    labels = find_labels(pictures, listing.resolved, files.folders, str(data.root))
+    checked = [files.labels(task, file.path, len(data.names)) for file in labels.files if file.exists]
     label_counts = LabelCounts(
-        missing=len(found.missing),
-        empty=sum(not one.objects and not one.problems for one in checked),
-        objects=sum(one.objects for one in checked),
-        renamed=found.renamed,
+        missing=len(labels.missing),
+        empty=sum(not content.objects and not content.problems for content in checked),
+        objects=sum(content.objects for content in checked),
+        renamed=labels.renamed,
     )
-    problems = [*chosen.problems, *_missing_labels(recipe, data, found)]
+    problems = [*chosen.problems, *_missing_labels(recipe, data, labels)]
     return ChosenPictures(
         pictures=pictures,
         counts=chosen.counts,
-        labels=[one.path for one in found.files],
+        labels=[file.path for file in labels.files],
         label_counts=label_counts,
         notes=[
             *_few(recipe, len(pictures)),
             *chosen.notes,
-            *_label_remarks(recipe, found),
+            *_label_remarks(recipe, labels),
             *find_task(task).label_remarks(checked),
         ],
-        problems=[*problems, *(problem for one in checked for problem in one.problems)],
+        problems=[*problems, *(problem for content in checked for problem in content.problems)],
     )
 
 
 def _too_few(recipe: Recipe, count: int) -> Problem:
     """Returns the problem of pictures too few to validate on."""
-    wanted = recipe.data.validation
-    usual = type(wanted).model_fields["minimum"].default
-    keys = ("data", "validation", "minimum") if wanted.minimum != usual else ("data", "validation")
+    settings = recipe.data.validation
+    usual = type(settings).model_fields["minimum"].default
+    keys = ("data", "validation", "minimum") if settings.minimum != usual else ("data", "validation")
     return Problem(
-        f"split '{wanted.split}' has {count} pictures to validate on, fewer than {wanted.minimum}",
+        f"split '{settings.split}' has {count} pictures to validate on, fewer than {settings.minimum}",
         str(recipe.origins.of(*keys)),
         "use a larger split, or lower data.validation.minimum knowingly",
     )
@@ -122,30 +122,31 @@ def _too_few(recipe: Recipe, count: int) -> Problem:
 
 def _few(recipe: Recipe, count: int) -> list[str]:
     """Returns the remark that figures of so few pictures are uncertain."""
-    wanted = recipe.data.validation
-    if count >= wanted.warn_below:
+    settings = recipe.data.validation
+    if count >= settings.warn_below:
         return []
     return [
-        f"validating on {count} pictures of '{wanted.split}', fewer than {wanted.warn_below}: "
+        f"validating on {count} pictures of '{settings.split}', fewer than {settings.warn_below}: "
         "a difference in accuracy may be chance"
     ]
 
 
 def choose_calibration(recipe: Recipe, data: DataFile, files: Files) -> ChosenPictures | None:
     """Chooses the pictures to calibrate with; returns None where no pass does."""
-    wanted = recipe.data.calibration
-    if wanted is None or not any(calibrates(one) for one in recipe.passes.values()):
+    settings = recipe.data.calibration
+    if settings is None or not any(calibrates(pass_) for pass_ in recipe.passes.values()):
         return None
     try:
-        listing = list_split(data, wanted.split, str(recipe.origins.of("data", "calibration", "split")), files.folders)
+        where = str(recipe.origins.of("data", "calibration", "split"))
+        listing = list_split(data, settings.split, where, files.folders)
     except RecipeError as error:
         return ChosenPictures(problems=list(error.problems))
-    pictures = spread(listing.pictures, wanted.images)
-    chosen = _chosen(recipe, data, wanted.split, "calibration", listing, pictures, files)
-    if len(listing.pictures) < wanted.minimum:
+    pictures = spread(listing.pictures, settings.images)
+    chosen = _chosen(recipe, data, settings.split, "calibration", listing, pictures, files)
+    if len(listing.pictures) < settings.minimum:
         problem = Problem(
-            f"split '{wanted.split}' has {len(listing.pictures)} pictures to calibrate with, "
-            f"fewer than {wanted.minimum}",
+            f"split '{settings.split}' has {len(listing.pictures)} pictures to calibrate with, "
+            f"fewer than {settings.minimum}",
             str(recipe.origins.of("data", "calibration")),
             "use a larger split, or lower data.calibration.minimum knowingly",
         )
@@ -164,52 +165,52 @@ def _chosen(
     pictures: Sequence[str],
     files: Files,
 ) -> ChosenPictures:
-    """Returns pictures with what is to be said of the split, whatever they are for."""
+    """Returns pictures with the counts, remarks and problems of their split."""
     left_out = dict(sorted(listing.left_out.items()))
     counts = SplitCounts(split, listing.found, len(pictures), listing.repeated, left_out)
     where = split_line(data, split)
     problems = [
         *split_problems(counts, purpose, recipe.data.error_share, where),
-        *(Problem("the picture is an empty file", shown(one)) for one in pictures if files.size(one) == 0),
+        *(Problem("the picture is an empty file", shown(path)) for path in pictures if files.size(path) == 0),
     ]
     return ChosenPictures(
         pictures, counts, notes=split_remarks(counts, purpose, recipe.data.remark_share), problems=problems
     )
 
 
-def _missing_labels(recipe: Recipe, data: DataFile, found: FoundLabels) -> list[Problem]:
+def _missing_labels(recipe: Recipe, data: DataFile, labels: FoundLabels) -> list[Problem]:
     """Returns the problem of pictures without a label file: of all of them, or of more than `data.error_share`."""
-    count, share = len(found.missing), recipe.data.error_share
+    count, share = len(labels.missing), recipe.data.error_share
     where = split_line(data, recipe.data.validation.split)
-    if count == len(found.pictures):
+    if count == len(labels.pictures):
         fix = "labels lie beside them, in a folder named labels where theirs is named images"
-        told = found.none_line(data.names)
-        return [Problem(told, where, fix)]
-    if count > share * len(found.pictures):
+        message = labels.none_line(data.names)
+        return [Problem(message, where, fix)]
+    if count > share * len(labels.pictures):
         fix = "write an empty file for each picture without objects, or raise data.error_share knowingly"
-        return [Problem(found.missing_line(), where, fix)]
+        return [Problem(labels.missing_line(), where, fix)]
     return []
 
 
-def _label_remarks(recipe: Recipe, found: FoundLabels) -> list[str]:
+def _label_remarks(recipe: Recipe, labels: FoundLabels) -> list[str]:
     """Returns what a person should know of the labels that were found and of those that were not."""
     notes = []
-    misplaced = found.elsewhere()
-    if len(found.missing) > recipe.data.remark_share * len(found.pictures) or misplaced:
-        notes.append(f"{found.missing_line()}; they count as pictures without objects")
-    notes += found.bare_folders()
-    if found.renamed:
-        files = "1 label file is" if found.renamed == 1 else f"{found.renamed} label files are"
+    misplaced = labels.elsewhere()
+    if len(labels.missing) > recipe.data.remark_share * len(labels.pictures) or misplaced:
+        notes.append(f"{labels.missing_line()}; they count as pictures without objects")
+    notes += labels.bare_folders()
+    if labels.renamed:
+        files = "1 label file is" if labels.renamed == 1 else f"{labels.renamed} label files are"
         notes.append(f"{files} named as the picture in another Unicode normalisation; Ultralytics does not find them")
     return notes
 
 
 def remarks(recipe: Recipe, count: int) -> list[str]:
     """Returns what a person should know of calibrating with `count` pictures."""
-    wanted = recipe.data.calibration
-    if wanted is None or count >= wanted.images:
+    settings = recipe.data.calibration
+    if settings is None or count >= settings.images:
         return []
-    return [f"calibrating with all {count} pictures of '{wanted.split}'; {wanted.images} were asked for"]
+    return [f"calibrating with all {count} pictures of '{settings.split}'; {settings.images} were asked for"]
 
 
 def spread(items: Sequence[T], count: int) -> list[T]:
@@ -228,10 +229,10 @@ def shared_pictures(
     """
     by_size = _by(calibration, files.size)
     suspects = [picture for picture in validation if files.size(picture) in by_size]
-    alike = [one for size in {files.size(one) for one in suspects} for one in by_size[size]]
+    alike = [path for size in {files.size(path) for path in suspects} for path in by_size[size]]
     by_content = _by(alike, files.digest)
     twins = ((picture, by_content.get(files.digest(picture))) for picture in suspects)
-    pairs = [(picture, found[0]) for picture, found in twins if found]
+    pairs = [(picture, originals[0]) for picture, originals in twins if originals]
     if not pairs:
         return []
     first = f"{Path(pairs[0][0]).name}" + (f" is {Path(pairs[0][1]).name}" if pairs[0][0] != pairs[0][1] else "")

@@ -2,7 +2,7 @@
 
 YAML and OmegaConf trust their input: 293 bytes of aliases cost minutes, `_target_` names code to call, `${oc.env:X}`
 reads the environment, `012` is 10 and `1:30` is 90. A stream of parse events costs the same whatever the text says, so
-everything is looked for there, and everything found is reported at once, each with its line.
+all checks look there, and all problems are reported at once, each with its line.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ def check_not_empty(text: str, file: Path) -> None:
         RecipeError: it is empty.
     """
     try:
-        events = islice((one for one in yaml.parse(text, Loader=Loader) if not isinstance(one, MARKS)), 8)
-        said = [_shape(one) for one in events]
+        events = islice((event for event in yaml.parse(text, Loader=Loader) if not isinstance(event, MARKS)), 8)
+        shapes = [_shape(event) for event in events]
     except yaml.YAMLError:
         return  # `check_recipe` says what is wrong with it
-    if " ".join(said) in EMPTY:
+    if " ".join(shapes) in EMPTY:
         fix = "a recipe begins with what it extends: defaults: [quickstart, _self_]"
         raise RecipeError(f"the recipe '{file.stem}' is empty", where=f"{shown(file)}:1", fix=fix)
 
@@ -99,25 +99,25 @@ class _RecipeRules(Rules):
         elif is_plain(event) and _NOT_A_NAME.fullmatch(name):
             yield line, ".".join(path), f"YAML does not read the key '{name}' as text", f'write "{name}" if it is meant'
         elif path[0] == "hydra" and len(path) > 1:
-            yield from self._found(line, path, path, allowlist.hydra_key_fault(path))
+            yield from self._report(line, path, path, allowlist.hydra_key_fault(path))
         elif path[0] == "defaults" and len(path) == 3:
-            yield from self._found(line, path, ("defaults",), allowlist.group_fault(name))
+            yield from self._report(line, path, ("defaults",), allowlist.group_fault(name))
 
     def container(self, line: int, path: tuple[str, ...], *, mapping: bool) -> Iterator[Finding]:
         if path[0] in ("hydra", "defaults"):
-            yield from self._found(line, path, path, allowlist.container_fault(path, mapping=mapping))
+            yield from self._report(line, path, path, allowlist.container_fault(path, mapping=mapping))
 
     def value(self, event: Any, line: int, path: tuple[str, ...]) -> Iterator[Finding]:
         text, key = event.value, ".".join(path)
         if path[0] == "hydra":
             fault = allowlist.hydra_value_fault(path, text, plain=is_plain(event))
-            yield from self._found(line, path, path, fault)
+            yield from self._report(line, path, path, fault)
         elif path == ("defaults",) and text not in ("", "[]"):
             yield line, key, f"'{text}' where a list is expected", f"write [{text}]"
         elif path[0] == "defaults" and len(path) == 2:
-            yield from self._found(line, path, ("defaults",), allowlist.config_fault(text))
+            yield from self._report(line, path, ("defaults",), allowlist.config_fault(text))
         elif path[0] == "defaults" and len(path) > 2:
-            yield from self._found(line, path, ("defaults",), allowlist.choice_fault(path[2], text))
+            yield from self._report(line, path, ("defaults",), allowlist.choice_fault(path[2], text))
         yield from self._interpolations(text, line, key)
         if not is_plain(event):
             return
@@ -130,16 +130,16 @@ class _RecipeRules(Rules):
         elif is_long_number(event):
             yield line, key, f"a number of {len(text)} digits", ""
 
-    def _found(
-        self, line: int, path: tuple[str, ...], told: tuple[str, ...], fault: allowlist.Fault | None
+    def _report(
+        self, line: int, path: tuple[str, ...], named: tuple[str, ...], fault: allowlist.Fault | None
     ) -> Iterator[Finding]:
-        """Yields a fault at a key path, unless a part that it stands in was refused already."""
-        if fault and not any(path[: len(one)] == one for one in self.refused):
+        """Yields a fault at a key path, reported at `named`, unless a part around it was refused already."""
+        if fault and not any(path[: len(refused)] == refused for refused in self.refused):
             self.refused.append(path)
-            yield line, ".".join(told), *fault
+            yield line, ".".join(named), *fault
 
     def _interpolations(self, text: str, line: int, key: str) -> Iterator[Finding]:
-        starts = [found.end() for found in _INTERPOLATION.finditer(text)]
+        starts = [match.end() for match in _INTERPOLATION.finditer(text)]
         before, self.interpolations = self.interpolations, self.interpolations + len(starts)
         if before <= MOST_INTERPOLATIONS < self.interpolations:
             yield line, key, f"more than {MOST_INTERPOLATIONS} interpolations in one file", ""
@@ -150,13 +150,13 @@ class _RecipeRules(Rules):
             if plain and plain["root"] != "hydra":
                 continue
             resolver = _RESOLVER.match(text, start)
-            told = f"${{{resolver.group(1)}:…}}" if resolver else text[start - 2 : start + 40]
-            yield line, key, f"'{told}' reads more than the recipe", "only ${another.key} is for recipes"
+            quoted = f"${{{resolver.group(1)}:…}}" if resolver else text[start - 2 : start + 40]
+            yield line, key, f"'{quoted}' reads more than the recipe", "only ${another.key} is for recipes"
             return
 
 
 def _header(text: str) -> Iterator[Finding]:
-    """Yields a package in the head of a file that leads elsewhere than into a recipe, read as Hydra reads it."""
+    """Yields a package in the head of a file, read as Hydra reads it, that is not a place in a recipe."""
     for line in text[:HEADER].splitlines():
         words = line.strip().lstrip("#").split()
         if line.strip() and not line.strip().startswith("#"):

@@ -23,7 +23,7 @@ LOW = ("fp16", "int8")
 
 @dataclass(frozen=True)
 class ReadParts:
-    """The parts of a recipe that rules look at; one that could not be read, and an order that is not given, is None.
+    """The parts of a recipe that rules look at; None for a part that could not be read and an order that is not given.
 
     Attributes:
         data_given: whether the recipe has a section `data`.
@@ -43,47 +43,47 @@ def broken_rules(parts: ReadParts, origins: Origins) -> list[Problem]:
     Args:
         origins: where each key was set.
     """
-    found: list[Problem] = []
+    problems: list[Problem] = []
     data, target, passes, order = parts.data, parts.target, parts.passes, parts.order
     if data is not None:
-        found += [*_data(data, origins), *_validation(data, origins)]
+        problems += [*_data(data, origins), *_validation(data, origins)]
     if parts.model is not None:
-        found += _shapes(parts.model, origins)
+        problems += _shapes(parts.model, origins)
     if target is not None:
-        found += _options(target, origins)
+        problems += _options(target, origins)
     if passes is None:
-        return found
+        return problems
     names = stage_order(passes)
     if order is not None:
         faults = list(_order(order, passes, origins))
-        found += faults
+        problems += faults
         if not faults:
             names = order
     ordered = [(name, passes[name]) for name in names]
-    found += _begins(ordered, origins)
-    found += _precisions(ordered, target, origins)
+    problems += _begins(ordered, origins)
+    problems += _precisions(ordered, target, origins)
     if order is not None and names is order:
-        found += _stages(ordered, origins)
+        problems += _stages(ordered, origins)
     if data is not None and parts.data_given:
-        found += _calibration(ordered, data, origins)
-    return found
+        problems += _calibration(ordered, data, origins)
+    return problems
 
 
 def _data(data: Data, origins: Origins) -> Iterator[Problem]:
-    wanted = data.calibration
-    if wanted is not None and wanted.images < wanted.minimum:
+    settings = data.calibration
+    if settings is not None and settings.images < settings.minimum:
         yield Problem(
-            f"{wanted.images} calibration pictures are fewer than the minimum of {wanted.minimum}",
+            f"{settings.images} calibration pictures are fewer than the minimum of {settings.minimum}",
             str(origins.of("data", "calibration", "images")),
             "take more, or lower data.calibration.minimum knowingly",
         )
 
 
 def _validation(data: Data, origins: Origins) -> Iterator[Problem]:
-    wanted = data.validation
-    if wanted.images is not None and wanted.images < wanted.minimum:
+    settings = data.validation
+    if settings.images is not None and settings.images < settings.minimum:
         yield Problem(
-            f"{wanted.images} validation pictures are fewer than the minimum of {wanted.minimum}",
+            f"{settings.images} validation pictures are fewer than the minimum of {settings.minimum}",
             str(origins.of("data", "validation", "images")),
             "take more, or lower data.validation.minimum knowingly",
         )
@@ -104,8 +104,8 @@ def _plain(size: Any) -> Any:
 
 
 def _options(target: Target, origins: Origins) -> Iterator[Problem]:
-    """Yields the options of a target that its backend, or its stand-in's, does not take: a bundle with them is one
-    that the runtime refuses."""
+    """Yields the options that the backend of a target, or its proxy backend, does not take: the runtime refuses a
+    bundle with them."""
     proxy_backend = target.proxy_backend()
     asked = [(target.backend, target.options()), *([(proxy_backend[0], proxy_backend[2])] if proxy_backend else [])]
     where = str(origins.of("target"))
@@ -136,27 +136,27 @@ def _order(order: tuple[str, ...], passes: dict[str, Pass], origins: Origins) ->
 
 
 def _begins(ordered: list[tuple[str, Pass]], origins: Origins) -> Iterator[Problem]:
-    beginners = [name for name, one in ordered if one.is_source]
-    if not beginners:
+    sources = [name for name, pass_ in ordered if pass_.is_source]
+    if not sources:
         yield Problem(
             "no pass makes the model", str(origins.of("passes")), "add onnx_export, or onnx_import for an ONNX file"
         )
-    for name in beginners[1:]:
+    for name in sources[1:]:
         yield Problem(
-            f"'{name}' makes the model, and so does '{beginners[0]}'",
+            f"'{name}' makes the model, and so does '{sources[0]}'",
             str(origins.of("passes", name)),
             f"leave one out: {name}: null",
         )
-    if len(beginners) == 1 and not ordered[0][1].is_source:
+    if len(sources) == 1 and not ordered[0][1].is_source:
         yield Problem(
-            f"'{ordered[0][0]}' stands before '{beginners[0]}', which makes the model",
+            f"'{ordered[0][0]}' stands before '{sources[0]}', which makes the model",
             str(origins.of("order")),
-            f"begin with {beginners[0]}",
+            f"begin with {sources[0]}",
         )
 
 
 def _precisions(ordered: list[tuple[str, Pass]], target: Target | None, origins: Origins) -> Iterator[Problem]:
-    lowering = [(name, one.output_precision) for name, one in ordered if one.output_precision in LOW]
+    lowering = [(name, pass_.output_precision) for name, pass_ in ordered if pass_.output_precision in LOW]
     for name, precision in lowering[1:]:
         first, before = lowering[0]
         yield Problem(
@@ -176,18 +176,18 @@ def _precisions(ordered: list[tuple[str, Pass]], target: Target | None, origins:
 
 
 def _stages(ordered: list[tuple[str, Pass]], origins: Origins) -> Iterator[Problem]:
-    for (before, one), (after, other) in pairwise(ordered):
-        if other.stage.place < one.stage.place and not other.is_source:
+    for (before, earlier), (after, later) in pairwise(ordered):
+        if later.stage.place < earlier.stage.place and not later.is_source:
             yield Problem(
-                f"'{after}' ({other.stage.value}) cannot follow '{before}' ({one.stage.value})",
+                f"'{after}' ({later.stage.value}) cannot follow '{before}' ({earlier.stage.value})",
                 str(origins.of("order")),
                 f"put '{after}' first",
             )
 
 
 def _calibration(ordered: list[tuple[str, Pass]], data: Data, origins: Origins) -> Iterator[Problem]:
-    for name, one in ordered:
-        if calibrates(one) and data.calibration is None:
+    for name, pass_ in ordered:
+        if calibrates(pass_) and data.calibration is None:
             yield Problem(
                 f"'{name}' needs calibration pictures, and the recipe names none",
                 str(origins.of("data", "calibration")),
@@ -195,7 +195,7 @@ def _calibration(ordered: list[tuple[str, Pass]], data: Data, origins: Origins) 
             )
 
 
-def calibrates(one: Pass) -> bool:
-    """Returns whether a pass reads the calibration pictures: it says so, or it makes INT8 in the calibration stage."""
-    said = getattr(type(one), "calibrates", None)
-    return one.output_precision == "int8" if said is None else bool(said)
+def calibrates(pass_: Pass) -> bool:
+    """Returns whether a pass reads the calibration pictures: it declares so, or it makes INT8."""
+    declared = getattr(type(pass_), "calibrates", None)
+    return pass_.output_precision == "int8" if declared is None else bool(declared)

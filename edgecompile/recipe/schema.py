@@ -40,8 +40,8 @@ class Section(BaseModel):
 
 
 class Dynamic(Section):
-    """Shapes that may change from run to run, each as [min, opt, max]. Three equal ones fix an axis, as leaving it out
-    does. Targets that profit from fixed shapes keep them, and `plan` says so."""
+    """Shapes that may change from run to run, each as [min, opt, max]. Three equal values fix an axis, as leaving it
+    out does. Targets that profit from fixed shapes keep them, and `plan` says so."""
 
     batch: Annotated[tuple[Annotated[int, Field(ge=1, le=256)], ...], THREE] | None = Field(
         default=None, description="pictures of one run: [min, opt, max]; null for 1"
@@ -60,9 +60,9 @@ class Dynamic(Section):
         if len(points) != len(POINTS):
             raise ValueError("[min, opt, max] is expected")
         sizes = [sides(point) for point in points]
-        for (name, before), (other, after) in pairwise(zip(POINTS, sizes, strict=True)):
-            if any(one > two for one, two in zip(before, after, strict=True)):
-                raise ValueError(f"min <= opt <= max is expected, and {name} is more than {other}")
+        for (name, size), (next_name, next_size) in pairwise(zip(POINTS, sizes, strict=True)):
+            if any(side > next_side for side, next_side in zip(size, next_size, strict=True)):
+                raise ValueError(f"min <= opt <= max is expected, and {name} is more than {next_name}")
         return points
 
 
@@ -164,9 +164,10 @@ def _gate_fields() -> dict[str, Any]:
 def _evaluation_fields() -> dict[str, Any]:
     """Returns a field for each number by which a task evaluates accuracy."""
     fields: dict[str, Any] = {}
-    for name, one in all_settings().items():
-        whole = Annotated[int, Field(ge=1, le=one.most)]
-        fields[name] = (whole if isinstance(one.default, int) else Share, Field(one.default, description=one.about))
+    for name, setting in all_settings().items():
+        whole = Annotated[int, Field(ge=1, le=setting.most)]
+        kind = whole if isinstance(setting.default, int) else Share
+        fields[name] = (kind, Field(setting.default, description=setting.about))
     return fields
 
 
@@ -197,7 +198,7 @@ else:
         latency_images=(int, Field(default=100, ge=10, le=10_000, description="timed predictions")),
     )
     Objective = Literal[tuple(GATES)]
-    """A figure that a search weighs: one that gates judge."""
+    """A figure that a search weighs: a figure that gates judge."""
 
 
 class Device(Section):
@@ -259,7 +260,7 @@ class Recipe(Section):
         return self._origins
 
     def with_origins(self, origins: Origins) -> Recipe:
-        """Returns this recipe, which from now on knows where its keys were set."""
+        """Notes where the keys of this recipe were set, and returns it."""
         self._origins = origins
         return self
 
@@ -278,9 +279,9 @@ class Recipe(Section):
         """Writes each pass with its kind, so that what is written can be read again."""
         from edgecompile.recipe.kinds import kind_of
 
-        return {name: {"kind": kind_of(one), **one.model_dump(mode="json")} for name, one in passes.items()}
+        return {name: {"kind": kind_of(pass_), **pass_.model_dump(mode="json")} for name, pass_ in passes.items()}
 
 
 def stage_order(passes: dict[str, Pass]) -> tuple[str, ...]:
-    """Returns the names of passes by stage, the one that begins first; of one stage, in the order of writing."""
+    """Returns the names of passes by stage, the source first; of one stage, in the order of writing."""
     return tuple(sorted(passes, key=lambda name: (not passes[name].is_source, passes[name].stage.place)))

@@ -1,4 +1,4 @@
-"""The picture size of weights for which a recipe names none: that which they were trained at, as Ultralytics takes it.
+"""The picture size of weights where the recipe names none: the size of their training, as Ultralytics takes it.
 
 A checkpoint states it among the settings of its training, an ONNX file by the shape of its input or in its metadata.
 """
@@ -37,27 +37,27 @@ def training_size(weights: Path, where: str) -> TrainingSize:
         where: the key of the recipe that names the weights.
 
     Raises:
-        RecipeError: the file states none that can be read, or one that cannot be compiled.
+        RecipeError: the file states no size that can be read, or a size that cannot be compiled.
     """
-    found = _of_onnx(weights) if weights.suffix == ".onnx" else _of_checkpoint(weights)
-    if found is None:
+    size = _of_onnx(weights) if weights.suffix == ".onnx" else _of_checkpoint(weights)
+    if size is None:
         kind = "an ONNX file" if weights.suffix == ".onnx" else "a checkpoint of Ultralytics"
         message = f"'{weights.name}' does not read as {kind}, so its picture size is not known"
         raise RecipeError(message, where=where, fix="check the file, or set model.imgsz")
-    if any(side % MULTIPLE or not MULTIPLE <= side <= LARGEST for side in found.imgsz):
-        size = "x".join(map(str, found.imgsz))
-        message = f"'{weights.name}' takes pictures of {size}; sizes are multiples of {MULTIPLE} up to {LARGEST}"
-        raise RecipeError(message, where=where, fix="set model.imgsz to one that the weights take")
-    return found
+    if any(side % MULTIPLE or not MULTIPLE <= side <= LARGEST for side in size.imgsz):
+        text = "x".join(map(str, size.imgsz))
+        message = f"'{weights.name}' takes pictures of {text}; sizes are multiples of {MULTIPLE} up to {LARGEST}"
+        raise RecipeError(message, where=where, fix="set model.imgsz to a size that the weights take")
+    return size
 
 
 def _of_checkpoint(weights: Path) -> TrainingSize | None:
-    said = read_checkpoint(weights)
-    if said is None:
+    checkpoint = read_checkpoint(weights)
+    if checkpoint is None:
         return None
-    if "imgsz" not in said.train_args:
+    if "imgsz" not in checkpoint.train_args:
         return _unstated(weights)
-    sides = _sides(said.train_args["imgsz"])
+    sides = _sides(checkpoint.train_args["imgsz"])
     if sides is None:
         return None
     whole = tuple(-(-side // MULTIPLE) * MULTIPLE for side in sides)
@@ -69,7 +69,7 @@ def _of_onnx(weights: Path) -> TrainingSize | None:
     header = read_header(weights)
     if header is None:
         return None
-    sides = next((sides for one in header.inputs if (sides := _sides_of(one))), None)
+    sides = next((sides for entry in header.inputs if (sides := _sides_of(entry))), None)
     if sides:
         return _stated(weights, sides, "takes")
     if "imgsz" not in header.metadata:
@@ -79,7 +79,7 @@ def _of_onnx(weights: Path) -> TrainingSize | None:
 
 
 NO_SIDE = 10**9
-"""A number from which on it is no side of a picture, and may be too long to be written."""
+"""A number from which on a side is refused; it may be too long to be written."""
 
 
 def _sides_of(entry: OnnxInput) -> tuple[int, int] | None:

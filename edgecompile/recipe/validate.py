@@ -43,7 +43,7 @@ class Part:
 
     Attributes:
         raw: what was written, plain JSON values.
-        value: as what it was read; None where it could not be, or where it is an order that nobody gave.
+        value: the typed value; None where the part could not be read, or is an order that is not given.
         problems: what is wrong with it.
     """
 
@@ -53,7 +53,7 @@ class Part:
 
 
 def recipe_from(raw: JsonObject, origins: Origins | None = None) -> Recipe:
-    """Returns the typed recipe of a composed one.
+    """Returns the typed recipe of a composed recipe.
 
     Args:
         raw: plain JSON values, without interpolations.
@@ -61,7 +61,7 @@ def recipe_from(raw: JsonObject, origins: Origins | None = None) -> Recipe:
 
     Raises:
         RecipeError: with one problem for each thing that is wrong.
-        PlanError: when two installed passes or targets are of one name.
+        PlanError: two installed passes or targets have the same name.
     """
     origins = origins or Origins()
     parts = {name: read_part(name, raw.get(name), origins) for name in PARTS}
@@ -137,7 +137,7 @@ class _Reading:
         return self.model(model, data, (name,))
 
     def model(self, model: type[Section], data: JsonObject, prefix: tuple[str, ...]) -> Section | None:
-        """Returns `data` as a model; None where it cannot be read. Strict: "640" is no number, 640.0 no whole one."""
+        """Returns `data` as a model; None where it cannot be read. Strict: "640" is no number, 640.0 is not whole."""
         try:
             # JSON, because strict Python input would refuse a list where a tuple is meant.
             return model.model_validate_json(json.dumps(data), strict=True, by_alias=True)
@@ -161,7 +161,7 @@ class _Reading:
         return self.model(kinds.target_class(data["kind"]), data, ("target",))
 
     def passes(self) -> dict[str, Pass] | None:
-        """Returns the passes by name; None where one cannot be read. One that is null is left out."""
+        """Returns the passes by name; None where a pass cannot be read. A pass that is null is left out."""
         data = self.raw.get("passes")
         if not isinstance(data, dict):
             self.report(f"found {show(data)}, expected a mapping of passes by name", "passes")
@@ -171,10 +171,10 @@ class _Reading:
             fix = "defaults: [/pass@passes: [onnx_export, simplify]]"
             self.report("names no pass", "passes", fix=f"for example: {fix}")
             return None
-        read = {name: self.one_pass(name, value) for name, value in chosen.items()}
-        return None if None in read.values() else {name: one for name, one in read.items() if one is not None}
+        read = {name: self.single_pass(name, value) for name, value in chosen.items()}
+        return None if None in read.values() else {name: value for name, value in read.items() if value is not None}
 
-    def one_pass(self, name: str, data: Any) -> Pass | None:
+    def single_pass(self, name: str, data: Any) -> Pass | None:
         if not isinstance(data, dict):
             self.report(f"found {show(data)}, expected a mapping (or null to leave it out)", "passes", name)
             return None
@@ -189,7 +189,7 @@ class _Reading:
 
     def order(self) -> tuple[str, ...] | None:
         data = self.raw.get("order")
-        if data is not None and not (isinstance(data, list) and all(isinstance(one, str) for one in data)):
+        if data is not None and not (isinstance(data, list) and all(isinstance(name, str) for name in data)):
             self.report(f"found {show(data)}, expected a list of the names of passes", "order")
             return None
         return tuple(data) if data is not None else None
@@ -198,7 +198,7 @@ class _Reading:
         """Returns the figures that a search weighs; none where they cannot be read, which is reported."""
         data = self.raw.get("objectives") or []
         known = get_args(Objective)
-        if not (isinstance(data, list) and all(isinstance(one, str) for one in data)):
+        if not (isinstance(data, list) and all(isinstance(name, str) for name in data)):
             self.report(
                 f"found {show(data)}, expected a list of figures", "objectives", fix=f"valid: {', '.join(known)}"
             )
