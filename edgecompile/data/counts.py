@@ -20,8 +20,8 @@ class SplitCounts:
         split: its name in the data.yaml.
         found: files that are pictures, or may be, and that the split names; each once.
         left_out: why pictures were left out, and how many.
-        repeated: how often a picture was named that had been found already.
-        used: pictures that were chosen of those that were not left out.
+        repeated: how often the split names a picture that it has named already.
+        used: pictures that were chosen among those not left out.
     """
 
     split: str
@@ -76,37 +76,39 @@ def counts_from(document: Mapping[str, Any]) -> DataCounts:
     )
 
 
-def split_remarks(counts: SplitCounts, what: str, share: float) -> list[str]:
+def split_remarks(counts: SplitCounts, purpose: str, share: float) -> list[str]:
     """Returns what a person should know of a split: pictures left out beyond a share, and those named twice.
 
     Args:
-        what: what the pictures are for, such as "validation".
+        purpose: what the pictures are for, such as "validation".
     """
     remarks = []
     if counts.omitted > share * counts.found:
-        remarks.append(_left_out(counts, what))
+        remarks.append(_left_out(counts, purpose))
     if counts.repeated:
         times = "once more" if counts.repeated == 1 else f"{counts.repeated} times more"
         remarks.append(f"split '{counts.split}' names pictures {times} that it has named already; each is used once")
     return remarks
 
 
-def split_problems(counts: SplitCounts, what: str, share: float, where: str) -> list[Problem]:
+def split_problems(counts: SplitCounts, purpose: str, share: float, where: str) -> list[Problem]:
     """Returns the problem of a split of which more than a share is left out."""
     if counts.omitted <= share * counts.found:
         return []
     fix = "convert or remove them, or raise data.error_share knowingly"
-    return [Problem(_left_out(counts, what), where, fix)]
+    return [Problem(_left_out(counts, purpose), where, fix)]
 
 
-def _left_out(counts: SplitCounts, what: str) -> str:
-    head = f"{counts.omitted} of {counts.found} {what} pictures of '{counts.split}' are left out"
+def _left_out(counts: SplitCounts, purpose: str) -> str:
+    head = f"{counts.omitted} of {counts.found} {purpose} pictures of '{counts.split}' are left out"
     return f"{head}: {listed(counts.left_out)}"
 
 
 def listed(left_out: Mapping[str, int]) -> str:
     """Returns why pictures were left out, most first: "6 .heic, which OpenCV does not decode, 1 without a suffix"."""
-    return ", ".join(f"{number} {why}" for why, number in sorted(left_out.items(), key=lambda one: (-one[1], one[0])))
+    return ", ".join(
+        f"{number} {why}" for why, number in sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
+    )
 
 
 def describe(counts: DataCounts) -> list[tuple[str, str]]:

@@ -81,7 +81,7 @@ def _record(target: Path) -> Path:
 
 
 def _compare(target: Path, sha256: str | None) -> None:
-    """Refuses a file that is not what was fetched: it is for the person to say which of the two is meant."""
+    """Refuses a file that is not what was fetched: the person decides which of the two is meant."""
     if target.name in DATASETS:
         return  # the record's digest is of the archive
     digest = hash_file(target)[0]
@@ -146,7 +146,7 @@ def _unpack(archive: Path, folder: Path) -> None:
     """Unpacks the pictures and labels of an archive; refuses names that leave the folder.
 
     Raises:
-        StepError: a member has an absolute name, one with '..', or is a link; all together are too large.
+        StepError: a member has an absolute name or a name with '..', or is a link; all members together are too large.
     """
     with zipfile.ZipFile(archive) as content:
         if sum(member.file_size for member in content.infolist()) > LARGEST:
@@ -165,19 +165,20 @@ def _unpack(archive: Path, folder: Path) -> None:
 
 
 def _data_yaml(staging: Path, name: str) -> str:
-    """Returns the data.yaml of an unpacked set. One set of pictures is split, since calibrating and validating on the
-    same pictures proves nothing."""
+    """Returns the data.yaml of an unpacked set. A data set with one set of pictures is split, since calibrating and
+    validating on the same pictures proves nothing."""
     pictures = sorted(path for path in (staging / name / "images").rglob("*") if path.suffix in (".jpg", ".png"))
     if not pictures:
         raise StepError(f"{name}.zip holds no pictures in a folder named images")
-    classes = [one.strip() for one in COCO_CLASSES.replace("\n", " ").split(",")]
-    names = "".join(f"  {number}: {one}\n" for number, one in enumerate(classes))
+    classes = [name.strip() for name in COCO_CLASSES.replace("\n", " ").split(",")]
+    names = "".join(f"  {number}: {name}\n" for number, name in enumerate(classes))
     folders = sorted({path.parent.relative_to(staging / name).as_posix() for path in pictures})
-    splits = {"train": next((one for one in folders if "train" in one), folders[0])}
-    splits["val"] = next((one for one in folders if "val" in one), splits["train"])
+    splits = {"train": next((folder for folder in folders if "train" in folder), folders[0])}
+    splits["val"] = next((folder for folder in folders if "val" in folder), splits["train"])
     if splits["train"] == splits["val"]:
         held_out = pictures[HELD_OUT - 1 :: HELD_OUT]
-        for split, chosen in (("train", [one for one in pictures if one not in held_out]), ("val", held_out)):
+        rest = [picture for picture in pictures if picture not in held_out]
+        for split, chosen in (("train", rest), ("val", held_out)):
             listed = "".join(f"{path.relative_to(staging / name).as_posix()}\n" for path in chosen)
             (staging / name / f"{split}.txt").write_text(listed, encoding="utf-8")
             splits[split] = f"{split}.txt"

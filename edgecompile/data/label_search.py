@@ -1,4 +1,4 @@
-"""Finds the label files of pictures where Ultralytics looks for them, and tells where others of their names lie."""
+"""Finds the label files of pictures where Ultralytics looks for them, and reports files of their names elsewhere."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LabelFile:
 
 @dataclass(frozen=True)
 class FoundLabels:
-    """The label files of pictures, in the order of these.
+    """The label files of pictures, in the order of the pictures.
 
     Attributes:
         root: folder of the data set; messages name paths below it.
@@ -42,7 +42,7 @@ class FoundLabels:
     @cached_property
     def missing(self) -> list[tuple[str, LabelFile]]:
         """Pictures without a label file, and where one is looked for."""
-        return [(one, file) for one, file in zip(self.pictures, self.files, strict=True) if not file.exists]
+        return [(picture, file) for picture, file in zip(self.pictures, self.files, strict=True) if not file.exists]
 
     @property
     def renamed(self) -> int:
@@ -58,21 +58,24 @@ class FoundLabels:
         return "; ".join([line, *self.elsewhere()])
 
     def none_line(self, names: Sequence[str]) -> str:
-        """Returns that no picture has labels, where they are looked for, and what the data set is in their stead."""
+        """Returns that no picture has labels, where they are looked for, and what the data set may be instead."""
         line = f"none of {len(self.pictures)} pictures has labels; expected {self.files[0].path}"
-        classes = {os.path.basename(os.path.dirname(one)) for one in self.pictures}
+        classes = {os.path.basename(os.path.dirname(picture)) for picture in self.pictures}
         if classes <= set(names):
             return f"{line}; folders are named as classes, as data sets for classification have them"
         return "; ".join([line, *self.elsewhere()])
 
     def bare_folders(self) -> list[str]:
         """Returns a line for each folder none of whose pictures has a label file, where others have."""
-        all_of = Counter(os.path.dirname(one) for one in self.pictures)
-        missing = Counter(os.path.dirname(one) for one, _ in self.missing)
+        all_of = Counter(os.path.dirname(picture) for picture in self.pictures)
+        missing = Counter(os.path.dirname(picture) for picture, _ in self.missing)
         bare = [folder for folder, count in missing.items() if count == all_of[folder]]
         if len(bare) == len(all_of):
             return []
-        lines = [f"no picture in '{self.below_root(one)}' has a label file ({missing[one]} pictures)" for one in bare]
+        lines = [
+            f"no picture in '{self.below_root(folder)}' has a label file ({missing[folder]} pictures)"
+            for folder in bare
+        ]
         more = len(lines) - MOST_FOLDERS
         return lines[:MOST_FOLDERS] + ([f"nor has one in {more} other folders"] if more > 0 else [])
 
@@ -83,7 +86,7 @@ class FoundLabels:
             places.update(_others(picture, file.path, self.folders))
         lines = []
         for (folder, suffix), count in places.most_common(MOST_FOLDERS):
-            beside = folder in {os.path.dirname(one) for one, _ in self.missing}
+            beside = folder in {os.path.dirname(picture) for picture, _ in self.missing}
             place = (
                 f"beside the pictures in '{self.below_root(folder)}'" if beside else f"in '{self.below_root(folder)}'"
             )
@@ -92,7 +95,7 @@ class FoundLabels:
         return lines
 
     def below_root(self, path: str) -> str:
-        """Returns a path as the data.yaml would write it; the last part of one that lies elsewhere."""
+        """Returns a path as the data.yaml would write it; only its last part where it lies elsewhere."""
         relative = os.path.relpath(path, self.root)
         return os.path.basename(path) if relative.startswith("..") else relative
 
@@ -101,13 +104,15 @@ def find_labels(pictures: Sequence[str], resolved: Mapping[str, str], folders: F
     """Finds the label files of pictures.
 
     Args:
-        resolved: of pictures in a place that is a link, the path through what it leads to; see `Listing`.
+        resolved: for pictures in a place that is a link, the path through what the link leads to; see `Listing`.
     """
-    return FoundLabels(pictures, [_find(one, resolved.get(one), folders) for one in pictures], folders, root)
+    return FoundLabels(
+        pictures, [_find(picture, resolved.get(picture), folders) for picture in pictures], folders, root
+    )
 
 
 def _find(picture: str, resolved: str | None, folders: Folders) -> LabelFile:
-    expected = [label_path(one) for one in (resolved, picture) if one]
+    expected = [label_path(path) for path in (resolved, picture) if path]
     for path in expected:
         if folders.holds(path):
             return LabelFile(path, True)
@@ -123,6 +128,10 @@ def _others(picture: str, expected: str, folders: Folders) -> set[tuple[str, str
     around = os.path.dirname(folder)
     label_folder = os.path.dirname(expected)
     near = {folder, label_folder, os.path.dirname(label_folder)}
-    near |= {os.path.join(one, name) for one in (folder, around) for name in ("labels", "annotations", "Annotations")}
-    found = {(one, suffix) for one in near for suffix in OTHER_LABELS if f"{stem}{suffix}" in folders.names(one)}
-    return {one for one in found if os.path.join(one[0], f"{stem}{one[1]}") != expected}
+    near |= {
+        os.path.join(parent, name) for parent in (folder, around) for name in ("labels", "annotations", "Annotations")
+    }
+    candidates = (
+        (place, suffix) for place in near for suffix in OTHER_LABELS if f"{stem}{suffix}" in folders.names(place)
+    )
+    return {(place, suffix) for place, suffix in candidates if os.path.join(place, f"{stem}{suffix}") != expected}

@@ -23,7 +23,7 @@ EXAMPLES = (
     *(f"yolov5{size}u.pt" for size in "nsmlx"),
     *(f"yolov9{size}.pt" for size in "tsmce"),
 )
-"""Published names, to find the one nearest to a misspelt one."""
+"""Published names, to find the name nearest to a misspelt name."""
 
 COCO_CLASSES = """
 person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign,

@@ -64,16 +64,16 @@ class Finder:
     def _listing(self, folder: Path) -> dict[str, list[str]]:
         """Returns the files below a folder by base name, those of hidden folders left out."""
         if folder not in self._listings:
-            found: dict[str, list[str]] = {}
+            listing: dict[str, list[str]] = {}
             count = 0
             for root, below, names in os.walk(folder):
                 below[:] = sorted(name for name in below if not name.startswith("."))
                 for name in sorted(names):
-                    found.setdefault(name, []).append(os.path.join(root, name))
+                    listing.setdefault(name, []).append(os.path.join(root, name))
                 count += len(names)
                 if count > MOST_FILES:
                     break
-            self._listings[folder] = found
+            self._listings[folder] = listing
         return self._listings[folder]
 
     def _digest(self, path: str) -> str | None:

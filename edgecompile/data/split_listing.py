@@ -1,8 +1,8 @@
 """Lists the pictures of a split, and counts what lies there and is left out. Reads names and stats, no picture.
 
-Folders are gone through as Ultralytics does (`BaseDataset.get_img_files`): with all folders below, through links, names
-that begin with a dot left out. Links that lead in a circle, a picture reached by two ways and a name written in another
-Unicode normalisation than on disk are told apart by what they lead to.
+Walks folders as Ultralytics does (`BaseDataset.get_img_files`): with all folders below, through links, names that begin
+with a dot left out. Links that lead in a circle, a picture reached by two ways and a name in another Unicode
+normalisation than on disk are recognised by what they lead to.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ COMPANIONS = frozenset(
     {".cache", ".csv", ".db", ".gz", ".html", ".ini", ".json", ".log", ".md", ".ndjson", ".npy", ".npz", ".pdf"}
     | {".tar", ".txt", ".xml", ".yaml", ".yml", ".zip"}
 )
-"""Suffixes of what lies beside pictures and is none."""
+"""Suffixes of files that lie beside pictures and are no pictures."""
 MOST_FILES = 1_000_000
 """Files of one split that are looked at: a path may lead to the root of a disk by mistake."""
 LISTING_LARGEST = 64 << 20
@@ -64,7 +64,7 @@ class Listing:
         resolved: of a picture in a place that is a link, the path through what the link leads to, where it differs:
             Ultralytics looks for labels beside that.
         left_out: why files were left out, and how many.
-        repeated: how often a picture was named that had been found already.
+        repeated: how often the split names a picture that it has named already.
     """
 
     pictures: list[str] = field(default_factory=list)
@@ -107,9 +107,9 @@ class Folders:
         if parent is None:
             return None
         if parent not in self._normalized:
-            self._normalized[parent] = {normalize("NFC", one): one for one in sorted(self.names(parent))}
-        found = self._normalized[parent].get(normalize("NFC", name))
-        return os.path.join(parent, found) if found else None
+            self._normalized[parent] = {normalize("NFC", written): written for written in sorted(self.names(parent))}
+        entry = self._normalized[parent].get(normalize("NFC", name))
+        return os.path.join(parent, entry) if entry else None
 
 
 def list_pictures(root: Path, places: Iterable[str], where: str, folders: Folders) -> Listing:
@@ -120,19 +120,19 @@ def list_pictures(root: Path, places: Iterable[str], where: str, folders: Folder
         where: the file, line and key of the split, for messages.
 
     Raises:
-        RecipeError: it names what is not there, or a picture whose name is no text.
+        RecipeError: the split names what does not exist, or a picture whose name is no text.
     """
     lister = _Lister(root, where, folders)
     for place in places:
         lister.add(place)
-    found = lister.listing
-    for twin in _twins(found.pictures, folders):
-        found.pictures.remove(twin)
-        found.left_out[OTHER_FORM] += 1
-    if strange := [path for path in found.pictures if NOT_TEXT.search(path)]:
+    listing = lister.listing
+    for twin in _twins(listing.pictures, folders):
+        listing.pictures.remove(twin)
+        listing.left_out[OTHER_FORM] += 1
+    if strange := [path for path in listing.pictures if NOT_TEXT.search(path)]:
         name = os.fsencode(strange[0]).decode(errors="backslashreplace")
         raise RecipeError(f"the name of picture '{name}' is not UTF-8", where=where, fix="rename it")
-    return found
+    return listing
 
 
 def is_picture(name: str) -> bool:
@@ -155,9 +155,9 @@ class _Lister:
         path = os.path.abspath(self.root / os.path.expanduser(place))
         if not os.path.lexists(path) and place.startswith("../"):
             path = os.path.abspath(self.root / place[3:])  # as Roboflow writes it, and Ultralytics reads it
-        found = self.folders.as_written(path)
-        if found is not None and os.path.exists(found):
-            self._add_path(found, place)
+        existing = self.folders.as_written(path)
+        if existing is not None and os.path.exists(existing):
+            self._add_path(existing, place)
         elif glob.has_magic(place):
             self._add_pattern(path, place)
         else:
@@ -169,8 +169,8 @@ class _Lister:
         matches = sorted(islice(glob.iglob(pattern, recursive=True), MOST_FILES + 1))
         if len(matches) > MOST_FILES:
             raise RecipeError(f"more than {MOST_FILES:,} files match '{place}'", where=self.where)
-        folders = {one.rstrip(os.sep) for one in matches if os.path.isdir(one)}
-        outer = [one for one in matches if not any(os.fspath(up) in folders for up in Path(one).parents)]
+        folders = {match.rstrip(os.sep) for match in matches if os.path.isdir(match)}
+        outer = [match for match in matches if not any(os.fspath(up) in folders for up in Path(match).parents)]
         if not outer:
             raise RecipeError(f"nothing matches '{place}' (looked in {self.root})", where=self.where)
         for match in outer:
@@ -184,7 +184,7 @@ class _Lister:
             self.listing.pictures[before:] = added
             real = os.path.realpath(path)
             if real != path:
-                self.listing.resolved.update((one, real + one[len(path) :]) for one in added)
+                self.listing.resolved.update((picture, real + picture[len(path) :]) for picture in added)
         elif os.path.isfile(path) and path.endswith(".txt"):
             self._add_listing(Path(path))
             self.listing.pictures[before:] = sorted(self.listing.pictures[before:])
@@ -194,7 +194,7 @@ class _Lister:
             raise RecipeError(f"'{place}' is a file; expected a folder or a .txt listing", where=self.where)
 
     def _walk(self, folder: str, real: str, above: tuple[str, ...]) -> None:
-        """Adds the pictures in and below a folder. One reached before, by another way, adds to what is named again."""
+        """Adds the pictures in and below a folder. A folder reached before, by another way, counts as repeated."""
         if real in above:
             self.listing.left_out[CIRCLE] += 1
             return
@@ -208,17 +208,17 @@ class _Lister:
         before = len(self.listing.pictures) + self.listing.repeated
         try:
             with os.scandir(folder) as entries:
-                found = list(entries)
+                listed = list(entries)
         except OSError as error:
             reason = error.strerror or error
             raise RecipeError(f"folder '{shown(folder)}' cannot be read: {reason}", where=self.where) from error
-        self._entries += len(found)
+        self._entries += len(listed)
         if self._entries > MOST_FILES:
             raise RecipeError(
                 f"more than {MOST_FILES:,} files lie there", where=self.where, fix="name a folder of pictures"
             )
         below = []
-        for entry in found:
+        for entry in listed:
             link = entry.is_symlink()
             target = os.path.realpath(entry.path) if link else os.path.join(real, entry.name)
             hidden = entry.name.startswith(".")
@@ -287,30 +287,30 @@ def _unread(path: str) -> str | None:
 
 
 def _unusable(path: str) -> str:
-    """Returns why a file cannot be used, as far as its stat tells, or ""."""
+    """Returns why a file cannot be used, as far as its stat shows, or ""."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return BROKEN
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         return SPECIAL
-    if found.st_size > MOST_BYTES:
+    if status.st_size > MOST_BYTES:
         return LARGE
     return "" if os.access(path, os.R_OK) else DENIED
 
 
 def _twins(pictures: Iterable[str], folders: Folders) -> list[str]:
-    """Returns the pictures whose name is another's but for Unicode normalisation, and that have no label of their own:
-    copies that were made on the way from one file system to another."""
+    """Returns the pictures whose name differs from another's only in Unicode normalisation, and that have no label of
+    their own: copies that were made on the way from one file system to another."""
     alike: dict[str, list[str]] = {}
     for path in pictures:
         if not path.isascii():
             alike.setdefault(normalize("NFC", path), []).append(path)
-    found = []
+    twins = []
     for paths in alike.values():
         labelled = [path for path in paths if folders.holds(label_path(path))] if len(paths) > 1 else paths
-        found += [path for path in paths if path not in (labelled or paths[:1])]
-    return found
+        twins += [path for path in paths if path not in (labelled or paths[:1])]
+    return twins
 
 
 def shortened(problems: list[Problem]) -> list[Problem]:

@@ -30,7 +30,7 @@ OTHER_FORMATS = {
     ".xml": "a label file of Pascal VOC",
     ".zip": "an archive",
 }
-"""Suffixes of files in which data sets come, and which are no data.yaml."""
+"""Suffixes of files in which data sets come and which are no data.yaml."""
 COCO_KEYS = ("annotations", "categories", "images")
 POSE_KEYS = ("kpt_shape", "flip_idx")
 """Keys by which a data.yaml says that its labels are those of poses: a box, then key points."""
@@ -53,8 +53,8 @@ def read_data(file: Path) -> DataFile:
         RecipeError: it is not the YAML of a data set: `names` is missing, or not one name for each of 0, 1, 2, ...
     """
     if file.suffix.lower() in OTHER_FORMATS:
-        found = f"is {OTHER_FORMATS[file.suffix.lower()]}, expected a YOLO data.yaml"
-        raise RecipeError(found, where=shown(file), fix="name the .yaml with `names:` and the splits")
+        message = f"is {OTHER_FORMATS[file.suffix.lower()]}, expected a YOLO data.yaml"
+        raise RecipeError(message, where=shown(file), fix="name the .yaml with `names:` and the splits")
     _refuse_coco(file)
     text = read_text(file, DATA_LARGEST)
     check_data(text, file)
@@ -82,8 +82,8 @@ def read_data(file: Path) -> DataFile:
         root = "."
     for key in POSE_KEYS:
         if content.get(key) is not None and not problems:
-            found = f"{key} says that these are labels of poses, which are not compiled yet"
-            wrong(found, key, "name a data set with labels of boxes")
+            message = f"{key} says that these are labels of poses, which are not compiled yet"
+            wrong(message, key, "name a data set with labels of boxes")
     if problems:
         raise RecipeError(problems)
     ordered = tuple(str(names[number]) for number in range(len(names)))
@@ -124,16 +124,16 @@ def list_split(data: DataFile, split: str, where: str, folders: Folders) -> List
         there = [name for name, value in data.splits.items() if isinstance(value, str | list)]
         raise RecipeError(f"{shown(data.file)} has no split '{split}'", where=where, fix=nearest(split, there))
     line = split_line(data, split)
-    listing = named if isinstance(named, list) else [named]
-    places = [place for place in listing if isinstance(place, str)]
-    if strange := [place for place in listing if not isinstance(place, str)]:
+    items = named if isinstance(named, list) else [named]
+    places = [place for place in items if isinstance(place, str)]
+    if strange := [place for place in items if not isinstance(place, str)]:
         raise RecipeError(f"found {strange[0]}, expected a folder or a .txt listing", where=line)
-    found = list_pictures(data.root, places, line, folders)
-    if not found.pictures:
-        left_out = f"; left out: {listed(found.left_out)}" if found.left_out else ""
+    listing = list_pictures(data.root, places, line, folders)
+    if not listing.pictures:
+        left_out = f"; left out: {listed(listing.left_out)}" if listing.left_out else ""
         fix = f"pictures end in {' '.join(PICTURES)}"
         raise RecipeError(f"split '{split}' is empty: no picture in {', '.join(places)}{left_out}", where=line, fix=fix)
-    return found
+    return listing
 
 
 def split_line(data: DataFile, split: str) -> str:
@@ -142,5 +142,5 @@ def split_line(data: DataFile, split: str) -> str:
 
 
 def _some(items: Iterable[Any]) -> str:
-    names = [str(one) for one in sorted(items, key=str)]
+    names = [str(item) for item in sorted(items, key=str)]
     return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")

@@ -1,8 +1,8 @@
-"""YOLO label files: where the one of a picture stands, what a line may say, and what all lines mean.
+"""YOLO label files: where the file of a picture lies, what a line may hold, and what all lines mean.
 
 The rules are those of Ultralytics (`ultralytics.data.utils.verify_image_label`, 8.4), which drops a picture whose
 labels break them; here they are errors, because a validation set that shrinks silently proves nothing. Checking needs
-no array library, so that `plan` tells a malformed line before anything runs.
+no array library, so that `plan` reports a malformed line before anything runs.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class CheckedLabels:
     """What a label file holds, or what is wrong with it.
 
     Attributes:
-        objects: its lines, those that repeat another left out.
-        widths: how many values the lines that are polygons have.
-        maybe_poses: polygons that read as a box and key points in it too.
+        objects: number of its lines, without those that repeat another line.
+        widths: numbers of values of the lines that are polygons.
+        maybe_poses: number of polygons that may also be a box with key points in it.
     """
 
     objects: int
@@ -90,7 +90,7 @@ def check_labels(file: str | Path, classes: int) -> CheckedLabels:
 def read_labels(file: Path, classes: int) -> Labels:
     """Reads the labels of one picture. A missing or an empty file is a picture without objects.
 
-    Lines that repeat another are dropped. Of a polygon the box around it counts.
+    Drops lines that repeat another line. Of a polygon, the box around it counts.
 
     Raises:
         RecipeError: with a problem for each malformed line.
@@ -102,20 +102,20 @@ def read_labels(file: Path, classes: int) -> Labels:
     values = [np.array(fields, dtype=np.float32) for _, fields in _lines(file)]
     if not values:
         return _labels(np.zeros((0, 5), np.float32))
-    rows = np.stack([_row(one) for one in values])
+    rows = np.stack([_row(line) for line in values])
     _, kept = np.unique(rows, axis=0, return_index=True)
     if len(kept) < len(rows) and len(values[0]) > 5:  # two polygons may share one box
-        _, kept = np.unique(np.array([one.tobytes() for one in values], dtype=object), return_index=True)
+        _, kept = np.unique(np.array([line.tobytes() for line in values], dtype=object), return_index=True)
     return _labels(rows[kept] if len(kept) < len(rows) else rows)
 
 
 def _lines(file: str | Path) -> list[Line]:
     """Returns the lines of a label file that hold something; none where there is no file."""
     try:
-        found = os.stat(file)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST:
-            what = "is not a regular file" if found.st_size <= LARGEST else f"is larger than {LARGEST >> 20} MiB"
-            raise RecipeError(f"a label file that {what} is not read", where=shown(file))
+        status = os.stat(file)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
+            fault = "is not a regular file" if status.st_size <= LARGEST else f"is larger than {LARGEST >> 20} MiB"
+            raise RecipeError(f"a label file that {fault} is not read", where=shown(file))
         with open(file, encoding="utf-8-sig") as stream:
             text = stream.read()
     except FileNotFoundError:
@@ -140,7 +140,7 @@ def _numbers(fields: list[str], classes: int, polygon: bool) -> tuple[list[float
     if not polygon and len(fields) != 5:
         return [], f"found {len(fields)} values, expected 5: class x y width height"
     try:
-        values = [float(one) for one in fields]
+        values = [float(field) for field in fields]
     except ValueError:
         return [], f"found '{' '.join(fields)[:60]}', expected numbers"
     if not values[0].is_integer() or not 0 <= values[0] < classes:
@@ -154,7 +154,7 @@ def _numbers(fields: list[str], classes: int, polygon: bool) -> tuple[list[float
 
 
 def _is_maybe_pose(values: Sequence[float]) -> bool:
-    """Returns whether a line reads as class, box and key points in that box, each of x and y, or of a visibility too.
+    """Returns whether a line may be class, box and key points in that box, each of x and y, or of a visibility too.
 
     So do some polygons, but hardly all of a data set.
     """
@@ -168,7 +168,7 @@ def _is_maybe_pose(values: Sequence[float]) -> bool:
     rest = values[5:]
     pairs = [rest[at : at + 2] for at in range(0, len(rest), 2)] if len(rest) % 2 == 0 else []
     triples = [rest[at : at + 3] for at in range(0, len(rest), 3)] if len(rest) % 3 == 0 else []
-    seen = triples and all(one[2] in (0, 1, 2) for one in triples)
+    seen = triples and all(triple[2] in (0, 1, 2) for triple in triples)
     return inside and ((bool(pairs) and all(map(holds, pairs))) or (bool(seen) and all(map(holds, triples))))
 
 
