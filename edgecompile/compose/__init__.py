@@ -1,1 +1,1 @@
-"""From words on a command line and YAML to a typed recipe: the only room that has heard of Hydra."""
+"""From words on a command line and YAML to a typed recipe: the only room that uses Hydra."""

@@ -1,8 +1,8 @@
-"""The Hydra application behind `build` and `plan`: runs each job, keeps its outcome, and tells the worst at the end.
+"""The Hydra application behind `build` and `plan`: runs each job, keeps its outcome, and returns the worst at the end.
 
-Hydra's own `main` is kept whole: overrides, --cfg, --info, -m with any launcher and sweeper, completion. What is added
-is that a job never raises (that would abort the other jobs of a sweep) but leaves `status.json`, and that whatever goes
-wrong is one line and an exit code.
+Hydra's own `main` is kept whole: overrides, --cfg, --info, -m with any launcher and sweeper, completion. In addition, a
+job never raises (that would abort the other jobs of a sweep) but leaves `status.json`, and every error is one line and
+an exit code.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def run(line: Line, work: Work, *, writes: bool, after: After | None = None, who
 
 
 def _concluded(watch: Watch, after: After | None) -> int:
-    """Sums a sweep up that has ended, well or not, and returns the worst exit code of its points."""
+    """Sums up a sweep that has ended, well or not, and returns the worst exit code of its points."""
     if not watch.ended:
         return 0
     if not watch.quiet:
@@ -157,13 +157,13 @@ class Job:
 
     def __call__(self, config: DictConfig) -> float | list[float]:
         """Runs one job and returns what sweepers take: the figures of its objectives where the recipe names some, else
-        its exit code. No error leaves it. The path of a bundle goes to stdout: of a sweep's point by its watch, for
-        the job may run where nobody sees what it prints."""
+        its exit code. No error leaves it. The path of a bundle goes to stdout; for a point of a sweep, its watch prints
+        it, for the job may run where nobody sees what it prints."""
         settings = HydraConfig.get()
         run_dir = Path(settings.runtime.output_dir)
         sweeping = settings.mode is RunMode.MULTIRUN
         options = replace(self.options, point=sweeping)
-        typed = [one for one in given_overrides() if not one.startswith("hydra")]
+        typed = [override for override in given_overrides() if not override.startswith("hydra")]
         status: JobStatus = {"exit_code": 0, "overrides": typed}
         remove_earlier_results(run_dir)
         if sweeping:
@@ -197,7 +197,7 @@ class Job:
 
 
 class Summary(Callback):
-    """Watches a sweep from when it begins, in the process that began it: jobs may run in others."""
+    """Watches a sweep from its beginning, in the process that began it: jobs may run in other processes."""
 
     runs: bool = False
     quiet: bool = False
@@ -219,7 +219,7 @@ class Summary(Callback):
 
 
 def _as_ours(error: Exception, debug: bool) -> EdgecompileError:
-    """Returns what went wrong in one job of a sweep as an error with an exit code. Its lines are told by the sweep."""
+    """Returns what went wrong in one job of a sweep as an error with an exit code. The sweep reports its lines."""
     if debug:
         traceback.print_exception(error)
     return error if isinstance(error, EdgecompileError) else StepError(f"{type(error).__name__}: {error}")

@@ -29,7 +29,7 @@ WORDS = "RECIPE.yaml | recipe=NAME | key=value"
 NOTES = """\
 words:
   RECIPE.yaml       a recipe of yours; it may extend a shipped one: `defaults: [x86-cpu_openvino_int8]`
-  recipe=NAME       a shipped recipe, or one in ./recipes; see `edgecompile list recipes`
+  recipe=NAME       a recipe, shipped or in ./recipes; see `edgecompile list recipes`
   target=NAME       another target, model, data, gates: any config group; see `edgecompile list targets`
   key=value         any key of the recipe: model.weights=my.pt passes.simplify=null gates.map_drop=0.01
 With no recipe, the quickstart is taken, which needs neither network nor files of yours."""
@@ -39,7 +39,7 @@ With no recipe, the quickstart is taken, which needs neither network nor files o
 class Options:
     """Our own flags. Plain data: it travels to the processes of a parallel sweep.
 
-    `point` is no flag: it says that the job is one of a sweep.
+    `point` is no flag: it says that the job belongs to a sweep.
     """
 
     debug: bool = False
@@ -88,7 +88,7 @@ class Line:
 
 
 class _Refused(argparse.Action):
-    """A flag of Hydra's that is not taken."""
+    """A flag of Hydra that is refused."""
 
     def __call__(self, parser: object, namespace: object, values: object, option_string: str | None = None) -> None:
         reason = next(why for names, why in REFUSED.items() if option_string in names)
@@ -134,7 +134,7 @@ def read_line(arguments: argparse.Namespace, names: Callable[[], Sequence[str]] 
     for word in arguments.words:
         _take_positional(line, word, names)
     known = vars(arguments)
-    line.options = Options(**{one.name: known[one.name] for one in fields(Options) if one.name in known})
+    line.options = Options(**{option.name: known[option.name] for option in fields(Options) if option.name in known})
     _check_recipes(line)
     return line
 
@@ -194,7 +194,7 @@ def _no_recipe(word: str) -> str:
 
 
 def _beside(word: str) -> str:
-    """Returns the recipe file nearest to one that is not there."""
+    """Returns the recipe file whose name is nearest to that of a missing file."""
     folder = os.path.dirname(word)
     try:
         files = [name for name in os.listdir(folder or ".") if name.endswith((".yaml", ".yml"))]
@@ -221,17 +221,17 @@ def _check_recipes(line: Line) -> None:
 
 
 def config_groups(flags: Sequence[str] = ()) -> set[str]:
-    """Returns the names of the config groups: the shipped ones and those of --config-dir."""
+    """Returns the names of the config groups: the shipped groups and those of --config-dir."""
     extra = [Path(flag.partition("=")[2]) for flag in flags if flag.startswith("--config-dir=")]
     folders = [conf_folder(), *(folder for folder in extra if folder.is_dir())]
-    return {"recipe", *(one.name for folder in folders for one in folder.iterdir() if one.is_dir())}
+    return {"recipe", *(child.name for folder in folders for child in folder.iterdir() if child.is_dir())}
 
 
 def rewritten(word: str, groups: set[str]) -> str:
     """Returns a plain `key=value` as `++key=value`, unless it chooses from a group or configures Hydra.
 
-    So any key can be set, whether or not a file sets it already, and of a key that does not exist the strict models
-    say so, with the nearest name, instead of Hydra.
+    So any key can be set, whether or not a file sets it already, and the strict models, instead of Hydra, report a key
+    that does not exist, with the nearest name.
     """
     key, equals, value = word.partition("=")
     group = key.partition("@")[0].partition("/")[0]

@@ -1,7 +1,7 @@
 """Shell completion: verbs, flags, recipe files; groups and keys as Hydra completes them, and as the types state them.
 
 `edgecompile -sc install=bash` prints Hydra's script, which calls `edgecompile -sc query=bash` with the line so far in
-COMP_LINE. Nothing may be printed but candidates, and whatever goes wrong means that there are none.
+COMP_LINE. Nothing may be printed but candidates; after any error there are none.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def main(words: Sequence[str], parser_of: Mapping[str, Callable[[], Parser]]) ->
         return 0
     shell = command.partition("=")[2]
     with contextlib.suppress(Exception):
-        found = candidates(os.environ.get("COMP_LINE", ""), parser_of, shell)
-        print(("\n" if shell == "fish" else " ").join(word for word in found if word == escape(word)))
+        completions = candidates(os.environ.get("COMP_LINE", ""), parser_of, shell)
+        print(("\n" if shell == "fish" else " ").join(word for word in completions if word == escape(word)))
     return 0
 
 
@@ -57,9 +57,9 @@ def candidates(line: str, parser_of: Mapping[str, Callable[[], Parser]], shell: 
     parser = parser_of[verb]()
     if verb == "doctor" and not last.startswith("-"):
         return _starting(last, [*_files(last), *(f"recipe={name}" for name in folders.recipe_names())])
-    found = _from_parser(parser, given, last)
+    completions = _from_parser(parser, given, last)
     if not parser.composes or last.startswith("-") or (given and given[-1] in WITH_CHOICES):
-        return found
+        return completions
     files = [] if "=" in last else _files(last)
     head, tail = _split_list(last)
     offered = {*_from_hydra(given, tail, shell), *typed_candidates(tail, _chosen(given))}
@@ -78,7 +78,7 @@ def _split_list(word: str) -> tuple[str, str]:
 
 
 def _chosen(given: Sequence[str]) -> Chosen:
-    """Returns target and passes of the recipe that the words before compose; nothing where they compose none."""
+    """Returns target and passes of the recipe that the given words compose; nothing where they compose no recipe."""
     from edgecompile.compose.composition import compose
 
     words = [word for word in given if "=" in word or word.startswith(("~", "+")) or word.endswith(folders.SUFFIXES)]
@@ -95,12 +95,12 @@ def _from_parser(parser: Parser, given: Sequence[str], last: str) -> list[str]:
     from argcomplete.completers import SuppressCompleter
 
     finder = CompletionFinder(parser, always_complete_options="long", default_completer=SuppressCompleter())
-    found = finder._get_completions([parser.prog, *given], last, "", None)
-    return sorted({one.rstrip() for one in found if one.startswith("-") <= last.startswith("-")})
+    words = finder._get_completions([parser.prog, *given], last, "", None)
+    return sorted({word.rstrip() for word in words if word.startswith("-") <= last.startswith("-")})
 
 
 def _from_hydra(given: Sequence[str], last: str, shell: str) -> list[str]:
-    """Returns Hydra's candidates: the line is put to it as `build` would put it, the word to complete as it stands."""
+    """Returns Hydra's candidates. Hydra gets the line as `build` would pass it, the word to complete as it stands."""
     own = [Path(word).absolute() for word in given if word.endswith(folders.SUFFIXES) and os.path.isfile(word)]
     overrides = [word for word in given if "=" in word or word.startswith(("~", "+"))]
     line = [f"recipe={quoted(file.stem)}" for file in own]
@@ -108,8 +108,8 @@ def _from_hydra(given: Sequence[str], last: str, shell: str) -> list[str]:
     if any(word in ("-m", "--multirun") for word in given):
         line.insert(0, "--multirun")
     os.environ["COMP_LINE"] = " ".join(["edgecompile", *line, last])
-    found = _ask_hydra([f"query={shell}"], [file.parent for file in own]).split()
-    return [word for word in found if word.count("=") < 2 or not word.endswith("=")]  # places in a list, as "key=0="
+    answers = _ask_hydra([f"query={shell}"], [file.parent for file in own]).split()
+    return [word for word in answers if word.count("=") < 2 or not word.endswith("=")]  # places in a list, as "key=0="
 
 
 def _ask_hydra(words: list[str], own_folders: Sequence[Path] = ()) -> str:
@@ -124,15 +124,15 @@ def _ask_hydra(words: list[str], own_folders: Sequence[Path] = ()) -> str:
 def _files(word: str) -> list[str]:
     """Returns the recipe files and folders that a word may become."""
     folder, _, _ = word.rpartition("/")
-    found = []
+    names = []
     with contextlib.suppress(OSError):
         for path in sorted(Path(folder or ".").iterdir()):
             name = f"{folder}/{path.name}" if folder else path.name
             if path.is_dir() and not path.name.startswith("."):
-                found.append(f"{name}/")
+                names.append(f"{name}/")
             elif folders.is_recipe(path):
-                found.append(name)
-    return [name for name in found if name.startswith(word)]
+                names.append(name)
+    return [name for name in names if name.startswith(word)]
 
 
 def _starting(word: str, choices: Iterable[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """Composes a job once. Hydra composes it twice, first only to learn `hydra.mode`, which a recipe may set, and to say
 which files a config was merged from it would start a third time.
 
-Composing is most of what `plan` takes, so what the first time brought is kept for the others.
+Composing takes most of the time of `plan`, so the first result is kept for the other calls.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ HOW_MANY = "hydra.mode=RUN"
 
 
 class Loader(ConfigLoaderImpl):
-    """Hydra's loader, which remembers of the last config what it was merged from.
+    """Hydra's loader, which remembers what the last config was merged from.
 
-    That is kept with the class: a process of a parallel sweep has several loaders, and one config at a time.
+    The class keeps it: a process of a parallel sweep has several loaders, and one config at a time.
     """
 
     _last: ClassVar[tuple[list[str], list[ResultDefault]] | None] = None
@@ -59,7 +59,7 @@ class Loader(ConfigLoaderImpl):
     def _parse_overrides_and_create_caching_repo(
         self, config_name: str | None, overrides: list[str]
     ) -> tuple[Any, Any]:
-        """Returns the parsed overrides and what reads files; that stops where defaults lists lead to endlessly many."""
+        """Returns the parsed overrides and what reads files, which stops where defaults lists name too many files."""
         parsed, repository = super()._parse_overrides_and_create_caching_repo(config_name, overrides)
         load, asked = repository.load_config, itertools.count(1)
 
@@ -72,8 +72,8 @@ class Loader(ConfigLoaderImpl):
         return parsed, repository
 
     def _load_single_config(self, default: ResultDefault, repo: Any) -> ConfigResult:
-        """Returns a config with its package around it; that of a file which was handed in must lie in the recipe, on
-        whatever way it got there: by the head of the file, a defaults list, or the names of folders."""
+        """Returns a config with its package around it. The package of a file that was handed in must lie in the recipe,
+        whether the head of the file, a defaults list or the names of folders set it."""
         root = re.split(r"[.\[]", default.package or "")[0]
         if root and root not in ROOTS and (file := _handed_in(repo, default.config_path or "")):
             fix = f"expected a key of a recipe: {', '.join(ROOTS)}"
@@ -95,7 +95,7 @@ class ComposedOnce(internal.Hydra):
         """Returns the mode that the config sets, or None."""
         try:
             config = self.compose_config(config_name, overrides, RunMode.RUN)
-        except Exception:  # of many jobs, or wrong: Hydra finds the mode in its own way, and tells what is wrong later
+        except Exception:  # of many jobs, or wrong: Hydra finds the mode in its own way, and reports errors later
             return super().get_mode(config_name, overrides)
         self._kept = (list(overrides), config)
         return config.hydra.mode
@@ -109,7 +109,7 @@ class ComposedOnce(internal.Hydra):
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
-        """Returns the composed config: the one kept, where it differs in nothing but that Hydra now sets the mode."""
+        """Returns the composed config: the kept config, where nothing differs but that Hydra now sets the mode."""
         kept, self._kept = self._kept, None
         if kept is None or run_mode is not RunMode.RUN or overrides not in (kept[0], [*kept[0], HOW_MANY]):
             config = super().compose_config(
@@ -129,7 +129,7 @@ class ComposedOnce(internal.Hydra):
 
 @contextmanager
 def composed_once() -> Iterator[None]:
-    """Makes `hydra.main` compose as above."""
+    """Makes `hydra.main` use `ComposedOnce` and `Loader`."""
     originals = internal.Hydra, internal.ConfigLoaderImpl
     internal.Hydra, internal.ConfigLoaderImpl = ComposedOnce, Loader  # type: ignore[misc]
     try:
@@ -139,13 +139,13 @@ def composed_once() -> Iterator[None]:
 
 
 def _first_defaults() -> str:
-    """Returns the line at which the defaults list of the first recipe stands that was read."""
-    found = ((file, line_of(file, ["defaults"])) for file in loaded if not file.is_relative_to(conf_folder()))
-    return next((f"{shown(file)}:{line}:defaults" for file, line in found if line), "defaults")
+    """Returns the line of the defaults list of the first recipe that was read."""
+    lines = ((file, line_of(file, ["defaults"])) for file in loaded if not file.is_relative_to(conf_folder()))
+    return next((f"{shown(file)}:{line}:defaults" for file, line in lines if line), "defaults")
 
 
 def _handed_in(repo: Any, config_path: str) -> Path | None:
-    """Returns the file of a config, if it is no installed one."""
+    """Returns the file of a config, unless it was installed."""
     for source in repo.get_sources():
         if isinstance(source, FileConfigSource) and (file := source.file(config_path)):
             return None if source.trusted() else file

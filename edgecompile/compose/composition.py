@@ -1,4 +1,4 @@
-"""From Hydra's composed config to a typed recipe. Behind this, nobody has heard of OmegaConf.
+"""From Hydra's composed config to a typed recipe. No module behind this uses OmegaConf.
 
 `recipe_of` serves the jobs of the Hydra application; `compose` serves Python.
 """
@@ -72,7 +72,7 @@ def set_up(own_folders: Sequence[Path] = ()) -> None:
 
 def folder_name(text: Any) -> str:
     """Returns a text as the name of one folder: no separator, no leading dot, never empty."""
-    name = "".join("_" if one in "/\\:\0" or not one.isprintable() else one for one in str(text)).lstrip(".")
+    name = "".join("_" if char in "/\\:\0" or not char.isprintable() else char for char in str(text)).lstrip(".")
     return name[:100] or "unnamed"
 
 
@@ -99,7 +99,7 @@ def files_missing(raw: JsonObject, origins: Origins) -> list[Problem]:
 
 
 def given_overrides() -> list[str]:
-    """Returns the overrides of the job at hand as they were typed. Merely to iterate over them would resolve them."""
+    """Returns the overrides of the job at hand as they were typed. Iterating over them would resolve them."""
     typed = OmegaConf.to_container(HydraConfig.get().overrides, resolve=False)
     assert isinstance(typed, dict)
     return [*typed["hydra"], *typed["task"]]
@@ -112,14 +112,15 @@ def trace(loader: ConfigLoader, overrides: Sequence[str]) -> tuple[Origins, list
     merged = merged or loader.compute_defaults_list(PRIMARY, list(overrides), RunMode.RUN).defaults
     sources = [source for source in loader.get_sources() if isinstance(source, FileConfigSource)]
     layers, notes = [], []
-    for one in merged:
-        files = [found for source in sources if (found := source.file(one.config_path or ""))]
+    for default in merged:
+        files = [file for source in sources if (file := source.file(default.config_path or ""))]
         files = list({file.resolve(): file for file in reversed(files)}.values())[::-1]
         if not files:
             continue
-        layers.append(Layer(files[0], one.package or "", one.config_path or ""))
+        layers.append(Layer(files[0], default.package or "", default.config_path or ""))
         for shadowed in files[1:]:
-            notes.append(f"'{one.config_path}' is {shown(files[0])}; {shown(shadowed)}, of the same name, is not used")
+            used = f"'{default.config_path}' is {shown(files[0])}"
+            notes.append(f"{used}; {shown(shadowed)}, of the same name, is not used")
     typed = tuple(override.lstrip("+~") for override in overrides if not override.startswith("hydra"))
     chosen = f"{searchpath.GROUP}/{HydraConfig.get().runtime.choices.get(searchpath.GROUP)}"
     recipe = next((layer.file for layer in layers if layer.choice == chosen), None)
@@ -150,23 +151,23 @@ def overruled(overrides: Sequence[str], origins: Origins) -> list[str]:
     """Returns remarks on choices from a group (`model=yolo26n`) of which the recipe overrules a part.
 
     Raises:
-        RecipeError: when the recipe overrules all of it, so that the choice would change nothing.
+        RecipeError: the recipe overrules all of a choice, so that it would change nothing.
     """
     notes: list[str] = []
     problems: list[Problem] = []
     for override in overrides:
         group, _, value = override.partition("=")
-        layer = next((one for one in origins.layers if one.choice == f"{group}/{value}"), None)
+        layer = next((candidate for candidate in origins.layers if candidate.choice == f"{group}/{value}"), None)
         if layer is None or group == searchpath.GROUP:
             continue
         leaves = list(origins.leaves(layer))
         lost = [keys for keys in leaves if origins.of(*keys).file not in (None, layer.file)]
-        told = ", ".join(str(origins.of(*keys)) for keys in lost)
+        overrulers = ", ".join(str(origins.of(*keys)) for keys in lost)
         fix = f"set the key itself: {'.'.join(lost[0])}=…" if lost else ""
         if lost and len(lost) == len(leaves):
-            problems.append(Problem(f"changes nothing: {told} overrules it", f"command line:{override}", fix))
+            problems.append(Problem(f"changes nothing: {overrulers} overrules it", f"command line:{override}", fix))
         elif lost:
-            notes.append(f"command line:{override}: {told} overrules a part of it; {fix}")
+            notes.append(f"command line:{override}: {overrulers} overrules a part of it; {fix}")
     if problems:
         raise RecipeError(problems)
     return notes
@@ -174,7 +175,7 @@ def overruled(overrides: Sequence[str], origins: Origins) -> list[str]:
 
 @contextmanager
 def without_environment() -> Iterator[None]:
-    """Takes `${oc.env:...}` away for a while: a recipe reads nothing of the machine that it is composed on."""
+    """Takes `${oc.env:...}` away meanwhile: a recipe reads nothing of the machine that it is composed on."""
     from omegaconf.resolvers import oc
 
     OmegaConf.clear_resolver("oc.env")

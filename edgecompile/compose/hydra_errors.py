@@ -20,7 +20,7 @@ from edgecompile.recipe.locate import COMMAND_LINE, line_of_text, lists_of
 from edgecompile.yaml_text import line_of
 
 HYDRA_INTERNAL_ERRORS = (ValueError, TypeError, AttributeError, AssertionError, KeyError)
-"""What Hydra raises where it did not expect what it was given."""
+"""What Hydra raises for input that it does not expect."""
 MAPPINGS = ("model", "data", "target", "passes", "gates", "evaluate")
 """Sections of a recipe; so are the parts of `data` and each of `passes`."""
 SEVERAL = re.compile(r"Ambiguous value for argument '(?P<key>[^=']+)=(?P<value>.*)'")
@@ -68,7 +68,7 @@ def _plugin(error: BaseException) -> MissingToolError | None:
 
 
 def problem_of(error: BaseException) -> Problem:
-    """Returns the one line that says what is wrong."""
+    """Returns the problem that an error means for a person."""
     if isinstance(error, MissingConfigException):
         return _missing(error)
     if isinstance(error, OverrideParseException):
@@ -102,9 +102,9 @@ def problem_of(error: BaseException) -> Problem:
 
 
 def _named_in() -> str:
-    """Returns the line of a recipe that puts its name together out of other keys; Hydra's folders are called by it."""
-    found = ((file, line_of(file, ["name"])) for file in reversed(searchpath.loaded) if not _shipped(file))
-    return next((f"{shown(file)}:{line}:name" for file, line in found if line), "")
+    """Returns the line of a recipe that makes its name of other keys; Hydra names its folders after it."""
+    lines = ((file, line_of(file, ["name"])) for file in reversed(searchpath.loaded) if not _shipped(file))
+    return next((f"{shown(file)}:{line}:name" for file, line in lines if line), "")
 
 
 def _list_for_mapping() -> Problem | None:
@@ -119,7 +119,7 @@ def _list_for_mapping() -> Problem | None:
 
 
 def _missing(error: MissingConfigException) -> Problem:
-    """Returns the problem of a choice that is not there, where it was made, and the nearest that is."""
+    """Returns the problem of a choice that does not exist: where it was made, and the nearest that exists."""
     group, _, choice = (error.missing_cfg_file or "").rpartition("/")
     where = _chosen_in(group, choice)
     if group in ("", f"{searchpath.GROUP}/{searchpath.GROUP}"):  # "/NAME" or "recipe/NAME" in a defaults list
@@ -128,8 +128,8 @@ def _missing(error: MissingConfigException) -> Problem:
         group = searchpath.GROUP
     known = folders.recipe_names() if group == searchpath.GROUP else [name for name, _ in folders.options(group)]
     known += choices(group)
-    what = group if group in ("recipe", "target", "pass") else f"choice of '{group}'"
-    return Problem(f"unknown {what} '{choice}'", where, nearest(choice, known))
+    kind = group if group in ("recipe", "target", "pass") else f"choice of '{group}'"
+    return Problem(f"unknown {kind} '{choice}'", where, nearest(choice, known))
 
 
 def _chosen_in(group: str, choice: str) -> str:
@@ -148,7 +148,7 @@ def file_of(config_path: str) -> Path | None:
 
 
 def _shipped(file: Path) -> bool:
-    """Returns whether a file is one of the shipped config groups, which nobody here can have got wrong."""
+    """Returns whether a file belongs to the shipped config groups, which are not at fault."""
     return file.is_relative_to(conf_folder())
 
 

@@ -1,4 +1,4 @@
-"""Launchers and sweepers of Hydra that an extra of edgecompile brings: what to install where one is not there."""
+"""Launchers and sweepers of Hydra that an extra of edgecompile brings: what to install where one is missing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def missing_plugin(choice: str, where: str) -> MissingToolError | None:
 
     Args:
         choice: such as "hydra/launcher/joblib".
-        where: it was made.
+        where: the choice was made.
     """
     extra = EXTRAS.get(choice)
     if extra is None:
@@ -44,4 +44,4 @@ def no_slurm() -> MissingToolError:
 
 def choices(group: str) -> Iterable[str]:
     """Returns the names that may be chosen of "hydra/launcher" or "hydra/sweeper", installed or not."""
-    return (one.rpartition("/")[2] for one in (*ALWAYS, *EXTRAS) if one.startswith(f"{group}/"))
+    return (plugin.rpartition("/")[2] for plugin in (*ALWAYS, *EXTRAS) if plugin.startswith(f"{group}/"))

@@ -1,4 +1,4 @@
-"""Completion of keys and values from the typed models: of what a recipe may set, whether or not a file sets it."""
+"""Completion of keys and values from the typed models: all that a recipe may set, whether or not a file sets it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgecompile.recipe.schema import Recipe
 
 @dataclass(frozen=True)
 class Chosen:
-    """What the words before the one to complete choose, as far as they compose.
+    """What the words before the word to complete choose, as far as they compose.
 
     Attributes:
         target: kind of the target; None where it is not known: then the keys of every kind are offered.
@@ -30,19 +30,19 @@ class Chosen:
 def typed_candidates(word: str, chosen: Chosen) -> list[str]:
     """Returns what the beginning of a word such as "target.hint=latency" may become, by the types of recipes.
 
-    A key that holds further keys ends in a dot, every other one in an equals sign. Values are those of keys that take
-    one of a few.
+    A key that holds further keys ends in a dot, every other key in an equals sign. Only keys that take one of
+    a few values have candidates for their value.
     """
     sign = word[: len(word) - len(word.lstrip("+~"))]
     path, equals, value = word[len(sign) :].partition("=")
     *above, last = path.split(".")
     fields = _fields(above, chosen)
     if equals:
-        found = [f"{path}={choice}" for choice in _choices(fields.get(last, [])) if choice.startswith(value)]
+        completions = [f"{path}={choice}" for choice in _choices(fields.get(last, [])) if choice.startswith(value)]
     else:
         prefix = "".join(f"{key}." for key in above)
-        found = [f"{prefix}{name}{_ending(kinds)}" for name, kinds in fields.items() if name.startswith(last)]
-    return sorted(f"{sign}{candidate}" for candidate in found)
+        completions = [f"{prefix}{name}{_ending(kinds)}" for name, kinds in fields.items() if name.startswith(last)]
+    return sorted(f"{sign}{candidate}" for candidate in completions)
 
 
 def _fields(path: Sequence[str], chosen: Chosen) -> dict[str, list[Any]]:
@@ -52,8 +52,8 @@ def _fields(path: Sequence[str], chosen: Chosen) -> dict[str, list[Any]]:
     if path[0] == "passes":
         if len(path) == 1:
             return {name: [pass_class(kind)] for name, kind in (chosen.passes or {}).items()}
-        kind = (chosen.passes or {}).get(path[1])
-        return _below([pass_class(kind)] if kind else [pass_class(one) for one in pass_kinds()], path[2:])
+        known = (chosen.passes or {}).get(path[1])
+        return _below([pass_class(kind) for kind in ([known] if known else pass_kinds())], path[2:])
     if path[0] == "target":
         kinds = [chosen.target] if chosen.target else target_kinds()
         return _below([target_class(kind) for kind in kinds], path[1:])
@@ -78,9 +78,9 @@ def _ending(kinds: Sequence[Any]) -> str:
 
 def _choices(kinds: Sequence[Any]) -> Iterator[str]:
     """Yields the values of a key that takes one of a few, each once, as a person types them."""
-    found = dict.fromkeys(choice for kind in kinds for choice in _values(kind))
-    if found.keys() - {"null"}:
-        yield from found
+    choices = dict.fromkeys(choice for kind in kinds for choice in _values(kind))
+    if choices.keys() - {"null"}:
+        yield from choices
 
 
 def _values(annotation: Any) -> Iterator[str]:

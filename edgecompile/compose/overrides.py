@@ -1,6 +1,6 @@
 """Overrides of values, applied to plain data as Hydra applies them to its config, where that is simple enough to equal.
 
-Hydra composes a config in 50 ms; of the many points of a sweep most differ in a few values only. What is not plain (an
+Hydra composes a config in 50 ms; most of the many points of a sweep differ in a few values only. What is not plain (an
 interpolation, an index of a list, a key that is not there) is left to Hydra itself.
 """
 
@@ -47,7 +47,7 @@ class Reader:
         """Returns an override as Hydra's parser reads it.
 
         Raises:
-            OverrideParseException: it is none.
+            OverrideParseException: the text is no override.
         """
         if text not in self._overrides:
             self._overrides[text] = self._parser.parse_overrides([text])[0]
@@ -57,7 +57,7 @@ class Reader:
         """Returns an override of a value as a change of plain data.
 
         Raises:
-            NotPlain: it is for Hydra to apply.
+            NotPlain: only Hydra can apply it.
         """
         if text not in self._changes:
             self._changes[text] = self._read(text)
@@ -72,17 +72,17 @@ class Reader:
         override = self.override(f"{key}=0" if number else text)
         if override.package is not None or not PLAIN_KEY.fullmatch(override.key_or_group):
             return None
-        found = (float(value) if number["fraction"] else int(value)) if number else override.value()
-        if not _is_plain(found) or (override.is_delete() and found is not None):
+        parsed = (float(value) if number["fraction"] else int(value)) if number else override.value()
+        if not _is_plain(parsed) or (override.is_delete() and parsed is not None):
             return None
-        return Change(override.type, tuple(override.key_or_group.split(".")), found)
+        return Change(override.type, tuple(override.key_or_group.split(".")), parsed)
 
 
 def changed(content: JsonObject, changes: Sequence[Change]) -> JsonObject:
     """Returns `content` after changes, in their order; what no change touches is shared with `content`.
 
     Raises:
-        NotPlain: one of them is for Hydra to apply, or to refuse.
+        NotPlain: only Hydra can apply, or refuse, a change.
     """
     for change in changes:
         content = _changed(content, change, change.keys)
@@ -114,7 +114,7 @@ def _changed(content: JsonObject, change: Change, keys: tuple[str, ...]) -> Json
 
 
 def _merged(before: Any, after: Any) -> Any:
-    """Returns what OmegaConf makes of a value where another one stands: mappings are merged, all else is replaced."""
+    """Returns what OmegaConf makes of a value where another stands: it merges mappings and replaces all else."""
     if not (isinstance(before, dict) and isinstance(after, dict)):
         return after
     return {**before, **{key: _merged(before.get(key), value) for key, value in after.items()}}

@@ -1,7 +1,7 @@
 """Says which packages the steps of a recipe use: `python -m edgecompile.compose.requirements [RECIPE] [key=value ...]`.
 
 A program of its own, so that `doctor`, which calls it, imports no Hydra. The plan is made with materials that need not
-be there: what a step uses does not depend on them.
+exist: what a step uses does not depend on them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def requirements(recipe: Recipe) -> Requirements:
     """Returns what a recipe needs.
 
     Raises:
-        PlanError: when no plan follows from the recipe.
+        PlanError: no plan follows from the recipe.
     """
     absent = Source("absent", ("/absent",), many=True)
     plan = resolve(recipe, Materials(Source("weights", (recipe.model.weights,)), absent, absent, absent, ()))

@@ -1,4 +1,4 @@
-"""Tells a sweeper that searches which way each objective of the recipe is better."""
+"""Sets, for a sweeper that searches, which way each objective of the recipe is better."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ def register() -> None:
 
 
 def objectives_of(config: DictConfig) -> list[str]:
-    """Returns the objectives of a composed config. What is no figure is left out: the strict models tell it."""
+    """Returns the objectives of a composed config. Leaves out what is no figure: the strict models report it."""
     return [name for name in config.get("objectives") or () if name in GATES]

@@ -1,7 +1,7 @@
 """Where Hydra looks: the shipped config groups, folders of recipes, a person's --config-dir. Every text is guarded.
 
 A recipe is one option of the group `recipe`, so `recipe=NAME`, `-m recipe=a,b` and `recipe=glob(*)` are plain Hydra.
-The group is served out of flat folders, the first that has a name wins: the folder of the person's own recipe file,
+Flat folders serve the group, and the first that has a name wins: the folder of the person's own recipe file,
 `recipes/` of the working directory, the shipped recipes, third parties'.
 """
 
@@ -37,7 +37,7 @@ loaded: list[Path] = []
 class FileConfigSource(ConfigSource):
     """Serves config groups out of a folder, as Hydra's own source does, but reads no text that the guard refuses.
 
-    Named as Hydra's is: a process of a parallel sweep meets Hydra's after ours, and takes two of one name for the same.
+    Named as Hydra's is: a process of a parallel sweep finds Hydra's after ours, and takes two of one name for the same.
     """
 
     @staticmethod
@@ -89,11 +89,11 @@ class FileConfigSource(ConfigSource):
         return self.file(config_path) is not None
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        found: list[str] = []
+        names: list[str] = []
         for path in sorted((self.folder / config_path).iterdir()):
             if not path.name.startswith(("__", ".")):
-                self._list_add_result(found, f"{config_path}/{path.name}".lstrip("/"), path.name, results_filter)
-        return sorted(set(found))
+                self._list_add_result(names, f"{config_path}/{path.name}".lstrip("/"), path.name, results_filter)
+        return sorted(set(names))
 
 
 class RecipeSource(FileConfigSource):
@@ -108,7 +108,8 @@ class RecipeSource(FileConfigSource):
         if group != GROUP or not name or not _stays_inside(name):
             return None
         names = [name] if name.endswith(SUFFIXES) else [f"{name}{suffix}" for suffix in SUFFIXES]
-        return next((path for path in (self.folder / one for one in names) if is_recipe(path) and path.is_file()), None)
+        paths = (self.folder / file for file in names)
+        return next((path for path in paths if is_recipe(path) and path.is_file()), None)
 
     def check(self, text: str, file: Path) -> None:
         check_not_empty(text, file)
@@ -168,8 +169,8 @@ def where_given(key: str) -> str:
 
 def _stays_inside(path: str) -> bool:
     """Returns whether a relative path leads nowhere out of the folder that it begins in."""
-    parts = Path(path)
-    return not parts.is_absolute() and ".." not in parts.parts
+    relative = Path(path)
+    return not relative.is_absolute() and ".." not in relative.parts
 
 
 # Hydra composes each job several times, and parsing is most of what that costs.
@@ -183,7 +184,7 @@ def _parsed(text: str, file: Path) -> Container:
 
 
 def _extend_by_path(defaults: Any) -> None:
-    """Rewrites `- /recipe: NAME` in a recipe's defaults to `- /recipe/NAME`, which is how a config extends another.
+    """Rewrites `- /recipe: NAME` in a recipe's defaults to `- /recipe/NAME`, by which a config extends another.
 
     As a choice of the group `recipe` it would contend with the choice on the command line, and extend itself.
     """

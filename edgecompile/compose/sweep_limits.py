@@ -1,4 +1,4 @@
-"""What is looked at before a sweep begins: whether what a recipe sweeps is there, and how many points it has."""
+"""Checks before a sweep begins: whether what a recipe sweeps exists, and how many points it has."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SEARCHES = ("optuna",)
 
 
 def check_sweep(loader: Any, config: DictConfig) -> None:
-    """Refuses a sweep over a config group that does not exist, where a recipe asks for it, and one of too many points.
+    """Refuses a sweep of a recipe over a config group that does not exist, and a sweep of too many points.
 
     Raises:
         RecipeError: for each swept key that is wrong.
@@ -40,8 +40,8 @@ def check_sweep(loader: Any, config: DictConfig) -> None:
 
 
 def _plain(values: Any) -> dict[str, object]:
-    found = OmegaConf.to_container(values, resolve=False) if OmegaConf.is_config(values) else values
-    return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
+    content = OmegaConf.to_container(values, resolve=False) if OmegaConf.is_config(values) else values
+    return {str(key): value for key, value in content.items()} if isinstance(content, dict) else {}
 
 
 def _check_group(loader: Any, key: str) -> None:
@@ -61,13 +61,13 @@ def _check_count(words: Sequence[str], loader: Any) -> None:
         overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
     except HydraException:
         return  # the sweeper says what is wrong with it
-    counts = [_values(one) for one in overrides]
+    counts = [_values(override) for override in overrides]
     if math.prod(counts) > MOST_POINTS:
         widest = overrides[counts.index(max(counts))]
-        told = f"a sweep of {math.prod(counts)} points" if math.inf not in counts else "a sweep without end"
+        size = f"a sweep of {math.prod(counts)} points" if math.inf not in counts else "a sweep without end"
         fix = "sweep in several parts, or search: hydra/sweeper=optuna"
         raise RecipeError(
-            f"{told}; at most {MOST_POINTS} points are taken",
+            f"{size}; at most {MOST_POINTS} points are taken",
             where=searchpath.where_given(str(widest.get_key_element())),
             fix=fix,
         )
@@ -85,7 +85,7 @@ def _values(override: Override) -> float:
 
 def _steps(span: RangeSweep) -> float:
     """Returns how many values `range()` has, without listing them; infinity where it has no end."""
-    start, stop, step = (float(one or 0) for one in (span.start, span.stop, span.step))
+    start, stop, step = (float(bound or 0) for bound in (span.start, span.stop, span.step))
     if step == 0 or not all(map(math.isfinite, (start, stop, step))):
         return math.inf
     return max(0, math.ceil((stop - start) / step))

@@ -1,4 +1,4 @@
-"""The points of a sweep as typed recipes, ten thousand in seconds: what is equal among them is composed and read once.
+"""The points of a sweep as typed recipes, ten thousand in seconds: what they share is composed and read once.
 
 Hydra composes once for each choice of config groups (`recipe=`, `target=`, `/pass@...`). Overrides of values are then
 applied to plain data, and each part of a recipe is read once for each combination of overrides that touches it.
@@ -29,19 +29,18 @@ from edgecompile.compose.composition import files_missing, overruled, plain, tas
 from edgecompile.compose.overrides import NotPlain, Reader, changed
 from edgecompile.errors import Problem, RecipeError
 from edgecompile.json_types import JsonObject
-from edgecompile.recipe.locate import PRIMARY, Origins
+from edgecompile.recipe.locate import COMMAND_LINE, PRIMARY, Origins
 from edgecompile.recipe.rules import calibrates
 from edgecompile.recipe.schema import Recipe
 from edgecompile.recipe.validate import PARTS, Part, join, problems_between, read_part, recipe_from
 from edgecompile.sweep.points import Point
 
 LISTING = ("list", "filter")
-"""Sweepers of plugins that say all their points at once, whatever comes of them."""
+"""Sweepers of plugins that list all their points at once, whatever the result of a point."""
 BASIC = f"{BasicSweeper.__module__}.{BasicSweeper.__name__}"
 HEAD = "head"
-HERE = "command line"
 OWN_NAME = "${edgecompile.folder:${hydra:runtime.choices.recipe}}"
-"""The name that the primary config gives: the one interpolation that depends on nothing but a choice of groups."""
+"""The name that the primary config gives: the only interpolation that depends on nothing but a choice of groups."""
 Words = tuple[str, ...]
 _Layout = tuple[list[int], dict[str, list[int]]]
 """Which of a job's overrides choose from config groups, and which touch which part of a recipe."""
@@ -70,7 +69,7 @@ def all_at_once(work: Callable[[Sweep], None]) -> Iterator[None]:
 
 @dataclass
 class _Sweeper:
-    """Stands where Hydra's sweeper would: expands the same arguments into the same jobs, and launches none."""
+    """Takes the place of Hydra's sweeper: expands the same arguments into the same jobs, and launches none."""
 
     work: Callable[[Sweep], None]
     loader: ConfigLoaderImpl
@@ -95,7 +94,7 @@ class _Sweeper:
 
 
 class _Recorder(Launcher):
-    """Stands where a launcher would and notes the jobs that it is to launch."""
+    """Takes the place of a launcher, and notes the jobs that it is to launch."""
 
     def __init__(self) -> None:
         self.jobs: list[list[str]] = []
@@ -109,7 +108,7 @@ class _Recorder(Launcher):
 
 
 def launched_by(chosen: Callable[[], Sweeper], arguments: list[str]) -> list[list[str]]:
-    """Returns the overrides of each job that a sweeper launches. What it says of folders, none of which stays, is lost.
+    """Returns the overrides of each job that a sweeper launches. Drops what it prints on folders, none of which stays.
 
     Raises:
         RecipeError: it launches none, or its parameters are wrong.
@@ -135,7 +134,7 @@ def expanded(loader: ConfigLoaderImpl, config: DictConfig, arguments: Sequence[s
     """Returns the overrides of each job into which Hydra's basic sweeper expands a command line.
 
     Raises:
-        HydraException: an override is none, or `interval()`, which has no list of points.
+        HydraException: a word is no override, or holds `interval()`, which has no list of points.
     """
     params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
     overrides = OverridesParser.create(config_loader=loader).parse_overrides([*params, *arguments])
@@ -159,7 +158,7 @@ class _Base:
     """What Hydra composed of one choice of config groups, before any override of a value.
 
     Attributes:
-        config: the recipe as a config; `whole` is the one with Hydra's own part.
+        config: the recipe as a config; `whole` also has Hydra's own part.
         content: the same as plain data; None where interpolations make it depend on what is overridden.
     """
 
@@ -198,7 +197,7 @@ class Sweep:
         self._heads: dict[Hashable, JsonObject] = {}
         self._faults: dict[Hashable, list[Problem]] = {}
         self._between: dict[Hashable, list[Problem]] = {}
-        self._told: dict[Hashable, _Told] = {}
+        self._overruled: dict[Hashable, _Overruled] = {}
         self._missing: dict[Hashable, list[Problem]] = {}
         self._weights: dict[Hashable, Hashable] = {}
         layouts = self._layouts()
@@ -207,7 +206,7 @@ class Sweep:
             yield self._point(number, job)
 
     def _layouts(self) -> dict[Words, _Layout]:
-        """Returns what stands where in jobs that have the same keys in the same order. Most sweeps have one layout."""
+        """Returns the layout of jobs that have the same keys in the same order. Most sweeps have one layout."""
         hydra: Any = OmegaConf.to_container(self.master.hydra.overrides.hydra)
         _, repository = self.loader._parse_overrides_and_create_caching_repo(PRIMARY, hydra)
         alike: dict[Words, list[Sequence[str]]] = {}
@@ -222,9 +221,9 @@ class Sweep:
             key = self._reader.override(text).key_or_group
             if repository.group_exists(key):
                 values = {job[place] for job in jobs}
-                mappings = sum(isinstance(self._reader.override(one).value(), dict) for one in values)
+                mappings = sum(isinstance(self._reader.override(value).value(), dict) for value in values)
                 if mappings not in (0, len(values)):
-                    raise RecipeError(f"'{key}' is a choice in some points and a mapping in others", where=HERE)
+                    raise RecipeError(f"'{key}' is a choice in some points and a mapping in others", where=COMMAND_LINE)
                 if not mappings:
                     chosen.append(place)
                     continue
@@ -249,14 +248,14 @@ class Sweep:
         base = self._bases[choices]
         typed = {name: tuple([job[place] for place in places]) for name, places in self._touching.items()}
         origins = base.origins.with_overrides([word.lstrip("+~") for word in job])
-        told = self._notes(choices, job, origins)
-        self.notes |= dict.fromkeys(told.notes)
+        lost = self._notes(choices, job, origins)
+        self.notes |= dict.fromkeys(lost.notes)
         try:
             parts = {name: self._part(base, name, choices, typed[name]) for name in PARTS}
             head = self._head(base, choices, typed[HEAD])
         except NotPlain:
-            return self._by_hydra(number, job, base, origins, told.problems)
-        problems = [*told.problems, *(problem for part in parts.values() for problem in part.problems)]
+            return self._by_hydra(number, job, base, origins, lost.problems)
+        problems = [*lost.problems, *(problem for part in parts.values() for problem in part.problems)]
         problems += self._rules(choices, typed, parts, origins)
         unread = (choices, typed[HEAD], *(part.value is None for part in parts.values()))
         recipe, faults = (None, self._faults[unread]) if unread in self._faults else join(head, parts, origins)
@@ -284,7 +283,7 @@ class Sweep:
         return self._parts[key]
 
     def _head(self, base: _Base, choices: Words, typed: Words) -> JsonObject:
-        """Returns what is in no part, likewise."""
+        """Returns the head of a recipe, read once for each combination of overrides that touches it."""
         assert base.content is not None
         key = (choices, typed)
         if key not in self._heads:
@@ -301,15 +300,15 @@ class Sweep:
             self._between[key] = problems_between(parts, origins)
         return self._between[key]
 
-    def _notes(self, choices: Words, job: Words, origins: Origins) -> _Told:
-        """Returns what there is to say of choices that the recipe overrules; it depends on which keys are typed."""
+    def _notes(self, choices: Words, job: Words, origins: Origins) -> _Overruled:
+        """Returns remarks on choices that the recipe overrules; they depend on which keys are typed."""
         keys = tuple([word if "{" in word else word.partition("=")[0] for word in job])
-        if (choices, keys) not in self._told:
+        if (choices, keys) not in self._overruled:
             try:
-                self._told[choices, keys] = _Told(tuple(overruled(choices, origins)), ())
+                self._overruled[choices, keys] = _Overruled(tuple(overruled(choices, origins)), ())
             except RecipeError as error:
-                self._told[choices, keys] = _Told((), error.problems)
-        return self._told[choices, keys]
+                self._overruled[choices, keys] = _Overruled((), error.problems)
+        return self._overruled[choices, keys]
 
     def _files_missing(
         self, choices: Words, typed: dict[str, Words], parts: dict[str, Part], origins: Origins
@@ -321,7 +320,7 @@ class Sweep:
         return self._missing[key]
 
     def _origin_of_weights(self, choices: Words, typed: Words, recipe: Recipe) -> Hashable:
-        """Returns what says which weights a point names: their name, and the folder to which it is relative."""
+        """Returns what decides which weights a point names: their name, and the folder to which it is relative."""
         key = (choices, typed)
         if key not in self._weights:
             self._weights[key] = (recipe.model.weights, recipe.origins.of("model", "weights").folder)
@@ -360,7 +359,7 @@ def _choice(config: DictConfig, group: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Told:
+class _Overruled:
     """Remarks and problems of choices that the recipe overrules."""
 
     notes: tuple[str, ...]
@@ -368,7 +367,7 @@ class _Told:
 
 
 def _plain_content(config: DictConfig, origins: Origins) -> JsonObject | None:
-    """Returns a config as plain data; None where a value refers to another one, which an override might change."""
+    """Returns a config as plain data; None where a value refers to another value, which an override might change."""
     bare = OmegaConf.to_container(config, resolve=False)
     if any("${" in text and text != OWN_NAME for text in texts(bare)):
         return None
@@ -376,4 +375,4 @@ def _plain_content(config: DictConfig, origins: Origins) -> JsonObject | None:
 
 
 def _calibrates(recipe: Recipe) -> bool:
-    return any(calibrates(one) for one in recipe.passes.values())
+    return any(calibrates(pass_) for pass_ in recipe.passes.values())

@@ -77,7 +77,7 @@ class FoundLabels:
             for folder in bare
         ]
         more = len(lines) - MOST_FOLDERS
-        return lines[:MOST_FOLDERS] + ([f"nor has one in {more} other folders"] if more > 0 else [])
+        return lines[:MOST_FOLDERS] + ([f"nor has any picture in {more} other folders"] if more > 0 else [])
 
     def elsewhere(self) -> list[str]:
         """Returns lines on files of the pictures' names that may hold their labels, by folder and suffix."""

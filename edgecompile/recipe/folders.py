@@ -1,4 +1,4 @@
-"""Folders of recipes and config groups: a person's, the shipped ones, third parties'. Knows nothing of Hydra."""
+"""Folders of recipes and config groups: a person's, the shipped folders, third parties'. Uses no Hydra."""
 
 from __future__ import annotations
 

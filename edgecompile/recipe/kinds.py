@@ -68,7 +68,7 @@ def _known(room: ModuleType) -> dict[str, EntryPoint | None]:
 
 
 def _load(room: ModuleType, kind: str, base: type) -> type:
-    """Returns the class of a kind: what its entry point names, or the one subclass that its module holds."""
+    """Returns the class of a kind: what its entry point names, or the only subclass that its module holds."""
     point = _known(room)[kind]
     try:
         loaded = point.load() if point else importlib.import_module(f"{room.__name__}.{kind}")

@@ -28,7 +28,7 @@ EMPTY = ("", "{ }", "[ ]", "{ defaults  }", "{ defaults [ ] }", "{ defaults [ _s
 HEADER = 512
 """Characters at the beginning of a file in which Hydra looks for its package."""
 LONGEST_INTERPOLATED = 1000
-"""Characters of a text with an interpolation: OmegaConf's grammar takes seconds for long ones."""
+"""Characters of a text with an interpolation: OmegaConf's grammar takes seconds for long texts."""
 
 CODE_KEYS = frozenset({"_target_", "_partial_", "_args_", "_recursive_", "_convert_", "()"})
 
