@@ -18,8 +18,8 @@ from edgecompile.evaluate.gates import GATES
 from edgecompile.run_dir import REPORT
 
 LOSES = {True: 0.0, False: 1e9}
-"""What a failed point returns for a figure that is to be large, and for one that is to be small. No figure of a point
-that was built is worse. Finite, for samplers weigh differences, and the search learns where points fail."""
+"""What a failed point returns for a figure that is to be large, and for a figure that is to be small. No figure of a
+point that was built is worse. Finite, for samplers weigh differences, and the search learns where points fail."""
 RESULTS = "optimization_results.yaml"
 """What Optuna's sweeper leaves in the folder of a sweep."""
 EXAMPLE = "objectives=[map50_95,latency_p95_ms,size_mb]"
@@ -29,7 +29,7 @@ def directions(names: Sequence[str] | None) -> list[str]:
     """Returns "maximize" or "minimize" for each objective.
 
     Raises:
-        RecipeError: there is none, or one is no figure.
+        RecipeError: there is no objective, or an objective is no figure.
     """
     if not names:
         raise RecipeError("a search needs objectives", where="command line:objectives", fix=f"such as {EXAMPLE}")
@@ -45,19 +45,19 @@ def returned(names: Sequence[str], run_dir: Path, *, built: bool) -> float | lis
     Args:
         names: the objectives.
         run_dir: holds report.json, where the point came that far.
-        built: whether there is a bundle. A point without one loses, also where its figures are known: what misses a
-            gate is not to be shipped, however quick it is.
+        built: whether there is a bundle. A point without a bundle loses, also where its figures are known: what
+            misses a gate is not to be shipped, however quick it is.
     """
     figures = _figures(run_dir / REPORT) if built else {}
-    found = [GATES[name].read(figures) for name in names]
+    results = [GATES[name].read(figures) for name in names]
     values = [
-        LOSES[GATES[name].floor] if value is None else float(value) for name, value in zip(names, found, strict=True)
+        LOSES[GATES[name].floor] if value is None else float(value) for name, value in zip(names, results, strict=True)
     ]
     return values[0] if len(values) == 1 else values
 
 
 def drop_losers(names: Sequence[str], sweep: Path) -> None:
-    """Takes points without a bundle, and points that stand twice, out of what a search of Optuna calls its solutions.
+    """Removes points without a bundle, and points that occur twice, from what a search of Optuna calls its solutions.
 
     Where no point has a bundle, all of them are equally bad, and Optuna names them all.
 
@@ -68,14 +68,14 @@ def drop_losers(names: Sequence[str], sweep: Path) -> None:
     file = sweep / RESULTS
     if not names or not file.is_file():
         return
-    found: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    results: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
     lost = [LOSES[GATES[name].floor] for name in names]
-    if "solutions" in found:
-        kept = [one for one in found["solutions"] if one["values"] != lost]
-        found["solutions"] = [one for place, one in enumerate(kept) if one not in kept[:place]]
-    elif [found.get("best_value")] == lost:
-        found |= {"best_params": None, "best_value": None}
-    file.write_text(yaml.safe_dump(found, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    if "solutions" in results:
+        kept = [solution for solution in results["solutions"] if solution["values"] != lost]
+        results["solutions"] = [solution for place, solution in enumerate(kept) if solution not in kept[:place]]
+    elif [results.get("best_value")] == lost:
+        results |= {"best_params": None, "best_value": None}
+    file.write_text(yaml.safe_dump(results, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def _figures(report: Path) -> Mapping[str, Any]:

@@ -28,9 +28,9 @@ def sweep_plan_document(plan: Any) -> dict[str, Any]:
         plan: an `edgecompile.sweep.sweep_plan.SweepPlan`.
 
     Returns:
-        `steps`: the different steps, as in the plan of one point, with `points`, how many it stands in. `points`: of
+        `steps`: the different steps, as in the plan of one point, with `points`, how many have it. `points`: of
         each its number, overrides and name, the indices of its steps, its problems and the exit code they mean.
-        `problems`: each different one with the numbers of its points.
+        `problems`: each different problem with the numbers of its points.
     """
     hits = sum(state.hit for state in plan.states)
     return {
@@ -159,5 +159,5 @@ def _seconds(state: Any, usual: Mapping[str, float]) -> float:
     return state.seconds if state.seconds is not None else usual.get(state.step.function, 0.0)
 
 
-def _count(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""The points of a sweep: what each of them asks for, or why it asks for nothing that can be built."""
+"""The points of a sweep: what each point asks for, or why that cannot be built."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from edgecompile.sweep.sweep_table import print_sweep
 from edgecompile.text import csv_cell, to_json
 
 JOB = re.compile(r"\d+_")
-"""How the run directory of a job begins, also of one that never ended."""
+"""How the name of a job's run directory begins, also of a job that never ended."""
 
 
 def report(folder: Path, *, stream: Any) -> Path:
@@ -41,8 +41,8 @@ def read(folder: Path) -> Sweep:
         raise RecipeError(f"no folder '{folder}'", where="command line", fix="see `edgecompile report --help`")
     begun = job_folders(folder)
     holding = {*begun, *(parent for point in begun for parent in point.parents)}
-    never = [one for one in folder.iterdir() if one.is_dir() and JOB.match(one.name) and one not in holding]
-    names = [one.relative_to(folder).as_posix() for one in (*begun, *never)]
+    never = [child for child in folder.iterdir() if child.is_dir() and JOB.match(child.name) and child not in holding]
+    names = [path.relative_to(folder).as_posix() for path in (*begun, *never)]
     if not names:
         raise RecipeError(f"no point of a sweep in '{folder}'", where="command line", fix="`build -m` makes one")
     return sweep_of(folder.resolve().name, [_point(folder, name) for name in sorted(names, key=_number)])
@@ -55,7 +55,7 @@ def _number(name: str) -> tuple[int, str]:
 
 
 def _point(sweep: Path, name: str) -> SweepPoint:
-    """Returns one point; one whose files cannot be read, or hold something else, says so and hides no other."""
+    """Returns one point. A point whose files cannot be read, or hold something else, says so and hides no other."""
     folder = sweep / name
     try:
         status = _json(folder / STATUS)

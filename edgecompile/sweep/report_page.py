@@ -57,10 +57,10 @@ def render_sweep(sweep: Sweep, *, pages: frozenset[str] = frozenset()) -> str:
 
     Args:
         sweep: what `edgecompile.sweep.sweep_results.sweep_of` returned.
-        pages: points that have a page of their own, to which theirs is linked.
+        pages: points that have a page of their own, to which this page links.
 
     Raises:
-        MissingToolError: when jinja2 is not installed.
+        MissingToolError: jinja2 is not installed.
     """
     script = (TEMPLATES / "sweep.js").read_text(encoding="utf-8")
     points = {point.point: point for point in sweep.points}
@@ -98,9 +98,9 @@ def _steps(points: Sequence[SweepPoint]) -> list[SharedStep]:
     accounts: dict[tuple[str, str | None], StepAccount] = {}
     sharing: dict[tuple[str, str | None], list[str]] = {}
     for point in points:
-        for one in point.did:
-            accounts.setdefault((one.step, one.key), one)
-            sharing.setdefault((one.step, one.key), []).append(point.point)
+        for account in point.did:
+            accounts.setdefault((account.step, account.key), account)
+            sharing.setdefault((account.step, account.key), []).append(point.point)
     return [SharedStep(account, tuple(sharing[key])) for key, account in accounts.items()]
 
 
@@ -110,6 +110,6 @@ def _classes(points: Sequence[SweepPoint]) -> list[ClassChanges]:
         {name: after - before for name, before, after in point.figures.falls()} if point.figures else {}
         for point in points
     ]
-    names = dict.fromkeys(name for one in changes for name in one)
-    rows = [ClassChanges(name, tuple(one.get(name) for one in changes)) for name in names]
+    names = dict.fromkeys(name for by_class in changes for name in by_class)
+    rows = [ClassChanges(name, tuple(by_class.get(name) for by_class in changes)) for name in names]
     return sorted(rows, key=lambda row: (row.worst, row.name))

@@ -1,6 +1,6 @@
 """Jobs that submitit submits end with the sweep that submitted them.
 
-Submitit lets them live on. But Ctrl-C ends a sweep, whatever launches its points: what is done is kept, the rest ends,
+Submitit lets them live on. But Ctrl-C ends a sweep, whatever launches its points: finished work is kept, the rest ends,
 and the same command goes on where it stopped.
 """
 
@@ -47,12 +47,12 @@ def end_all() -> None:
 
     slurm = {job.job_id.partition("_")[0] for job in _submitted if type(job).__name__ == "SlurmJob"}
     local = {job.job_id for job in _submitted if type(job).__name__ == "LocalJob"}
-    for process in psutil.Process().children():  # the number of one that has ended may be anybody's by now
+    for process in psutil.Process().children():  # the number of a process that has ended may be another's by now
         if str(process.pid) in local:
             with suppress(psutil.Error):
-                for one in (process, *process.children(recursive=True)):
+                for member in (process, *process.children(recursive=True)):
                     with suppress(psutil.Error):
-                        one.kill()
+                        member.kill()
     if slurm:
         with suppress(OSError):
             subprocess.run(["scancel", *sorted(slurm)], check=False)

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from edgecompile.sweep.points import Point, Points
 
 EXPLAINED = 500
-"""Steps up to which it is found out what is new about each that the store lacks."""
+"""Number of steps up to which the plan says what is new about each that the store lacks."""
 DRAWN = 400
-"""Steps up to which the graph is drawn; Mermaid itself draws no more than 500 arrows."""
+"""Number of steps up to which the graph is drawn; Mermaid itself draws no more than 500 arrows."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class SweepPlan:
 
     Attributes:
         states: the different steps, and what would happen to each; see `edgecompile.execute.plan_status`.
-        uses: how many points each stands in.
+        uses: how many points have each step.
         usual: seconds that a step of a function usually took, as far as the store remembers.
         notes: remarks of the plans of its points, each once.
         data: what the data sets of its points hold: pictures found, used and left out; each line once.
@@ -78,11 +78,11 @@ class SweepPlan:
 
     def problems(self) -> dict[str, list[int]]:
         """Returns each different problem with the numbers of the points that have it, the most frequent first."""
-        found: dict[str, list[int]] = {}
+        numbers: dict[str, list[int]] = {}
         for point in self.points:
             for problem in point.problems:
-                found.setdefault(str(problem), []).append(point.number)
-        return dict(sorted(found.items(), key=lambda one: -len(one[1])))
+                numbers.setdefault(str(problem), []).append(point.number)
+        return dict(sorted(numbers.items(), key=lambda item: -len(item[1])))
 
 
 def plan_sweep(sweep: Points, store: Store) -> SweepPlan:
@@ -104,8 +104,8 @@ def plan_sweep(sweep: Points, store: Store) -> SweepPlan:
 
 @contextmanager
 def _all_stay() -> Iterator[None]:
-    """Looks for no garbage meanwhile, nor later among what was made here: of many small objects all stay, and looking
-    through them again and again takes a quarter more."""
+    """Collects no garbage meanwhile, nor later among what was made meanwhile: all of many small objects stay, and going
+    through them again and again takes a quarter more time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -117,7 +117,7 @@ def _all_stay() -> Iterator[None]:
 
 
 class Shared(NamedTuple):
-    """What points have in common that are planned alike; see `Planned`."""
+    """What points that are planned alike have in common; see `Planned`."""
 
     steps: tuple[int, ...]
     notes: tuple[str, ...]
@@ -126,7 +126,7 @@ class Shared(NamedTuple):
 
 @dataclass
 class _Planner:
-    """Plans one point after another; finds files once for all that name the same, and plans those alike once."""
+    """Plans one point after another: finds the files that several points name once, and plans equal points once."""
 
     sources: Sources
     _materials: dict[Hashable, Materials | EdgecompileError] = field(default_factory=dict)
@@ -142,8 +142,8 @@ class _Planner:
             return Planned(point.number, point.overrides, None, (), point.problems, 2)
         if point.alike not in self._plans:
             try:
-                plan = local_steps(point.recipe, resolve(point.recipe, self._found(point)))
-                data = [f"{what}: {numbers}" for what, numbers in describe(plan.counts)] if plan.counts else []
+                plan = local_steps(point.recipe, resolve(point.recipe, self._materials_of(point)))
+                data = [f"{purpose}: {numbers}" for purpose, numbers in describe(plan.counts)] if plan.counts else []
                 self._plans[point.alike] = Shared(self.shared.add(plan), plan.notes, tuple(data))
             except EdgecompileError as error:
                 self._plans[point.alike] = error
@@ -155,7 +155,7 @@ class _Planner:
             self.shared.uses[step] += 1
         return Planned(point.number, point.overrides, name, planned.steps, notes=planned.notes, data=planned.data)
 
-    def _found(self, point: Point) -> Materials:
+    def _materials_of(self, point: Point) -> Materials:
         """Returns the files of a point.
 
         Raises:
@@ -167,10 +167,10 @@ class _Planner:
                 self._materials[point.files] = find_materials(point.recipe, self._files)
             except EdgecompileError as error:
                 self._materials[point.files] = error
-        found = self._materials[point.files]
-        if isinstance(found, EdgecompileError):
-            raise found
-        return found
+        materials = self._materials[point.files]
+        if isinstance(materials, EdgecompileError):
+            raise materials
+        return materials
 
 
 def show_sweep_plan(sweep: Points, *, as_json: bool = False, mermaid: bool = False) -> int:

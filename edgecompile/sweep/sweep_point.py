@@ -34,7 +34,7 @@ class StepAccount:
 
 @dataclass(frozen=True)
 class StepCounts:
-    """Steps of a point that ran and that were reused, and the seconds those took when they were made."""
+    """Steps of a point that ran and that were reused, and the seconds that the reused steps took when they ran."""
 
     run: float
     reused: float
@@ -48,16 +48,16 @@ class StepCounts:
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """One point of a sweep, as its run directory tells it.
+    """One point of a sweep, as its run directory describes it.
 
     Attributes:
         point: name of its run directory.
         state: what became of it; its exit code is None where it never ended.
         bundle: path of the bundle in the sweep's folder.
-        weights: sha256 of them.
+        weights: sha256 of the weights.
         judged_on: the data set and the split.
         figures: None where the job ended before they were known; the following too.
-        machine: that latency was measured on, in a line; None where none was measured.
+        machine: the machine that latency was measured on, in a line; None where latency was not measured.
         varies: overrides that not all points of the sweep have.
         front, size_front: whether it is on the Pareto front of accuracy and latency, and of accuracy and size.
     """
@@ -92,12 +92,12 @@ class SweepPoint:
 
     @property
     def accuracy(self) -> float:
-        """The main metric of a point whose figures are known; 0 for any other."""
+        """The main metric of a point whose figures are known; 0 for any other point."""
         return self.figures.accuracy if self.figures else 0.0
 
     @property
     def p50(self) -> float:
-        """Half of the predictions were quicker, ms, of a point whose latency is known; 0 for any other."""
+        """The median latency, ms, of a point whose latency is known; 0 for any other point."""
         return self.latency_p50_ms or 0.0
 
     @property
@@ -111,7 +111,7 @@ class SweepPoint:
 
     @property
     def unmet(self) -> tuple[str, ...]:
-        return tuple(one.gate for one in self.gates or () if one.met is False)
+        return tuple(state.gate for state in self.gates or () if state.met is False)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the point as it stands in results.json: its metrics under their names, with those of each class."""
@@ -132,7 +132,7 @@ class DeviceVerdict:
         points, front, size_front: names of points.
         ship: name of the point; None where none met its gates.
         because: a sentence for each reason.
-        machines: that latencies were measured on.
+        machines: the machines that latencies were measured on.
     """
 
     device: str

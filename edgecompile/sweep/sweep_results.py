@@ -30,7 +30,7 @@ def point_of(folder: str, status: Mapping[str, Any] | None, report: Mapping[str,
         report: its report.json; None where the job ended before its figures were known.
 
     Raises:
-        KeyError, TypeError, AttributeError: a file is damaged, or anybody's.
+        KeyError, TypeError, AttributeError: a file is damaged, or not written by a job.
     """
     if status is None:
         status = {"exit_code": None, "overrides": [], "problems": ["it was interrupted, or is still running"]}
@@ -50,11 +50,11 @@ def point_of(folder: str, status: Mapping[str, Any] | None, report: Mapping[str,
 
 def _with_report(point: SweepPoint, report: Mapping[str, Any]) -> SweepPoint:
     """Returns the point with what its report says."""
-    found: MeasurementDocument | None = report["measured"]
-    measured: MeasurementDocument = found or {}
+    document: MeasurementDocument | None = report["measured"]
+    measured: MeasurementDocument = document or {}
     recipe, total = report["recipe"], (measured.get("latency_ms") or {}).get("total") or {}
     machine: MachineDocument = {**(measured.get("machine") or {})}
-    now = machine.pop("mhz", None)  # differs from measurement to measurement, and the machine does not
+    now = machine.pop("mhz", None)  # differs from measurement to measurement, unlike the machine
     return replace(
         point,
         device=_text(report["target"]["device"], "device"),
@@ -71,7 +71,7 @@ def _with_report(point: SweepPoint, report: Mapping[str, Any]) -> SweepPoint:
         threads=measured.get("threads") if total else None,
         clock_mhz=(machine.get("max_mhz") or now) if total else None,
         exclusive=measured.get("exclusive") if total else None,
-        gates=tuple(GateState(one["gate"], one["met"]) for one in report["gates"]),
+        gates=tuple(GateState(gate["gate"], gate["met"]) for gate in report["gates"]),
         did=tuple(
             StepAccount(step["name"], step["about"], step["key"], tuple(step["did"]))
             for step in report.get("steps", [])
@@ -86,8 +86,8 @@ def _figures(document: Mapping[str, Any]) -> Figures:
     for name, value in (*figures.metrics.items(), *figures.reference.items(), ("size_bytes", figures.size_bytes)):
         if _number(value, name) is None:
             raise TypeError(f"'{name}' is not what it should be")
-    for one in (*figures.per_class.values(), *figures.reference_per_class.values()):
-        _number(one[figures.main], "per_class")
+    for metrics in (*figures.per_class.values(), *figures.reference_per_class.values()):
+        _number(metrics[figures.main], "per_class")
     return figures
 
 
@@ -127,19 +127,21 @@ def sweep_of(name: str, points: Iterable[SweepPoint]) -> Sweep:
         if point.device is not None:
             groups.setdefault(repr((point.device, point.judged_on)), []).append(point)
     devices = tuple(judge_device(group) for group in groups.values())
-    front, size_front = ({one for device in devices for one in names} for names in _fronts(devices))
+    front, size_front = ({name for front in fronts for name in front} for fronts in _fronts(devices))
     return Sweep(
         name=name,
         shared=tuple(sorted(shared)),
         states={state: sum(point.state == state for point in known) for state in _states(known)},
         sharing=_sharing(known),
         devices=devices,
-        points=tuple(replace(one, front=one.point in front, size_front=one.point in size_front) for one in known),
+        points=tuple(
+            replace(point, front=point.point in front, size_front=point.point in size_front) for point in known
+        ),
     )
 
 
 def _fronts(devices: Sequence[DeviceVerdict]) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
-    return [one.front for one in devices], [one.size_front for one in devices]
+    return [device.front for device in devices], [device.size_front for device in devices]
 
 
 def _sharing(points: Sequence[SweepPoint]) -> StepCounts | None:
@@ -147,7 +149,8 @@ def _sharing(points: Sequence[SweepPoint]) -> StepCounts | None:
     noted = [point.steps for point in points if point.steps]
     if not noted:
         return None
-    return StepCounts(*(round(sum(getattr(one, key) for one in noted), 3) for key in ("run", "reused", "saved_s")))
+    sums = (sum(getattr(counts, key) for counts in noted) for key in ("run", "reused", "saved_s"))
+    return StepCounts(*(round(total, 3) for total in sums))
 
 
 def _states(points: Sequence[SweepPoint]) -> list[str]:
@@ -166,7 +169,7 @@ def columns(sweep: Sweep) -> tuple[str, ...]:
 
 def row_of(point: SweepPoint, names: Sequence[str]) -> dict[str, Any]:
     """Returns the row of a point in results.csv: plain values by column, lists joined."""
-    met = None if point.gates is None else " ".join(f"{one.gate}:{MET[one.met]}" for one in point.gates)
+    met = None if point.gates is None else " ".join(f"{state.gate}:{MET[state.met]}" for state in point.gates)
     words = {"varies": " ".join(point.varies), "overrides": " ".join(point.overrides), "gates": met}
     plain = {**point.to_json(), **words}
     return {name: plain.get(name) for name in names}

@@ -44,7 +44,7 @@ def print_sweep(sweep: Sweep, page: Path | None = None, *, stream: TextIO) -> No
         state = Text(point.state, "green" if point.state == "built" else "bold red")
         table.add_row(*map(Text, cells), state)
     blocks: list[RenderableType] = [table]
-    blocks += [Text(f"{one.point}: {line}", "red") for one in sweep.points for line in one.problems]
+    blocks += [Text(f"{point.point}: {line}", "red") for point in sweep.points for line in point.problems]
     names = [device.device for device in sweep.devices]
     for device in sweep.devices:
         judged = f", judged on {_data(device.judged_on)}" if names.count(device.device) > 1 else ""

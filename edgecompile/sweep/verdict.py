@@ -11,11 +11,11 @@ FLOAT = "fp32"
 POINTS_WORTH = 0.1
 """How much faster an artifact must be for each point (0.01) of accuracy it gives away, as a share; the page says so."""
 NOISE = 1.05
-"""A gain in speed below this factor is within what two measurements of one artifact differ by."""
+"""Two measurements of one artifact may differ by this factor; a smaller gain in speed is noise."""
 
 
 Cost = Callable[[SweepPoint], "float | None"]
-"""What is weighed against accuracy; None for a point of which it is not known."""
+"""What is weighed against accuracy; None for a point where that is not known."""
 
 
 def latency(point: SweepPoint) -> float | None:
@@ -32,7 +32,7 @@ def judge_device(group: Sequence[SweepPoint]) -> DeviceVerdict:
     """Returns the fronts of the points of one device, judged on the same pictures, and the verdict on them."""
     shippable = [point for point in group if point.state == BUILT]
     best = choice(shippable)
-    front, size_front = ({id(one) for one in pareto_front(shippable, cost)} for cost in (latency, size))
+    front, size_front = ({id(point) for point in pareto_front(shippable, cost)} for cost in (latency, size))
     return DeviceVerdict(
         device=str(group[0].device),
         judged_on=group[0].judged_on or {},
@@ -47,29 +47,29 @@ def judge_device(group: Sequence[SweepPoint]) -> DeviceVerdict:
 
 
 def pareto_front(points: Iterable[SweepPoint], cost: Cost = latency) -> list[SweepPoint]:
-    """Returns the points that no other one beats in accuracy and cost at once, the cheapest first.
+    """Returns the points that no other point beats in accuracy and cost at once, the cheapest first.
 
-    Of points that are equal in both, the first one stands for all.
+    Of points that are equal in both, only the first is returned.
     """
     known = [(paid, point) for point in points if (paid := cost(point)) is not None]
-    found: list[SweepPoint] = []
+    front: list[SweepPoint] = []
     for _, point in sorted(known, key=lambda pair: (pair[0], -pair[1].accuracy)):
-        if not found or point.accuracy > found[-1].accuracy:
-            found.append(point)
-    return found
+        if not front or point.accuracy > front[-1].accuracy:
+            front.append(point)
+    return front
 
 
 def choice(shippable: Sequence[SweepPoint]) -> SweepPoint | None:
-    """Returns the point to ship: the most accurate one, unless another wins more speed than it costs accuracy."""
+    """Returns the point to ship: the most accurate point, unless another gains more speed than it costs accuracy."""
     if not shippable:
         return None
-    best = max(shippable, key=lambda one: (one.accuracy, -one.p50, -(one.size_bytes or 0)))
+    best = max(shippable, key=lambda point: (point.accuracy, -point.p50, -(point.size_bytes or 0)))
     worth = [point for point in pareto_front(shippable) if _worth(point, best)]
-    return min(worth, key=lambda one: _price(one, best), default=best)
+    return min(worth, key=lambda point: _price(point, best), default=best)
 
 
 def _price(point: SweepPoint, base: SweepPoint) -> float:
-    """Returns the latency of a point, dearer for each point of accuracy that it is behind `base`."""
+    """Returns the latency of a point, raised for each point of accuracy that it is behind `base`."""
     lost = 100 * (base.accuracy - point.accuracy)
     return point.p50 * max(1 + POINTS_WORTH * lost, 0.0)
 
@@ -96,7 +96,7 @@ def rationale(group: Sequence[SweepPoint], best: SweepPoint | None) -> list[str]
 
     Args:
         group: points of one device, judged on the same pictures.
-        best: the one to ship; None where there is none.
+        best: the point to ship; None where there is none.
     """
     sentences = [
         _of_precision(name, group, best) for name in sorted({str(point.precision) for point in group} - {FLOAT})
@@ -111,21 +111,21 @@ def rationale(group: Sequence[SweepPoint], best: SweepPoint | None) -> list[str]
 
 
 def _of_precision(precision: str, group: Sequence[SweepPoint], best: SweepPoint | None) -> str:
-    """Returns what a precision brings and costs, told by one point and the float one of its kind."""
+    """Returns what a precision brings and costs, by one point and the float point of its kind."""
     ours = [point for point in group if point.precision == precision]
     ours = [point for point in ours if point.state == BUILT] or ours
     pairs = [(point, twin) for point in ours if (twin := _twin(point, group))]
     if not pairs:
         point = best if best in ours and best else min(ours, key=_lost)
-        missing = "of its model, runtime and size " if any(one.precision == FLOAT for one in group) else ""
+        missing = "of its model, runtime and size " if any(member.precision == FLOAT for member in group) else ""
         text = f"{precision.upper()} {_cost(_lost(point))} against the float model; no point {missing}here is float"
         return f"{text}, so what it brings in speed is not known"
-    timed = [pair for pair in pairs if all(one.latency_p50_ms is not None for one in pair)]
+    timed = [pair for pair in pairs if all(member.latency_p50_ms is not None for member in pair)]
     if not timed:
         point, twin = max(pairs, key=lambda pair: pair[0].accuracy)
         cost = _cost(twin.accuracy - point.accuracy)
         return f"{precision.upper()} {cost}; its latency was not measured beside float's"
-    # Of what ships, where it is of this precision or its float twin; else of what pays most within its kind.
+    # The point that ships, where it is of this precision or its float twin; else the point that pays most in its kind.
     shipped = [pair for pair in timed if best is not None and best.point in (pair[0].point, pair[1].point)]
     pair = min(shipped or timed, key=lambda pair: _price(*pair) / pair[1].p50)
     names = f" ({pair[0].point} beside {pair[1].point})" if len(_kinds(group)) > 1 else ""
@@ -144,12 +144,12 @@ def _kinds(group: Sequence[SweepPoint]) -> set[str]:
 
 def _twin(point: SweepPoint, group: Sequence[SweepPoint]) -> SweepPoint | None:
     """Returns the best float point of the same kind; None where there is none."""
-    floats = [one for one in group if one.precision == FLOAT and _kinds([one]) == _kinds([point])]
-    return max(floats, key=lambda one: (one.state == BUILT, one.accuracy, -one.p50), default=None)
+    floats = [twin for twin in group if twin.precision == FLOAT and _kinds([twin]) == _kinds([point])]
+    return max(floats, key=lambda twin: (twin.state == BUILT, twin.accuracy, -twin.p50), default=None)
 
 
 def _against_float(point: SweepPoint, twin: SweepPoint, best: SweepPoint | None, names: str) -> str:
-    """Returns the sentence on a point beside its float twin, and whether that speaks for the one or the other."""
+    """Returns the sentence on a point beside its float twin, and which of the two it speaks for."""
     gain = twin.p50 / point.p50
     cost = _cost(twin.accuracy - point.accuracy)
     text = f"{str(point.precision).upper()} brings {gain:.1f}x here and {cost}{names}"

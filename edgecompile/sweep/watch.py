@@ -1,4 +1,4 @@
-"""Tells how a sweep goes, from what its jobs leave in its folder: they may run in other processes or machines.
+"""Reports how a sweep goes, from what its jobs write into its folder: they may run in other processes or machines.
 
 A job writes `progress.json` into its run directory while it runs, and `status.json` when it ends.
 """
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 EVERY_S = 0.5
 RECENT = 10
-"""Points that ended last, from which the time left is told: the first ones make what the others share."""
+"""Points that ended last, from which the time left is estimated: the first points make what the others share."""
 KINDS = {0: "built", **{kind.exit_code: kind.kind for kind in EdgecompileError.__subclasses__()}}
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Steps of jobs: how many ran, how many were found in the store, and how long those took when they were made."""
+    """Steps of jobs: how many ran, how many the store had, and how long those took when they ran."""
 
     run: int = 0
     reused: int = 0
@@ -41,9 +41,9 @@ class Counts:
 
     @classmethod
     def of(cls, steps: Mapping[str, float] | None) -> Counts:
-        """Returns the counts that a job noted; none of it where it noted none."""
-        found = steps or {}
-        return cls(int(found.get("run", 0)), int(found.get("reused", 0)), found.get("saved_s", 0.0))
+        """Returns the counts that a job noted; zeros where it noted none."""
+        noted = steps or {}
+        return cls(int(noted.get("run", 0)), int(noted.get("reused", 0)), noted.get("saved_s", 0.0))
 
     def __str__(self) -> str:
         return f"{_steps(self.run)} run, {self.reused} reused, {duration(self.saved_s)} saved by sharing"
@@ -51,15 +51,15 @@ class Counts:
 
 @dataclass
 class Watch:
-    """Looks into the folder of a sweep until it ends, and says on stderr what has happened.
+    """Looks into the folder of a sweep until it ends, and reports on stderr what has happened.
 
-    On a terminal a line that moves, elsewhere one for each point that ended. What was wrong with a point is said in
-    either case, also where nothing else is. The path of each bundle goes to stdout.
+    On a terminal it updates one line, elsewhere it prints a line for each point that ended. It always reports what was
+    wrong with a point. The path of each bundle goes to stdout.
 
     Args:
         folder: of the sweep.
         total: how many points there will be; None where that is not known.
-        quiet: whether to say nothing of what went well.
+        quiet: whether to report only what went wrong.
     """
 
     folder: Path
@@ -103,7 +103,7 @@ class Watch:
             self._live.stop()
 
     def look(self) -> None:
-        """Reads what is new in the folder, and tells it."""
+        """Reads what is new in the folder, and reports it."""
         with self._looking:
             for path in job_folders(self.folder):
                 name = path.relative_to(self.folder).as_posix()
@@ -128,7 +128,7 @@ class Watch:
         return sum(bool(status.get("exit_code")) for status in self.ended.values())
 
     def counts(self) -> Counts:
-        """Returns the steps of all points so far, of those that run too."""
+        """Returns the steps of all points so far, including those that still run."""
         ended = [status.get("steps") for status in self.ended.values()]
         return sum(map(Counts.of, [*ended, *self._running.values()]), Counts())
 
@@ -140,7 +140,7 @@ class Watch:
         return max(0.0, pace * (self.total - len(self.ended)) - (time.monotonic() - self._times[-1]))
 
     def summary(self) -> str:
-        """Returns the one line that tells the whole sweep."""
+        """Returns the line that sums up the sweep."""
         done = len(self.ended)
         all_done = self.total is None or done >= self.total
         points = f"{done} point{'' if done == 1 else 's'}" if all_done else f"{done} of {self.total} points"
@@ -153,7 +153,7 @@ class Watch:
                 self.look()
 
     def _tell(self, name: str, status: JobStatus) -> None:
-        """Says that a point ended, and what was wrong with it."""
+        """Reports that a point ended, and what was wrong with it."""
         for problem in status.get("problems") or ():
             self._print(f"edgecompile: job {status.get('job', name)}: {problem}")
         if not self.quiet:
@@ -174,16 +174,16 @@ class Watch:
             tell(text, file=self.stream)
 
     def _line(self) -> Any:
-        """Returns what moves: the sums, and where the points are that run."""
+        """Returns the lines that move: the sums, and how far the running points are."""
         from rich.text import Text
 
         left = f" · about {duration(seconds)} left" if (seconds := self.left_s()) else ""
         of = f" of {self.total}" if self.total else ""
         head = f"{len(self.ended)}{of} points done, {self.failed} failed · {self.counts()}{left}"
         now = [
-            f"  {name}: {one.get('now') or 'waits'}, {one['run'] + one['reused']} of {one['total']} steps"
-            for name, one in sorted(self._running.items())
-            if "total" in one
+            f"  {name}: {job.get('now') or 'waits'}, {job['run'] + job['reused']} of {job['total']} steps"
+            for name, job in sorted(self._running.items())
+            if "total" in job
         ]
         return Text("\n".join(map(escape, [head, *now])))
 
@@ -203,7 +203,7 @@ def _steps(count: int) -> str:
 
 
 def _mark(file: Path) -> tuple[int, int] | None:
-    """Returns what tells a file from the one that stood there before; None where there is none."""
+    """Returns what distinguishes a file from an earlier file of its name; None where there is no file."""
     try:
         stat = file.stat()
     except OSError:
