@@ -49,26 +49,26 @@ if TYPE_CHECKING:
 
 
 Progress = Callable[["Plan"], AbstractContextManager[Listener]]
-"""Shows how the steps of a plan go on, or notes it for somebody else who shows it."""
+"""Shows how the steps of a plan go on, or notes it for another process to show."""
 DeviceProgress = Callable[[], AbstractContextManager[Callable[[str], None]]]
-"""Shows what goes on with a device, a line each."""
+"""Shows the progress of work on a device, line by line."""
 Conclusion = Callable[[Report, Path], None]
 """Gets the report of a run and its directory, in the end."""
 
 
 @dataclass(frozen=True)
 class Built:
-    """What the steps of a plan found, before it is decided whether a bundle may be published.
+    """What the steps of a plan found, before the decision whether a bundle may be published.
 
     Attributes:
         figures: accuracy, distance and size, which equal inputs find again.
         manifest, lock: the documents of the bundle; they depend on nothing but the inputs.
         verdicts: the gates, judged.
-        manifest_gates: the gates as the bundle states them: where its model is built on a device, what is measured is
-            left to each device, also where the recipe names one.
+        manifest_gates: the gates as the bundle states them: where its model is built on a device, measured gates
+            are left to each device, also where the recipe names a device.
         measured: latency, memory and power on this machine, or on the device that the recipe names; None where neither
-            was asked.
-        device: section of the report on the device that the recipe names; None where it names none.
+            was measured.
+        device: section of the report on the device that the recipe names; None where it names no device.
     """
 
     recipe: Recipe
@@ -83,7 +83,7 @@ class Built:
     device: DeviceSection | None = None
 
     def with_gates(self, manifest_gates: list[Verdict]) -> Built:
-        """Returns the same build whose bundle states other gates."""
+        """Returns this build with other gates in its bundle."""
         manifest = self.manifest.model_copy(update={"gates": stated_gates(manifest_gates)})
         return replace(self, manifest=manifest, manifest_gates=manifest_gates)
 
@@ -171,7 +171,7 @@ def conclude(built: Built, store: Store, run_dir: Path, began: float, conclusion
 
 
 def require_device(recipe: Recipe) -> None:
-    """Makes sure, before any step runs, that the device is there which a recipe names, if it names one.
+    """Makes sure, before any step runs, that the device that a recipe names can be reached, if it names a device.
 
     Raises:
         EdgecompileError: see `edgecompile.device.trial.require_device`.
@@ -195,8 +195,8 @@ def evaluate_gates(
     figures = figures_of(
         task, facts["reference.evaluate"], facts["evaluate"], facts.get("distance"), facts.get("coverage")
     )
-    later = recipe.target.proxy_backend() is not None or recipe.device.host is not None
-    verdicts = judge(recipe.gates, figures, measured, on_device=later)
+    on_device = recipe.target.proxy_backend() is not None or recipe.device.host is not None
+    verdicts = judge(recipe.gates, figures, measured, on_device=on_device)
     lock = lock_document(recipe, plan, materials, entries, sources)
     spec = json.loads(entries[plan.result.spec.step].path(plan.result.spec.path).read_bytes())
     notes = [*class_name_mismatch(materials.names, spec["names"]), *remarks(recipe.gates, figures)]
@@ -226,10 +226,10 @@ def evaluate_gates_on_device(built: Built, materials: Materials, store: Store, p
     bundle, _ = packed(provisional(built), store)
     pictures = [Path(path) for path in materials.validation.paths]
     with progress() as listener:
-        found = trial.run_on_device(bundle, recipe, pictures, listener)
-    verdicts = judge(recipe.gates, built.figures, found.measurement)
+        outcome = trial.run_on_device(bundle, recipe, pictures, listener)
+    verdicts = judge(recipe.gates, built.figures, outcome.measurement)
     stated = built.manifest_gates if recipe.target.proxy_backend() else verdicts
-    return replace(built.with_gates(stated), verdicts=verdicts, measured=found.measurement, device=found.section)
+    return replace(built.with_gates(stated), verdicts=verdicts, measured=outcome.measurement, device=outcome.section)
 
 
 def provisional(built: Built) -> Built:
@@ -279,7 +279,7 @@ def write_run(built: Built, run_dir: Path, began: float, *, bundle: Published | 
     page = render_html(
         report,
         picture=golden.path("input.png").read_bytes(),
-        found=json.loads(golden.path(RESULT).read_bytes()),
+        result=json.loads(golden.path(RESULT).read_bytes()),
     )
     try:
         run_dir.mkdir(parents=True, exist_ok=True)

@@ -68,7 +68,7 @@ def manifest_of(
     """Returns the manifest of a bundle, without `files` (the writer fills them in).
 
     Args:
-        recipe: that was built.
+        recipe: the recipe that was built.
         entries: step name to its entry in the store.
         figures: of the artifact.
         verdicts: what `edgecompile.evaluate.gates.judge` returned.
@@ -248,8 +248,8 @@ def reference(value: Input) -> str:
 
 
 def _locked_step(step: Step, entry: Entry | None) -> LockedStep:
-    """Returns one step of the lock; without key and digests where there is no entry, as of what was measured, which
-    differs every time."""
+    """Returns one step of the lock; without key and digests where there is no entry, as for a measured step,
+    whose output differs every time."""
     return LockedStep(
         name=step.name,
         stage=step.stage.value,
@@ -267,14 +267,14 @@ def _locked_step(step: Step, entry: Entry | None) -> LockedStep:
 
 
 def packaging_step(plan: Plan, *, manifest: JsonObject, lock: JsonObject, report: JsonObject) -> Step:
-    """Returns the step that packs the bundle; its output is the one file `<name>.bundle.zip`.
+    """Returns the step that packs the bundle; its output is the file `<name>.bundle.zip`.
 
     Add it to the plan once the gates are met, and run that plan: everything else is in the store by then. The documents
     are parameters, plain JSON, so the key covers them, and so they must depend on nothing but the inputs of the build.
 
     Args:
-        manifest: of what `manifest_of` returned.
-        lock: of what `lock_of` returned.
+        manifest: plain JSON of what `manifest_of` returned.
+        lock: plain JSON of what `lock_of` returned.
         report: what `edgecompile.report.document.report_of` returned without anything measured.
 
     Raises:

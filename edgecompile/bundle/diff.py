@@ -22,7 +22,7 @@ class Difference:
     Attributes:
         section: "recipe", "weights", "data", "tools", "isa", "steps" or "outputs"; the verb `diff` has more.
         what: a key, a file, a tool, a step or a figure.
-        a, b: what it is on either side; None where it is not there.
+        a, b: its value on either side; None where that side lacks it.
     """
 
     section: str
@@ -58,27 +58,27 @@ def mappings(section: str, a: Mapping[str, object], b: Mapping[str, object]) -> 
 
 
 def files(section: str, role: str, a: Iterable[NamedDigest], b: Iterable[NamedDigest]) -> list[Difference]:
-    """Returns the files that are only on one side, and those of one name with another content on the other."""
-    left, right = [(one.name, one.sha256) for one in a], [(one.name, one.sha256) for one in b]
+    """Returns the files that only one side has, and the files of one name whose content differs."""
+    left, right = [(file.name, file.sha256) for file in a], [(file.name, file.sha256) for file in b]
     only_left, only_right = Counter(left) - Counter(right), Counter(right) - Counter(left)
     if not only_left and not only_right:
         return [] if left == right else [Difference(section, f"order of the {role}s", "one", "another")]
-    found = []
+    differing = []
     for name, sha256 in only_left.elements():
-        twin = next((one for one in only_right if one[0] == name and only_right[one]), None)
+        twin = next((entry for entry in only_right if entry[0] == name and only_right[entry]), None)
         if twin is not None:
             only_right[twin] -= 1
-        found.append(Difference(section, f"{role} {name}", sha256, twin[1] if twin else None))
-    return found + [Difference(section, f"{role} {name}", None, sha256) for name, sha256 in only_right.elements()]
+        differing.append(Difference(section, f"{role} {name}", sha256, twin[1] if twin else None))
+    return differing + [Difference(section, f"{role} {name}", None, sha256) for name, sha256 in only_right.elements()]
 
 
 def first_apart(a: Lock, b: Lock) -> str | None:
     """Returns the name of the first step, in the order of `a`, whose output `b` does not repeat; None where all agree.
 
-    Steps that were measured have no say, for they differ every time; nor has one whose output either lock leaves open.
+    Ignores measured steps, which differ every time, and steps whose output either lock leaves open.
     """
-    others = {step.name: step for step in b.steps}
-    return next((one.name for one in a.steps if _apart(one, others.get(one.name))), None)
+    steps = {step.name: step for step in b.steps}
+    return next((step.name for step in a.steps if _apart(step, steps.get(step.name))), None)
 
 
 def states_outputs(lock: Lock) -> bool:
@@ -86,11 +86,11 @@ def states_outputs(lock: Lock) -> bool:
     return any(step.output for step in lock.steps)
 
 
-def _apart(one: LockedStep, other: LockedStep | None) -> bool:
-    """Returns whether two steps of one name are known to put out something else."""
-    if other is None:
-        return not one.measured
-    return bool(one.output and other.output and (one.output, one.files) != (other.output, other.files))
+def _apart(left: LockedStep, right: LockedStep | None) -> bool:
+    """Returns whether two steps of one name are known to have different outputs."""
+    if right is None:
+        return not left.measured
+    return bool(left.output and right.output and (left.output, left.files) != (right.output, right.files))
 
 
 def flat(value: object, prefix: str = "") -> dict[str, object]:
@@ -110,16 +110,17 @@ def _recipe(a: Mapping[str, object], b: Mapping[str, object]) -> list[Difference
     """Returns the keys of the recipe that differ. A lock of an older version lacks keys that were added since; such a
     key is no difference where the other side has its default."""
     defaults = _defaults()
-    return [
-        one
-        for one in mappings("recipe", a, b)
-        if (one.what in a and one.what in b) or one.what not in defaults or defaults[one.what] not in (one.a, one.b)
-    ]
+
+    def counts(difference: Difference) -> bool:
+        key = difference.what
+        return (key in a and key in b) or key not in defaults or defaults[key] not in (difference.a, difference.b)
+
+    return list(filter(counts, mappings("recipe", a, b)))
 
 
 @cache
 def _defaults() -> Mapping[str, object]:
-    """Returns the default of each key of a recipe that has one, by dotted key."""
+    """Returns the default of each key of a recipe that has a default, by dotted key."""
     sections = ("data", "gates", "evaluate")
     return flat({name: SECTIONS[name].model_construct().model_dump(mode="json") for name in sections})
 
@@ -144,25 +145,25 @@ def _counts(a: Lock, b: Lock) -> list[Difference]:
 
 
 def _labels(lock: Lock) -> list[NamedDigest]:
-    return [one.label for one in lock.data.validation if one.label]
+    return [picture.label for picture in lock.data.validation if picture.label]
 
 
 def _steps(a: Lock, b: Lock) -> Iterator[Difference]:
     """Yields what the steps do differently (function, version, parameters, inputs), then what they put out."""
-    left, right = {one.name: one for one in a.steps}, {one.name: one for one in b.steps}
+    left, right = {step.name: step for step in a.steps}, {step.name: step for step in b.steps}
     for name in dict.fromkeys((*left, *right)):
-        one, other = left.get(name), right.get(name)
-        if one is None or other is None:
-            yield Difference("steps", f"step {name}", one and one.function, other and other.function)
+        before, after = left.get(name), right.get(name)
+        if before is None or after is None:
+            yield Difference("steps", f"step {name}", before and before.function, after and after.function)
             continue
-        for found in mappings("steps", flat(_definition(one)), flat(_definition(other))):
-            yield Difference("steps", f"step {name}, {found.what}", found.a, found.b)
-        if _apart(one, other):
-            yield Difference("outputs", f"step {name}", one.output, other.output)
+        for difference in mappings("steps", flat(_definition(before)), flat(_definition(after))):
+            yield Difference("steps", f"step {name}, {difference.what}", difference.a, difference.b)
+        if _apart(before, after):
+            yield Difference("outputs", f"step {name}", before.output, after.output)
 
 
 def _definition(step: LockedStep) -> JsonObject:
-    """Returns what a step is, without what it put out."""
+    """Returns what defines a step, without its output."""
     return step.model_dump(mode="json", include={"function", "version", "params", "inputs", "tools", "isa"})
 
 

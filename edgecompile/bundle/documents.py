@@ -12,7 +12,7 @@ def canonical_json(document: Any) -> bytes:
     """Returns `document` (plain JSON values) as RFC 8785 bytes and a newline.
 
     Raises:
-        StepError: when a value has no canonical form (NaN, an infinity, an integer beyond 2**53, another type).
+        StepError: a value has no canonical form (NaN, an infinity, an integer beyond 2**53, another type).
     """
     try:
         return without_newline(document) + b"\n"

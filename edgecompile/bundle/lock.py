@@ -1,7 +1,7 @@
 """recipe.lock.yaml, schema 1: everything a build resolved, so that the same build can be made again and compared.
 
-That of a bundle also says what each step put out. One that `edgecompile lock` writes, before anything has run, leaves
-those digests null, and so is the same whatever the store holds: what it does not state is not compared.
+The lock of a bundle also states the digest of each step's output. A lock that `edgecompile lock` writes, before a step
+has run, leaves those digests null, and so is the same whatever the store holds: what it does not state is not compared.
 
 Weights, pictures and labels stand in it by base name and digest, never by path: whoever builds again finds them by
 digest. It holds no time, no host, no measured figure and not the Python version, because none of these changes the
@@ -106,7 +106,7 @@ class Lock(Document):
 
 
 def write_yaml(document: JsonObject) -> bytes:
-    """Returns `document` as YAML in the one style a lock has: sections in the order given, keys below them sorted,
+    """Returns `document` as YAML in the style of a lock: sections in the order given, keys below them sorted,
     small collections on one line, no anchors, UTF-8."""
     import yaml
 
@@ -135,11 +135,11 @@ def write_yaml(document: JsonObject) -> bytes:
 
 @dataclass(frozen=True)
 class Locked:
-    """A lock and, where it came out of a bundle or of a run directory, what that knows besides.
+    """A lock and, where it came out of a bundle or of a run directory, what else that states.
 
     Attributes:
-        path: the bundle, or the lock where there is none.
-        digest: of the bundle; None where there is none.
+        path: the bundle, or the lock where there is no bundle.
+        digest: of the bundle; None where there is no bundle.
         figures: accuracy in all and by class, size, distance to the float model; None for a lock alone.
         did: step to what it did to the graph, in the words of the report.
         measured: of a run directory: latency, memory and power on the machine that built; None elsewhere.
@@ -163,10 +163,10 @@ def open_locked(path: Path) -> Locked:
         BundleError: a bundle is truncated or altered.
     """
     if path.is_dir():
-        found = sorted(path.glob("*.bundle.zip")) or sorted(path.glob("*.lock.yaml"))
-        if len(found) != 1:
-            raise RecipeError(f"holds {len(found) or 'no'} bundles or locks, expected one", where=str(path))
-        opened, report = open_locked(found[0]), path / REPORT
+        candidates = sorted(path.glob("*.bundle.zip")) or sorted(path.glob("*.lock.yaml"))
+        if len(candidates) != 1:
+            raise RecipeError(f"holds {len(candidates) or 'no'} bundles or locks, expected one", where=str(path))
+        opened, report = open_locked(candidates[0]), path / REPORT
         return _with_report(opened, report.read_bytes(), str(report)) if report.is_file() else opened
     if not _is_zip(path):
         return Locked(path, read_lock(path))
@@ -185,14 +185,14 @@ def _is_zip(path: Path) -> bool:
 
 
 def _with_report(opened: Locked, report: bytes, where: str) -> Locked:
-    """Returns `opened` with what the report of the same build knows."""
+    """Returns `opened` with what the report of the same build states."""
     try:
-        said = json.loads(report)
-        told = (said.get("run") or {}).get("bundle")
-        if told and opened.digest and told["sha256"] != opened.digest:
+        document = json.loads(report)
+        bundle = (document.get("run") or {}).get("bundle")
+        if bundle and opened.digest and bundle["sha256"] != opened.digest:
             return opened  # the report of another build
-        did = {step["name"]: "; ".join(step["did"]) for step in said["steps"] if step["did"]}
-        return replace(opened, figures=figures_from(said["figures"]), did=did, measured=said["measured"])
+        did = {step["name"]: "; ".join(step["did"]) for step in document["steps"] if step["did"]}
+        return replace(opened, figures=figures_from(document["figures"]), did=did, measured=document["measured"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecipeError(f"not the report of a build: {error!r}", where=where) from error
 
@@ -201,7 +201,7 @@ def read_lock(source: Path | str | bytes) -> Lock:
     """Reads a lock from a file, or from bytes (a bundle's member), strictly.
 
     Raises:
-        RecipeError: it cannot be read, is not YAML, holds a key twice or one that schema 1 does not know, uses an
+        RecipeError: it cannot be read, is not YAML, holds a key twice or a key that schema 1 does not know, uses an
             anchor, or a value is not of its kind. One problem for each thing that is wrong.
     """
     where = "recipe.lock.yaml" if isinstance(source, bytes) else str(source)
@@ -231,7 +231,7 @@ def lock_from(document: JsonObject, where: str = "recipe.lock.yaml") -> Lock:
 
 
 def _without_prose(lock: Lock) -> Lock:
-    """Returns a lock without what an older version wrote into it for people to read."""
+    """Returns a lock without the keys that an older version wrote into it for people to read."""
     target = lock.recipe.get("target")
     if not isinstance(target, dict) or not target.keys() & {*UNLOCKED}:
         return lock
@@ -248,7 +248,7 @@ def _read(path: Path) -> bytes:
 
 
 def _parse(content: bytes, where: str) -> JsonObject:
-    """Returns the mapping that `content` holds; what could be a trick is refused before anything is built from it."""
+    """Returns the mapping that `content` holds; refuses what could be a trick before anything is built from it."""
     import yaml
 
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -147,9 +147,9 @@ class Figures(Accuracy):
     def _named(self) -> Figures:
         metrics = self.titles.keys() - {self.drop}
         classes = [
-            (f"{place}per_class.{name}", one.keys() - {"objects"}, metrics)
+            (f"{place}per_class.{name}", numbers.keys() - {"objects"}, metrics)
             for place, accuracy in (("", self), ("reference.", self.reference))
-            for name, one in accuracy.per_class.items()
+            for name, numbers in accuracy.per_class.items()
         ]
         stated = [
             ("titles", {self.main, self.drop} & self.titles.keys(), {self.main, self.drop}),
@@ -157,10 +157,10 @@ class Figures(Accuracy):
             ("reference", self.reference.__pydantic_extra__.keys(), metrics),
             *classes,
         ]
-        for place, found, wanted in stated:
-            if odd := sorted(found ^ wanted):
+        for place, names, expected in stated:
+            if odd := sorted(names ^ expected):
                 key = ".".join(filter(None, ("figures", place, odd[0])))
-                raise ValueError(f"{key} is {'missing' if odd[0] in wanted else 'no metric that titles name'}")
+                raise ValueError(f"{key} is {'missing' if odd[0] in expected else 'no metric that titles name'}")
         return self
 
 
@@ -202,7 +202,7 @@ class Gate(Document):
 
 
 class Tolerance(Document):
-    """How far another machine's outputs may be from the golden ones."""
+    """How far another machine's outputs may be from the golden outputs."""
 
     max_abs: float = Field(ge=0, description="largest difference, as a share of the largest golden number")
     min_cosine: float = Field(description="smallest cosine similarity")
@@ -294,7 +294,7 @@ def complete_manifest(draft: JsonObject, files: Mapping[str, File]) -> Manifest:
     """Returns the manifest that the plain JSON of a draft and the digests of the members make.
 
     Raises:
-        BundleError: when the draft does not have the form above.
+        BundleError: the draft does not have the form above.
     """
     return read_manifest(canonical_json({**draft, "files": {name: file.model_dump() for name, file in files.items()}}))
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class PackageFacts(TypedDict):
-    """What the step says: file name of the bundle, sha256 of the whole file, its bytes."""
+    """What the step reports: file name of the bundle, sha256 of the whole file, its bytes."""
 
     bundle: str
     sha256: str
@@ -55,8 +55,8 @@ def package(
     from edgecompile.report.html import render_html
 
     draft = read_draft(manifest)
-    found = json.loads((golden / RESULT).read_text(encoding="utf-8"))
-    page = render_html(cast("Report", report), picture=(golden / "input.png").read_bytes(), found=found)
+    result = json.loads((golden / RESULT).read_text(encoding="utf-8"))
+    page = render_html(cast("Report", report), picture=(golden / "input.png").read_bytes(), result=result)
     members: dict[str, bytes | Path] = {
         **artifact_members(artifact),
         **golden_members(golden, draft.golden),
@@ -76,7 +76,7 @@ def artifact_members(artifact: Path) -> dict[str, Path]:
     """Returns name in the bundle to file, for an artifact that is one file or a folder of files.
 
     Raises:
-        StepError: when there is no such file, or none in the folder.
+        StepError: there is no such file, or the folder holds no file.
     """
     if artifact.is_file():
         return {f"artifact/{artifact.name}": artifact}
@@ -91,7 +91,7 @@ def golden_members(golden: Path, named: Golden) -> dict[str, Path]:
     """Returns name in the bundle to file, for the golden vectors that a manifest names.
 
     Raises:
-        StepError: when one of them is missing.
+        StepError: a golden vector is missing.
     """
     vectors = (named, *named.limits.values())
     names = [name for shape in vectors for name in (shape.input, *shape.outputs, shape.result)]

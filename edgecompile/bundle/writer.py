@@ -32,8 +32,8 @@ def write_bundle(path: Path, members: Members, manifest: JsonObject) -> str:
     """Writes a bundle and returns its digest (sha256 of the whole file, as `sha256sum` prints it).
 
     Args:
-        path: where the bundle shall stand. It appears there whole or not at all.
-        members: name in the zip to bytes, or to the file that holds them; all of them but manifest.json.
+        path: where to write the bundle. It appears there whole or not at all.
+        members: name in the zip to bytes, or to the file that holds them; all but manifest.json.
         manifest: plain JSON of the manifest without `files`, which is filled in from the members.
 
     Raises:
@@ -56,7 +56,7 @@ def write_bundle(path: Path, members: Members, manifest: JsonObject) -> str:
 
 
 def _check_names(members: Members) -> None:
-    """Refuses names that could land elsewhere, or on one another where a file system ignores case."""
+    """Refuses names that could be written elsewhere, or over another where a file system ignores case."""
     if len(members) >= MOST_MEMBERS:
         raise BundleError(f"{len(members)} members where a bundle may have {MOST_MEMBERS}")
     seen: dict[str, str] = {}
@@ -65,9 +65,9 @@ def _check_names(members: Members) -> None:
             raise BundleError(f"'{name}' cannot be the name of a member", fix="use a relative name without '..'")
         if name == MANIFEST:
             raise BundleError(f"'{MANIFEST}' is written by the writer itself")
-        other = seen.setdefault(name.casefold(), name)
-        if other != name:
-            raise BundleError(f"members '{other}' and '{name}' differ only in case")
+        earlier = seen.setdefault(name.casefold(), name)
+        if earlier != name:
+            raise BundleError(f"members '{earlier}' and '{name}' differ only in case")
     for name in members:
         for parent in PurePosixPath(name).parents:
             if str(parent).casefold() in seen:
@@ -93,7 +93,7 @@ def _measure(content: bytes | Path) -> File:
 
 
 def _write_zip(stream: BinaryIO, contents: Members, digests: Mapping[str, str]) -> None:
-    """Writes the zip with a comment of the seal's length; the seal itself can only be known afterwards."""
+    """Writes the zip with a comment of the seal's length; the seal itself is known only afterwards."""
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
         archive.comment = bytes(SEAL_LENGTH)
         for name in sorted(contents):
@@ -129,7 +129,7 @@ def copy_bundle(bundle: Path, path: Path) -> Path:
     """Copies a finished bundle to `path`, which appears whole or not at all; returns `path`.
 
     Raises:
-        StepError: when the disk refuses.
+        StepError: the disk refuses.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -36,9 +36,9 @@ def add_to_run(bundle: Bundle, device: DeviceSection) -> Path | None:
     report["device"] = device
     with Archive(bundle.path) as archive:
         golden = archive.manifest["golden"]
-        picture, found = archive.read(golden["input"]), archive.read_json(result_member(golden))
+        picture, result = archive.read(golden["input"]), archive.read_json(result_member(golden))
     page = folder / PAGE
-    _write(page, render_html(report, picture=picture, found=found).encode("utf-8"))
+    _write(page, render_html(report, picture=picture, result=result).encode("utf-8"))
     _write(folder / REPORT, canonical_json(report))
     return page
 

@@ -1,4 +1,4 @@
 """What a build says to people: a document (JSON), a page (HTML), a terminal summary and a drawing of the plan.
 
-Everything here reads plain data. `document.py` makes the one document that the others show.
+Everything here reads plain data. `document.py` makes the document that the others show.
 """

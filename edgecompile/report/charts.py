@@ -24,7 +24,7 @@ MANY_CLASSES = 12
 @dataclass(frozen=True)
 class ClassRow:
     """One class: how many objects there are, each metric of the float model and of the artifact, and the change of the
-    main one; None where one of them is not known."""
+    main metric; None for what is not known."""
 
     name: str
     objects: float | int | None
@@ -39,7 +39,7 @@ class ClassRow:
 def per_class(figures: Figures, names: Sequence[str]) -> list[ClassRow]:
     """Returns a row for each class that occurs, with each metric in the order of `figures.metrics`.
 
-    Few classes stand in the order of their numbers, that of `names`; many by how much they fell.
+    Few classes are in the order of their numbers, that of `names`; many are sorted by how much they fell.
     """
     numbers = {name: number for number, name in enumerate(names)}
     rows = []
@@ -73,7 +73,7 @@ class LatencyRow:
 def latency_bars(measured: MeasurementDocument | None) -> list[LatencyRow]:
     """Returns the bars of the latency chart: parts and total, each from 0 to p50, p95 and p99, in percent of the track.
 
-    The track ends at the largest p99. None of them where nothing was measured.
+    The track ends at the largest p99. There are no bars where nothing was measured.
     """
     latency = measured.get("latency_ms") if measured else None
     if not latency:
@@ -123,7 +123,7 @@ class StageGraph:
 def stage_graph(steps: Sequence[ReportedStep]) -> StageGraph:
     """Lays the steps out on one line from top to bottom, under headings of their stages, joined by arcs at its left.
 
-    One line is readable on a phone, and no arc ever crosses a name. A step that needs the one right above it is joined
+    One line is readable on a phone, and no arc ever crosses a name. A step that needs the step right above it is joined
     by a straight line; an arc bulges the more, the farther it reaches.
     """
     y, stage = 0, None
@@ -147,7 +147,7 @@ def stage_graph(steps: Sequence[ReportedStep]) -> StageGraph:
 
 
 def _arc(top: int, bottom: int, distance: int, steps: int) -> str:
-    """Returns the path from the dot at `top` to the one at `bottom`, `distance` steps below it."""
+    """Returns the path from the dot at `top` to the dot at `bottom`, `distance` steps below it."""
     if distance == 1:
         return f"M{SPINE} {top}V{bottom}"
     bulge = NEAREST + (FARTHEST - NEAREST) * (distance - 2) / max(steps - 3, 1)
@@ -158,7 +158,7 @@ def _arc(top: int, bottom: int, distance: int, steps: int) -> str:
 
 @dataclass(frozen=True)
 class Shape:
-    """What is drawn around something found: points of an SVG polygon, class, number of its colour, score."""
+    """What is drawn around an object: points of an SVG polygon, class, number of its colour, score."""
 
     points: str
     name: str
@@ -197,14 +197,14 @@ def golden_view(outlines: Sequence[Outline], names: Sequence[str]) -> GoldenView
     counts = Counter(shape.name for shape in shapes)
     colours = {shape.name: shape.colour for shape in reversed(shapes)}
     legend = [LegendEntry(name, colours[name], count) for name, count in counts.items()]
-    return GoldenView(shapes, tuple(sorted(legend, key=lambda one: (-one.count, one.name))))
+    return GoldenView(shapes, tuple(sorted(legend, key=lambda entry: (-entry.count, entry.name))))
 
 
 def png_size(picture: bytes) -> tuple[int, int]:
     """Returns width and height from the header of a PNG (ISO/IEC 15948, 11.2.2).
 
     Raises:
-        ValueError: when it is no PNG.
+        ValueError: it is no PNG.
     """
     if picture[:8] != b"\x89PNG\r\n\x1a\n" or picture[12:16] != b"IHDR" or len(picture) < 24:
         raise ValueError("not a PNG")

@@ -88,7 +88,7 @@ class RunSection(TypedDict, total=False):
 
 
 class Report(TypedDict):
-    """report.json. Sections of the manifest stand in it as they do there."""
+    """report.json. It holds sections of the manifest unchanged."""
 
     schema: int
     name: str
@@ -191,7 +191,7 @@ def plan_document(recipe: Any, plan: Plan, states: Iterable[Any]) -> dict[str, A
     """Returns a plan as plain JSON, for programs: `edgecompile plan --json`.
 
     Args:
-        recipe: the `Recipe` it was made from; its name is taken over.
+        recipe: the `Recipe` of the plan; the document states its name.
         states: what `edgecompile.execute.plan_status` returned for the plan.
     """
     steps = [planned_step(state) for state in states]

@@ -41,16 +41,16 @@ FILTERS = {
 }
 
 
-def render_html(report: Report, *, picture: bytes | None = None, found: Any = None) -> str:
+def render_html(report: Report, *, picture: bytes | None = None, result: Any = None) -> str:
     """Returns the page of a report.
 
     Args:
         report: what `edgecompile.report.document.report_of` returned, of either variant.
-        picture: golden/input.png, drawn with what was found on it; None leaves both out.
-        found: the document golden/result.json.
+        picture: golden/input.png, drawn with `result` on it; None leaves both out.
+        result: the document golden/result.json.
 
     Raises:
-        MissingToolError: when jinja2 is not installed.
+        MissingToolError: jinja2 is not installed.
     """
     figures = figures_from(report["figures"])
     return (
@@ -64,15 +64,15 @@ def render_html(report: Report, *, picture: bytes | None = None, found: Any = No
             latency=charts.latency_bars(report["measured"]),
             graph=charts.stage_graph(report["steps"]),
             data=describe(counts_from(report["data"])) if report["data"] else [],
-            golden=_golden(picture, found, report["model"]) if picture else None,
+            golden=_golden(picture, result, report["model"]) if picture else None,
             recipe=_as_yaml(report["recipe"]),
         )
     )
 
 
-def _golden(picture: bytes, found: Any, model: Mapping[str, Any]) -> dict[str, Any]:
+def _golden(picture: bytes, result: Any, model: Mapping[str, Any]) -> dict[str, Any]:
     width, height = charts.png_size(picture)
-    view = charts.golden_view(find_task(model["task"]).outlines(found), model["names"])
+    view = charts.golden_view(find_task(model["task"]).outlines(result), model["names"])
     return {"picture": base64.b64encode(picture).decode("ascii"), "width": width, "height": height, "view": view}
 
 

@@ -15,7 +15,7 @@ NOT_EXCLUSIVE = "steps of another user's builds may have run meanwhile: their lo
 
 def score(value: float | None) -> str:
     """Returns a metric of accuracy: four digits, as gates compare it."""
-    return NONE if value is None else f"{round(value, 4) + 0.0:.4f}"  # adding nothing makes -0.0 a plain one
+    return NONE if value is None else f"{round(value, 4) + 0.0:.4f}"  # adding nothing makes -0.0 a plain 0.0
 
 
 def signed(value: float | None) -> str:
@@ -53,7 +53,7 @@ def number(value: float | None, digits: int = 1, unit: str = "") -> str:
 
 
 def gate_title(name: str) -> str:
-    """Returns what a gate is called beside its figure. One that is not known here goes by its name."""
+    """Returns what a gate is called beside its figure. A gate that this version does not know goes by its name."""
     return GATES[name].title if name in GATES else name.replace("_", " ")
 
 
@@ -86,9 +86,9 @@ def coverage_layers(coverage: Coverage, precision: str) -> str:
     """Returns how many layers with weights are in a precision, and in which the others are: "86 of 88 layers with
     weights; 2 in fp16"."""
     counts = {name: part["layers"] for name, part in coverage["by_precision"].items()}
-    others = ", ".join(f"{count} in {name}" for name, count in counts.items() if name != precision)
+    rest = ", ".join(f"{count} in {name}" for name, count in counts.items() if name != precision)
     whole = f"{counts.get(precision, 0)} of {_count(coverage['layers'], 'layer')} with weights"
-    return f"{whole}; {others}" if others else whole
+    return f"{whole}; {rest}" if rest else whole
 
 
 def machine_line(measured: MeasurementDocument) -> str:

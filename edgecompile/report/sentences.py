@@ -1,7 +1,7 @@
 """From the facts of a step to sentences for people. Pure; knows conventions of facts, not the passes that follow them.
 
-A step function says what it did by the facts it returns: sentences under the keys of `SAID`, counts of operators under
-a key of `COUNTED`, names of what stayed in float under `in_float`, and plain numbers and words under any other key.
+A step function reports what it did by its facts: sentences under the keys of `SAID`, counts of operators under a key
+of `COUNTED`, names of what stayed in float under `in_float`, and plain numbers and words under any other key.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ MOST_SENTENCES = 40
 def sentences(facts: Mapping[str, Any]) -> list[str]:
     """Returns what a step did, a sentence a line; never empty, for a step that did nothing must say so."""
     counts = (line for key in COUNTED for line in _counts(key, facts.get(key)))
-    lines = [*_said(facts), *_in_float(facts.get(IN_FLOAT)), *counts, *_values(facts)]
+    lines = [*_stated(facts), *_in_float(facts.get(IN_FLOAT)), *counts, *_values(facts)]
     if len(lines) > MOST_SENTENCES:
         lines = [*lines[:MOST_SENTENCES], f"… and {len(lines) - MOST_SENTENCES} more in the facts of the step"]
     return lines or ["says nothing about what it did"]
 
 
-def _said(facts: Mapping[str, Any]) -> Iterator[str]:
+def _stated(facts: Mapping[str, Any]) -> Iterator[str]:
     for key in SAID:
         value = facts.get(key)
-        for one in [value] if isinstance(value, str) else value if isinstance(value, (list, tuple)) else []:
-            if isinstance(one, str) and one:
-                yield one
+        for sentence in [value] if isinstance(value, str) else value if isinstance(value, (list, tuple)) else []:
+            if isinstance(sentence, str) and sentence:
+                yield sentence
 
 
 def _in_float(names: Any) -> Iterator[str]:
@@ -42,18 +42,18 @@ def _in_float(names: Any) -> Iterator[str]:
         yield f"left in float: {', '.join(str(name) for name in names[:MOST_NAMES])}{more}"
 
 
-def _counts(what: str, counts: Any) -> Iterator[str]:
+def _counts(noun: str, counts: Any) -> Iterator[str]:
     """Yields "255 operators: 88 Conv, …", or "320 → 255 operators" where there is a before and an after."""
     if not isinstance(counts, Mapping) or not counts:
         return
     if counts.keys() == {"before", "after"}:
         before, after = (sum(counts[when].values()) for when in ("before", "after"))
-        yield f"{before} → {after} {what}" if before != after else f"{after} {what}, as before"
+        yield f"{before} → {after} {noun}" if before != after else f"{after} {noun}, as before"
     elif all(isinstance(count, int) for count in counts.values()):
         ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         rest = ", …" if len(ranked) > MOST_OPERATORS else ""
         shown = ", ".join(f"{count} {name}" for name, count in ranked[:MOST_OPERATORS])
-        yield f"{sum(counts.values())} {what}: {shown}{rest}"
+        yield f"{sum(counts.values())} {noun}: {shown}{rest}"
 
 
 def _values(facts: Mapping[str, Any]) -> Iterator[str]:

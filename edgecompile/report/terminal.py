@@ -1,7 +1,7 @@
 """What a build and a plan say in a terminal. Rich is imported when something is printed, never before.
 
-Texts come from recipes and data sets, so they are handed to rich as text, never as its markup; and a terminal that
-cannot show a character gets a question mark rather than an error.
+Texts come from recipes and data sets, so rich gets them as text, never as its markup; and a terminal that cannot show
+a character gets a question mark rather than an error.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 160
 """Columns where the output is no terminal."""
 FALLEN = 3
-"""Classes named as those that fell most."""
+"""How many of the classes that fell most are named."""
 Line = tuple[str, str, str]
-"""What, figure, remark."""
+"""Title, figure, remark."""
 
 
 def print_summary(report: Report, page: Path | None = None, *, stream: TextIO) -> None:
@@ -43,8 +43,8 @@ def print_summary(report: Report, page: Path | None = None, *, stream: TextIO) -
 
     marks = {True: Text("✓", "green"), False: Text("✕", "bold red"), None: Text("…", "yellow")}
     lines = Table.grid(padding=(0, 2))
-    for what, figure, remark in (*_accuracy(report), *_measured(report), *_pictures(report), *_made(report)):
-        lines.add_row(Text(what, "dim"), Text(figure, "bold"), Text(remark))
+    for title, figure, remark in (*_accuracy(report), *_measured(report), *_pictures(report), *_made(report)):
+        lines.add_row(Text(title, "dim"), Text(figure, "bold"), Text(remark))
     gates = Table.grid(padding=(0, 2))
     for verdict in report["gates"]:
         name = verdict["gate"]
@@ -52,8 +52,8 @@ def print_summary(report: Report, page: Path | None = None, *, stream: TextIO) -
         shown = "on the device" if verdict["met"] is None else number_format.gate_figure(name, verdict["figure"])
         judged = Text(shown, "bold red" if verdict["met"] is False else "")
         gates.add_row(mark, Text(f"gate {name}"), judged, Text(number_format.gate_limit(name, verdict["limit"]), "dim"))
-    title = Text.assemble((report["name"], "bold"), f", {report['precision']} for {report['target']['device']}")
-    blocks: list[RenderableType] = [title, lines]
+    head = Text.assemble((report["name"], "bold"), f", {report['precision']} for {report['target']['device']}")
+    blocks: list[RenderableType] = [head, lines]
     if report["gates"]:
         blocks.append(gates)
     blocks += [Text(f"note: {note}", "yellow") for note in report["notes"]]
@@ -72,9 +72,9 @@ def _accuracy(report: Report) -> Iterator[Line]:
         before = figures.reference[name]
         change = f"float {number_format.score(before)}, {number_format.signed(after - before)}"
         yield figures.title(name), number_format.score(after), change
-    fallen = [one for one in report["falls"] if one["artifact"] < one["reference"]][:FALLEN]
+    fallen = [fall for fall in report["falls"] if fall["artifact"] < fall["reference"]][:FALLEN]
     if fallen:
-        shown = (f"{one['name']} {number_format.signed(one['artifact'] - one['reference'])}" for one in fallen)
+        shown = (f"{fall['name']} {number_format.signed(fall['artifact'] - fall['reference'])}" for fall in fallen)
         yield "fell most", "", ", ".join(shown)
     if coverage := figures.coverage:
         precision = report["precision"]
@@ -119,8 +119,8 @@ def _measured(report: Report) -> Iterator[Line]:
 def _pictures(report: Report) -> Iterator[Line]:
     """Yields the lines on the pictures: how many were found, used and left out."""
     if report["data"]:
-        for what, numbers in describe(counts_from(report["data"])):
-            yield what, "", numbers
+        for title, numbers in describe(counts_from(report["data"])):
+            yield title, "", numbers
 
 
 def _made(report: Report) -> Iterator[Line]:
@@ -134,7 +134,7 @@ def _made(report: Report) -> Iterator[Line]:
 
 
 def print_plan(plan: Plan, states: Sequence[Any], *, stream: TextIO) -> None:
-    """Prints a plan as a table: each step under its stage, whether it is in the store, and why or why not.
+    """Prints a plan as a table: each step under its stage, whether the store has it, and why or why not.
 
     Args:
         states: what `edgecompile.execute.plan_status` returned for the plan.
@@ -161,7 +161,7 @@ def print_plan(plan: Plan, states: Sequence[Any], *, stream: TextIO) -> None:
     saved = sum(state.seconds or 0 for state in states if state.hit)
     total = f"{len(states)} steps: {hits} reused, {len(states) - hits} to run"
     remark = f"; {number_format.seconds(saved)} saved" if saved else ""
-    data = [Text(f"{what}: {numbers}") for what, numbers in describe(plan.counts)] if plan.counts else []
+    data = [Text(f"{title}: {numbers}") for title, numbers in describe(plan.counts)] if plan.counts else []
     write([table, *data, Text(total + remark), *(Text(f"note: {note}", "yellow") for note in plan.notes)], stream)
 
 

@@ -58,9 +58,9 @@ class Page(HTMLParser):
 
 def page_of(built: Built, *, whole: bool = True, **changes: Any) -> str:
     golden = built.entries["golden"].path()
-    found = json.loads((golden / "result.json").read_text())
+    result = json.loads((golden / "result.json").read_text())
     report = {**built.report(whole=whole), **changes}
-    return render_html(report, picture=(golden / "input.png").read_bytes(), found=found)
+    return render_html(report, picture=(golden / "input.png").read_bytes(), result=result)
 
 
 @pytest.fixture(scope="module")
