@@ -1,4 +1,4 @@
-"""The one parser of command lines, for every verb: errors are one line, and a wrong flag is answered with the nearest.
+"""The parser of command lines, for every verb: an error is one line, which for a wrong flag names the nearest.
 
 Standard library only: devices have it too.
 """
@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
         self.composes = False
 
     def error(self, message: str) -> NoReturn:
-        """Reports a wrong command line as every other error is reported."""
+        """Reports a wrong command line as all other errors are reported."""
         raise RecipeError(message, where=WHERE, fix=f"see `{self.prog} --help`")
 
     def read(self, words: Sequence[str]) -> argparse.Namespace:

@@ -35,7 +35,7 @@ Exit codes: 2 recipe or command line, 3 plan, 4 missing tool, 5 step failed, 6 g
 
 COMPILER = ("hydra", "omegaconf", "antlr4", "pydantic", "yaml", "rich", "filelock", "rfc8785", "psutil", "jinja2")
 BEYOND_RUNTIME = (*COMPILER, "edgecompile")
-"""Packages that a device lacks; of this one it has the runtime only."""
+"""Packages that a device lacks; of edgecompile it has the runtime only."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,9 +91,9 @@ def run(words: Sequence[str], *, debug: bool = False) -> int:
 
 def parser_of(verb: str) -> Parser:
     """Returns the parser of a verb's arguments."""
-    found = find_verb(verb)
-    parser = Parser(prog=f"edgecompile {verb}", description=f"{found.ABOUT[0].upper()}{found.ABOUT[1:]}.")
-    found.add_arguments(parser)
+    module = find_verb(verb)
+    parser = Parser(prog=f"edgecompile {verb}", description=f"{module.ABOUT[0].upper()}{module.ABOUT[1:]}.")
+    module.add_arguments(parser)
     return parser
 
 
@@ -112,8 +112,8 @@ def _without_verb(words: Sequence[str]) -> int:
 
 
 def _complete_streams() -> None:
-    """Opens what the caller closed of the standard streams, so that no file takes their numbers; and makes stdout
-    write bytes of names that are no text as escapes, where it would fail."""
+    """Opens the standard streams that the caller closed, so that no file takes their numbers; and makes stdout write
+    bytes of names that are no text as escapes, where it would fail."""
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(number, True)
     os.close(number)
@@ -142,8 +142,8 @@ def _compiler() -> Iterator[None]:
 
 def _of_the_machine(error: Exception) -> EdgecompileError | None:
     """Returns what this machine lacks, where that is what went wrong: memory, disk, a home, a library of the system."""
-    said = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or re.search(r"bad[_ ]alloc|[Ii]nsufficient memory", said):
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or re.search(r"bad[_ ]alloc|[Ii]nsufficient memory", text):
         return StepError("out of memory", fix="free some, or raise the limit of this process")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StepError(
@@ -152,12 +152,12 @@ def _of_the_machine(error: Exception) -> EdgecompileError | None:
     if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         fix = "run in a folder that you may write to, and set HOME and EDGECOMPILE_CACHE to such folders"
         return MissingToolError(f"{error.strerror or error}".lower(), where=str(error.filename or ""), fix=fix)
-    if "home directory" in said or (isinstance(error, KeyError) and "uid" in said):
+    if "home directory" in text or (isinstance(error, KeyError) and "uid" in text):
         return MissingToolError("this user has no home directory here", fix="set HOME")
-    if isinstance(error, ImportError) and (found := re.search(r"lib[\w+.-]*\.so", said)):
+    if isinstance(error, ImportError) and (library := re.search(r"lib[\w+.-]*\.so", text)):
         headless = "pip install opencv-python-headless in place of opencv-python"
-        fix = headless if found[0].startswith("libGL") else "install that library"
-        return MissingToolError(f"a library of the system is missing ({said})", fix=fix)
+        fix = headless if library[0].startswith("libGL") else "install that library"
+        return MissingToolError(f"a library of the system is missing ({text})", fix=fix)
     return None
 
 

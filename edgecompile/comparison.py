@@ -25,28 +25,28 @@ SECTIONS = {
 }
 WHOLE = ("graph", "figures", "measured")
 MOST_LINES = 12
-"""Differences of one section that are told, those of `WHOLE` excepted; --json has all."""
+"""Differences of one section that are printed, except in those of `WHOLE`; --json has all."""
 NOT_MEASURED = ("machine", "unmeasured", "power_meter", "predictions")
 """What a measurement notes beside its figures."""
 
 
 def compare(a: Locked, b: Locked) -> list[Difference]:
     """Returns all that differs, as far as both sides know it: a lock holds no graph, and no figure."""
-    found = differences(a.lock, b.lock)
+    changes = differences(a.lock, b.lock)
     if a.figures and b.figures:
-        found += mappings("did", a.did, b.did)
+        changes += mappings("did", a.did, b.did)
     if a.digest and b.digest:
-        found += mappings("graph", graph_of(a), graph_of(b))
+        changes += mappings("graph", graph_of(a), graph_of(b))
     if a.figures and b.figures:
-        found += mappings("figures", flat(a.figures.to_json()), flat(b.figures.to_json()))
+        changes += mappings("figures", flat(a.figures.to_json()), flat(b.figures.to_json()))
     if a.measured and b.measured:
-        found += mappings("measured", _numbers(a.measured), _numbers(b.measured))
-    return found
+        changes += mappings("measured", _numbers(a.measured), _numbers(b.measured))
+    return changes
 
 
 def graph_of(bundle: Locked) -> Mapping[str, int]:
     """Returns what the graph of a bundle's artifact consists of, in counts: operators, and precisions of its learned
-    layers and weights. Empty for an artifact of a form that is not read here."""
+    layers and weights. Empty for an artifact of another form than ONNX and OpenVINO."""
     with Archive(bundle.path) as archive:
         for name in archive.names:
             if name.startswith("artifact/") and name.endswith(".onnx"):
@@ -87,14 +87,14 @@ class Comparison(TypedDict):
     differences: list[dict[str, Any]]
 
 
-def document(a: Locked, b: Locked, found: Sequence[Difference]) -> Comparison:
+def document(a: Locked, b: Locked, changes: Sequence[Difference]) -> Comparison:
     """Returns the comparison as plain JSON."""
     return {
         "a": _side(a),
         "b": _side(b),
-        "same": not found and _same_digest(a, b),
+        "same": not changes and _same_digest(a, b),
         "first_step": first_apart(a.lock, b.lock),
-        "differences": [dataclasses.asdict(difference) for difference in found],
+        "differences": [dataclasses.asdict(difference) for difference in changes],
     }
 
 
@@ -102,24 +102,25 @@ def _side(locked: Locked) -> Side:
     return {"path": str(locked.path), "name": str(locked.lock.recipe.get("name")), "sha256": locked.digest}
 
 
-def format_diff(a: Locked, b: Locked, found: Sequence[Difference]) -> Iterator[str]:
+def format_diff(a: Locked, b: Locked, changes: Sequence[Difference]) -> Iterator[str]:
     """Yields the comparison as lines for a person."""
-    for sign, one in (("A", a), ("B", b)):
-        yield f"{sign}: {one.path}" + (f" (sha256 {one.digest[:12]})" if one.digest else "")
+    for sign, side in (("A", a), ("B", b)):
+        yield f"{sign}: {side.path}" + (f" (sha256 {side.digest[:12]})" if side.digest else "")
     for section, title in SECTIONS.items():
-        most = len(found) if section in WHOLE else MOST_LINES
-        yield from _section(title, [one for one in found if one.section == section], most)
-    for what, lacking in (("graph", [one for one in (a, b) if not one.digest]), ("figures", _without_figures(a, b))):
+        most = len(changes) if section in WHOLE else MOST_LINES
+        yield from _section(title, [change for change in changes if change.section == section], most)
+    without_graph = [side for side in (a, b) if not side.digest]
+    for content, lacking in (("graph", without_graph), ("figures", _without_figures(a, b))):
         if lacking:
-            yield f"{what} not compared: {lacking[0].path} holds none"
+            yield f"{content} not compared: {lacking[0].path} holds none"
     if first := first_apart(a.lock, b.lock):
         yield f"first step with another output: {first}"
-    if not found:
+    if not changes:
         yield "nothing differs" if _same_digest(a, b) else "nothing differs in lock and figures, only in other members"
 
 
 def _without_figures(*sides: Locked) -> list[Locked]:
-    return [one for one in sides if not one.figures]
+    return [side for side in sides if not side.figures]
 
 
 def _same_digest(a: Locked, b: Locked) -> bool:
@@ -127,16 +128,16 @@ def _same_digest(a: Locked, b: Locked) -> bool:
     return a.digest == b.digest or not (a.digest and b.digest)
 
 
-def _section(title: str, found: Sequence[Difference], most: int) -> Iterator[str]:
-    if not found:
+def _section(title: str, changes: Sequence[Difference], most: int) -> Iterator[str]:
+    if not changes:
         return
     yield f"{title}:"
-    yield from (f"  {one}{_change(one)}" for one in found[:most])
-    if len(found) > most:
-        yield f"  and {len(found) - most} more; --json tells all"
+    yield from (f"  {change}{_change(change)}" for change in changes[:most])
+    if len(changes) > most:
+        yield f"  and {len(changes) - most} more; --json has all"
 
 
-def _change(one: Difference) -> str:
+def _change(difference: Difference) -> str:
     """Returns by how much a figure changed, where it is a number."""
-    numbers = all(isinstance(value, int | float) for value in (one.a, one.b))
-    return f" ({one.b - one.a:+.4g})" if one.section in WHOLE and numbers else ""
+    numbers = all(isinstance(value, int | float) for value in (difference.a, difference.b))
+    return f" ({difference.b - difference.a:+.4g})" if difference.section in WHOLE and numbers else ""

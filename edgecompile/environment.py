@@ -1,6 +1,6 @@
 """What decides which code a process loads, as it stood in the environment when this process was started.
 
-Imported first, so that nothing which sets variables later, such as Hydra's `hydra.job.env_set`, has a say in it.
+Imported first, so that nothing that sets variables later, such as Hydra's `hydra.job.env_set`, changes it.
 """
 
 from __future__ import annotations

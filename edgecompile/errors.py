@@ -14,7 +14,7 @@ from edgecompile.text import escape
 class Problem:
     """One thing that is wrong, in one line: where it is, what was found and expected, and the fix.
 
-    `where` is `file:line:key` where all three are known, else as much of it as is.
+    `where` is `file:line:key` where all three are known, else the parts that are.
     """
 
     message: str
@@ -76,7 +76,7 @@ class GateError(EdgecompileError):
 
 
 class BundleError(EdgecompileError):
-    """A bundle is truncated, altered or not one that this runtime can open."""
+    """A bundle is truncated or altered, or this runtime cannot open it."""
 
     exit_code = 7
     kind = "bundle invalid"
@@ -87,7 +87,7 @@ class BundleError(EdgecompileError):
 
 
 KINDS = (RecipeError, PlanError, MissingToolError, StepError, GateError, BundleError)
-"""All kinds of errors: a process that ends with one, here or on a device, names it to the one that started it."""
+"""All kinds of errors. A process that ends with an error, here or on a device, names the kind to its parent."""
 
 
 def kind_name(error: EdgecompileError) -> str:

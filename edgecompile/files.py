@@ -17,7 +17,7 @@ CHUNK = 1 << 20
 def replaced(path: Path, *, via: Path | None = None, sync: bool = True) -> Iterator[BinaryIO]:
     """Yields a new file, to be written and read, that takes the place of `path` when the body ends without an error.
 
-    Others see all of it or what was there before. No temporary file is left when it fails.
+    Other processes see all of it or what was there before. No temporary file is left when it fails.
 
     Args:
         via: folder of the temporary file, on the same file system; beside `path` where None.

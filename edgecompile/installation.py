@@ -1,4 +1,4 @@
-"""Which packages a recipe needs, which of them are here, and what installs the others."""
+"""Which packages a recipe needs, which of them are installed, and what installs the rest."""
 
 from __future__ import annotations
 
@@ -48,23 +48,23 @@ def report_installation(words: Sequence[str], *, as_json: bool) -> int:
         RecipeError: the recipe is wrong; what is wrong with it stands on stderr already.
     """
     rows = [_row(name, "the compiler") for name in COMPILER]
-    wanted, store = None, None  # without the compiler no recipe can be read
+    requirements, store = None, None  # without the compiler no recipe can be read
     if all(row["version"] for row in rows):
-        wanted, store = _requirements(words), _store()
-        rows += [_row(tool, ", ".join(steps)) for tool, steps in wanted["tools"].items()]
+        requirements, store = _requirements(words), _store()
+        rows += [_row(tool, ", ".join(steps)) for tool, steps in requirements["tools"].items()]
     missing = [row for row in rows if not row["version"]]
     if as_json:
-        known = {**wanted, "store": store} if wanted else {}
+        known = {**requirements, "store": store} if requirements else {}
         print(to_json({"python": platform.python_version(), **known, "packages": rows}, indent=2))
     else:
-        _show(rows, wanted, store)
+        _show(rows, requirements, store)
     if store and store["locks"] == BROKEN:
         return StepError.exit_code
     return MissingToolError.exit_code if missing else 0
 
 
 def _requirements(words: Sequence[str]) -> Requirements:
-    """Returns what the steps of a recipe use. Asks another process, so that this one imports no Hydra."""
+    """Returns what the steps of a recipe use. Asks another process, so that this process imports no Hydra."""
     command = [sys.executable, "-m", "edgecompile.compose.requirements", *words]
     finished = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if finished.returncode:
@@ -77,12 +77,12 @@ def _store() -> StoreState:
     from edgecompile.execute.store import Store
 
     root = Store.default().root
-    found = sharing.file_system(root)
+    mount = sharing.file_system(root)
     try:
         locks = None if not (root / "locks").is_dir() else BROKEN if sharing.fault(root / "locks") else "work"
     except OSError:
         locks = BROKEN
-    return {"path": str(root), "file_system": found.kind, "locks": locks, "remark": sharing.remark(root, found)}
+    return {"path": str(root), "file_system": mount.kind, "locks": locks, "remark": sharing.remark(root, mount)}
 
 
 def _row(name: str, user: str) -> Package:
@@ -90,10 +90,10 @@ def _row(name: str, user: str) -> Package:
     return {"package": name, "version": version, "for": user, "fix": None if version else install_command(name)}
 
 
-def _show(rows: list[Package], wanted: Requirements | None, store: StoreState | None) -> None:
+def _show(rows: list[Package], requirements: Requirements | None, store: StoreState | None) -> None:
     tell(f"edgecompile {__version__}, Python {platform.python_version()} on {platform.machine()}")
-    if wanted:
-        tell(f"recipe {wanted['name']}; the device needs {''.join(wanted['runtime'])}")
+    if requirements:
+        tell(f"recipe {requirements['name']}; the device needs {''.join(requirements['runtime'])}")
     width = max(len(row["package"]) for row in rows)
     for row in rows:
         state = row["version"] or "missing"

@@ -45,7 +45,7 @@ KNOWN: tuple[tuple[str, str, str], ...] = (
     (
         r"Exporting the operator '([^']+)' to ONNX opset version (\d+) is not supported",
         "uses {0}, which operator set {1} cannot express",
-        "set passes.onnx_export.opset to a newer one",
+        "set passes.onnx_export.opset to a newer operator set",
     ),
     (
         r"No conversion rule found for operations: (.{1,100}?)(?:-\d+)?(?= -- |$)",
@@ -53,20 +53,20 @@ KNOWN: tuple[tuple[str, str, str], ...] = (
         "choose an ONNX Runtime target",
     ),
 )
-"""What is said of a model: a pattern, the sentence that follows its name, and the fix."""
+"""Errors about a model: a pattern, the sentence that follows the model's name, and the fix."""
 
 PLACES = re.compile(
     r"Exception from |Check '|While validating |FrontEnd API failed |Model wasn't fully converted|\[ONNX Frontend\] "
     r"|-- \S+ with a message|Summary:$|Error:?$"
 )
-"""Lines of OpenVINO and others that stand before the one that says what is wrong."""
+"""Lines of OpenVINO and others that stand before the line that says what is wrong."""
 
 SOURCE_PLACES = re.compile(
     r"\[ONNXRuntimeError\] : \d+ : \w+ : "
     r"|/\S+\.(?:cc|cpp|h|hpp|py):\d+\S*\s?(?:onnxruntime::[\w:~<>]+\([^()]*\)(?: const)? )?"
     r"|\b\w+\.(?:cc|cpp|h|hpp):\d+ \w+ "
 )
-"""What libraries say of their own source."""
+"""Places in a library's own source that its messages name."""
 
 FIXES = {
     "onnxslim": "leave the pass out: passes.simplify=null",
@@ -80,28 +80,28 @@ FIXES = {
 """Library -> what helps where nothing better is known."""
 
 
-def explain(error: BaseException, what: str) -> StepError:
-    """Returns the error for a person of what a library raised.
+def explain(error: BaseException, subject: str) -> StepError:
+    """Returns the error for a person, from what a library raised.
 
     Args:
         error: with its traceback, by which the library is known.
-        what: what the library worked on, such as "'model.onnx'".
+        subject: what the library worked on, such as "'model.onnx'".
     """
     text = _plain(str(error))
     for pattern, sentence, fix in KNOWN:
         if match := re.search(pattern, text):
-            return StepError(f"{what} {sentence.format(*match.groups())}"[:LONGEST], fix=fix)
+            return StepError(f"{subject} {sentence.format(*match.groups())}"[:LONGEST], fix=fix)
     library = library_of(error)
-    told = f"{library} fails on {what}: {reason(error)}" if library else f"{what}: {reason(error)}"
-    return StepError(told, fix=FIXES.get(library, ""))
+    message = f"{library} fails on {subject}: {reason(error)}" if library else f"{subject}: {reason(error)}"
+    return StepError(message, fix=FIXES.get(library, ""))
 
 
 @contextmanager
-def explained(what: str) -> Iterator[None]:
-    """Makes of what a library raises within the block the error for a person; leaves all others as they are.
+def explained(subject: str) -> Iterator[None]:
+    """Turns what a library raises within the block into the error for a person; leaves all other errors as they are.
 
     Args:
-        what: what the library works on, such as "'model.onnx'".
+        subject: what the library works on, such as "'model.onnx'".
     """
     try:
         yield
@@ -110,7 +110,7 @@ def explained(what: str) -> Iterator[None]:
     except Exception as error:
         if not library_of(error):
             raise
-        raise explain(error, what) from error
+        raise explain(error, subject) from error
 
 
 def reason(error: BaseException) -> str:
@@ -124,9 +124,9 @@ def reason(error: BaseException) -> str:
 
 def library_of(error: BaseException) -> str:
     """Returns the name of the library of `FIXES` that an error comes from, the innermost; "" where it is none."""
-    found = type(error).__module__.partition(".")[0]
-    if found in FIXES:
-        return found
+    module = type(error).__module__.partition(".")[0]
+    if module in FIXES:
+        return module
     library, place = "", error.__traceback__
     while place is not None:
         name = str(place.tb_frame.f_globals.get("__name__", "")).partition(".")[0]

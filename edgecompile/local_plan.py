@@ -39,7 +39,7 @@ def show_plan(recipe: Recipe, *, as_json: bool = False, mermaid: bool = False) -
     """Prints the plan of `recipe` to stdout: each step, its stage, hit or miss and why. Runs no step.
 
     Raises:
-        RecipeError, PlanError: everything that is wrong with the recipe, as far as reading it tells.
+        RecipeError, PlanError: everything that is wrong with the recipe, as far as reading it shows.
     """
     store = Store.default()
     store.warn_reader()

@@ -1,7 +1,7 @@
 """A lock beside a recipe: written before anything runs (`edgecompile lock`), and held to (`build --locked`).
 
-It is called as the recipe is, `my-camera.lock.yaml` beside `my-camera.yaml`; beside a recipe that came with a package,
-which is nobody's to write to, it stands in the working directory. The `recipe.lock.yaml` of a bundle serves as well.
+Its name is the recipe's, `my-camera.lock.yaml` beside `my-camera.yaml`; for a recipe that came with a package, into
+whose folder nobody may write, it lies in the working directory. The `recipe.lock.yaml` of a bundle serves as well.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 
 PROSE = (("recipe", "description"), ("recipe", "target.status"))
-"""Section and key of what a lock states because it stands in the bundle, and what nobody is held to: people read it."""
+"""Section and key of what a lock states for people to read, because the bundle does; `--locked` does not compare it."""
 
 
 def tool_versions(plan: Plan) -> dict[str, str]:
-    """Returns the installed version of every distribution that has a say in the bundle of a plan."""
+    """Returns the installed version of every distribution that affects the bundle of a plan."""
     named = {*TOOLS, *(tool for step in plan for tool in step.tools)}
     return {tool: version for tool in named if (version := tools.version_of(tool))}
 
@@ -67,7 +67,7 @@ def lock_path(recipe: Recipe) -> Path:
 
 
 def write_lock(lock: Lock, path: Path) -> None:
-    """Writes a lock, which appears whole or not at all, over one that may stand there.
+    """Writes a lock, which appears whole or not at all, over a lock that may stand there.
 
     Raises:
         RecipeError: something else stands there.
@@ -93,51 +93,51 @@ def lock_beside(recipe: Recipe) -> Locked:
         RecipeError: there is none, or it is no lock that this version reads.
     """
     path = lock_path(recipe)
-    found = next((one for one in (path, path.with_name(LOCK)) if one.is_file()), None)
-    if found is None:
+    existing = next((file for file in (path, path.with_name(LOCK)) if file.is_file()), None)
+    if existing is None:
         file = recipe.origins.recipe
         name = recipe.name if file is None or belongs_to_a_package(file) else shown(file)
         raise RecipeError(
             f"no lock '{shown(path)}'", where="command line:--locked", fix=f"run `edgecompile lock {name}`"
         )
-    return open_locked(Path(shown(found)))
+    return open_locked(Path(shown(existing)))
 
 
 def require_locked(was: Locked | None, resolve: Callable[[], Lock], origins: Origins) -> None:
-    """Makes sure that a recipe resolves to what its lock says, where there is one.
+    """Makes sure that a recipe resolves to what its lock says, where there is a lock.
 
     Args:
         resolve: returns what the recipe resolves to here and now.
 
     Raises:
-        PlanError: it does not; with one problem for each thing that differs.
+        PlanError: it does not; with a problem for each difference.
     """
     if was is None:
         return
-    found = [one for one in differences(was.lock, resolve()) if (one.section, one.what) not in PROSE]
+    changes = [change for change in differences(was.lock, resolve()) if (change.section, change.what) not in PROSE]
     if not any(step.isa for step in was.lock.steps):
-        found = [one for one in found if one.section != "isa"]
-    if not found:
+        changes = [change for change in changes if change.section != "isa"]
+    if not changes:
         return
-    problems = [_problem(one, was.path, origins) for one in found]
+    problems = [_problem(change, was.path, origins) for change in changes]
     file = origins.recipe
     fix = f"`edgecompile lock {shown(file) if file else 'RECIPE'}` writes the lock again"
     raise PlanError([*problems[:-1], replace(problems[-1], fix=fix)])
 
 
-def _problem(one: Difference, lock: Path, origins: Origins) -> Problem:
+def _problem(change: Difference, lock: Path, origins: Origins) -> Problem:
     """Returns a difference as a problem: a key of the recipe with the line that sets it."""
-    now, was = (ABSENT if value is None else shown_value(value) for value in (one.b, one.a))
-    if one.section == "recipe":
-        return Problem(f"found {now}, locked is {was} ({lock})", str(origins.of(*one.what.split("."))))
-    return Problem(f"{one.what}: found {now}, locked is {was}", str(lock))
+    now, was = (ABSENT if value is None else shown_value(value) for value in (change.b, change.a))
+    if change.section == "recipe":
+        return Problem(f"found {now}, locked is {was} ({lock})", str(origins.of(*change.what.split("."))))
+    return Problem(f"{change.what}: found {now}, locked is {was}", str(lock))
 
 
 def require_same_outputs(was: Locked | None, now: Lock) -> None:
-    """Makes sure that the steps put out what a lock says, where there is one and as far as it does.
+    """Makes sure that the steps' outputs are those of a lock, where there is a lock and as far as it states them.
 
     Raises:
-        StepError: a step did not, although all that it depends on is the same.
+        StepError: an output differs, although all that its step depends on is the same.
     """
     if was is not None and (step := first_apart(was.lock, now)):
         raise StepError(f"step '{step}' put out something else than is locked, of equal inputs", where=str(was.path))

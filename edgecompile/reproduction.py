@@ -1,4 +1,4 @@
-"""Builds again what a lock says, from the lock alone, and says whether the same came out."""
+"""Builds again what a lock says, from the lock alone, and reports whether the result is the same."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from edgecompile.runtime.golden import check_golden
 from edgecompile.text import tell
 
 TOLERANCE = 0.005
-"""Difference of the main metric up to which another result counts as near the one of the lock."""
+"""Difference of the main metric up to which another result counts as near the result of the lock."""
 EMPTY = "empty"
 MOST_LINES = 8
 
@@ -53,11 +53,11 @@ class Rebuilt:
     Attributes:
         was: the lock that was given.
         lock, figures: what this build resolved and found.
-        digest: of the bundle; None where a gate that is measured here was not met, and none was made.
+        digest: of the bundle; None where a gate that is measured here was not met, so that no bundle was made.
         ran, reused: number of steps.
         verdicts: the gates, judged here.
-        checks: the outputs of the artifact built here, compared with the golden ones of the bundle that was given,
-            where another came out.
+        checks: the outputs of the artifact built here, compared with the golden outputs of the bundle that was
+            given, where the bundles differ.
     """
 
     was: Locked
@@ -76,7 +76,7 @@ class Rebuilt:
 
     @property
     def same(self) -> bool:
-        """Whether the bundle has the digest it had; of a lock alone, or without one, whether all it states is so."""
+        """Whether both bundles have the same digest or, where a digest is missing, nothing in the locks differs."""
         if self.was.digest and self.digest:
             return self.was.digest == self.digest
         return not self.apart
@@ -112,10 +112,10 @@ def store_for(choice: str | None) -> Iterator[Store]:
 def reproduce(
     was: Locked, store: Store, finder: Finder, out: Path, *, jobs: int | None = None, quiet: bool = False
 ) -> Rebuilt:
-    """Builds again what `was` says. What is known to differ beforehand is said before any step runs.
+    """Builds again what `was` says. Prints the differences known beforehand before any step runs.
 
     Raises:
-        RecipeError: the lock's recipe is not one that this version reads word for word, or a file is nowhere.
+        RecipeError: this version does not read the lock's recipe word for word, or a file is nowhere.
         EdgecompileError: a subclass for each way in which a build can end.
     """
     began = time.time()
@@ -125,13 +125,13 @@ def reproduce(
         materials = inputs.materials(recipe)
         plan = resolve(recipe, materials)
         sources = Sources(store.root / "stat")
-        found = differences(was.lock, resolve_lock(recipe, plan, materials, sources))
-        for line in [*inputs.changed, *(one for one in found if one.section not in ("weights", "data"))]:
+        changes = differences(was.lock, resolve_lock(recipe, plan, materials, sources))
+        for line in [*inputs.changed, *(change for change in changes if change.section not in ("weights", "data"))]:
             tell(f"differs: {line}")
         with show_progress(plan, quiet=quiet) as progress:
             entries = execute(plan, store, jobs=jobs, progress=progress)
         built = evaluate_gates(recipe, plan, materials, entries, sources)
-        met = all(one.met is not False for one in built.verdicts)
+        met = all(gate.met is not False for gate in built.verdicts)
         bundle = publish(built, store, out) if met else None
         summarize(write_run(built, out, began, bundle=bundle), out)
     ran = sum(entry.fresh for entry in entries.values())
@@ -152,7 +152,7 @@ def compared_outputs(was: Locked, built: Built) -> tuple[Check, ...]:
     """Runs the artifact that was built here on the golden picture of a bundle, and compares with its golden outputs."""
     golden, entries = built.plan["golden"], built.entries
     shipped = built.plan.result
-    artifact, spec = (entries[one.step].path(one.path) for one in (shipped.artifact, shipped.spec))
+    artifact, spec = (entries[output.step].path(output.path) for output in (shipped.artifact, shipped.spec))
     ran = {key: golden.params[key] for key in ("backend", "options", "threads")}
     with Archive(was.path) as archive:
         checks = check_golden(archive, open_artifact(artifact, spec, **ran))
@@ -168,19 +168,21 @@ def recipe_of(was: Locked) -> Recipe:
     try:
         recipe = recipe_from(json.loads(json.dumps(was.lock.recipe)))
     except RecipeError as error:
-        raise RecipeError([replace(one, where=f"{was.path}:recipe.{one.where}") for one in error.problems]) from error
+        raise RecipeError(
+            [replace(problem, where=f"{was.path}:recipe.{problem.where}") for problem in error.problems]
+        ) from error
     strange = mappings("recipe", flat(was.lock.recipe), flat(portable(recipe)))
     if strange:
         fix = f"reproduce it with edgecompile {was.lock.tools.get('edgecompile')}; this is {__version__}"
         raise RecipeError(
-            [Problem("this version reads the lock otherwise", f"{was.path}:recipe.{one}", fix) for one in strange]
+            [Problem("this version reads the lock otherwise", f"{was.path}:recipe.{change}", fix) for change in strange]
         )
     return recipe
 
 
 @dataclass
 class Inputs:
-    """The files of a lock, found again. What has to bear another name than it has here is linked under its own.
+    """The files of a lock, found again. A file that has another name here is linked under its name in the lock.
 
     Attributes:
         changed: one line for each file of the right name that holds something else, and is used for want of better.
@@ -195,15 +197,17 @@ class Inputs:
 
     def materials(self, recipe: Recipe) -> Materials:
         """Raises:
-        RecipeError: one problem for each role of which files are nowhere.
+        RecipeError: a problem for each role that lacks files.
         """
         data = self.lock.data
         weights = self.weights()
         calibration = self.files("calibration picture", data.calibration or ())
         validation = self.files("validation picture", data.validation)
         labels = [
-            self.file("label file", one.label) if one.label else str(self.place / "none" / label_path(one.name))
-            for one in data.validation
+            self.file("label file", picture.label)
+            if picture.label
+            else str(self.place / "none" / label_path(picture.name))
+            for picture in data.validation
         ]
         if self.missing:
             raise RecipeError(list(map(self._nowhere, self.missing.items())))
@@ -219,7 +223,7 @@ class Inputs:
         )
 
     def notes(self, recipe: Recipe, calibrated: int) -> list[str]:
-        """Returns the remarks on the data set: those of the lock, or what can be told without it."""
+        """Returns the remarks on the data set: those of the lock, or those that can be made without it."""
         if self.lock.data.notes is not None:
             return self.lock.data.notes
         return remarks(recipe, calibrated) if calibrated else []
@@ -227,45 +231,45 @@ class Inputs:
     def weights(self) -> tuple[str, ...]:
         """Returns the weights, then their external data, beside them under its own name.
 
-        A model is not read whose external data is a link, so that what lies elsewhere is copied.
+        A model whose external data is a link is not read, so files that lie elsewhere are copied.
         """
         first, *beside = paths = [
-            self.file(role, one)
-            for role, one in (
+            self.file(role, file)
+            for role, file in (
                 ("weights", self.lock.weights),
-                *(("external data", one) for one in self.lock.external_data),
+                *(("external data", file) for file in self.lock.external_data),
             )
         ]
-        if "" in paths or all(os.path.dirname(one) == os.path.dirname(first) for one in beside):
+        if "" in paths or all(os.path.dirname(path) == os.path.dirname(first) for path in beside):
             return tuple(paths)
         folder = self.place / "weights"
         folder.mkdir()
-        return tuple(shutil.copyfile(one, folder / os.path.basename(one)).as_posix() for one in paths)
+        return tuple(shutil.copyfile(path, folder / os.path.basename(path)).as_posix() for path in paths)
 
-    def files(self, role: str, wanted: Iterable[NamedDigest]) -> list[str]:
-        return [self.file(role, one) for one in wanted]
+    def files(self, role: str, locked: Iterable[NamedDigest]) -> list[str]:
+        return [self.file(role, file) for file in locked]
 
-    def file(self, role: str, wanted: NamedDigest) -> str:
+    def file(self, role: str, locked: NamedDigest) -> str:
         """Returns where a file of the lock lies; notes it where it is changed or missing."""
-        path = self.finder.find(wanted.name, wanted.sha256)
+        path = self.finder.find(locked.name, locked.sha256)
         if path is None:
-            path = self.finder.namesake(wanted.name)
+            path = self.finder.namesake(locked.name)
             if path is None:
-                self.missing.setdefault(role, []).append(wanted)
+                self.missing.setdefault(role, []).append(locked)
                 return ""
             self.changed.append(
-                f"{role} {wanted.name}: not what the lock says (sha256 {wanted.sha256[:12]}); using {path}"
+                f"{role} {locked.name}: not what the lock says (sha256 {locked.sha256[:12]}); using {path}"
             )
-        if path.name == wanted.name:
+        if path.name == locked.name:
             return str(path)
-        link = self.place / wanted.sha256 / wanted.name
+        link = self.place / locked.sha256 / locked.name
         link.parent.mkdir(exist_ok=True)
         if not link.exists():
             os.symlink(path, link)
         return str(link)
 
-    def _nowhere(self, found: tuple[str, list[NamedDigest]]) -> Problem:
-        role, files = found
+    def _nowhere(self, missing: tuple[str, list[NamedDigest]]) -> Problem:
+        role, files = missing
         first = f"{role} '{files[0].name}' (sha256 {files[0].sha256[:12]})"
         rest = f" and {len(files) - 1} more like it" if len(files) > 1 else ""
         message = f"{first}{rest} not found, neither by digest nor by name (looked in {self.finder.looked_in()})"
@@ -273,13 +277,13 @@ class Inputs:
 
 
 def verdict(rebuilt: Rebuilt) -> Iterator[str]:
-    """Yields the lines that say what came out."""
+    """Yields the lines on the result."""
     steps = f"{rebuilt.ran} steps ran, {rebuilt.reused} reused"
     if rebuilt.same:
         yield f"reproduced: {_same(rebuilt)} ({steps})"
     else:
         yield f"not reproduced ({steps})"
-        yield from _told(rebuilt)
+        yield from _format_differences(rebuilt)
     if rebuilt.same and not rebuilt.ran:
         yield "every result was in the store already; `--cache empty` runs every step again"
     if rebuilt.bundle:
@@ -295,20 +299,20 @@ def _same(rebuilt: Rebuilt) -> str:
     return "all that the lock states; it states no outputs, which the recipe.lock.yaml of a bundle does"
 
 
-def _told(rebuilt: Rebuilt) -> Iterator[str]:
+def _format_differences(rebuilt: Rebuilt) -> Iterator[str]:
     """Yields what differs: inputs, versions, instruction set, steps, and how far the result is off."""
     for section in ("recipe", "weights", "data", "tools", "isa", "steps"):
-        found = [one for one in rebuilt.apart if one.section == section]
-        yield from (f"  {one}" for one in found[:MOST_LINES])
-        if len(found) > MOST_LINES:
-            yield f"  and {len(found) - MOST_LINES} more of {section}"
+        changes = [change for change in rebuilt.apart if change.section == section]
+        yield from (f"  {change}" for change in changes[:MOST_LINES])
+        if len(changes) > MOST_LINES:
+            yield f"  and {len(changes) - MOST_LINES} more of {section}"
     if first := first_apart(rebuilt.was.lock, rebuilt.lock):
         yield f"  first step with another output: {first}"
     elif states_outputs(rebuilt.was.lock):
         yield "  every step's output is the lock's"
     title = rebuilt.figures.title(rebuilt.figures.main)
     if not rebuilt.was.figures:
-        yield f"  {title} {rebuilt.figures.accuracy:.4f}; whether that is near cannot be told: a lock holds no figures"
+        yield f"  {title} {rebuilt.figures.accuracy:.4f}; whether that is near is not known: a lock holds no figures"
         return
     for check in rebuilt.checks:
         yield f"  {check.name}: {'within' if check.met else 'not within'} tolerance, {check.detail}"
@@ -319,8 +323,8 @@ def _told(rebuilt: Rebuilt) -> Iterator[str]:
 
 
 def cause_of(rebuilt: Rebuilt) -> str:
-    """Returns in one line why another bundle came out."""
-    inputs = [one.what for one in rebuilt.apart if one.section != "outputs"]
+    """Returns in one line why the bundle differs."""
+    inputs = [change.what for change in rebuilt.apart if change.section != "outputs"]
     if not inputs:
         return "inputs, tools and instruction set are those of the lock, and yet the result is another"
     more = f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""

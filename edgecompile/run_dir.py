@@ -44,12 +44,12 @@ class JobStatus(TypedDict, total=False):
 
 def job_folders(sweep: Path) -> list[Path]:
     """Returns the run directories of jobs below the folder of a sweep, by name. `hydra.sweep.subdir` may nest them."""
-    found = []
+    folders_of_jobs = []
     for place, folders, files in os.walk(sweep):
         if place != str(sweep) and {STATUS, PROGRESS} & {*files}:
-            found.append(Path(place))
+            folders_of_jobs.append(Path(place))
             folders.clear()
-    return sorted(found)
+    return sorted(folders_of_jobs)
 
 
 def write_json(file: Path, content: Mapping[str, object]) -> None:
@@ -66,15 +66,15 @@ def write_json(file: Path, content: Mapping[str, object]) -> None:
 def read_json(file: Path) -> dict[str, Any] | None:
     """Returns the mapping in a file; None where there is no file, or not all of it."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return content if isinstance(content, dict) else None
 
 
 def remove_earlier_results(run_dir: Path) -> None:
-    """Removes what an earlier build left in a run directory that is used again: its figures are not those of this one,
-    which may end without any, or without a bundle. What no report there speaks of stays."""
+    """Removes what an earlier build left in a run directory that is used again: its figures are not those of this
+    build, which may end without any, or without a bundle. Files that no report there names stay."""
     with suppress(OSError, KeyError, TypeError, AttributeError):  # no report, or none of ours
         earlier = read_json(run_dir / REPORT) or {}
         bundle = (earlier["run"].get("bundle") or {}).get("name")

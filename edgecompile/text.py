@@ -27,7 +27,7 @@ def escape(text: object, *, keep: str = "") -> str:
     plain = str(text)
     if plain.isascii() and plain.isprintable():
         return plain
-    return "".join(one if one in keep or not _is_hidden(one) else _escaped(one) for one in plain)
+    return "".join(char if char in keep or not _is_hidden(char) else _escaped(char) for char in plain)
 
 
 def tell(*lines: object, file: TextIO | None = None) -> None:
@@ -47,7 +47,7 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
         text = json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
     if text.isascii():
         return text.replace("\x7f", "\\u007f")
-    return "".join(one if one == "\n" or not _is_hidden(one) else json.dumps(one)[1:-1] for one in text)
+    return "".join(char if char == "\n" or not _is_hidden(char) else json.dumps(char)[1:-1] for char in text)
 
 
 def csv_cell(value: Any) -> Any:
@@ -71,7 +71,7 @@ def _escaped(character: str) -> str:
 
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(one) for one in value]
+        return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,7 +1,7 @@
 """YAML text that people hand in: read within a bound, refused where it is not plain data, looked up by line.
 
 YAML trusts its input: 293 bytes of aliases cost minutes. A stream of parse events costs the same whatever the text
-says, so everything is looked for there, and everything found is reported at once, each with its line.
+says, so all checks look there, and all problems are reported at once, each with its line.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edgecompile.errors import Problem, RecipeError
 from edgecompile.places import shown
 
 LARGEST = 64 << 10
-"""Bytes of a recipe; the shipped ones have about a thousand."""
+"""Bytes of a recipe; the shipped recipes have about a thousand."""
 DEEPEST = 16
 MOST_PROBLEMS = 50
 
@@ -27,7 +27,7 @@ LONG_NUMBER = re.compile(r"[-+]?(0[xX][0-9a-fA-F_]{16,}|0b[01_]{64,}|[0-9][0-9_]
 """Plain scalars that YAML reads as numbers of any length: beyond some thousand digits Python writes none of them."""
 
 Loader = yaml.SafeLoader
-"""The parser that OmegaConf uses: libyaml's is quicker, but lets through what this one then stumbles over."""
+"""The parser that OmegaConf uses: libyaml's is quicker, but accepts text on which this parser then fails."""
 
 Finding = tuple[int, str, str, str]
 """line, key path, message, fix."""
@@ -43,7 +43,7 @@ class _Frame:
     key: str | None = None
     count: int = 0
 
-    def here(self) -> tuple[str, ...]:
+    def next_path(self) -> tuple[str, ...]:
         """Returns the key path of the value that comes next."""
         return (*self.path, (self.key or "") if self.mapping else str(self.count))
 
@@ -76,19 +76,19 @@ def check_yaml(text: str, file: Path, rules: Rules) -> None:
     """Refuses YAML that breaks `rules`.
 
     Raises:
-        RecipeError: with a problem for each thing that is wrong, or the one that makes it no YAML.
+        RecipeError: with a problem for each thing that is wrong, or the syntax error that makes it no YAML.
     """
-    found: list[Problem] = []
+    problems: list[Problem] = []
     try:
         for line, key, message, fix in rules.walk(yaml.parse(text, Loader=Loader)):
             where = f"{shown(file)}:{line}:{key}" if key else f"{shown(file)}:{line}"
-            found.append(Problem(message, where, fix))
-            if len(found) == MOST_PROBLEMS:
+            problems.append(Problem(message, where, fix))
+            if len(problems) == MOST_PROBLEMS:
                 break
     except yaml.YAMLError as error:
-        found.append(_syntax(error, text, file))
-    if found:
-        raise RecipeError(found)
+        problems.append(_syntax(error, text, file))
+    if problems:
+        raise RecipeError(problems)
 
 
 def check_data(text: str, file: Path) -> None:
@@ -97,7 +97,7 @@ def check_data(text: str, file: Path) -> None:
 
 
 def _syntax(error: yaml.YAMLError, text: str, file: Path) -> Problem:
-    """Returns the one line that says where YAML could not be read, and the likely reason."""
+    """Returns the problem that names where YAML could not be read, and the likely reason."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if isinstance(error, yaml.reader.ReaderError):  # a character that no YAML may hold
         line = text.count("\n", 0, error.position) + 1
@@ -137,7 +137,7 @@ class Rules:
                     return
                 yield from self._key(event, line, frame)
             elif kind is yaml.ScalarEvent:
-                path = frame.here() if frame else ()
+                path = frame.next_path() if frame else ()
                 yield from self.value(event, line, path) if frame else self.no_mapping(line)
                 if frame:
                     frame.done()
@@ -147,23 +147,23 @@ class Rules:
                 if frame is None and kind is not yaml.MappingStartEvent:
                     yield from self.no_mapping(line)
                 elif frame is not None:
-                    yield from self.container(line, frame.here(), mapping=kind is yaml.MappingStartEvent)
+                    yield from self.container(line, frame.next_path(), mapping=kind is yaml.MappingStartEvent)
                 if frame is not None and len(stack) == DEEPEST:
                     yield line, ".".join(frame.path), f"nested deeper than {DEEPEST} levels", ""
                     return
-                stack.append(_Frame(kind is yaml.MappingStartEvent, frame.here() if frame else ()))
+                stack.append(_Frame(kind is yaml.MappingStartEvent, frame.next_path() if frame else ()))
 
     def _marks(self, event: Any, line: int, frame: _Frame | None) -> Iterator[Finding]:
         """Yields on anchors, aliases and tags."""
         awaited = frame is not None and (not frame.mapping or frame.key is not None)
-        key = ".".join(frame.here() if awaited else frame.path) if frame else ""
+        key = ".".join(frame.next_path() if awaited else frame.path) if frame else ""
         if isinstance(event, yaml.AliasEvent) or event.anchor:
             yield line, key, f"anchors and aliases ('{event.anchor}') are refused", "write the value out"
         elif getattr(event, "tag", None) not in (None, "!"):
             yield line, key, f"tags ('{event.tag}') are refused", "write the plain value"
 
     def _key(self, event: Any, line: int, frame: _Frame) -> Iterator[Finding]:
-        """Takes the key of a mapping's next value."""
+        """Notes the key of a mapping's next value."""
         frame.key = event.value
         path = (*frame.path, event.value)
         if event.value in frame.seen:
@@ -229,7 +229,7 @@ def keys_at(file: Path, keys: Sequence[str]) -> Iterator[tuple[str, int]]:
 
 
 def tree_of(file: Path) -> yaml.Node | None:
-    """Returns the nodes of a file that the guard has let through; None where it is empty or has gone since."""
+    """Returns the nodes of a file that the guard accepted; None where it is empty or was removed since."""
     try:
         return _parsed(file, file.stat().st_mtime_ns)
     except OSError:

@@ -110,7 +110,7 @@ def test_long_lists_are_cut_but_for_json(made, lock):
     lock["data"]["calibration"] += [{"name": f"new{number}.jpg", "sha256": OTHER} for number in range(50)]
     a, b = locked(made.lock), locked(lock)
     found = compare(a, b)
-    assert "  and 38 more; --json tells all" in list(format_diff(a, b, found))
+    assert "  and 38 more; --json has all" in list(format_diff(a, b, found))
     assert len(document(a, b, found)["differences"]) == 50
 
 
