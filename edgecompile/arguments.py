@@ -1,4 +1,4 @@
-"""The parser of command lines, for every verb: an error is one line, which for a wrong flag names the nearest.
+"""The parser of command lines, for every verb. An error is one line; for a wrong flag it names the nearest flag.
 
 Standard library only: devices have it too.
 """

@@ -133,7 +133,7 @@ def run_build(
 
     Args:
         jobs: most steps at a time.
-        lock: what the recipe must resolve to, and its steps put out, as far as it says.
+        lock: what the recipe must resolve to and its steps must output, as far as it states that.
         display: what a person sees; by default all, on standard error.
 
     Raises:

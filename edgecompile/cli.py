@@ -129,7 +129,7 @@ def _complete_streams() -> None:
 def _compiler() -> Iterator[None]:
     """Names the extra to install where a package of the compiler is missing: a device has none of them.
 
-    Plugins of pydantic have no say in recipes; to look for some among all installed packages takes its time.
+    Plugins of pydantic do not affect recipes, and looking for them among all installed packages takes time.
     """
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:

@@ -141,5 +141,5 @@ def _plain(text: str) -> str:
 
 
 def _is_place(line: str) -> bool:
-    """Whether a line says only where in a library something was noticed."""
+    """Returns whether a line says only where in a library an error was noticed."""
     return bool(PLACES.match(line))

@@ -39,7 +39,7 @@ def tell(*lines: object, file: TextIO | None = None) -> None:
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
-    """Returns `value` as valid JSON on any terminal: what `escape` escapes is written as \\u escapes, which say the
+    """Returns `value` as valid JSON on any terminal: what `escape` escapes is written as \\u escapes, which mean the
     same; a number that is not finite, which JSON has not, is null."""
     try:
         text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)

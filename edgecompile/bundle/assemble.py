@@ -46,7 +46,7 @@ DETECT = "detect"
 PACKAGE = "package"
 """Name of the packaging step."""
 TOOLS = ("jinja2", "PyYAML")
-"""Distributions that write the page and the lock, and so have a say in the bytes of a bundle."""
+"""Distributions that write the page and the lock, and so affect the bytes of a bundle."""
 NOT_ARTIFACT = ("facts.json", "spec.json")
 """Files that may lie beside an artifact that is a whole folder, and are not part of it."""
 INSIDE_PACKAGE = "sample://"
@@ -109,7 +109,7 @@ def stated_gates(verdicts: Iterable[Verdict]) -> list[Gate]:
 
 
 def _golden(entry: Entry) -> Golden:
-    """Returns the golden vectors that the step of that name put out, and how far other machines may be from them."""
+    """Returns the golden vectors of the step `golden`, and how far other machines' outputs may be from them."""
     vectors = _vectors(entry.files, "")
     points: tuple[Literal["min"], Literal["max"]] = ("min", "max")
     return Golden(
@@ -217,14 +217,14 @@ def lock_of(
 
 
 def portable(recipe: Recipe, imgsz: tuple[int, int] | None = None, task: str = DETECT) -> dict[str, JsonValue]:
-    """Returns the recipe as plain data that says the same on every machine.
+    """Returns the recipe as plain data that is the same on every machine.
 
     Args:
         imgsz: height and width that the weights take, which are written out where the recipe names none.
         task: what the weights are for, written out likewise; but not detection, which locks leave unsaid.
 
     Files are reduced to their base names, for folders differ and whoever builds again finds the files by digest. The
-    device on which the bundle was measured is left out: it says where figures come from that no bundle holds. The
+    device on which the bundle was measured is left out: no bundle holds the figures that come from it. The
     order of the passes is written out, for the order of a mapping's keys is lost in a lock.
     """
 

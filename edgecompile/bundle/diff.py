@@ -37,7 +37,7 @@ class Difference:
 def differences(a: Lock, b: Lock) -> list[Difference]:
     """Returns all that differs between two locks, in the order in which a build meets it.
 
-    What a step put out is compared where both locks state it.
+    The output of a step is compared where both locks state it.
     """
     return [
         *_recipe(flat(a.recipe), flat(b.recipe)),
@@ -82,7 +82,7 @@ def first_apart(a: Lock, b: Lock) -> str | None:
 
 
 def states_outputs(lock: Lock) -> bool:
-    """Returns whether a lock says what the steps put out: it came out of a bundle, or of a run."""
+    """Returns whether a lock states the outputs of steps: it came out of a bundle, or of a run."""
     return any(step.output for step in lock.steps)
 
 
@@ -149,7 +149,7 @@ def _labels(lock: Lock) -> list[NamedDigest]:
 
 
 def _steps(a: Lock, b: Lock) -> Iterator[Difference]:
-    """Yields what the steps do differently (function, version, parameters, inputs), then what they put out."""
+    """Yields how the steps differ (function, version, parameters, inputs), then which outputs differ."""
     left, right = {step.name: step for step in a.steps}, {step.name: step for step in b.steps}
     for name in dict.fromkeys((*left, *right)):
         before, after = left.get(name), right.get(name)

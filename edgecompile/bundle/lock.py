@@ -181,7 +181,7 @@ def _is_zip(path: Path) -> bool:
         with path.open("rb") as stream:
             return path.suffix == ".zip" or stream.read(len(ZIP)) == ZIP
     except OSError:
-        return path.suffix == ".zip"  # whoever reads it says what is wrong
+        return path.suffix == ".zip"  # the caller reads the file and reports what is wrong
 
 
 def _with_report(opened: Locked, report: bytes, where: str) -> Locked:

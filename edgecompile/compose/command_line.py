@@ -28,7 +28,7 @@ REFUSED = {
 WORDS = "RECIPE.yaml | recipe=NAME | key=value"
 NOTES = """\
 words:
-  RECIPE.yaml       a recipe of yours; it may extend a shipped one: `defaults: [x86-cpu_openvino_int8]`
+  RECIPE.yaml       a recipe of yours; it may extend a shipped recipe: `defaults: [x86-cpu_openvino_int8]`
   recipe=NAME       a recipe, shipped or in ./recipes; see `edgecompile list recipes`
   target=NAME       another target, model, data, gates: any config group; see `edgecompile list targets`
   key=value         any key of the recipe: model.weights=my.pt passes.simplify=null gates.map_drop=0.01
@@ -116,7 +116,7 @@ def add_recipe_arguments(parser: Parser, *, multirun: bool = True) -> None:
     hydra.add_argument("--package", "-p", help="the part of the recipe that --cfg prints")
     hydra.add_argument("--config-dir", "-cd", metavar="DIR", help="a folder of further config groups")
     hydra.add_argument("--run", "-r", action="store_true", help=argparse.SUPPRESS)
-    hydra.add_argument("--hydra-help", action="store_true", help="all that Hydra says of itself")
+    hydra.add_argument("--hydra-help", action="store_true", help="Hydra's own help")
     for names in REFUSED:
         hydra.add_argument(*names, nargs="?", action=_Refused, help=argparse.SUPPRESS)
 

@@ -1,5 +1,5 @@
-"""Composes a job once. Hydra composes it twice, first only to learn `hydra.mode`, which a recipe may set, and to say
-which files a config was merged from it would start a third time.
+"""Composes a job once. Hydra composes it twice, first only to learn `hydra.mode`, which a recipe may set, and it
+would compose a third time to report which files a config was merged from.
 
 Composing takes most of the time of `plan`, so the first result is kept for the other calls.
 """

@@ -1,4 +1,4 @@
-"""Launchers and sweepers of Hydra that an extra of edgecompile brings: what to install where one is missing."""
+"""Launchers and sweepers of Hydra that an extra of edgecompile brings: what to install where a plugin is missing."""
 
 from __future__ import annotations
 

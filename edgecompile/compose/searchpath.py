@@ -97,7 +97,7 @@ class FileConfigSource(ConfigSource):
 
 
 class RecipeSource(FileConfigSource):
-    """Serves the group `recipe` out of one flat folder. A recipe's content stands at the root without saying so."""
+    """Serves the group `recipe` out of one flat folder. A recipe's content is placed at the root by default."""
 
     @staticmethod
     def scheme() -> str:

@@ -60,7 +60,7 @@ def _check_count(words: Sequence[str], loader: Any) -> None:
     try:
         overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
     except HydraException:
-        return  # the sweeper says what is wrong with it
+        return  # the sweeper reports what is wrong with it
     counts = [_values(override) for override in overrides]
     if math.prod(counts) > MOST_POINTS:
         widest = overrides[counts.index(max(counts))]

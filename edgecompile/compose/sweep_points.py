@@ -89,7 +89,7 @@ class _Sweeper:
                 fix=f"plan lists those of Hydra's own, choice(), range() and glob(), and of {' and '.join(LISTING)}",
             )
         launcher = _choice(self.config, "hydra/launcher")
-        unused = {f"nothing runs here, so the launcher '{launcher}' has no say": None} if launcher != "basic" else {}
+        unused = {f"nothing runs here, so the launcher '{launcher}' is not used": None} if launcher != "basic" else {}
         self.work(Sweep(self.loader, self.config, jobs, unused))
 
 

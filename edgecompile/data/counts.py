@@ -41,7 +41,7 @@ class LabelCounts:
     """The labels of the pictures that were used.
 
     Attributes:
-        missing: pictures without a label file where one is looked for; they count as pictures without objects.
+        missing: pictures without a label file in its place; they count as pictures without objects.
         empty: pictures whose label file holds no object.
         objects: objects in all files.
         renamed: label files found under a name that is the picture's in another Unicode normalisation.
@@ -123,7 +123,7 @@ def _split(counts: SplitCounts) -> str:
 
 
 def _labels(labels: LabelCounts) -> list[str]:
-    """Returns objects, and pictures without any, each kind where there is one."""
+    """Returns the numbers of objects, and of pictures without any, where there are such pictures."""
     missing = [f"{labels.missing} without a label file"] if labels.missing else []
     empty = [f"{labels.empty} with an empty label file"] if labels.empty else []
     return [f"{labels.objects} objects", *missing, *empty]

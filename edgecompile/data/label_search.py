@@ -41,7 +41,7 @@ class FoundLabels:
 
     @cached_property
     def missing(self) -> list[tuple[str, LabelFile]]:
-        """Pictures without a label file, and where one is looked for."""
+        """Pictures without a label file, and where that is looked for."""
         return [(picture, file) for picture, file in zip(self.pictures, self.files, strict=True) if not file.exists]
 
     @property

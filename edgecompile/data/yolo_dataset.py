@@ -103,7 +103,7 @@ def _refuse_coco(file: Path) -> None:
         with file.open("rb") as stream:
             begin = stream.read(DATA_LARGEST).lstrip()
     except OSError:
-        return  # whoever reads it says why
+        return  # the caller reads the file and reports why
     if begin.startswith((b"{", b"[")) and sum(f'"{key}"'.encode() in begin for key in COCO_KEYS) > 1:
         fix = "convert it: ultralytics.data.converter.convert_coco writes label files"
         raise RecipeError("is COCO's JSON, expected a YOLO data.yaml", where=shown(file), fix=fix)
@@ -121,8 +121,8 @@ def list_split(data: DataFile, split: str, where: str, folders: Folders) -> List
     """
     named = data.splits.get(split)
     if named is None:
-        there = [name for name, value in data.splits.items() if isinstance(value, str | list)]
-        raise RecipeError(f"{shown(data.file)} has no split '{split}'", where=where, fix=nearest(split, there))
+        names = [name for name, value in data.splits.items() if isinstance(value, str | list)]
+        raise RecipeError(f"{shown(data.file)} has no split '{split}'", where=where, fix=nearest(split, names))
     line = split_line(data, split)
     items = named if isinstance(named, list) else [named]
     places = [place for place in items if isinstance(place, str)]

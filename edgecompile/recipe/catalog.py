@@ -37,7 +37,7 @@ def show(name: str, as_json: bool) -> None:
 
 
 def recipes() -> Iterator[Row]:
-    """Yields each recipe: its name, who provides it, what it says of itself."""
+    """Yields each recipe: its name, who provides it, its description."""
     for name, (provider, file) in folders.recipes().items():
         yield {"name": name, "from": provider, "about": _content(file).get("description", "")}
 
@@ -83,7 +83,7 @@ LISTS = {"recipes": recipes, "passes": passes, "targets": targets, "data": data}
 
 
 def _content(file: Path) -> Row:
-    """Returns what a YAML says; a file that says nothing, with the reason as its description."""
+    """Returns the content of a YAML file; for an unreadable file, the reason as its description."""
     try:
         text = read_text(file)
         check_data(text, file)

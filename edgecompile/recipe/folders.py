@@ -59,7 +59,7 @@ def recipe_names() -> list[str]:
 
 
 def conf_folders() -> list[Path]:
-    """Returns the folders of config groups that were installed: the shipped one, then third parties'."""
+    """Returns the folders of config groups that were installed: the shipped folder, then third parties'."""
     return [conf_folder(), *installed(CONF_ENTRY_POINTS)]
 
 

@@ -90,7 +90,7 @@ def _target(definitions: Schema) -> Schema:
     merged = {key: schemas[0] if len(schemas) == 1 else {"anyOf": schemas} for key, schemas in forms.items()}
     return {
         "type": "object",
-        "description": "The device and its runtime. Choose one in the defaults: override /target: NAME.",
+        "description": "The device and its runtime. Choose a target in the defaults: override /target: NAME.",
         "properties": {**merged, "kind": {"enum": list(kinds)}},
         "additionalProperties": False,
         "allOf": [_if_kind(kind, ref) for kind, ref in refs.items()],
@@ -105,7 +105,7 @@ def _passes(definitions: Schema) -> Schema:
         definitions[f"pass_{kind}"]["properties"]["kind"] = {"const": kind}
     return {
         "type": "object",
-        "description": "Passes by name; null leaves one out.",
+        "description": "Passes by name; null leaves a pass out.",
         "properties": {kind: {"anyOf": [ref, {"type": "null"}]} for kind, ref in refs.items()},
         "additionalProperties": {
             "type": ["object", "null"],
@@ -155,7 +155,7 @@ def _defined(model: type[BaseModel], name: str, definitions: Schema) -> Schema:
 
 
 def _documented(model: type[BaseModel]) -> dict[str, str]:
-    """Returns what the docstrings of a model and of those it is made from say of each field."""
+    """Returns the description of each field in the docstrings of a model and of its bases."""
     descriptions: dict[str, str] = {}
     for base in model.__mro__:
         section = re.search(r"^Fields.*?:\n((?: {4}.*\n?|\n)+)", inspect.cleandoc(base.__doc__ or "") + "\n", re.M)

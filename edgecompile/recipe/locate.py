@@ -1,7 +1,7 @@
 """Says who set a key of a composed recipe: the command line, or which line of which file.
 
-Hydra merges files and forgets where each value came from. It does say in which order it merged them; the rest is
-looked up again in their text, when a message needs it.
+Hydra merges files and forgets where each value came from. It does report in which order it merged them; the
+rest is looked up in their text when a message needs it.
 """
 
 from __future__ import annotations

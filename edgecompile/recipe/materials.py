@@ -108,7 +108,7 @@ def _gates_of_others(recipe: Recipe, task: str) -> list[Problem]:
 
 
 def _size(weights: Path, recipe: Recipe, files: Files) -> TrainingSize | None:
-    """Returns the size that the weights take; None where the recipe names one.
+    """Returns the size that the weights take; None where the recipe names a size.
 
     Raises:
         RecipeError: the weights state no size that can be used.
@@ -168,9 +168,9 @@ def find_file(name: str, origin: Origin, role: str) -> Path:
             return Path(os.path.abspath(path))
     if is_published(name):
         raise RecipeError(f"{role} '{name}' not at hand", where=str(origin), fix=f"run `edgecompile fetch {name}`")
-    odd = next((folder / name for folder in folders if os.path.lexists(folder / name)), None)
-    if odd is not None and odd != origin.file and not odd.is_dir():
-        raise RecipeError(f"{role} '{name}' is {_kind(odd)}; expected a file", where=str(origin))
+    existing = next((folder / name for folder in folders if os.path.lexists(folder / name)), None)
+    if existing is not None and existing != origin.file and not existing.is_dir():
+        raise RecipeError(f"{role} '{name}' is {_kind(existing)}; expected a file", where=str(origin))
     beside = [path for path in folders[0].glob(f"*{Path(name).suffix}") if Path(name).suffix]
     close = get_close_matches(name, [*(path.name for path in beside), *EXAMPLES], n=1, cutoff=0.75)
     looked = "" if Path(name).is_absolute() else f" (looked in {' and '.join(_folders(folders))})"

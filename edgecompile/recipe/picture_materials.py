@@ -37,7 +37,7 @@ class Files:
         labels: of a task, a file of labels and a number of classes, what it holds and what is wrong with its lines.
         folders: names of the files of folders.
         training_size: of a file of weights and the key that names it.
-        stated_task: of a file of weights, what it says it is for.
+        stated_task: of a file of weights, the task that it states.
     """
 
     def __init__(self) -> None:

@@ -52,7 +52,7 @@ def check_recipe(text: str, file: Path) -> None:
 
 
 def check_not_empty(text: str, file: Path) -> None:
-    """Refuses a recipe that says nothing: without a key, or with an empty defaults list alone.
+    """Refuses an empty recipe: without a key, or with an empty defaults list alone.
 
     Raises:
         RecipeError: it is empty.
@@ -61,7 +61,7 @@ def check_not_empty(text: str, file: Path) -> None:
         events = islice((event for event in yaml.parse(text, Loader=Loader) if not isinstance(event, MARKS)), 8)
         shapes = [_shape(event) for event in events]
     except yaml.YAMLError:
-        return  # `check_recipe` says what is wrong with it
+        return  # `check_recipe` reports what is wrong with it
     if " ".join(shapes) in EMPTY:
         fix = "a recipe begins with what it extends: defaults: [quickstart, _self_]"
         raise RecipeError(f"the recipe '{file.stem}' is empty", where=f"{shown(file)}:1", fix=fix)

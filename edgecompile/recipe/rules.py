@@ -176,10 +176,10 @@ def _precisions(ordered: list[tuple[str, Pass]], target: Target | None, origins:
 
 
 def _stages(ordered: list[tuple[str, Pass]], origins: Origins) -> Iterator[Problem]:
-    for (before, earlier), (after, later) in pairwise(ordered):
-        if later.stage.place < earlier.stage.place and not later.is_source:
+    for (before, first), (after, second) in pairwise(ordered):
+        if second.stage.place < first.stage.place and not second.is_source:
             yield Problem(
-                f"'{after}' ({later.stage.value}) cannot follow '{before}' ({earlier.stage.value})",
+                f"'{after}' ({second.stage.value}) cannot follow '{before}' ({first.stage.value})",
                 str(origins.of("order")),
                 f"put '{after}' first",
             )

@@ -219,7 +219,9 @@ class Device(Section):
         "the file that names it; null for the index that pip knows there",
     )
     python: str | None = Field(
-        default=None, min_length=1, description="a Python there that has the backend already; null to make one"
+        default=None,
+        min_length=1,
+        description="a Python there that has the backend; null to make an environment",
     )
 
 
@@ -237,7 +239,7 @@ class Recipe(Section):
     model: ModelSettings
     data: Data
     target: SerializeAsAny[Target]
-    passes: dict[str, SerializeAsAny[Pass]] = Field(min_length=1, description="passes by name; null leaves one out")
+    passes: dict[str, SerializeAsAny[Pass]] = Field(min_length=1, description="passes by name; null leaves a pass out")
     order: tuple[str, ...] | None = Field(
         default=None, description="names of all passes in the order in which they run; null for the order of stages"
     )
@@ -256,7 +258,7 @@ class Recipe(Section):
 
     @property
     def origins(self) -> Origins:
-        """Where each key was set; relative paths and messages need it. No part of what the recipe says."""
+        """Where each key was set; relative paths and messages need it. No part of the recipe's content."""
         return self._origins
 
     def with_origins(self, origins: Origins) -> Recipe:
@@ -283,5 +285,5 @@ class Recipe(Section):
 
 
 def stage_order(passes: dict[str, Pass]) -> tuple[str, ...]:
-    """Returns the names of passes by stage, the source first; of one stage, in the order of writing."""
+    """Returns the names of passes by stage, the source first; within a stage, in the order of writing."""
     return tuple(sorted(passes, key=lambda name: (not passes[name].is_source, passes[name].stage.place)))

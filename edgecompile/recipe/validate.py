@@ -182,7 +182,7 @@ class _Reading:
         kind = data.get("kind", name)
         if kind not in kinds.pass_kinds():
             keys = ("passes", name, "kind") if "kind" in data else ("passes", name)
-            hint = "" if "kind" in data else " (a pass of another name says which it is: kind: ...)"
+            hint = "" if "kind" in data else " (a pass of another name states its kind: ...)"
             self.report(f"unknown pass '{kind}'{hint}", *keys, fix=nearest(str(kind), kinds.pass_kinds()))
             return None
         return self.model(kinds.pass_class(kind), fields, ("passes", name))

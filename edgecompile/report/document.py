@@ -1,7 +1,7 @@
 """report.json, schema 1: what was built, how good it is, what each step did. Pure: plain data in, plain data out.
 
-There are two variants. The bundle's holds only what equal inputs find again, so `measured`, `run` and `device` are null
-and no step says how long it took. The run directory's holds those too, with the machine they were found on.
+There are two variants. The bundle's holds only what equal inputs reproduce, so `measured`, `run` and `device` are null
+and no step states how long it took. The run directory's holds those too, with the machine they were measured on.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class PublishedBundle(TypedDict):
 
 
 class RunSection(TypedDict, total=False):
-    """What a run was: when it started (ISO time), how long it took, where; the bundle where one was published."""
+    """What a run was: when it started (ISO time), how long it took, where; the bundle where it was published."""
 
     started: str
     wall_s: float

@@ -19,7 +19,7 @@ MOST_SENTENCES = 40
 
 
 def sentences(facts: Mapping[str, Any]) -> list[str]:
-    """Returns what a step did, a sentence a line; never empty, for a step that did nothing must say so."""
+    """Returns what a step did, a sentence a line; never empty, for a step that did nothing must report that."""
     counts = (line for key in COUNTED for line in _counts(key, facts.get(key)))
     lines = [*_stated(facts), *_in_float(facts.get(IN_FLOAT)), *counts, *_values(facts)]
     if len(lines) > MOST_SENTENCES:

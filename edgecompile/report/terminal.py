@@ -1,4 +1,4 @@
-"""What a build and a plan say in a terminal. Rich is imported when something is printed, never before.
+"""What a build and a plan print in a terminal. Rich is imported when something is printed, never before.
 
 Texts come from recipes and data sets, so rich gets them as text, never as its markup; and a terminal that cannot show
 a character gets a question mark rather than an error.
@@ -180,7 +180,7 @@ def _shown_only(block: RenderableType) -> RenderableType:
 
 
 def write(blocks: Iterable[RenderableType], stream: TextIO) -> None:
-    """Renders for the width and the colours of `stream`, and writes what its encoding can say."""
+    """Renders for the width and the colours of `stream`, and writes what its encoding can represent."""
     from rich.console import Console
     from rich.text import Text
 

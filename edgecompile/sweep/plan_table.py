@@ -1,4 +1,4 @@
-"""What `plan -m` says of a sweep: to a person a table of steps and the reasons of invalid points, to programs JSON."""
+"""What `plan -m` prints on a sweep: for people a table of steps and why points are invalid, for programs JSON."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def read(folder: Path) -> Sweep:
     never = [child for child in folder.iterdir() if child.is_dir() and JOB.match(child.name) and child not in holding]
     names = [path.relative_to(folder).as_posix() for path in (*begun, *never)]
     if not names:
-        raise RecipeError(f"no point of a sweep in '{folder}'", where="command line", fix="`build -m` makes one")
+        raise RecipeError(f"no point of a sweep in '{folder}'", where="command line", fix="`build -m` makes a sweep")
     return sweep_of(folder.resolve().name, [_point(folder, name) for name in sorted(names, key=_number)])
 
 

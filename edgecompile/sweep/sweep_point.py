@@ -165,7 +165,7 @@ class Sweep:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of all metrics of its points, each main one first with its drop, as columns of a table."""
+        """Names of all metrics of its points, each main metric first with its drop, as columns of a table."""
         names: dict[str, None] = {}
         for figures in (point.figures for point in self.points if point.figures):
             names |= dict.fromkeys((figures.main, figures.drop, *figures.metrics))

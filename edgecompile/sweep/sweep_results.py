@@ -49,7 +49,7 @@ def point_of(folder: str, status: Mapping[str, Any] | None, report: Mapping[str,
 
 
 def _with_report(point: SweepPoint, report: Mapping[str, Any]) -> SweepPoint:
-    """Returns the point with what its report says."""
+    """Returns the point with the figures of its report."""
     document: MeasurementDocument | None = report["measured"]
     measured: MeasurementDocument = document or {}
     recipe, total = report["recipe"], (measured.get("latency_ms") or {}).get("total") or {}

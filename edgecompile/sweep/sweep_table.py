@@ -1,4 +1,4 @@
-"""What a sweep says in a terminal when it has ended. Rich is imported when something is printed, never before."""
+"""What a sweep prints in a terminal when it has ended. Rich is imported when something is printed, never before."""
 
 from __future__ import annotations
 

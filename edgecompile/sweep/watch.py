@@ -133,7 +133,7 @@ class Watch:
         return sum(map(Counts.of, [*ended, *self._running.values()]), Counts())
 
     def left_s(self) -> float | None:
-        """Returns the seconds left, at the pace of the points that ended last; None before there is one."""
+        """Returns the seconds left, at the pace of the points that ended last; None before a point has ended."""
         if self.total is None or len(self._times) < 2 or len(self.ended) >= self.total:
             return None
         pace = (self._times[-1] - self._times[0]) / (len(self._times) - 1)
