@@ -3,8 +3,8 @@
     import edgecompile.runtime as rt
 
     model = rt.load("blood-cells.bundle.zip")
-    for found in model.predict("slide.jpg"):
-        print(found.name, round(found.score, 2), found.box)
+    for detection in model.predict("slide.jpg"):
+        print(detection.name, round(detection.score, 2), detection.box)
 
 Nothing heavy is imported before it is needed: `import edgecompile.runtime` alone loads neither numpy nor OpenCV.
 """

@@ -72,18 +72,18 @@ def read_config(text: str) -> dict[str, str]:
         BundleError: it holds something other than the settings of `config_of`, or asks for something other than what
             `preprocess` does.
     """
-    found: dict[str, str] = {}
+    settings: dict[str, str] = {}
     lines = [line for line in text.split("\n") if line.strip()]
     if len(lines) > 2 + len(SETTINGS) or lines[:1] != ["aipp_op {"] or lines[-1:] != ["}"]:
         raise BundleError("aipp.cfg: expected one block 'aipp_op { ... }'")
     for line in lines[1:-1]:
         match = LINE.fullmatch(line)
-        if not match or match[1] in found or not SETTINGS.get(match[1], NEVER).fullmatch(match[2]):
+        if not match or match[1] in settings or not SETTINGS.get(match[1], NEVER).fullmatch(match[2]):
             raise BundleError(f"aipp.cfg: found {show_value(line.strip())}, expected settings of {', '.join(SETTINGS)}")
-        found[match[1]] = match[2]
-    if absent := [key for key in SETTINGS if key not in found]:
+        settings[match[1]] = match[2]
+    if absent := [key for key in SETTINGS if key not in settings]:
         raise BundleError(f"aipp.cfg: lacks {', '.join(absent)}")
-    return found
+    return settings
 
 
 def preprocess(pixels: np.ndarray, config: Mapping[str, str]) -> np.ndarray:

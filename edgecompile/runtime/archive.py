@@ -1,7 +1,7 @@
 """Opens and verifies a bundle, with the standard library alone.
 
 A bundle is one zip of stored members, whose archive comment seals every byte before it. The seal is checked before
-anything is parsed. Then only the one form of zip that the writer writes is accepted (members back to back, local and
+anything is parsed. Then only the form of zip that the writer writes is accepted (members back to back, local and
 central headers that agree, nothing between or behind them), so that no two programs can see different contents in it.
 The seal finds damage and careless changes; it is no signature: who may have made the bundle is not its business.
 """
@@ -217,14 +217,14 @@ def _check_seal(file: BinaryIO) -> tuple[str, int]:
 
 
 def _read_directory(file: BinaryIO, end: int) -> dict[str, tuple[int, int]]:
-    """Returns name to (offset of the content, size), after checking that the zip has the one form that is written.
+    """Returns name to (offset of the content, size), after checking that the zip has the form that the writer writes.
 
     Args:
         end: offset of the archive comment: the end-of-directory record lies right before it.
     """
     file.seek(end - _END.size)
-    magic, disk, first_disk, here, total, size, start, comment = _END.unpack(file.read(_END.size))
-    if magic != b"PK\5\6" or disk or first_disk or here != total or comment != SEAL_LENGTH:
+    magic, disk, first_disk, entries, total, size, start, comment = _END.unpack(file.read(_END.size))
+    if magic != b"PK\5\6" or disk or first_disk or entries != total or comment != SEAL_LENGTH:
         raise BundleError("is not a zip of one part")
     if total > MOST_MEMBERS or start + size != end - _END.size:
         raise BundleError("has a zip directory of the wrong size")
@@ -296,7 +296,7 @@ def _parents(name: str) -> Iterator[str]:
 
 
 def _parse(content: bytes, name: str) -> Any:
-    """Parses strict JSON: UTF-8, no key twice, no NaN, no number that is too large to be one."""
+    """Parses strict JSON: UTF-8, no key twice, no NaN, no number that is out of range."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)

@@ -30,9 +30,9 @@ class Bench:
     Attributes:
         bundle, sha256: file name and digest.
         backend: and the version of its library.
-        pictures: how many different ones were predicted.
+        pictures: how many different pictures were predicted.
         imgsz: height and width that they were scaled to.
-        power_mode: command to what it said about clocks and limits of this machine.
+        power_mode: command to its output on clocks and limits of this machine.
         measurement: the figures.
     """
 
@@ -93,14 +93,14 @@ def bench(
     return Bench(archive.path.name, archive.digest, backend, len(paths), size, machine.power_mode(), measurement)
 
 
-def summarize(found: Bench) -> Iterator[str]:
+def summarize(result: Bench) -> Iterator[str]:
     """Yields the lines that say what `bench` measured."""
-    figures = found.measurement
-    height, width = found.imgsz
+    figures = result.measurement
+    height, width = result.imgsz
     pictures = "a picture" if figures.batch == 1 else f"{figures.batch} pictures"
     yield (
-        f"{found.bundle}, {found.backend}, {figures.threads} threads, {figures.predictions} predictions of {pictures} "
-        f"at {height}x{width}"
+        f"{result.bundle}, {result.backend}, {figures.threads} threads, {figures.predictions} predictions "
+        f"of {pictures} at {height}x{width}"
     )
     yield f"{'ms':<12}  {'p50':>8}  {'p95':>8}  {'p99':>8}"
     for part, ranks in figures.latency_ms.items():
@@ -113,5 +113,5 @@ def summarize(found: Bench) -> Iterator[str]:
         yield f"power {figures.power_watt:.1f} W, {figures.fps_per_watt:.2f} FPS/W ({figures.power_meter})"
     else:
         yield f"power unknown: {figures.unmeasured.get('fps_per_watt')}"
-    for command, said in found.power_mode.items():
-        yield f"{command}: {' '.join(said.split())}"
+    for command, answer in result.power_mode.items():
+        yield f"{command}: {' '.join(answer.split())}"

@@ -17,7 +17,7 @@ def summarize(manifest: Mapping[str, Any], digest: str, size: int) -> list[str]:
     """Returns the lines that `edgecompile inspect` prints.
 
     Raises:
-        BundleError: the manifest lacks what they tell.
+        BundleError: the manifest lacks what they state.
     """
     try:
         figures = figures_from(manifest["figures"])
@@ -86,15 +86,15 @@ def _figures(figures: Figures) -> list[str]:
         lines.append(f"{figures.title(name):<12} {after:.4f} (float {figures.reference[name]:.4f})")
         if name == figures.main:
             lines.append(f"{'drop':<12} {figures.lost:.4f}")
-    for name, one in sorted(figures.per_class.items()):
-        lines.append(f"{'':<12}   {name}: {_number(one[figures.main])}")
+    for name, metrics in sorted(figures.per_class.items()):
+        lines.append(f"{'':<12}   {name}: {_number(metrics[figures.main])}")
     distance = figures.distance
     near = f"{'distance':<12} of raw outputs from float: at most {_number(distance['max'])}"
     return [*lines, f"{near}, cosine {_number(distance['cosine'])}, SQNR {_number(distance['sqnr_db'], 1)} dB"]
 
 
 def _coverage(coverage: Coverage | None) -> list[str]:
-    """Returns a line for each precision that layers with weights are in; older bundles do not say it."""
+    """Returns a line for each precision that layers with weights are in; older bundles do not state it."""
     if coverage is None:
         return []
     return [

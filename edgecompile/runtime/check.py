@@ -1,4 +1,4 @@
-"""One comparison of this device with where a bundle was built."""
+"""One comparison of this device with the machine that built a bundle."""
 
 from __future__ import annotations
 

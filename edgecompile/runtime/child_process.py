@@ -23,7 +23,7 @@ def start(
     """Starts Python with some arguments, to which the number of the descriptor is appended.
 
     The process leads a session of its own, so that it can be ended together with all that it starts. Its standard input
-    stays open behind the job: its end tells the process that this one has ended.
+    stays open behind the job: its end shows the child that its starter has ended.
 
     Args:
         job: one line, without its end.

@@ -1,7 +1,7 @@
-"""How long and how much memory the model of a bundle may take, and what it is at, told by the process that runs it.
+"""Limits of time and memory for the model of a bundle, and the operation that its process reports.
 
 A model is a program: a loop in it may have no end, a tensor any size. The verbs of the device therefore run it in a
-process of its own (`supervisor`, `worker`), which tells by `doing` what it is about to do, and so sets the clock back.
+process of its own (`supervisor`, `worker`), which reports by `doing` what it is about to do; that restarts the clock.
 In any other process `doing` does nothing: a program that loads a bundle itself verifies it first.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 TIMEOUT, MEMORY = "EDGECOMPILE_MODEL_TIMEOUT", "EDGECOMPILE_MODEL_MEMORY"
 """Environment variables that replace the defaults; the flags --timeout and --memory replace them."""
 NONE = "none"
-"""What both take for no limit."""
+"""The word that stands for no limit in both."""
 OPENING, RUNNING, BUILDING = "opening the model", "running the model", "building the model"
 """Operations whose time is limited, each by itself."""
 RUN_S, BUILD_S = 120.0, 3600.0
@@ -38,7 +38,7 @@ NO_MEMORY = re.compile(
 """What Python, C++ and the libraries say when an allocation fails."""
 UNITS_MB = {"M": 1, "G": 1000, "T": 1000**2}
 OFTEN_S = 1.0
-"""After this time a process that still does the same says so again."""
+"""After this time a process that still does the same reports it again."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ class Limits:
         return self.build_s if operation == BUILDING else self.run_s
 
     def too_slow(self, operation: str) -> tuple[str, str]:
-        """Returns what a person is told of an operation that took longer, and the fix."""
+        """Returns the message for an operation that took longer, and the fix."""
         seconds = self.seconds(operation)
         fix = f"allow it more: --timeout {math.ceil(2 * seconds)}, or {TIMEOUT}"
         return f"{operation} was ended after {seconds:g} s, its limit", fix
 
     def too_large(self) -> tuple[str, str]:
-        """Returns what a person is told of a process that could not allocate what it wanted, and the fix."""
+        """Returns the message for a process that could not allocate memory, and the fix."""
         if math.isinf(self.memory_mb):
             return "the model runs out of the machine's memory", ""
         fix = f"allow it more: --memory {math.ceil(2 * self.memory_mb / 1000)}G, or {MEMORY}"
@@ -80,7 +80,7 @@ def choose_limits(timeout: str | None, memory: str | None) -> Limits:
         timeout, memory: texts of the command line.
 
     Raises:
-        RecipeError: one is no limit.
+        RecipeError: a text is no limit.
     """
     seconds = _chosen(timeout, "--timeout", TIMEOUT, seconds_of)
     memory_mb = _chosen(memory, "--memory", MEMORY, megabytes_of)
@@ -95,7 +95,7 @@ def limit_words(timeout: str | None, memory: str | None) -> tuple[str, ...]:
     """Returns the words by which another machine gets the limits that the command line or the environment sets here.
 
     Raises:
-        RecipeError: one is no limit.
+        RecipeError: a text is no limit.
     """
     choose_limits(timeout, memory)
     chosen = {
@@ -136,7 +136,7 @@ def read_limit(environment: Mapping[str, str], name: str, read: Callable[[str], 
     """Returns the limit that a variable holds; None where it is not set.
 
     Raises:
-        RecipeError: what is set is no limit.
+        RecipeError: the variable holds no limit.
     """
     value = environment.get(name)
     if value is None:
@@ -170,31 +170,31 @@ def _chosen(text: str | None, flag: str, variable: str, read: Callable[[str], fl
 class Confined:
     """This process, where it runs a model under limits."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
-        self._operation, self._told = "", 0.0
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
+        self._operation, self._reported_at = "", 0.0
 
     def doing(self, operation: str) -> None:
         now = time.monotonic()
-        if operation != self._operation or now - self._told > OFTEN_S:
-            self._operation, self._told = operation, now
-            self._tell(operation)
+        if operation != self._operation or now - self._reported_at > OFTEN_S:
+            self._operation, self._reported_at = operation, now
+            self._report(operation)
 
 
 _this_process: Confined | None = None
 
 
-def confine(tell: Callable[[str], None]) -> None:
-    """Makes this process one that runs a model under limits.
+def confine(report: Callable[[str], None]) -> None:
+    """Marks this process as running a model under limits.
 
     Args:
-        tell: told what the process is about to do.
+        report: called with what the process is about to do.
     """
     global _this_process
-    _this_process = Confined(tell)
+    _this_process = Confined(report)
 
 
 def doing(operation: str) -> None:
-    """Says what this process is about to do ("running the model"): the clock of the time limit begins again."""
+    """Reports what this process is about to do ("running the model"); the clock of the time limit restarts."""
     if _this_process is not None:
         _this_process.doing(operation)

@@ -1,6 +1,6 @@
 """Models as this machine compiled them, kept for the next start in the user's own folder.
 
-What is kept is read back as code by whichever library wrote it, and so is opened only where it is this user's own: the
+The library that wrote a kept model reads it back as code, so it is opened only where it is this user's own: the
 folder belongs to the user, nobody else may enter it, and each file is sealed together with the facts it was made for
 (the bundle, the library, the processor, the options). Whatever does not fit, damaged, foreign or of other facts, is a
 miss that the next compilation replaces. Nothing here ever fails: a start without the cache is only slower.
@@ -29,9 +29,9 @@ FOLDER = "compiled-1"
 MAGIC = b"edgecompile-compiled-1 "
 SUFFIX, PART = ".blob", ".part"
 MOST_BYTES = 256 << 20
-"""What all kept models may take; those not used for longest go first."""
+"""Bytes that all kept models may take; those not used for longest are removed first."""
 ABANDONED = 3600.0
-"""Seconds after which an unfinished file is one whose writer was killed."""
+"""Seconds after which the writer of an unfinished file counts as killed."""
 
 
 def location() -> Path | None:
@@ -57,7 +57,7 @@ def machine() -> dict[str, str]:
         for line in lines:
             name, _, value = line.partition(":")
             if not name.strip():
-                break  # one processor tells
+                break  # the first processor stands for all
             if name.strip() in ("model name", "flags", "Features", "CPU part"):
                 facts[name.strip()] = value.strip()
     return facts
@@ -123,7 +123,7 @@ def _seal(digest: bytes, content: bytes) -> bytes:
 
 @contextmanager
 def _own_folder(*, make: bool = False) -> Iterator[int]:
-    """Opens the folder, and gives it as a descriptor: what is checked is then what is used.
+    """Opens the folder and returns its descriptor: the folder that is checked is then the folder that is used.
 
     Raises:
         OSError: it is turned off, is not there, or is not this user's alone.

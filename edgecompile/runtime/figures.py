@@ -1,7 +1,7 @@
-"""What was found about an artifact that equal inputs find again: the section `figures` of manifests and reports.
+"""Figures of an artifact that equal inputs reproduce: the section `figures` of manifests and reports.
 
-The metrics of the task stand in it by their names, with what they are called, so that whoever shows figures need not
-know the task.
+It holds the metrics of the task by their names, with a title for each, so that code that shows figures need not know
+the task.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 
 OLD_MAIN, OLD_DROP = "map50_95", "map_drop"
 OLD_TITLES = {OLD_MAIN: "mAP50-95", "map50": "mAP50", OLD_DROP: "mAP50-95 drop"}
-"""What documents leave out that were written when every model was a detector."""
+"""Values that documents leave out which were written when every model was a detector."""
 
 
 class LayerShare(TypedDict):
@@ -50,8 +50,8 @@ class Figures:
     Attributes:
         main: name of the metric that verdicts weigh.
         drop: name of its loss against the float model.
-        titles: each metric, and the drop, to what it is called.
-        metrics: of the artifact, 0..1, the larger the better; the main one first.
+        titles: each metric, and the drop, to its title.
+        metrics: of the artifact, 0..1, the larger the better; the main metric first.
         reference: of the float model.
         per_class: name of each class that occurs to its figures.
         reference_per_class: of the float model.
@@ -91,7 +91,7 @@ class Figures:
         return round(self.float_accuracy - self.accuracy, 6)
 
     def title(self, name: str) -> str:
-        """Returns what a metric is called."""
+        """Returns the title of a metric."""
         return self.titles.get(name, name)
 
     def falls(self) -> list[tuple[str, float, float]]:
@@ -115,10 +115,10 @@ class Figures:
             "titles": dict(self.titles),
             **self.metrics,
             self.drop: self.lost,
-            "per_class": {name: dict(one) for name, one in self.per_class.items()},
+            "per_class": {name: dict(metrics) for name, metrics in self.per_class.items()},
             "reference": {
                 **self.reference,
-                "per_class": {name: dict(one) for name, one in self.reference_per_class.items()},
+                "per_class": {name: dict(metrics) for name, metrics in self.reference_per_class.items()},
             },
             "pictures": self.pictures,
             "objects": self.objects,

@@ -33,7 +33,7 @@ def finalize(
     *,
     threads: int | None = None,
     rebuild: bool = False,
-    tell: Callable[[Record], None] = lambda record: None,
+    report: Callable[[Record], None] = lambda record: None,
 ) -> Record:
     """Builds, verifies and judges the model of a bundle on this device, and keeps it next to the bundle.
 
@@ -43,7 +43,7 @@ def finalize(
     Args:
         threads: that the backend may use; the target's, but no more than there are cores, where None.
         rebuild: whether a model that was built here before is built again.
-        tell: called with what was found, good or bad, before it is decided whether that is enough.
+        report: called with the record, accepted or not, before an error is raised.
 
     Returns:
         bundle (file name), sha256, name, device (that the bundle is for), runtime (distribution and version), facts (of
@@ -61,13 +61,13 @@ def finalize(
     target = read_target(archive)
     threads = threads or min(target.threads, available_cores())
     if not target.finalize:
-        return _verify(archive, threads, tell)
+        return _verify(archive, threads, report)
     _compare(archive, {"arch": [target.arch]}, {"arch": machine.architecture()})  # before a runtime is missed
     place = finished.find_place(archive, target)
     constraints = check_constraints(archive, place.facts)
     known = None if rebuild else _known(place)
     if known is not None:
-        return _verify_again(archive, place, known, threads, tell)
+        return _verify_again(archive, place, known, threads, report)
     with finished.building(place) as (part, cache):
         spec, artifact = read_spec(archive.read_json("spec.json")).document, archive.folder("artifact/")
         builder: Any = target.backend
@@ -78,7 +78,7 @@ def finalize(
         record: Record = {**_about(archive, place), **_judged(archive, threads, part), "built": True}
         record["checks"] = [*(check_document(check) for check in constraints), *record["checks"]]
         record["engine"] = finished.describe(part) if record["accepted"] else None
-        tell(record)
+        report(record)
         raise_refused(record, archive.path)
         kept = finished.keep(place, part, record)
     return {**kept, "built": True}
@@ -88,10 +88,10 @@ def check_constraints(archive: Archive, facts: Mapping[str, str]) -> list[Check]
     """Compares what the manifest demands of the device with the device.
 
     Returns:
-        one check for each fact that is demanded; all are met.
+        a check for each fact that is demanded; all are met.
 
     Raises:
-        BundleError: one line for each that is not, with the command that builds for another device.
+        BundleError: a line for each check that is not met, with the command that builds for another device.
     """
     target = read_target(archive)
     return _compare(archive, {"arch": [target.arch], "runtime": target.runtime[1], **target.constraints}, facts)
@@ -99,19 +99,19 @@ def check_constraints(archive: Archive, facts: Mapping[str, str]) -> list[Check]
 
 def _compare(archive: Archive, demanded: Mapping[str, Any], facts: Mapping[str, str]) -> list[Check]:
     checks = []
-    for name, wanted in demanded.items():
-        found = facts.get(name)
-        shown = wanted if isinstance(wanted, str) else " or ".join(map(str, wanted))
+    for name, demand in demanded.items():
+        fact = facts.get(name)
+        shown = demand if isinstance(demand, str) else " or ".join(map(str, demand))
         try:
-            met = found is not None and (satisfies(found, wanted) if isinstance(wanted, str) else found in wanted)
+            met = fact is not None and (satisfies(fact, demand) if isinstance(demand, str) else fact in demand)
         except (ValueError, TypeError):
             raise BundleError(f"the manifest demands an unknown '{name}': {shown}", where=str(archive.path)) from None
-        checks.append(Check(name, met, f"{found or 'unknown'} (the bundle is for {shown})"))
+        checks.append(Check(name, met, f"{fact or 'unknown'} (the bundle is for {shown})"))
     fix = f"build a bundle for this device: edgecompile build recipe={archive.manifest.get('name')} target=NAME"
     unmet = [
-        Problem(f"is not for this device: {one.name} is {one.detail}", str(archive.path), fix)
-        for one in checks
-        if not one.met
+        Problem(f"is not for this device: {check.name} is {check.detail}", str(archive.path), fix)
+        for check in checks
+        if not check.met
     ]
     if unmet:
         raise BundleError(unmet)
@@ -139,7 +139,7 @@ def judge(gates: Sequence[Mapping[str, Any]], measured: Measurement) -> list[Ver
 
 
 def _known(place: Place) -> Record | None:
-    """Returns the record of the model that was built here and is whole; None where one is to be built."""
+    """Returns the record of the model that was built here and is whole; None where a model is to be built."""
     record = finished.read_record(place.folder / finished.RECORD)
     if record is None or record.get("facts") != place.facts or record.get("sha256") != place.digest:
         return None
@@ -147,9 +147,9 @@ def _known(place: Place) -> Record | None:
 
 
 def _verify_again(
-    archive: Archive, place: Place, known: Record, threads: int, tell: Callable[[Record], None]
+    archive: Archive, place: Place, known: Record, threads: int, report: Callable[[Record], None]
 ) -> Record:
-    """Compares a model that was built before with the golden vectors again; one that differs is withdrawn."""
+    """Compares a model that was built before with the golden vectors again; a model that differs is withdrawn."""
     try:
         checks = check_golden(archive, open_bundle(archive, threads=threads))
     except BundleError:
@@ -159,17 +159,17 @@ def _verify_again(
     before = [check for check in known["checks"] if check["name"] not in golden]
     record: Record = {**known, "checks": [*before, *(check_document(check) for check in checks)], "built": False}
     record["accepted"] = all(check.met for check in checks)
-    tell(record)
+    report(record)
     if not record["accepted"]:
         finished.withdraw(place)
     raise_refused(record, archive.path)
     return record
 
 
-def _verify(archive: Archive, threads: int, tell: Callable[[Record], None]) -> Record:
+def _verify(archive: Archive, threads: int, report: Callable[[Record], None]) -> Record:
     """Verifies and judges the model of a bundle that runs as it is."""
     record: Record = {**_about(archive, None), **_judged(archive, threads, None), "built": False}
-    tell(record)
+    report(record)
     raise_refused(record, archive.path)
     return record
 

@@ -3,9 +3,9 @@
 It stands next to the bundle, in `<bundle>.device/<key>/`; the key names the bundle's digest, the version of the runtime
 and the fingerprint of the device:
 
-    finalized.json    what was built, on what, how it was checked and judged; written last: what it names is whole
+    finalized.json    what was built, on what, how it was checked and judged; written last: the files it names are whole
     engine-<digest>/  the files of the built model, immutable
-    cache/            what makes the next build quicker (a timing cache); outlives failed builds
+    cache/            a timing cache that makes the next build quicker; outlives failed builds
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def check_document(check: Check) -> CheckDocument:
 
 
 class Record(TypedDict, total=False):
-    """What was found of a bundle's model on this device; what it says stands at `edgecompile.runtime.finalize`."""
+    """The findings on a bundle's model on this device; its keys are described at `edgecompile.runtime.finalize`."""
 
     schema: int
     bundle: str
@@ -121,7 +121,7 @@ class Place:
 
     @property
     def command(self) -> str:
-        """What a person runs to have the model built."""
+        """The command that builds the model."""
         return f"run: edgecompile finalize {self.bundle}"
 
 
@@ -172,7 +172,7 @@ def read_record(path: Path) -> Record | None:
         record = json.loads(path.read_text(encoding="utf-8"))
         known = record["schema"] == SCHEMA and isinstance(record["facts"], dict) and record["accepted"] is True
         name, files = record["engine"]["folder"], record["engine"]["files"]
-        whole = isinstance(files, dict) and all({"sha256", "size"} <= set(one) for one in files.values())
+        whole = isinstance(files, dict) and all({"sha256", "size"} <= set(file) for file in files.values())
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return record if known and whole and re.fullmatch(r"engine-[0-9a-f]+", name) else None
@@ -192,17 +192,17 @@ def find_damage(folder: Path, record: Record) -> str:
 
 def file_digests(folder: Path) -> dict[str, FileDigest]:
     """Returns name to {"sha256", "size"} of every file below a folder."""
-    found: dict[str, FileDigest] = {}
+    digests: dict[str, FileDigest] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             content = path.read_bytes()
             digest = hashlib.sha256(content).hexdigest()
-            found[path.relative_to(folder).as_posix()] = {"sha256": digest, "size": len(content)}
-    return found
+            digests[path.relative_to(folder).as_posix()] = {"sha256": digest, "size": len(content)}
+    return digests
 
 
 def describe(folder: Path) -> Engine:
-    """Returns what the record says of a built model's files: the folder they come to stand in, and their digests."""
+    """Returns the record's entry on a built model's files: the folder they are moved to, and their digests."""
     files = file_digests(folder)
     digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
     return {"folder": f"engine-{digest[:SHOWN]}", "files": files}
@@ -210,7 +210,7 @@ def describe(folder: Path) -> Engine:
 
 @contextmanager
 def building(place: Place) -> Iterator[tuple[Path, Path]]:
-    """Gives an empty folder to build into and the folder of the cache; nobody else builds there at the same time.
+    """Yields an empty folder to build into and the folder of the cache; nobody else builds there at the same time.
 
     The first is removed at the end, whatever happens: `keep` takes from it what is good. Leftovers of a build that was
     killed are removed at the beginning.
@@ -235,7 +235,7 @@ def building(place: Place) -> Iterator[tuple[Path, Path]]:
 
 
 def keep(place: Place, part: Path, record: Record) -> Record:
-    """Puts a built model and its record where `engine_of` finds it, whole or not at all; removes the one before it.
+    """Puts a built model and its record where `engine_of` finds it, whole or not at all; removes the earlier model.
 
     Returns:
         the record as it was written.
@@ -250,18 +250,18 @@ def keep(place: Place, part: Path, record: Record) -> Record:
     with _writing(place):
         for name in about["files"]:
             _flush(part / name)
-        if engine.is_dir():  # one of equal content that no record names, or a damaged one
+        if engine.is_dir():  # of equal content that no record names, or damaged
             shutil.rmtree(engine)
         os.replace(part, engine)
         write_atomically(place.folder / RECORD, (json.dumps(written, indent=1, sort_keys=True) + "\n").encode())
-    for other in place.folder.glob("engine-*"):
-        if other != engine:
-            shutil.rmtree(other, ignore_errors=True)
+    for folder in place.folder.glob("engine-*"):
+        if folder != engine:
+            shutil.rmtree(folder, ignore_errors=True)
     return written
 
 
 def withdraw(place: Place) -> None:
-    """Takes away the record of a built model, and so the model."""
+    """Removes the record of a built model, and so the model."""
     with _writing(place):
         (place.folder / RECORD).unlink(missing_ok=True)
 
@@ -275,10 +275,10 @@ def _why_none(place: Place) -> str:
     return "its model must first be built and verified on this device"
 
 
-def differences(built: Mapping[str, str], here: Mapping[str, str]) -> str:
+def differences(built: Mapping[str, str], device: Mapping[str, str]) -> str:
     """Returns the facts in which two devices differ: "runtime 10.3.0, here is 10.7.0"."""
-    names = [name for name in sorted(built.keys() | here.keys()) if built.get(name) != here.get(name)]
-    return "; ".join(f"{name} {built.get(name, 'unknown')}, here is {here.get(name, 'unknown')}" for name in names)
+    names = [name for name in sorted(built.keys() | device.keys()) if built.get(name) != device.get(name)]
+    return "; ".join(f"{name} {built.get(name, 'unknown')}, here is {device.get(name, 'unknown')}" for name in names)
 
 
 def _take(lock: Any, place: Place) -> None:

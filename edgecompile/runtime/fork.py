@@ -1,7 +1,7 @@
 """A loaded model belongs to the process that loaded it: a fork copies its memory, but none of the threads that run it.
 
 Without them OpenVINO and ncnn wait for ever, and so do destructors of all libraries. Hence one rule for every backend:
-what was loaded before a fork is refused in the child, and is never destroyed there.
+a model that was loaded before a fork is refused in the child, and is never destroyed there.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ def own(owner: object) -> int:
 
 
 def require_owner(process: int) -> None:
-    """Demands that this is the process that loaded a model, and not one that was forked from it since.
+    """Demands that this is the process that loaded a model, and not a fork of it.
 
     Raises:
         RecipeError: it is not.
     """
-    here = os.getpid()
-    if here != process:
-        forked = f"the model was loaded in process {process} and cannot run in its fork, process {here}"
+    current = os.getpid()
+    if current != process:
+        forked = f"the model was loaded in process {process} and cannot run in its fork, process {current}"
         raise RecipeError(forked, fix=FIX)
 
 
@@ -42,14 +42,15 @@ def require_first_use(library: str) -> None:
     Raises:
         RecipeError: it was.
     """
-    first, here = _first_use.setdefault(library, os.getpid()), os.getpid()
-    if first != here:
+    first, current = _first_use.setdefault(library, os.getpid()), os.getpid()
+    if first != current:
         fix = "start processes with multiprocessing's 'spawn', or load nothing before they are forked"
-        raise RecipeError(f"{library} was used in process {first} and cannot be in its fork, process {here}", fix=fix)
+        forked = f"{library} was used in process {first} and cannot be in its fork, process {current}"
+        raise RecipeError(forked, fix=fix)
 
 
 def _keep_in_child() -> None:
-    """Gives each owner a reference that is never taken back: destructors would join threads that are not here."""
+    """Keeps each owner alive for good: its destructor would join threads that this process does not have."""
     import ctypes
 
     for owner in list(_owners):

@@ -1,9 +1,9 @@
 """Golden vectors: proof that this machine runs the model as the machine that built it did.
 
 A bundle holds one picture that needs a border but no scaling to fit the model, the raw outputs that its artifact gave
-for it, and the result they decode to. Here the model runs on the picture and its outputs are compared within the
-bundle's tolerance; and the stored outputs are decoded and compared with the stored result, which involves no model and
-so must agree closely.
+for it, and the result they decode to. `check_golden` runs the model on the picture and compares its outputs within the
+bundle's tolerance. It also decodes the stored outputs and compares them with the stored result, which involves no model
+and so must agree closely.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from edgecompile.runtime.spec import SpecDocument, read_spec
 RESULT = "result.json"
 """File of what the golden outputs decode to."""
 DIFFERENT = 2
-"""Pictures of a golden batch that differ: the golden one and its mirror image, in turns. Their outputs are kept."""
+"""Pictures of a golden batch that differ: the golden picture and its mirror image, in turns. Their outputs are kept."""
 NUMBERS = "fiu"
 """Kinds of numpy's types that are numbers."""
 LENGTHS = {b"\x93NUMPY\x01\x00": struct.Struct("<H"), b"\x93NUMPY\x02\x00": struct.Struct("<I")}
@@ -36,28 +36,28 @@ LENGTHS = {b"\x93NUMPY\x01\x00": struct.Struct("<H"), b"\x93NUMPY\x02\x00": stru
 HEADER = re.compile(
     r"\{'descr': '([<>|]?[fiu][1248])', 'fortran_order': (True|False), 'shape': \(([0-9, ]{0,99})\), \}\s*"
 )
-"""The header as `numpy.save` writes it. It is an expression of Python, which here nothing evaluates."""
+"""The header as `numpy.save` writes it. It is a Python expression, which this module never evaluates."""
 LARGEST_TOLERANCE = 2
-"""Beyond it nothing would differ."""
+"""A larger tolerance would accept any outputs."""
 
 
 def check_golden(archive: Archive, predictor: Predictor) -> list[Check]:
-    """Compares this machine's outputs with the golden ones.
+    """Compares this machine's outputs with the golden outputs.
 
     Raises:
         BundleError: the golden vectors are missing or malformed.
     """
     golden = _golden_of(archive)
-    tolerance, others = golden["tolerance"], limits(predictor.spec)
-    if set(golden.get("limits") or {}) != set(others):
+    tolerance, expected_limits = golden["tolerance"], limits(predictor.spec)
+    if set(golden.get("limits") or {}) != set(expected_limits):
         raise BundleError("the golden vectors are not of the shapes that the model takes", where=str(archive.path))
-    if not others:
+    if not expected_limits:
         return _check_point(archive, predictor, golden, "opt", tolerance)
     vectors = {"min": golden["limits"]["min"], "opt": golden, "max": golden["limits"]["max"]}
     return [
         replace(check, name=f"{check.name} {point}")
-        for point, one in vectors.items()
-        for check in _check_point(archive, predictor, one, point, tolerance)
+        for point, vector in vectors.items()
+        for check in _check_point(archive, predictor, vector, point, tolerance)
     ]
 
 
@@ -73,28 +73,28 @@ def batch_at(spec: SpecDocument, point: str) -> int:
 
 
 def filled(picture: np.ndarray, batch: int) -> list[np.ndarray]:
-    """Returns a batch of one picture, every second one mirrored."""
+    """Returns a batch that repeats one picture, every second copy mirrored."""
     return [picture if slot % DIFFERENT == 0 else np.ascontiguousarray(picture[:, ::-1]) for slot in range(batch)]
 
 
 def _check_point(
     archive: Archive, predictor: Predictor, golden: Mapping[str, Any], point: str, tolerance: Mapping[str, float]
 ) -> list[Check]:
-    """Compares this machine's outputs with the golden ones of one shape."""
+    """Compares this machine's outputs with the golden outputs of one shape."""
     picture = decode_member(archive, golden["input"])
     batch = batch_at(predictor.spec, point)
     size = read_spec(predictor.spec).input.size_at(point)
     tensor, geometries = predictor.stack(filled(picture, batch), imgsz=size)
     stored = [_read_array(archive, name) for name in golden["outputs"]]
-    found = predictor.infer(tensor)
-    if len(found) != len(stored):
-        return [Check("outputs", False, f"the model has {len(found)} outputs, the bundle holds {len(stored)}")]
-    if odd := [check for check in map(_compare_shapes, count(), found, stored, repeat(batch)) if not check.met]:
+    outputs = predictor.infer(tensor)
+    if len(outputs) != len(stored):
+        return [Check("outputs", False, f"the model has {len(outputs)} outputs, the bundle holds {len(stored)}")]
+    if odd := [check for check in map(_compare_shapes, count(), outputs, stored, repeat(batch)) if not check.met]:
         return odd
-    wanted = [_repeated(one, batch) for one in stored]
-    checks = compare_outputs(found, wanted, predictor, tolerance)
+    expected = [_repeated(output, batch) for output in stored]
+    checks = compare_outputs(outputs, expected, predictor, tolerance)
     agreement = predictor.task.agreement(
-        predictor.postprocess(wanted, geometries[0]), archive.read_json(result_member(golden))
+        predictor.postprocess(expected, geometries[0]), archive.read_json(result_member(golden))
     )
     return [*checks, Check(predictor.task.noun, agreement.met, agreement.detail, decoded=True)]
 
@@ -105,13 +105,13 @@ def result_member(vectors: Mapping[str, Any]) -> str:
     return name
 
 
-def _compare_shapes(index: int, found: np.ndarray, stored: np.ndarray, batch: int) -> Check:
-    """Compares kind and shape of an output with the golden one, of which a large batch repeats the pictures."""
-    wanted = (batch, *stored.shape[1:]) if _repeats(stored, batch) else stored.shape
+def _compare_shapes(index: int, output: np.ndarray, stored: np.ndarray, batch: int) -> Check:
+    """Compares kind and shape of an output with the golden output, of which a large batch repeats the pictures."""
+    expected = (batch, *stored.shape[1:]) if _repeats(stored, batch) else stored.shape
     name = f"output {index}"
-    if found.dtype.kind not in NUMBERS:
+    if output.dtype.kind not in NUMBERS:
         return Check(name, False, "holds something other than numbers")
-    return Check(name, found.shape == wanted, f"shape {list(found.shape)} instead of {list(wanted)}")
+    return Check(name, output.shape == expected, f"shape {list(output.shape)} instead of {list(expected)}")
 
 
 def _repeats(stored: np.ndarray, batch: int) -> bool:
@@ -124,20 +124,22 @@ def _repeated(stored: np.ndarray, batch: int) -> np.ndarray:
 
 
 def compare_outputs(
-    found: Sequence[np.ndarray], wanted: Sequence[np.ndarray], predictor: Predictor, tolerance: Mapping[str, float]
+    outputs: Sequence[np.ndarray], expected: Sequence[np.ndarray], predictor: Predictor, tolerance: Mapping[str, float]
 ) -> list[Check]:
-    """Compares raw outputs of equal shapes with the golden ones: those that the task reads by the parts it tells apart,
-    others whole."""
-    if odd := [index for index, output in enumerate(found) if not np.isfinite(output).all()]:
+    """Compares raw outputs of equal shapes with the golden outputs: those that the task reads in the parts it
+    distinguishes, the others whole."""
+    if odd := [index for index, output in enumerate(outputs) if not np.isfinite(output).all()]:
         return [Check(f"output {index}", False, "holds values that are not finite") for index in odd]
     read = predictor.outputs_read
     parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-    for slot in range(min(len(found[index]) for index in read)):
-        one = slice(slot, slot + 1)
-        pairs = predictor.task.parts([wanted[index][one] for index in read], [found[index][one] for index in read])
+    for slot in range(min(len(outputs[index]) for index in read)):
+        picture = slice(slot, slot + 1)
+        golden_outputs, own_outputs = ([whole[index][picture] for index in read] for whole in (expected, outputs))
+        pairs = predictor.task.parts(golden_outputs, own_outputs)
         for name, pair in pairs.items():
             parts.setdefault(name or f"output {read[0]}", []).append(pair)
-    parts |= {f"output {index}": [(wanted[index], found[index])] for index in range(len(found)) if index not in read}
+    unread = [index for index in range(len(outputs)) if index not in read]
+    parts |= {f"output {index}": [(expected[index], outputs[index])] for index in unread}
     checks = []
     for name, compared in parts.items():
         golden, ours = (np.concatenate([pair[side].ravel() for pair in compared]) for side in (0, 1))
@@ -145,10 +147,10 @@ def compare_outputs(
     return checks
 
 
-def compare_part(name: str, found: np.ndarray, wanted: np.ndarray, max_abs: float, min_cosine: float) -> Check:
+def compare_part(name: str, actual: np.ndarray, expected: np.ndarray, max_abs: float, min_cosine: float) -> Check:
     """Compares the numbers of one kind: the largest difference, as a share of the largest golden number, and the cosine
     of the angle between both."""
-    a, b = found.astype(np.float64).ravel(), wanted.astype(np.float64).ravel()
+    a, b = actual.astype(np.float64).ravel(), expected.astype(np.float64).ravel()
     difference = float(np.abs(a - b).max(initial=0.0))
     difference /= float(np.abs(b).max(initial=0.0)) or 1.0
     lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
@@ -164,13 +166,13 @@ def _golden_of(archive: Archive) -> dict[str, Any]:
     try:
         tolerance = [golden["tolerance"][key] for key in ("max_abs", "min_cosine")]
         vectors = [golden, *(golden.get("limits") or {}).values()]
-        members = [name for one in vectors for name in (one["input"], result_member(one), *one["outputs"])]
+        members = [name for vector in vectors for name in (vector["input"], result_member(vector), *vector["outputs"])]
     except (KeyError, TypeError, ValueError, AttributeError):
         raise BundleError("the manifest names no golden vectors", where=str(archive.path)) from None
     if any(type(value) not in (int, float) or not 0 <= value <= LARGEST_TOLERANCE for value in tolerance):
         message = f"the tolerance of the golden vectors is {tolerance}, expected numbers from 0 to {LARGEST_TOLERANCE}"
         raise BundleError(message, where=str(archive.path))
-    if not all(one["outputs"] for one in vectors) or any(name not in archive.names for name in members):
+    if not all(vector["outputs"] for vector in vectors) or any(name not in archive.names for name in members):
         raise BundleError("the golden vectors are not all there", where=str(archive.path))
     return golden
 

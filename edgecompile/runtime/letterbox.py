@@ -1,4 +1,4 @@
-"""From a picture to the model's input: scaled in proportion, the rest filled, then in the numbers and order it wants.
+"""From a picture to the model's input: scaled in proportion, the rest filled, then brought to its numbers and layout.
 
 Sizes and borders are rounded as Ultralytics' `LetterBox` does. One set of buffers is reused from picture to picture.
 """
@@ -22,7 +22,7 @@ INTERPOLATIONS = {
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where a picture stands in the frame: what it takes to bring boxes back.
+    """Where a picture stands in the frame; maps boxes back to the picture.
 
     Attributes:
         source: height and width of the picture, pixels.
@@ -70,7 +70,7 @@ class Letterbox:
     """Puts pictures into one frame, which is overwritten by the next."""
 
     def __init__(self, frame: Frame, canvas: np.ndarray | None = None) -> None:
-        """Uses `canvas`, uint8 (height, width, 3), as the frame; makes one where None."""
+        """Uses `canvas`, uint8 (height, width, 3), as the frame; allocates a frame where None."""
         self._frame = frame
         self._interpolation = INTERPOLATIONS[frame.interpolation]
         self.canvas = np.empty((*frame.size, 3), np.uint8) if canvas is None else canvas

@@ -1,4 +1,4 @@
-"""What machine a measurement was taken on: a latency without it means nothing. Standard library only."""
+"""The machine that a measurement was taken on: a latency without it means nothing. Standard library only."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ ARCHES = {"amd64": "x86_64", "arm64": "aarch64"}
 """Names of some systems for the architectures that Linux calls otherwise."""
 
 CGROUP_LIMITS = ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes")
-"""Where a container finds what memory it may have: cgroups of version 2 and 1."""
+"""Files that state how much memory a container may have: cgroups of version 2 and 1."""
 UNKNOWN_MEMORY_KB = 4 << 20
-"""What a machine without /proc is taken to have."""
+"""Memory that a machine without /proc is assumed to have."""
 
 POWER_MODE = (
     "nvpmodel -q",
@@ -28,7 +28,7 @@ POWER_MODE = (
     "npu-smi info -t common -i 0",
     "powerprofilesctl get",
 )
-"""Commands that say in which power mode a machine runs: NVIDIA Jetson, Raspberry Pi (0x0: never slowed by heat or low
+"""Commands that print in which power mode a machine runs: NVIDIA Jetson, Raspberry Pi (0x0: never slowed by heat or low
 voltage), graphics cards, Intel's graphics, Huawei Atlas, desktops. The list stands here, for what a bundle or a recipe
 says is never run."""
 
@@ -63,14 +63,14 @@ def system(root: Path = Path("/")) -> str:
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine, as far as it tells: None for what it hides.
+    """A machine, as far as it can be read: None for values that it hides.
 
     Attributes:
         arch: see `architecture`.
         cpu, board: names of the processor and of the board.
         cores: that this process may use.
         memory_mb: 10^6 bytes.
-        governor, max_mhz, mhz: policy and highest frequency of the clock; the present one where the highest is hidden.
+        governor, max_mhz, mhz: policy of the clock, its highest frequency, and its present one where that is hidden.
         system, python: versions of the kernel and of Python.
     """
 
@@ -120,8 +120,8 @@ def memory_mb(root: Path = Path("/")) -> int:
 
 
 def power_mode(commands: Sequence[str] = POWER_MODE) -> dict[str, str]:
-    """Returns what those of the commands say that this machine has: clocks and limits that a latency depends on."""
-    found = {}
+    """Returns the output of those commands that this machine has: clocks and limits that a latency depends on."""
+    settings = {}
     for command in commands:
         words = command.split()
         if not shutil.which(words[0]):
@@ -131,8 +131,8 @@ def power_mode(commands: Sequence[str] = POWER_MODE) -> dict[str, str]:
         except (OSError, subprocess.TimeoutExpired):
             continue
         if ended.returncode == 0 and ended.stdout.strip():
-            found[command] = ended.stdout.strip()
-    return found
+            settings[command] = ended.stdout.strip()
+    return settings
 
 
 def temperature(root: Path = Path("/")) -> float | None:

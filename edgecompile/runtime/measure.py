@@ -1,4 +1,4 @@
-"""The one way to measure an artifact: time, memory and power, in a fresh process that has only the runtime."""
+"""The only way to measure an artifact: time, memory and power, in a fresh process that has only the runtime."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Subject:
     Attributes:
         pictures: files that are predicted, in turns; each begins a batch.
         threads: of the backend.
-        bundle: the bundle; `engine` is the folder of its built model, where that is not the one that `load` takes.
+        bundle: the bundle; `engine` is the folder of its built model, where `load` would take another folder.
         artifact, spec, backend, options: as for `edgecompile.runtime.open_artifact`, where there is no bundle.
         imgsz: height and width that pictures are scaled to; the model's usual size where None.
         batch: pictures of one prediction.
@@ -143,8 +143,8 @@ class _Probe:
         self._messages.close()
 
     def ask(self, line: str | None = None) -> dict[str, Any]:
-        """Sends a line, the request where there is none, and returns the answer: the next line that is JSON, whatever
-        else a library prints.
+        """Sends a line, by default the request, and returns the answer: the next line that is JSON, whatever else a
+        library prints.
 
         Raises:
             EdgecompileError: what the process raised, if it raised that.
@@ -155,11 +155,11 @@ class _Probe:
         try:
             self._process.stdin.write((line or self._request) + "\n")
             self._process.stdin.flush()
-            for said in iter(self._process.stdout.readline, ""):
-                if said.startswith("{"):
-                    return _accepted(json.loads(said))
-                if said.startswith(DOING):
-                    doing(said.removeprefix(DOING).strip())
+            for message in iter(self._process.stdout.readline, ""):
+                if message.startswith("{"):
+                    return _accepted(json.loads(message))
+                if message.startswith(DOING):
+                    doing(message.removeprefix(DOING).strip())
         except BrokenPipeError:
             pass
         self._process.wait()
@@ -168,11 +168,11 @@ class _Probe:
         raise BundleError(f"the measured process died (exit code {self._process.returncode}): {last[0]}")
 
 
-def _accepted(answer: dict[str, Any]) -> dict[str, Any]:
-    if "error" not in answer:
-        return answer
-    kind = getattr(errors, answer["error"], BundleError)
-    raise kind([Problem(*problem) for problem in answer["problems"]])
+def _accepted(message: dict[str, Any]) -> dict[str, Any]:
+    if "error" not in message:
+        return message
+    kind = getattr(errors, message["error"], BundleError)
+    raise kind([Problem(*problem) for problem in message["problems"]])
 
 
 def golden_picture(archive: Archive, folder: Path) -> Path:

@@ -37,8 +37,8 @@ class Verdict:
     Attributes:
         gate: its name in the recipe.
         limit: its number there.
-        figure: what it was compared with; None where that cannot be told.
-        met: whether it holds. A figure that cannot be told meets no gate. None where it is judged on the device.
+        figure: the figure that it was compared with; None where that is unknown.
+        met: whether it holds. An unknown figure meets no gate. None where it is judged on the device.
         measured: whether the figure is a measurement of this machine, and so stays out of the bundle.
         text: one line for a person.
     """
@@ -76,9 +76,9 @@ class Gate:
 
     Attributes:
         read: takes the figure out of all figures; None where it is not there.
-        title: what it is called beside its figure.
-        about: what its limit means, for the schema of recipes.
-        floor: whether the limit is the least that will do, not the most.
+        title: the title beside its figure.
+        about: the meaning of its limit, for the schema of recipes.
+        floor: whether the limit is a lower bound, not an upper bound.
         measured: see `Verdict`.
         unit: of the limit, after a space.
         digits: after the point, where the figure is shown.
@@ -99,7 +99,7 @@ class Gate:
 
 
 def named(name: str) -> Callable[[Numbers], float | None]:
-    """Returns what reads the figure `name`."""
+    """Returns a function that reads the figure `name`."""
     return lambda figures: figures.get(name)
 
 
@@ -143,7 +143,7 @@ MEASURED = {
 def compared(
     name: str, gate: Gate, limit: float, numbers: Numbers, unmeasured: Mapping[str, str] | None = None
 ) -> Verdict:
-    """Judges one gate by its figure alone. `unmeasured` says of a figure that is missing why."""
+    """Judges one gate by its figure alone. `unmeasured` gives the reason for a missing figure."""
     figure = gate.read(numbers)
     if figure is None:
         why = (unmeasured or {}).get(name)
@@ -157,7 +157,7 @@ def compared(
 
 
 def raise_unmet(verdicts: Iterable[Verdict]) -> None:
-    """Raises GateError with one line for each gate that is not met; returns where none is."""
+    """Raises GateError with a line for each gate that is not met; returns where all are met."""
     unmet = [Problem(str(verdict)) for verdict in verdicts if verdict.met is False]
     if unmet:
         raise GateError(unmet)

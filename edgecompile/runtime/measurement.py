@@ -32,7 +32,7 @@ class MachineDocument(TypedDict, total=False):
 
 
 class MeasurementDocument(TypedDict, total=False):
-    """`Measurement` as JSON, in reports and in what `bench` and `finalize` print; older ones lack keys."""
+    """`Measurement` as JSON, in reports and in the output of `bench` and `finalize`; older documents lack keys."""
 
     machine: MachineDocument
     threads: int
@@ -73,7 +73,7 @@ class Percentiles:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one artifact costs on one machine. None stands for what cannot be told; `unmeasured` says why.
+    """What one artifact costs on one machine. None stands for unknown figures; `unmeasured` gives the reasons.
 
     Attributes:
         machine: where it was measured.
@@ -88,7 +88,7 @@ class Measurement:
         peak_memory_mb: of the whole process, 10^6 bytes.
         power_watt, fps_per_watt, power_meter: while predicting; what measured it.
         temperature_c: of the hottest zone, before and after.
-        unmeasured: name of a figure to the reason why there is none.
+        unmeasured: name of an unknown figure to the reason.
         exclusive: whether no other step and no other measurement of this program ran meanwhile; None where unknown.
     """
 
@@ -137,7 +137,7 @@ class Measurement:
         Raises:
             KeyError, TypeError: it is no measurement.
         """
-        known = {one.name: document[one.name] for one in fields(cls) if one.name in document}
+        known = {field.name: document[field.name] for field in fields(cls) if field.name in document}
         known["machine"] = Machine(**document["machine"])
         known["latency_ms"] = {part: Percentiles(**ranks) for part, ranks in (document["latency_ms"] or {}).items()}
         known["temperature_c"] = tuple(document["temperature_c"] or (None, None))
@@ -145,5 +145,5 @@ class Measurement:
 
 
 def not_measured(reason: str, threads: int, machine: Machine) -> Measurement:
-    """Returns the measurement of what cannot be measured here."""
+    """Returns a measurement without figures, for an artifact that cannot be measured here."""
     return Measurement(machine, threads, unmeasured=dict.fromkeys(GATED, reason))

@@ -3,9 +3,9 @@
 Whoever loads such a model reads files that the model names: of a stranger's model, any file. ONNX Runtime before 1.24
 reads them from anywhere; later versions still read what lies below the working directory. So an artifact may have none.
 
-An ONNX file is a protobuf message. Here it is walked in its binary form, field by field, without building objects: each
-place of the format where a tensor may stand is followed, also where a parser would merge or overwrite it, and numbers
-are skipped by their length. What is not well formed is refused, and so is what another reader could take for another
+An ONNX file is a protobuf message. This module walks it in its binary form, field by field, without building objects:
+it follows each place of the format where a tensor may stand, also where a parser would merge or overwrite it, and skips
+numbers by their length. It refuses files that are not well formed, and files that another reader could take for another
 format.
 """
 
@@ -53,11 +53,11 @@ def require_self_contained(content: bytes, name: str) -> None:
     if not content.startswith(IR_VERSION_FIRST) or content[4:8] in OTHER_FORMATS:
         raise BundleError(f"cannot open the model: '{name}' is no ONNX file")
     try:
-        found = _find_external(content)
+        external = _find_external(content)
     except (IndexError, ValueError) as error:
         raise BundleError(f"cannot open the model: '{name}' is no well-formed ONNX file ({error})") from None
-    if found is not None:
-        tensor, location = _described(content, *found)
+    if external is not None:
+        tensor, location = _described(content, *external)
         raise BundleError(
             f"'{name}' reads another file: the numbers of the tensor {tensor} lie in {location}",
             fix="a bundle's model holds all its numbers itself; build the bundle from the model and its data again",
@@ -104,7 +104,7 @@ def _find_external(content: bytes) -> tuple[int, int] | None:
             else:
                 raise ValueError("a field of an unknown kind")
             if position > end or not field:
-                raise ValueError("a field that is longer than what holds it")
+                raise ValueError("a field that is longer than its message")
     return None
 
 
@@ -141,15 +141,15 @@ def _described(content: bytes, begin: int, end: int) -> tuple[str, str]:
 
 def _fields(content: bytes, begin: int, end: int) -> list[tuple[int, bytes]]:
     """Returns number and content of the fields of a message that hold bytes."""
-    found, position = [], begin
+    fields, position = [], begin
     while position < end:
         tag, position = _varint(content, position)
         if tag & 7 == BYTES:
             size, position = _varint(content, position)
-            found.append((tag >> 3, content[position : position + size]))
+            fields.append((tag >> 3, content[position : position + size]))
             position += size
         elif tag & 7 == VARINT:
             _, position = _varint(content, position)
         else:
             position += {FIXED32: 4, FIXED64: 8}.get(tag & 7, end)
-    return found
+    return fields

@@ -1,7 +1,7 @@
-"""Looks through OpenVINO's IR for what reaches beyond the two files of a bundle, with the standard library alone.
+"""Looks through OpenVINO's IR for references beyond the two files of a bundle, with the standard library alone.
 
 The IR is XML whose constants are ranges of a `.bin`. OpenVINO adds a range's offset to its size without a look at
-overflow, and keeps what a model notes of itself (`rt_info`): the path of weights, or options of a plugin, among it.
+overflow, and keeps the notes of a model on itself (`rt_info`), such as the path of weights or options of a plugin.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LARGEST = 256 << 20
 """Bytes of the XML: a model of 10,000 layers has 20 MB."""
 WHOLE_NUMBER = re.compile("[0-9]{1,18}")
 NOTES_REFUSED = re.compile("__.*|runtime_options|.*(weights|cache|plugin|extension|library|config).*", re.IGNORECASE)
-"""Names of notes that OpenVINO or a plugin of it acts upon. What only tells how a model was made may stay."""
+"""Names of notes that OpenVINO or a plugin of it acts upon. Notes on how a model was made may stay."""
 
 
 def require_self_contained(xml: bytes, weights: int, name: str) -> None:
@@ -46,7 +46,7 @@ def require_self_contained(xml: bytes, weights: int, name: str) -> None:
 
 
 class _Refused(Exception):
-    """Ends the walk, with what is wrong."""
+    """Ends the walk; the message names the fault."""
 
 
 class _Walk:
@@ -84,5 +84,5 @@ class _Walk:
         """Refuses a range that does not lie in the weights."""
         numbers = WHOLE_NUMBER.fullmatch(offset) and WHOLE_NUMBER.fullmatch(size)
         if not numbers or int(offset) + int(size) > self._weights:
-            found = f"{show_value(size)} bytes at {show_value(offset)}"
-            raise _Refused(f"reads {found} of weights that have {self._weights} bytes")
+            span = f"{show_value(size)} bytes at {show_value(offset)}"
+            raise _Refused(f"reads {span} of weights that have {self._weights} bytes")

@@ -1,8 +1,8 @@
-"""What a backend may be asked for: each option that it takes is declared with its type and its range.
+"""Options of backends: each option that a backend takes is declared with its type and its range.
 
 Options come from bundles, which strangers make, and from recipes. They reach a library only through `check_options`:
-what a backend does not declare is refused, so no option names a file, a plugin or a device that the backend has not
-thought of.
+options that a backend does not declare are refused, so no option names a file, a plugin or a device that the backend
+does not expect.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any, Protocol, TypeAlias
 from edgecompile.errors import nearest
 
 MOST_THREADS = 1024
-"""Threads that a backend may be opened with: more than any device has, fewer than what stops a machine."""
+"""Threads that a backend may be opened with: more than any device has, fewer than would stall a machine."""
 LONGEST_SHOWN = 60
 """Characters of a refused value that a message shows."""
 
 OptionValue: TypeAlias = "bool | int | float | str | Mapping[str, OptionValue] | None"
-"""What an option may be: plain JSON, nested where a backend has groups of options."""
+"""The value of an option: plain JSON, nested where a backend has groups of options."""
 Options: TypeAlias = "Mapping[str, OptionValue]"
 """Options that a backend is opened with, as they stand in a manifest."""
 
@@ -29,12 +29,12 @@ class Option(Protocol):
     """The declaration of one option."""
 
     def faults(self, value: Any) -> Iterator[Fault]:
-        """Yields what is wrong with a value; nothing where it may be used."""
+        """Yields the faults of a value; nothing where it may be used."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with one option.
+    """A fault of one option.
 
     Attributes:
         key: path below the options, such as "DEVICE_PROPERTIES.CPU.NUM_STREAMS"; "" for the value itself.
@@ -115,8 +115,8 @@ class Group:
     """Options by name, such as those of each device.
 
     Attributes:
-        names: what a name may be.
-        options: what may stand under each name.
+        names: the declaration of a name.
+        options: the declarations of the options under each name.
     """
 
     names: Matching
@@ -134,7 +134,7 @@ class Group:
 
 
 def check_options(declared: Mapping[str, Option], options: Any) -> Iterator[Fault]:
-    """Yields what is wrong with options: names that are not declared, values of another type or out of range.
+    """Yields the faults of options: names that are not declared, values of another type or out of range.
 
     Args:
         declared: option by name, as a backend declares them.

@@ -1,4 +1,4 @@
-"""Reads the headers of pictures, so that what is too large, truncated or made to take for ever is refused undecoded.
+"""Reads the headers of pictures, to refuse undecoded what is too large, truncated or made to take for ever.
 
 31 KB of PNG can hold gigabytes, 300 KB of JPEG hours. Standard library only.
 """
@@ -44,7 +44,7 @@ class _Refused(Exception):
 
 @dataclass(frozen=True)
 class _Kind:
-    """A kind of picture: what people call it, how its files begin, and how its size is read."""
+    """A kind of picture: its name, how its files begin, and how its size is read."""
 
     name: str
     begins: Callable[[bytes], bool]
@@ -52,18 +52,20 @@ class _Kind:
 
 
 def measure_picture(content: bytes, where: str) -> Size:
-    """Returns width and height that the header of a picture tells, before turning by EXIF.
+    """Returns width and height that the header of a picture states, before turning by EXIF.
 
     Raises:
         RecipeError: it is of no kind known here, truncated, has no pixels or more than `MOST_PIXELS`, or decoding it
             would take out of all proportion. $EDGECOMPILE_MOST_PIXELS and $EDGECOMPILE_MOST_SCANS set other bounds.
     """
-    kind = next((one for one in KINDS if one.begins(content)), None)
+    kind = next((known for known in KINDS if known.begins(content)), None)
     if kind is None:
-        other = next((name for name, begins in UNREAD_KINDS if begins(content)), None)
-        if other:
-            raise RecipeError(f"is a picture of a kind that is not read: {other}", where=where, fix="convert it to PNG")
-        names = [one.name for one in KINDS]
+        unread = next((name for name, begins in UNREAD_KINDS if begins(content)), None)
+        if unread:
+            raise RecipeError(
+                f"is a picture of a kind that is not read: {unread}", where=where, fix="convert it to PNG"
+            )
+        names = [known.name for known in KINDS]
         raise RecipeError(f"is not a picture ({', '.join(names[:-1])} or {names[-1]})", where=where)
     try:
         width, height = kind.measure(content)
@@ -145,10 +147,10 @@ def _measure_jpeg(content: bytes) -> Size:
         position += max(length, 2)
         if marker == 0xDA:
             scans += 1
-            found = _SCAN_END.search(content, position)
-            if found is None:
+            end_of_scan = _SCAN_END.search(content, position)
+            if end_of_scan is None:
                 raise EOFError
-            position = found.start()
+            position = end_of_scan.start()
     if size is None or not scans:
         raise EOFError
     most = _bound(SCANS_VARIABLE, MOST_SCANS)
@@ -242,7 +244,9 @@ def _measure_jp2(content: bytes) -> Size:
         return width, height
     if width * height * components * 4 > 2 * MOST_BYTES:
         raise _Refused(f"a JPEG 2000 of {components} components, {width} x {height}")
-    blocks = max((_jp2_blocks(one, width, height) for one in _jp2_codings(content, start + 2, components)), default=0)
+    blocks = max(
+        (_jp2_blocks(coding, width, height) for coding in _jp2_codings(content, start + 2, components)), default=0
+    )
     if blocks * components > MOST_BLOCKS:
         most = f"at most {MOST_BLOCKS:,} are read"
         raise _Refused(f"a JPEG 2000 of {blocks * components:,} code blocks and precincts, {most}")
@@ -250,7 +254,7 @@ def _measure_jp2(content: bytes) -> Size:
 
 
 def _jp2_codings(content: bytes, position: int, components: int) -> Iterator[bytes]:
-    """Yields what each COD and COC segment says of levels, code blocks and precincts, in whatever tile it stands."""
+    """Yields the levels, code blocks and precincts that each COD and COC segment states, in whatever tile it stands."""
     tile_ends = 0
     while (marker := struct.unpack_from(">H", content, position)[0]) != 0xFFD9:
         if marker == 0xFF93:  # the data of a tile-part follow
@@ -272,7 +276,7 @@ def _jp2_codings(content: bytes, position: int, components: int) -> Iterator[byt
 
 
 def _jp2_blocks(coding: bytes, width: int, height: int) -> int:
-    """Returns how many code blocks and precincts one component has, were it all coded so."""
+    """Returns how many code blocks and precincts one component has if all of it is coded so."""
     if len(coding) < 4:
         raise EOFError
     custom, levels, across, down = coding[:4]
@@ -281,8 +285,8 @@ def _jp2_blocks(coding: bytes, width: int, height: int) -> int:
         return blocks
     precincts = coding[6 : 7 + levels]
     return blocks + sum(
-        (width >> min(levels - level + (one & 15), 63)) * (height >> min(levels - level + (one >> 4), 63))
-        for level, one in enumerate(precincts)
+        (width >> min(levels - level + (exponents & 15), 63)) * (height >> min(levels - level + (exponents >> 4), 63))
+        for level, exponents in enumerate(precincts)
     )
 
 
@@ -297,15 +301,15 @@ def _measure_avif(content: bytes) -> Size:
     return max(sizes, key=lambda size: size[0] * size[1])
 
 
-def avif_properties(content: bytes, wanted: bytes) -> Iterator[tuple[int, int]]:
+def avif_properties(content: bytes, kind: bytes) -> Iterator[tuple[int, int]]:
     """Yields where each property of a kind begins and ends in an AVIF: `ispe` (size), `irot`, `imir` (turning)."""
-    for kind, begin, end in _boxes(content, 0, len(content)):
-        if kind == b"meta":
+    for box, begin, end in _boxes(content, 0, len(content)):
+        if box == b"meta":
             for inner, start, stop in _boxes(content, begin + 4, end):
                 if inner == b"iprp":
                     for part, first, last in _boxes(content, start, stop):
                         if part == b"ipco":
-                            yield from ((a, b) for name, a, b in _boxes(content, first, last) if name == wanted)
+                            yield from ((a, b) for name, a, b in _boxes(content, first, last) if name == kind)
 
 
 def _boxes(content: bytes, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
@@ -340,7 +344,7 @@ KINDS = (
     _Kind("JPEG 2000", lambda content: content.startswith(b"\0\0\0\x0cjP  \r\n\x87\n"), _measure_jp2),
     _Kind("AVIF", is_avif, _measure_avif),
 )
-"""Kinds of pictures that are read. OpenCV decodes more, whose headers nothing here has looked at."""
+"""Kinds of pictures that are read. OpenCV decodes more kinds, whose headers this module does not read."""
 
 UNREAD_KINDS: tuple[tuple[str, Callable[[bytes], bool]], ...] = (
     ("GIF", lambda content: content.startswith((b"GIF87a", b"GIF89a"))),
@@ -351,4 +355,4 @@ UNREAD_KINDS: tuple[tuple[str, Callable[[bytes], bool]], ...] = (
     ("Radiance HDR", lambda content: content.startswith((b"#?RADIANCE", b"#?RGBE"))),
     ("PNM or PFM", lambda content: re.match(rb"P[1-7fF]\s", content) is not None),
 )
-"""Kinds that people have, to say which one a file is."""
+"""Common kinds that are not read, so that the message can name the kind of a file."""

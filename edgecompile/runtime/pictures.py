@@ -77,7 +77,7 @@ def decode_member(archive: Archive, name: str) -> np.ndarray:
 
 
 def _decoded(content: bytes) -> np.ndarray | None:
-    """Returns what OpenCV reads as a colour picture; None where it reads nothing."""
+    """Returns the colour picture that OpenCV reads; None where it reads nothing."""
     import cv2
     import numpy as np
 
@@ -116,7 +116,7 @@ def find_pictures(sources: Iterable[str | Path]) -> list[Path]:
     """
     from edgecompile.errors import Problem
 
-    found: dict[Path, None] = {}
+    paths: dict[Path, None] = {}
     problems = []
     for source in sources:
         if not str(source):
@@ -124,20 +124,22 @@ def find_pictures(sources: Iterable[str | Path]) -> list[Path]:
             continue
         path = Path(source)
         if path.is_dir():
-            here = sorted(child for child in path.iterdir() if _is_picture(child))
+            matches = sorted(child for child in path.iterdir() if _is_picture(child))
             complaint = f"the folder holds no picture ({' '.join(PICTURES)})"
         elif path.exists() or not glob.has_magic(str(source)):
-            here = [path] if path.exists() else []
+            matches = [path] if path.exists() else []
             complaint = "no such picture or folder"
         else:
-            here = sorted(Path(match) for match in glob.glob(str(source), recursive=True) if _is_picture(Path(match)))
+            matches = sorted(
+                Path(match) for match in glob.glob(str(source), recursive=True) if _is_picture(Path(match))
+            )
             complaint = "no picture matches"
-        if not here:
+        if not matches:
             problems.append(Problem(complaint, str(source)))
-        found.update(dict.fromkeys(here))
+        paths.update(dict.fromkeys(matches))
     if problems:
         raise RecipeError(problems)
-    return list(found)
+    return list(paths)
 
 
 def passed_over(sources: Iterable[str | Path]) -> Counter[str]:

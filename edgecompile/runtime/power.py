@@ -1,12 +1,12 @@
-"""Electrical power, on machines that can tell it. Standard library only, so that it costs a measured process nothing.
+"""Electrical power, on machines that measure it. Standard library only, so that it costs a measured process nothing.
 
-Known meters, the one that covers most of the device first:
+Known meters, the meter that covers most of the device first:
     INA3221   current monitors on NVIDIA Jetson boards: the whole module at its input rail; on an AGX, which has no such
               rail, the sum of its rails.
     PMIC      the power controller of a Raspberry Pi 5, by `vcgencmd`: the rails of the board, but not what is plugged
               into it. A Raspberry Pi 4 has none.
     RAPL      energy counters of Intel and AMD processors: the processor packages. Often readable by root only.
-    NVML      energy counter of an NVIDIA graphics processor, where the artifact runs on one.
+    NVML      energy counter of an NVIDIA graphics processor, where the artifact runs on it.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class EnergyMeter:
     """Mean power from counters of energy, read before and after.
 
     Args:
-        name: what is measured, for the report.
+        name: of the measured parts, for the report.
         read: returns all counters, in joules.
-        wrap: what each counter holds before it starts again from 0, in joules; 0 where it never does.
+        wrap: value at which each counter starts again from 0, in joules; 0 where it never does.
     """
 
     def __init__(self, name: str, read: Callable[[], list[float]], wrap: list[float]) -> None:
@@ -75,7 +75,7 @@ class SampledMeter:
     """Mean power from readings of power, taken by a thread.
 
     Args:
-        name: what is measured, for the report.
+        name: of the measured parts, for the report.
         read: returns the present power in watts.
         seconds: between two readings.
     """
@@ -147,8 +147,8 @@ def _pmic() -> Meter | None:
         return None
 
     def read() -> float:
-        said = subprocess.run(PMIC, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=5).stdout
-        rails = {name: float(value) for name, value in _RAIL.findall(said)}
+        output = subprocess.run(PMIC, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=5).stdout
+        rails = {name: float(value) for name, value in _RAIL.findall(output)}
         pairs = [(rails[name], rails[f"{name[:-1]}V"]) for name in rails if name.endswith("_A")]
         if not pairs:
             raise ValueError("no rail")
@@ -188,7 +188,7 @@ def _nvml() -> Meter | None:
         pynvml.nvmlInit()
         handle = pynvml.nvmlDeviceGetHandleByIndex(0)
         pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-    except Exception:  # not installed, no driver, no device, or one too old for the counter: all mean "no meter"
+    except Exception:  # not installed, no driver, no device or too old a device: all mean "no meter"
         return None
     return EnergyMeter(
         "NVML graphics processor", lambda: [pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3], [0.0]

@@ -28,9 +28,9 @@ from edgecompile.runtime.tasks import OutputError
 
 Pictures = Picture | Iterable[Picture]
 MULTIPLE = 32
-"""What height and width chosen at run time are multiples of, pixels."""
+"""Height and width chosen at run time are multiples of it, pixels."""
 KEPT_BUFFERS = 4
-"""Shapes whose buffers are kept, the last ones used."""
+"""How many shapes keep their buffers: the last used."""
 
 
 def load(bundle: str | Path, *, threads: int | None = None) -> Predictor:
@@ -54,7 +54,7 @@ def open_bundle(archive: Archive, *, threads: int | None = None, engine: Path | 
     """Returns the predictor of a bundle that is open already; as `load`.
 
     Args:
-        engine: folder of a built model that is yet to be judged, instead of the one that was.
+        engine: folder of a built model that is not accepted yet, instead of the accepted model.
     """
     target = read_target(archive)
     threads = min(target.threads, available_cores()) if threads is None else _thread_count(threads)
@@ -101,11 +101,11 @@ class Predictor:
     Attributes:
         names: names of the classes.
         outputs_read: which of the model's outputs the task reads, in its order.
-        task: how outputs become results; `task.draw(image, result)` draws one.
-        spec: the document of `spec.json`; `layout` is what was read of it.
+        task: how outputs become results; `task.draw(image, result)` draws a result.
+        spec: the document of `spec.json`; `layout` is its typed form.
         manifest: the manifest of the bundle; None where there is none.
         digest: sha256 of the bundle's file; None where there is none.
-        backend: what runs the model; `backend.version` is the version of its library.
+        backend: the backend that runs the model; `backend.version` is the version of its library.
         timings: milliseconds of the last prediction, by part: read (a picture from its file), preprocess, inference,
             postprocess. Of a stack of pictures, those of the whole stack.
     """
@@ -160,7 +160,7 @@ class Predictor:
         """Returns the results of several pictures, as many at once as the model takes. Settings: those of `predict`.
 
         Args:
-            images: pictures; or the path of one or of a folder, one picture in memory, or an array (n, height, width,
+            images: pictures; or the path of a picture or a folder, a picture in memory, or an array (n, height, width,
                 3) of several.
         """
         if is_capture(images):
@@ -179,14 +179,14 @@ class Predictor:
         """Returns an iterator over the results of each picture, in order and equal to those of `predict`.
 
         Where the backend can run several inferences at a time, a few pictures are read ahead, prepared and inferred
-        while those before them are decoded; there are never more in memory than that. What a picture raises is raised
+        while those before them are decoded; there are never more in memory than that. An error of a picture is raised
         in its place, and `next` goes on behind it. Several threads may share the iterator. Closing it early (`close`,
         `with`) leaves nothing running.
 
         Args:
             images: a folder, a pattern or a file; an open `cv2.VideoCapture`, which stays open; or anything that gives
                 pictures one by one, such as a generator. It may be read in a thread of its own. A picture in memory may
-                be overwritten once the next one is asked for.
+                be overwritten once the next picture is asked for.
             imgsz: as for `predict`; the other settings too.
         """
         require_owner(self._process)
@@ -238,7 +238,7 @@ class Predictor:
             slot: which picture of the stack.
             **settings: as for `predict`; and what the task takes besides, see its `decode`.
         """
-        known = self.task.switches.union(one.name for one in self.task.settings)
+        known = self.task.switches.union(setting.name for setting in self.task.settings)
         if unknown := settings.keys() - known:
             raise TypeError(f"unknown setting '{min(unknown)}'; this task takes {', '.join(sorted(known))}")
         try:
@@ -277,12 +277,12 @@ class Predictor:
         return results
 
     def _run(self, tensor: np.ndarray) -> list[np.ndarray]:
-        """Runs the backend; what its library raises is told as an error of the bundle."""
+        """Runs the backend; an error of its library is raised as an error of the bundle."""
         try:
             return self.backend.infer(tensor)
         except (EdgecompileError, MemoryError):
             raise
-        except Exception as error:  # libraries raise what they like
+        except Exception as error:  # libraries raise errors of any type
             message = f"the model cannot run: {last_line(error)}"
             raise BundleError(message, where=str(self._path or "")) from error
 
@@ -335,8 +335,8 @@ def _output_places(backend: Backend, spec: Spec) -> list[int]:
         return [0]
     places = []
     for name in spec.task.outputs:
-        found = [index for index, names in enumerate(backend.outputs) if name in names]
-        if not found:
+        indices = [index for index, names in enumerate(backend.outputs) if name in names]
+        if not indices:
             raise BundleError(f"the model has no output '{name}'")
-        places.append(found[0])
+        places.append(indices[0])
     return places

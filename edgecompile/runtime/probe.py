@@ -1,8 +1,8 @@
 """The process that is measured, which loads nothing but the runtime: `python -m edgecompile.runtime.probe`.
 
-Reads a request (`edgecompile.runtime.measure.Subject` and `Extent` as one JSON line) from stdin, opens the artifact and
-predicts once; prints what that took. When the next line arrives on stdin it predicts in a loop and prints the samples.
-Between the two its parent starts the power meter.
+Reads a request (`edgecompile.runtime.measure.Subject` and `Extent` as one JSON line) from stdin, opens the artifact,
+predicts once and prints the durations. When the next line arrives on stdin, it predicts in a loop and prints the
+samples. Between the two its parent starts the power meter.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgecompile.runtime.predictor import Predictor
 
 DOING = "doing: "
-"""Beginning of the lines by which it tells what it is about to do, for the clock of the time limit."""
+"""Prefix of the lines that report what the process is about to do, for the clock of the time limit."""
 STARTUP = ("import_ms", "open_ms", "first_ms")
 
 
@@ -31,8 +31,8 @@ def main() -> int:
     try:
         _answer(request)
     except EdgecompileError as error:
-        kind, problems = type(error).__name__, [[one.message, one.where, one.fix] for one in error.problems]
-        _say({"error": kind, "problems": problems})
+        problems = [[problem.message, problem.where, problem.fix] for problem in error.problems]
+        _say({"error": type(error).__name__, "problems": problems})
     return 0
 
 

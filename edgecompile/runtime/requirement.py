@@ -20,7 +20,7 @@ def satisfies(version: str, versions: str) -> bool:
     """Says whether the release numbers of `version` lie in the range: every clause must hold. "" holds always.
 
     Raises:
-        ValueError: the range has a form not known here.
+        ValueError: the range has an unknown form.
     """
     release, holds = _numbers(version), True
     for clause in filter(None, (part.strip() for part in versions.split(","))):

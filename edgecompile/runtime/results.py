@@ -21,10 +21,10 @@ FORMATS = ("table", "json", "coco")
 @contextmanager
 def opened(out: Path | None, *, whole: bool) -> Iterator[TextIO]:
     """Yields a stream for the results. The file `out` appears, or is replaced, when all is written, and not otherwise.
-    What a name holds that is no text is written as an escape (`\\udce9`), which JSON reads.
+    Bytes of a name that are no text are written as escapes (`\\udce9`), which JSON reads.
 
     Args:
-        out: None stands for stdout. What is no plain file, such as a pipe, is written as the results come.
+        out: None stands for stdout. A pipe, or anything else that is no plain file, is written as the results come.
         whole: whether stdout too shall get all or nothing.
 
     Raises:
@@ -41,7 +41,7 @@ def opened(out: Path | None, *, whole: bool) -> Iterator[TextIO]:
         return
     plain = out.is_file() or not out.exists()
     if plain:
-        out = Path(os.path.realpath(out))  # a link stays one
+        out = Path(os.path.realpath(out))  # a link stays a link
     temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         with (temporary if plain else out).open("w", encoding="utf-8", errors="backslashreplace") as stream:
@@ -55,8 +55,8 @@ def opened(out: Path | None, *, whole: bool) -> Iterator[TextIO]:
 
 
 def image_ids(pictures: Sequence[Path]) -> list[int]:
-    """Returns COCO's number of each picture: that which its name is, where all names are different numbers (as in COCO
-    itself), else its place in the sorted list."""
+    """Returns COCO's number of each picture: its name, where all names are different numbers (as in COCO itself), else
+    its place in the sorted list."""
     stems = [path.stem for path in pictures]
     if all(stem.isdecimal() and stem.isascii() for stem in stems) and len({int(stem) for stem in stems}) == len(stems):
         return [int(stem) for stem in stems]
@@ -67,7 +67,7 @@ def image_ids(pictures: Sequence[Path]) -> list[int]:
 class Writer(Protocol):
     """Writes results, picture by picture."""
 
-    def add(self, path: Path, size: tuple[int, int], found: Any) -> None:
+    def add(self, path: Path, size: tuple[int, int], result: Any) -> None:
         """Writes the result of one picture of `size` (height, width)."""
 
     def finish(self) -> None:
@@ -81,9 +81,9 @@ class Table:
         self._stream = stream
         self._task = task
 
-    def add(self, path: Path, size: tuple[int, int], found: Any) -> None:
+    def add(self, path: Path, size: tuple[int, int], result: Any) -> None:
         """Writes the result of one picture of `size` (height, width)."""
-        summary, *parts = self._task.lines(found)
+        summary, *parts = self._task.lines(result)
         self._stream.write(f"{escape(path)}  {size[1]} x {size[0]}  {summary}\n")
         self._stream.writelines(f"  {part}\n" for part in parts)
 
@@ -110,19 +110,19 @@ class _JsonList:
 
 
 class Json(_JsonList):
-    """One element for each picture: file, width, height, and what the task says of it."""
+    """One element for each picture: file, width, height, and the fields of the task."""
 
-    def add(self, path: Path, size: tuple[int, int], found: Any) -> None:
+    def add(self, path: Path, size: tuple[int, int], result: Any) -> None:
         """Writes the result of one picture of `size` (height, width)."""
-        self._element({"file": str(path), "width": size[1], "height": size[0], **self._task.fields(found)})
+        self._element({"file": str(path), "width": size[1], "height": size[0], **self._task.fields(result)})
 
 
 class Coco(_JsonList):
     """COCO's results format; each element also carries the name of the picture's file."""
 
-    def add(self, path: Path, size: tuple[int, int], found: Any) -> None:
+    def add(self, path: Path, size: tuple[int, int], result: Any) -> None:
         """Writes the result of one picture."""
-        for element in self._task.coco(found):
+        for element in self._task.coco(result):
             self._element({"image_id": self._ids[path], "file_name": path.name, **element})
 
 

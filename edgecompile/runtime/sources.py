@@ -1,4 +1,4 @@
-"""What a caller hands over as pictures: paths, arrays, PIL images, a camera; and how each becomes a BGR array.
+"""Sources of pictures: paths, arrays, PIL images, a camera; and how each becomes a BGR array.
 
 Arrays and PIL images are read as Ultralytics reads them: gray becomes three equal channels, alpha is dropped, of 16
 bits the upper 8 remain, and a PIL image is turned as its EXIF says and brought from RGB to BGR.
@@ -19,7 +19,7 @@ from edgecompile.runtime.pictures import find_pictures, read_picture
 
 
 class PilImage(Protocol):
-    """What is used of an image of PIL, which the runtime does not import."""
+    """The used part of PIL's image class, which the runtime does not import."""
 
     mode: str
 
@@ -103,7 +103,7 @@ def pictures_of(images: Any) -> Iterable[Picture]:
 
 
 def is_capture(images: Any) -> bool:
-    """Returns whether `images` is an OpenCV capture, or behaves as one."""
+    """Returns whether `images` is an OpenCV capture, or behaves like a capture."""
     return callable(getattr(images, "isOpened", None)) and callable(getattr(images, "read", None))
 
 
@@ -128,7 +128,7 @@ def frames_of(capture: Any) -> Iterator[np.ndarray]:
 
 
 def _is_pil(image: Any) -> TypeGuard[PilImage]:
-    """Returns whether `image` is one of PIL's. Whoever has such an image has imported PIL; the runtime never does."""
+    """Returns whether `image` is a PIL image. A caller with such an image has imported PIL; the runtime never does."""
     pil = sys.modules.get("PIL.Image")
     return pil is not None and isinstance(image, pil.Image)
 

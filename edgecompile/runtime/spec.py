@@ -1,4 +1,4 @@
-"""`spec.json` as typed data: how to feed a model, and how to read what it puts out."""
+"""`spec.json` as typed data: how to feed a model, and how to read its outputs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SCHEMA = 1
 POINTS = ("min", "opt", "max")
 LARGEST_SIDE = 16384
 LARGEST_INPUT = 2 << 30
-"""Bytes of what a model may be fed at once: bounds the memory that a spec can ask for."""
+"""Bytes of a model's input: bounds the memory that a spec can ask for."""
 MOST_STACKED = 8
-"""Pictures that a model is given at once whose batch may change and whose spec names no most: bounds the memory."""
+"""Largest batch of a model whose batch may change and whose spec names no largest batch: bounds the memory."""
 
 
 class InputDocument(TypedDict, total=False):
@@ -45,7 +45,7 @@ class LetterboxDocument(TypedDict, total=False):
 
 
 class SpecDocument(TypedDict, total=False):
-    """spec.json as it stands in a bundle, but for the parts of its task, which that reads."""
+    """spec.json as it stands in a bundle, without the parts that its task reads."""
 
     schema: int
     task: str
@@ -61,7 +61,7 @@ class Input:
 
     Attributes:
         name: of the tensor.
-        shape: -1 stands for what may change from run to run.
+        shape: -1 stands for a size that may change from run to run.
         profile: smallest, usual and largest shape ("min", "opt", "max"), in the layout of the input; None where it is
             always the same.
         dtype: "float32", or "uint8" where scaling is built into the model.
@@ -121,7 +121,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Spec:
-    """A whole `spec.json`: how to feed a model, the task that reads what it puts out, and what it was read from."""
+    """A whole `spec.json`: how to feed a model, the task that reads its outputs, and the document it was read from."""
 
     names: tuple[str, ...]
     input: Input
@@ -150,8 +150,8 @@ def read_spec(source: SpecDocument | Path) -> Spec:
         except (OSError, ValueError, RecursionError) as error:
             raise BundleError(f"cannot be read as a spec: {error}", where=str(source)) from None
     if not isinstance(source, Mapping) or source.get("schema") != SCHEMA:
-        found = source.get("schema") if isinstance(source, Mapping) else None
-        raise BundleError(f"spec.json has schema {found!r}, this runtime reads {SCHEMA}")
+        schema = source.get("schema") if isinstance(source, Mapping) else None
+        raise BundleError(f"spec.json has schema {schema!r}, this runtime reads {SCHEMA}")
     task = _find_task(source.get("task"))
     try:
         spec = _build(source, task)
@@ -175,8 +175,8 @@ def _build(document: SpecDocument, task: type[Task[Any]]) -> Spec:
     parts = {"input": {**entry}, "letterbox": {**letterbox}}
     for key, choices in CHOICES.items():
         part, name = key.split(".")
-        if (found := parts[part][name]) not in choices:
-            raise BundleError(f"spec.json: {key} is {found!r}, this runtime does {', '.join(choices)}")
+        if (value := parts[part][name]) not in choices:
+            raise BundleError(f"spec.json: {key} is {value!r}, this runtime does {', '.join(choices)}")
     return Spec(
         names=names,
         input=Input(
@@ -212,11 +212,9 @@ def _check_profile(entry: Input, size: tuple[int, int]) -> None:
     """Demands that a profile rises, agrees with the shape, and has the letterbox's size in its middle."""
     if entry.profile is None:
         return
-    low, usual, high = (entry.profile[point] for point in POINTS)
-    rises = all(0 < one <= two <= three <= LARGEST_SIDE for one, two, three in zip(low, usual, high, strict=True))
-    fits = all(
-        side == -1 or (one == side and three == side) for side, one, three in zip(entry.shape, low, high, strict=True)
-    )
+    lows, usuals, highs = (entry.profile[point] for point in POINTS)
+    rises = all(0 < low <= usual <= high <= LARGEST_SIDE for low, usual, high in zip(lows, usuals, highs, strict=True))
+    fits = all(side == -1 or low == high == side for side, low, high in zip(entry.shape, lows, highs, strict=True))
     if not rises or not fits or entry.size_at("opt") != size:
         raise BundleError(f"spec.json: the profile of the input does not fit its shape {list(entry.shape)}")
 
@@ -225,7 +223,7 @@ def _check(spec: Spec) -> None:
     """Demands that the parts of a spec agree with one another."""
     entry, (height, width) = spec.input, spec.frame.size
     sides = (3, height, width) if entry.layout == "NCHW" else (height, width, 3)
-    fixed = tuple(wanted if given == -1 else given for given, wanted in zip(entry.shape[1:], sides, strict=False))
+    fixed = tuple(side if given == -1 else given for given, side in zip(entry.shape[1:], sides, strict=False))
     if len(entry.shape) != 4 or fixed != sides:
         raise BundleError(f"spec.json: the input {list(entry.shape)} does not take {height}x{width} pictures")
     try:
@@ -238,13 +236,13 @@ def _check(spec: Spec) -> None:
     if entry.dtype == "uint8" and not plain:
         raise BundleError("spec.json: an input of bytes cannot be scaled outside of the model")
     if len(entry.mean) != 3 or len(entry.std) != 3 or 0 in entry.std:
-        raise BundleError("spec.json: mean and std need three values each, std none that is 0")
+        raise BundleError("spec.json: mean and std need three values each, and std no 0")
     if not 0 <= spec.frame.fill <= 255:
         raise BundleError(f"spec.json: letterbox.fill is {spec.frame.fill}, expected 0..255")
 
 
 def _check_size(spec: Spec) -> None:
-    """Demands that what the model is fed at once fits into `LARGEST_INPUT`."""
+    """Demands that the model's input fits into `LARGEST_INPUT`."""
     height, width = spec.input.size_at("max") or spec.frame.size
     batch = spec.input.batches[1]
     size = batch * height * width * 3 * (4 if spec.input.dtype == "float32" else 1)

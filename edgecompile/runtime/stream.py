@@ -20,19 +20,19 @@ from edgecompile.runtime.letterbox import Geometry, Preprocessor
 from edgecompile.runtime.sources import Picture
 
 PARTS = ("read", "preprocess", "inference", "postprocess")
-"""What a prediction is made of, in the order of `Predictor.timings`."""
+"""Parts of a prediction, in the order of `Predictor.timings`."""
 PATIENCE_S = 2.0
-"""How long closing waits for a picture that is being read: a camera can be released after that. One that has stalled
-for longer is left alone."""
+"""How long closing waits for a picture that is being read: a camera can be released after that. A camera that
+has stalled for longer is left alone."""
 POLL_S = 0.2
-"""How often those who wait look by themselves: an interrupt may have swallowed what was to wake them."""
+"""Seconds after which a waiting thread looks by itself: an interrupt may have swallowed the wake-up."""
 
 
 class Lane(Protocol):
     """Takes one picture at a time through the model."""
 
     def start(self, image: Picture) -> None:
-        """Begins with a picture; what it raises concerns this picture only."""
+        """Begins with a picture; an error that it raises concerns this picture only."""
 
     def finish(self) -> Any:
         """Waits for the picture that was begun, and returns its result. May be called again when interrupted."""
@@ -45,10 +45,10 @@ class Stream(Iterator[Any]):
     """Yields the result of each picture in turn, to as many threads as ask: each result once.
 
     As many pictures are read ahead as there are lanes, and no more are in memory. Several lanes are filled by a thread
-    of their own, so that a source that stalls withholds no result of a picture it has given. What a picture raises is
-    raised in its place: `next` then goes on with the one after it. What the source raises ends the stream, behind the
-    results of the pictures before it. Closed early, or left by an exception, it waits for what is in flight and leaves
-    nothing running.
+    of their own, so that a source that stalls withholds no result of a picture it has given. An error of a picture is
+    raised in its place: `next` then goes on with the picture after it. An error of the source ends the stream, behind
+    the results of the pictures before it. Closed early, or left by an exception, it waits for the pictures in flight
+    and leaves nothing running.
     """
 
     def __init__(self, images: Iterable[Picture], lanes: Sequence[Lane]) -> None:
@@ -68,12 +68,12 @@ class Stream(Iterator[Any]):
                 self._flight.remove_oldest()
                 raise oldest
             try:
-                found = oldest.finish()
+                result = oldest.finish()
             except Exception:
                 self._flight.remove_oldest()
                 raise
             self._flight.remove_oldest()
-            return found
+            return result
 
     def __enter__(self) -> Stream:
         return self
@@ -97,7 +97,7 @@ class Stream(Iterator[Any]):
         _open.discard(self)
 
     def _read_ahead(self) -> None:
-        """Allows one more picture to be read, and sees to it that somebody does."""
+        """Allows one more picture to be read, and makes sure that a thread reads it."""
         flight = self._flight
         flight.allow_one()
         if flight.depth == 1:
@@ -119,15 +119,15 @@ def _close_all() -> None:
 
 
 class _Signal:
-    """Wakes one thread that waits. Other than a condition of `threading`, it stays whole when an interrupt, such as
-    that of Ctrl-C, ends the waiting at any point."""
+    """Wakes one thread that waits. Unlike a condition of `threading`, it stays whole when an interrupt, such as that of
+    Ctrl-C, ends the waiting at any point."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lock.acquire()
 
     def set(self) -> None:
-        """Wakes who waits, or who waits next."""
+        """Wakes the thread that waits, or the next that will."""
         with suppress(RuntimeError):  # is set already
             self._lock.release()
 
@@ -137,10 +137,10 @@ class _Signal:
 
 
 class _Flight:
-    """The pictures of a stream that are under way: those begun, in order, each as its lane or as what it raised.
+    """The pictures of a stream that are under way: those begun, in order, each as its lane or as its error.
 
-    One thread begins with pictures, one at a time takes results. What they share are a deque, whose operations are
-    atomic, and numbers and flags that one of them writes: no interrupt leaves it half changed.
+    One thread begins with pictures, one at a time takes results. They share a deque, whose operations are atomic, and
+    numbers and flags that only one thread writes: no interrupt leaves it half changed.
     """
 
     def __init__(self, images: Iterator[Picture], lanes: Sequence[Lane]) -> None:
@@ -176,7 +176,7 @@ class _Flight:
             if self._taken < self._allowed and self._free():
                 try:
                     self.begin_next()
-                except BaseException as error:  # who asks for a result is to have it, not this thread
+                except BaseException as error:  # the thread that asks for a result is to have it, not this thread
                     self._add(error, last=True)
             else:
                 self._may_begin.wait(POLL_S)
@@ -212,12 +212,12 @@ class _Flight:
         return self._begun[0]
 
     def remove_oldest(self) -> None:
-        """Takes away the picture that was begun first, whose result is there. This frees its lane."""
+        """Removes the picture that was begun first, whose result is there. This frees its lane."""
         self._begun.popleft()
         self._may_begin.set()
 
     def close(self) -> None:
-        """Has no more pictures taken, and waits for the one that is being read, but not for ever."""
+        """Stops the taking of pictures, and waits for the picture that is being read, but not for ever."""
         self._closed = self._ended = True
         self._may_begin.set()
         self._has_begun.set()
@@ -248,7 +248,7 @@ class _Flight:
 
 
 class InTurn:
-    """The lane of a backend that runs one picture at a time: all is done when it is waited for."""
+    """The lane of a backend that runs one picture at a time: waiting for it does all the work."""
 
     def __init__(self, predictor: Any, settings: Mapping[str, Any]) -> None:
         self._predictor = predictor
@@ -266,7 +266,7 @@ class InTurn:
 
 
 class InFlight:
-    """A lane with a request and buffers of its own: while it infers, others prepare and decode."""
+    """A lane with a request and buffers of its own: while it infers, other lanes prepare and decode."""
 
     def __init__(
         self,
@@ -296,9 +296,9 @@ class InFlight:
     def finish(self) -> Any:
         outputs = self._request.wait()
         inferred = time.perf_counter()
-        found = self._predictor.postprocess(outputs, self._geometry, **self._settings)
+        result = self._predictor.postprocess(outputs, self._geometry, **self._settings)
         self._predictor.timings = timings(*self._marks, inferred, time.perf_counter())
-        return found
+        return result
 
     def drop(self) -> None:
         with suppress(Exception):  # nobody waits for this result any more

@@ -23,22 +23,22 @@ from edgecompile.runtime.confinement import NO_MEMORY, Limits, choose_limits
 from edgecompile.runtime.worker import Answer, Work
 
 BOOT = "import sys; sys.path[:] = sys.argv.pop(1).split(chr(10)); from edgecompile.runtime.worker import main; main()"
-"""What the process begins with: the very modules that this one would import."""
+"""Program of the new process: it imports the same modules as this process."""
 PATIENCE = 3.0
 """Seconds that an interrupted process has to tidy up after itself."""
 CHUNK = 1 << 16
 
 
 def run_confined(work: Work, arguments: argparse.Namespace) -> int:
-    """Runs what a verb does with a bundle's model in a process of its own, and returns its exit code. What it prints is
-    printed by this process.
+    """Runs the work of a verb on a bundle's model in a process of its own, and returns its exit code. This process
+    prints its output.
 
     Args:
         work: a function of a module, which the other process imports.
-        arguments: of the verb: `bundle` is what it opens, `timeout` and `memory` are the limits asked for.
+        arguments: of the verb: `bundle` is the path to open, `timeout` and `memory` are the limits asked for.
 
     Raises:
-        EdgecompileError: what the verb raised.
+        EdgecompileError: the verb raised it.
         BundleError: it took too long, or its process died.
     """
     bundle, limits = arguments.bundle, choose_limits(arguments.timeout, arguments.memory)
@@ -65,7 +65,7 @@ class _Worker:
     """The process that runs the verb.
 
     Attributes:
-        operation: what it said last that it is about to do.
+        operation: the last operation that it reported.
     """
 
     def __init__(self, work: Work, arguments: argparse.Namespace, limits: Limits) -> None:
@@ -94,7 +94,7 @@ class _Worker:
         return self._process.wait()
 
     def wait(self) -> Answer | None:
-        """Returns the answer of the process, None where it died without one; prints what it prints meanwhile.
+        """Returns the answer of the process, None where it died without an answer; prints its output meanwhile.
 
         Raises:
             TimeoutError: it has done the same for longer than it may.
@@ -120,24 +120,24 @@ class _Worker:
         return answer
 
     def _listen(self, content: bytes) -> Answer | None:
-        """Takes in what the process says of itself; returns its answer once that is there."""
+        """Reads the messages of the process; returns its answer once that is there."""
         *lines, self._partial = (self._partial + content).split(b"\n")
         for line in lines:
-            said = json.loads(line)
-            if isinstance(said, dict):
-                return cast("Answer", said)
-            self.operation = said
+            message = json.loads(line)
+            if isinstance(message, dict):
+                return cast("Answer", message)
+            self.operation = message
         return None
 
     def interrupt(self) -> None:
-        """Has the process end itself."""
+        """Asks the process to end itself."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(PATIENCE)
 
     def end(self) -> None:
-        """Kills what is left of the process and of those that it started. Harmless when called again."""
+        """Kills the process and those that it started, where they still run. Harmless when called again."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -161,8 +161,8 @@ def _print(content: bytes) -> None:
 
 def _error_of(answer: Answer, bundle: Path, limits: Limits) -> Exception:
     """Returns the error that the process was ended by."""
-    told = [problem[0] for problem in answer.get("problems", ())]
-    if answer["error"] == "MemoryError" or (answer["error"] == "BundleError" and any(map(NO_MEMORY.search, told))):
+    messages = [problem[0] for problem in answer.get("problems", ())]
+    if answer["error"] == "MemoryError" or (answer["error"] == "BundleError" and any(map(NO_MEMORY.search, messages))):
         message, fix = limits.too_large()
         return BundleError(message, where=str(bundle), fix=fix)
     kinds = {kind.__name__: kind for kind in KINDS}
@@ -174,7 +174,7 @@ def _error_of(answer: Answer, bundle: Path, limits: Limits) -> Exception:
 
 
 def _died(worker: _Worker, bundle: Path, limits: Limits) -> EdgecompileError:
-    """Returns the error for a process that ended without a word: native code ends so that is given no memory, too."""
+    """Returns the error for a process that ended without an answer, as native code also does that gets no memory."""
     code = worker.returncode
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     _, fix = limits.too_large()

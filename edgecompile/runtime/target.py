@@ -1,4 +1,4 @@
-"""What the manifest of a bundle says of its target, checked before it reaches a library or a package index."""
+"""The target in the manifest of a bundle, checked before it reaches a library or a package index."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class BundleTarget:
         threads: of the target.
         runtime: distribution that the device needs, and its version range.
         system_runtime: whether the device's system brings that distribution.
-        device: what a person calls the device.
+        device: name of the device for people.
         arch: its machine architecture.
         finalize: whether the model is built on the device.
         constraints: fact of the device to a version range or to the values that it may have.
@@ -52,7 +52,7 @@ class BundleTarget:
 
 
 def read_target(archive: Archive) -> BundleTarget:
-    """Returns what the manifest says of the target, which this machine's backend takes.
+    """Returns the target in the manifest, after checking that this machine's backend takes it.
 
     Raises:
         BundleError: as `read_target_facts`; there is no such backend here; one problem for each option that it does not
@@ -68,7 +68,7 @@ def read_target(archive: Archive) -> BundleTarget:
 
 
 def read_target_facts(archive: Archive) -> BundleTarget:
-    """Returns what the manifest says of the target, whose backend may be on another machine only.
+    """Returns the target in the manifest, whose backend may be on another machine only.
 
     Raises:
         BundleError: one problem for each thing that is missing or of another form.
@@ -121,7 +121,7 @@ def _form_faults(target: Mapping[str, Any]) -> Iterator[Fault]:
         if type(target.get(key, False)) is not bool:
             yield Fault(key, f"found {show_value(target[key])}, expected true or false")
     runtime: Any = target.get("runtime")
-    pair = isinstance(runtime, list) and len(runtime) == 2 and all(isinstance(one, str) for one in runtime)
+    pair = isinstance(runtime, list) and len(runtime) == 2 and all(isinstance(text, str) for text in runtime)
     if not pair or not DISTRIBUTION.fullmatch(runtime[0]) or not _is_range(runtime[1]):
         expected = "expected a distribution and its version range, such as ['onnxruntime', '>=1.19,<2']"
         yield Fault("runtime", f"found {show_value(runtime)}, {expected}")
@@ -132,11 +132,13 @@ def _constraint_faults(constraints: Any) -> Iterator[Fault]:
     if not isinstance(constraints, Mapping):
         yield Fault("constraints", f"found {show_value(constraints)}, expected a mapping")
         return
-    for name, wanted in constraints.items():
-        listed = isinstance(wanted, list) and all(isinstance(one, str) and len(one) <= LONGEST_TEXT for one in wanted)
-        if not re.fullmatch("[a-z_]{1,40}", name) or not (listed or _is_range(wanted)):
-            found = f"found {show_value(name)}: {show_value(wanted)}"
-            yield Fault("constraints", f"{found}, expected a fact's name with a version range or a list of values")
+    for name, constraint in constraints.items():
+        listed = isinstance(constraint, list) and all(
+            isinstance(value, str) and len(value) <= LONGEST_TEXT for value in constraint
+        )
+        if not re.fullmatch("[a-z_]{1,40}", name) or not (listed or _is_range(constraint)):
+            pair = f"found {show_value(name)}: {show_value(constraint)}"
+            yield Fault("constraints", f"{pair}, expected a fact's name with a version range or a list of values")
 
 
 def _is_range(versions: Any) -> bool:

@@ -1,7 +1,7 @@
 """The process in which a verb of the device runs a bundle's model; started by `supervisor` alone.
 
-It says on a descriptor, a line of JSON each, what it is about to do, and in the end its answer. What libraries print on
-their own goes nowhere: a person gets one line. It ends by itself when its starter has ended.
+It writes to a descriptor, a line of JSON each, what it is about to do, and in the end its answer. Output of libraries
+is dropped: a person gets one line. It ends by itself when its starter has ended.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from edgecompile.errors import BundleError, EdgecompileError, kind_name
 from edgecompile.runtime.confinement import confine
 
 Work = Callable[[argparse.Namespace], int]
-"""What a verb does with a bundle; returns the exit code."""
+"""The work of a verb on a bundle; returns the exit code."""
 
 
 class Answer(TypedDict, total=False):
-    """How the work of a verb ended: its exit code; or the class of what ended it, with its message and fix."""
+    """How the work of a verb ended: its exit code; or the class of the error that ended it, its message and fix."""
 
     code: int
     error: str
@@ -60,7 +60,7 @@ def main() -> NoReturn:
 
 
 def run_in_this_process(work: Work, arguments: argparse.Namespace) -> int:
-    """Runs what a verb does with a bundle and returns its exit code; an error that names no place names the bundle."""
+    """Runs the work of a verb on a bundle and returns its exit code; an error without a place gets the bundle's."""
     try:
         return work(arguments)
     except BundleError as error:
@@ -68,7 +68,7 @@ def run_in_this_process(work: Work, arguments: argparse.Namespace) -> int:
 
 
 def _answer(work: Work, arguments: argparse.Namespace) -> Answer:
-    """Runs the work of a verb; returns its exit code, or what ended it."""
+    """Runs the work of a verb; returns its exit code, or the error that ended it."""
     try:
         return {"code": run_in_this_process(work, arguments)}
     except BaseException as error:
@@ -79,17 +79,20 @@ def _answer(work: Work, arguments: argparse.Namespace) -> Answer:
 
 def _described(error: BaseException) -> Answer:
     if isinstance(error, EdgecompileError):
-        return {"error": kind_name(error), "problems": [[one.message, one.where, one.fix] for one in error.problems]}
-    found: Answer = {"error": type(error).__name__, "message": str(error)}
+        return {
+            "error": kind_name(error),
+            "problems": [[problem.message, problem.where, problem.fix] for problem in error.problems],
+        }
+    answer: Answer = {"error": type(error).__name__, "message": str(error)}
     if isinstance(error, OSError) and error.strerror:
         name = error.filename
-        found["errno"], found["strerror"] = error.errno or 0, error.strerror
-        found["filename"] = os.fsdecode(name) if name else None
-    return found
+        answer["errno"], answer["strerror"] = error.errno or 0, error.strerror
+        answer["filename"] = os.fsdecode(name) if name else None
+    return answer
 
 
 def _settle_in(memory_bytes: int | None, debug: bool) -> None:
-    """Bounds the memory, prints lines as they come, writes no core, and keeps what libraries print away from people."""
+    """Bounds the memory, prints lines as they come, writes no core, and hides the output of libraries from people."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     with suppress(ImportError, ValueError, OSError):
@@ -97,7 +100,7 @@ def _settle_in(memory_bytes: int | None, debug: bool) -> None:
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if memory_bytes is not None:
-            # What is allocated, not the address space: a GPU's driver reserves many times the memory of the machine.
+            # Allocated memory, not the address space: a GPU's driver reserves many times the memory of the machine.
             resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     if not debug:
         sys.stderr = os.fdopen(os.dup(2), "w", errors="backslashreplace")
@@ -106,12 +109,12 @@ def _settle_in(memory_bytes: int | None, debug: bool) -> None:
         os.close(nowhere)
 
 
-def _say(notes: int, what: Any) -> None:
-    line = json.dumps(what).encode() + b"\n"
+def _say(notes: int, message: Any) -> None:
+    line = json.dumps(message).encode() + b"\n"
     try:
         while line:
             line = line[os.write(notes, line) :]
-    except BrokenPipeError:  # nobody is left to hear it
+    except BrokenPipeError:  # nobody is left to read it
         os._exit(1)
 
 

@@ -13,13 +13,13 @@ from edgecompile.verbs._remote import add_on, require_on
 if TYPE_CHECKING:
     from edgecompile.runtime.finalize import Record
 
-ABOUT = "finish a bundle on its device: build the model there, verify it, judge what needs the device"
+ABOUT = "finish a bundle on its device: build the model there, verify it, judge the gates that need the device"
 
 
 def add_arguments(parser: Parser) -> None:
     """Adds the arguments that the verb takes."""
     add_bundle(parser)
-    parser.add_argument("--rebuild", action="store_true", help="build again what was built here before")
+    parser.add_argument("--rebuild", action="store_true", help="build again a model that was built here before")
     add_execution(parser, building=True)
     add_json(parser)
     add_on(parser)
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def finalize_bundle(arguments: argparse.Namespace) -> int:
-    """Builds, verifies and judges a bundle's model on its device, and says what was found, good or bad."""
+    """Builds, verifies and judges a bundle's model on its device, and prints the record, accepted or not."""
     from edgecompile.runtime.archive import Archive
     from edgecompile.runtime.bundle_summary import summarize_record
     from edgecompile.runtime.finalize import finalize
@@ -50,5 +50,5 @@ def finalize_bundle(arguments: argparse.Namespace) -> int:
             tell(*summarize_record(record))
 
     with Archive(arguments.bundle) as archive:
-        finalize(archive, threads=arguments.threads, rebuild=arguments.rebuild, tell=show)
+        finalize(archive, threads=arguments.threads, rebuild=arguments.rebuild, report=show)
     return 0

@@ -174,7 +174,7 @@ def test_an_engine_of_another_library_is_refused(seen: dict[str, Any], tmp_path:
     from edgecompile.runtime.backends.tensorrt import Backend
 
     (tmp_path / "model.engine").write_bytes(b"of another")
-    with pytest.raises(BundleError, match=r"not one for tensorrt 10\.3\.0"):
+    with pytest.raises(BundleError, match=r"does not fit tensorrt 10\.3\.0"):
         Backend(tmp_path, tiny_spec(), 1, JETSON)
 
 

@@ -26,7 +26,7 @@ class Backend(Protocol):
     """Runs one artifact.
 
     Attributes:
-        options: what it may be opened with; nothing else reaches the library, see `edgecompile.runtime.options`.
+        options: that it may be opened with; nothing else reaches the library, see `edgecompile.runtime.options`.
         distributions: names of the packages that bring its library; a bundle may demand a version of these alone.
         version: of the library that runs it.
         outputs: the names each output goes by, in the order of the model's outputs.
@@ -44,7 +44,7 @@ class Backend(Protocol):
 
         Args:
             artifact: a file, a folder of files, or the contents of a bundle's `artifact/` by name. Only these have a
-                `digest`, that of the bundle: by it a backend may keep on the device what it compiled.
+                `digest`, that of the bundle, under which a backend may keep its compiled model on the device.
             spec: the document of `spec.json`.
             threads: that the library may use.
             options: settings that the backend declares, checked.
@@ -59,8 +59,8 @@ class Backend(Protocol):
 
 
 class Request(Protocol):
-    """One inference that runs beside others. A backend that can do so has a method `requests()`, which returns as many
-    as keep the device busy; all others run one at a time."""
+    """An inference that runs beside others. A backend with this ability has a method `requests()`, which returns as
+    many as keep the device busy; all other backends run one inference at a time."""
 
     def start(self, tensor: Any) -> None:
         """Starts the model on `tensor`, which stays as it is until `wait`, and returns at once. A run whose `wait` an
@@ -72,7 +72,7 @@ class Request(Protocol):
 
 
 class Builder(Protocol):
-    """What a backend offers besides whose model is built on the device (a target with `finalize`).
+    """Further methods of a backend whose model is built on the device (a target with `finalize`).
 
     Its `__init__` then opens the folder that `build` filled, not the artifact of the bundle.
     """
@@ -95,11 +95,11 @@ class Builder(Protocol):
             spec: the document of `spec.json`.
             options: settings that the backend declares, checked.
             out: an empty folder to fill: all that `__init__` needs.
-            kept: a folder that outlives failed and outdated builds, for what makes the next one quicker (a timing
-                cache).
+            kept: a folder that outlives failed and outdated builds, for a timing cache that makes the next build
+                quicker.
 
         Raises:
-            BundleError: the tools cannot build the model; with the last line of what they said.
+            BundleError: the tools cannot build the model; with the last line of their output.
         """
 
 
@@ -107,15 +107,15 @@ def find_backend(kind: str) -> type[Backend]:
     """Returns the backend class of the file `kind`, or of the entry point of that name.
 
     Raises:
-        BundleError: there is no such backend, or it does not declare what it takes.
+        BundleError: there is no such backend, or it does not declare its options.
     """
     if re.fullmatch(r"[a-z][a-z0-9_]*", kind) and find_spec(f"{__name__}.{kind}"):
         return import_module(f"{__name__}.{kind}").Backend
     for entry in entry_points(ENTRY_POINTS):
         if entry.name == kind:
             return _declared(kind, entry.load())
-    here = [path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_")]
-    raise BundleError(f"needs the backend '{kind}', which this runtime does not have", fix=nearest(kind, here))
+    names = [path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_")]
+    raise BundleError(f"needs the backend '{kind}', which this runtime does not have", fix=nearest(kind, names))
 
 
 def _declared(kind: str, backend: Any) -> type[Backend]:
@@ -157,10 +157,10 @@ def file_names(artifact: Path | Mapping[str, bytes]) -> list[str]:
 
 
 def choose_file(artifact: Path | Mapping[str, bytes], suffix: str) -> str:
-    """Returns the name of the one file of an artifact that ends in `suffix`.
+    """Returns the name of the only file of an artifact that ends in `suffix`.
 
     Raises:
-        BundleError: there is none, or more than one.
+        BundleError: there is no such file, or more than one.
     """
     names = file_names(artifact)
     matches = [name for name in names if name.endswith(suffix)]
@@ -170,7 +170,7 @@ def choose_file(artifact: Path | Mapping[str, bytes], suffix: str) -> str:
 
 
 def read_member(artifact: Path | Mapping[str, bytes], suffix: str) -> tuple[str, bytes]:
-    """Returns name and content of the one file of an artifact that ends in `suffix`. Raises as `choose_file`.
+    """Returns name and content of the only file of an artifact that ends in `suffix`. Raises as `choose_file`.
 
     Libraries are given contents, never paths: beside a path they would look for further files.
     """
@@ -181,10 +181,10 @@ def read_member(artifact: Path | Mapping[str, bytes], suffix: str) -> tuple[str,
 
 
 def read_onnx(artifact: Path | Mapping[str, bytes]) -> bytes:
-    """Returns the one ONNX model of an artifact, which names no other file.
+    """Returns the only ONNX model of an artifact, which names no other file.
 
     Raises:
-        BundleError: there is none, or more than one; it names other files; it is no ONNX file.
+        BundleError: there is no model, or more than one; it names other files; it is no ONNX file.
     """
     name, content = read_member(artifact, ".onnx")
     onnx_wire.require_self_contained(content, name)
@@ -192,6 +192,6 @@ def read_onnx(artifact: Path | Mapping[str, bytes]) -> bytes:
 
 
 def last_line(error: Exception) -> str:
-    """Returns the last line of a library's message: the one that says what is wrong."""
+    """Returns the last line of a library's message, which names the fault."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

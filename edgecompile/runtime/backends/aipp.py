@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Backend(onnxruntime.Backend):
-    """One session that takes what the configuration beside the model makes of bytes. Options: those of ONNX Runtime."""
+    """A session that takes bytes after the configuration beside the model. Options: those of ONNX Runtime."""
 
     def __init__(
         self, artifact: Path | Mapping[str, bytes], spec: SpecDocument, threads: int, options: Options

@@ -35,7 +35,7 @@ INSTALLED = "ascend_toolkit_install.info"
 QUANTIZED = b"DequantizeLinear"
 CONVERT = "import amct_onnx; amct_onnx.convert_qat_model('model.onnx', 'converted')"
 CONVERTED = "converted_deploy_model.onnx"
-"""What `convert_qat_model` names the model that ATC takes."""
+"""Name that `convert_qat_model` gives the model that ATC takes."""
 
 DEVICE = 0
 HUGE_PAGES_FIRST, TO_DEVICE, TO_HOST = 0, 1, 2
@@ -118,27 +118,27 @@ def atc_words(spec: SpecDocument, soc: str, model: str) -> list[str]:
 
 
 def _tool(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
+    program = shutil.which(name)
+    if program is None:
         raise MissingToolError(f"{name} is not found on this device", fix=SETUP)
-    return found
+    return program
 
 
 def _run(command: Sequence[str], folder: str | None = None) -> str:
-    """Runs one of the device's tools and returns what it printed.
+    """Runs one of the device's tools and returns its output.
 
     Raises:
         MissingToolError: it lacks a Python package of CANN.
-        BundleError: it failed; with the last line that says why.
+        BundleError: it failed; with the last line of its output.
     """
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
     if done.returncode == 0:
         return done.stdout
-    said = last_line(Exception(f"{done.stdout}\n{done.stderr}"))
-    if "No module named 'amct_onnx'" in said:
+    reason = last_line(Exception(f"{done.stdout}\n{done.stderr}"))
+    if "No module named 'amct_onnx'" in reason:
         raise MissingToolError("amct_onnx is not installed, which converts INT8 graphs for ATC", fix=SETUP)
     tool = Path(command[0]).name if command[0] != sys.executable else "amct_onnx"
-    raise BundleError(f"{tool} failed (exit code {done.returncode}): {said}")
+    raise BundleError(f"{tool} failed (exit code {done.returncode}): {reason}")
 
 
 def _toolkit_version() -> str:
@@ -200,11 +200,11 @@ def _copy(acl: Any, to: int, source: int, size: int, direction: int) -> None:
     _check("acl.rt.memcpy", acl.rt.memcpy(to, size, source, size, direction))
 
 
-def _value(what: str, answer: tuple[Any, int]) -> Any:
-    _check(what, answer[1])
+def _value(function: str, answer: tuple[Any, int]) -> Any:
+    _check(function, answer[1])
     return answer[0]
 
 
-def _check(what: str, code: int) -> None:
+def _check(function: str, code: int) -> None:
     if code:
-        raise BundleError(f"{what} failed with {code}")
+        raise BundleError(f"{function} failed with {code}")

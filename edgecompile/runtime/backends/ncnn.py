@@ -99,7 +99,7 @@ def _files(artifact: Path | Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
 
 
 def check_layers(content: bytes, name: str) -> None:
-    """Makes sure that the text of layers holds what its counts say: ncnn reserves memory by them, and reads on.
+    """Makes sure that the text of layers agrees with its counts: ncnn reserves memory by them, and reads on.
 
     Raises:
         BundleError: it does not; with the line.
@@ -119,7 +119,7 @@ def check_layers(content: bytes, name: str) -> None:
         if len(ends) != 2 or len(words) < 2 + sum(ends) or not KIND.fullmatch(kind) or not all(map(_is_param, params)):
             raise BundleError(f"cannot open the model: '{name}' line {number} is no layer of ncnn")
         names = words[2 : 2 + sum(ends)]
-        blobs += [*(one for one in names[: ends[0]] if one not in seen), *names[ends[0] :]]  # as ncnn numbers them
+        blobs += [*(blob for blob in names[: ends[0]] if blob not in seen), *names[ends[0] :]]  # as ncnn numbers them
         seen.update(names)
     if counts[1] != len(blobs):
         raise BundleError(f"cannot open the model: '{name}' counts {counts[1]} blobs, its layers have {len(blobs)}")
@@ -138,7 +138,7 @@ def _is_param(word: str) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps what ncnn prints on its own about a model that it cannot open away from people: they get one line."""
+    """Hides ncnn's own output about a model that it cannot open: people get one line."""
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 DEFAULTS: Options = {
     # Planning memory by pattern costs 8 MB for YOLO11n at 320 pixels and gains nothing measurable.
     "enable_mem_pattern": False,
-    # An x86 CPU without VNNI would overflow where INT8 weights take all 8 bits; this changes nothing on one with it.
+    # An x86 CPU without VNNI would overflow where INT8 weights take all 8 bits; this changes nothing on a CPU with it.
     "session.x64quantprecision": "1",
 }
 ERRORS_ONLY = 3
 NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
-"""Environment variable that keeps ONNX Runtime (1.32) from sending telemetry. It does so from a thread that begins with
-the import, and for which a forked process waits for ever when it exits."""
+"""Environment variable that keeps ONNX Runtime (1.32) from sending telemetry. A thread that begins with the import
+sends it, and a forked process waits for that thread for ever when it exits."""
 
 
 ZERO_OR_ONE = Choice(("0", "1"))
@@ -36,8 +36,8 @@ class Backend:
     are none, its config entries. Those that name files (`optimized_model_filepath`, `profile_file_prefix`, external
     initializers), libraries or numbers of threads are not among them.
 
-    Its threads spin while they wait. On a device of its own that is quicker by a quarter; on one that is shared with
-    other work it halves the speed, and `session.intra_op.allow_spinning: "0"` turns it off.
+    Its threads spin while they wait. On a device of its own that is quicker by a quarter; on a device that is shared
+    with other work it halves the speed, and `session.intra_op.allow_spinning: "0"` turns it off.
     """
 
     options: ClassVar[Mapping[str, Option]] = {
@@ -69,7 +69,7 @@ class Backend:
         names = [output.name for output in self._session.get_outputs()]
         self.outputs = tuple(frozenset([name]) for name in names)
         self._names = names
-        inputs = [one.name for one in self._session.get_inputs()]
+        inputs = [entry.name for entry in self._session.get_inputs()]
         if len(inputs) != 1:
             raise BundleError(f"the model has {len(inputs)} inputs, expected one")
         self._input = inputs[0]

@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 CONVERTER = "openvino.tools.ovc"
 ENVIRONMENT = "ONEDNN_"
-"""Options that begin so are environment variables of oneDNN, OpenVINO's CPU kernels: `ONEDNN_MAX_CPU_ISA` holds it to
-the instruction set that the target has. oneDNN reads them once, when the first model of a process is compiled."""
+"""Prefix of options that are environment variables of oneDNN, OpenVINO's CPU kernels: `ONEDNN_MAX_CPU_ISA` limits it to
+the instruction set of the target. oneDNN reads them once, when the first model of a process is compiled."""
 DEVICE = "DEVICE"
 """Option that names OpenVINO's device: CPU, GPU, GPU.1, NPU, or AUTO:GPU,CPU, the first of these that is here."""
 EACH = "DEVICE_PROPERTIES"
 """Property of AUTO that holds the properties of each device."""
 ONE_DEVICE = r"(?:CPU|(?:GPU|NPU)(?:\.[0-9]{1,2})?)"
 DEVICE_NAME = rf"(?:{ONE_DEVICE}|AUTO:{ONE_DEVICE}(?:,{ONE_DEVICE}){{0,7}})"
-"""What `DEVICE` may be, and MYRIAD, the plugin of the Neural Compute Stick."""
+"""Values of `DEVICE`, and MYRIAD, the plugin of the Neural Compute Stick."""
 ISAS = (
     "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI", "AVX512_CORE_BF16",
     "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX512_CORE_AMX_FP16", "AVX10_1_512", "DEFAULT",
@@ -102,14 +102,14 @@ class Backend:
         return self._request.wait()
 
     def requests(self) -> list[Request]:
-        """Returns as many requests as the device wants in flight, and one: it is prepared while the others run."""
+        """Returns one request more than the device wants in flight: it is prepared while the others run."""
         count = 1 + int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         made = (self._compiled.create_infer_request() for _ in range(count))
         return [Request(request, self._wrap, len(self.outputs), self.version) for request in made]
 
 
 class Request:
-    """One inference that runs beside others; see `edgecompile.runtime.backends.Request`."""
+    """An inference that runs beside others; see `edgecompile.runtime.backends.Request`."""
 
     def __init__(self, request: Any, wrap: Any, outputs: int, version: str) -> None:
         self._request = request
@@ -145,7 +145,7 @@ def _running(version: str) -> Iterator[None]:
 
 
 def _device_here(core: Any, asked: str) -> str:
-    """Returns the device to open: that which is asked for, of several after "AUTO:" those that are here.
+    """Returns the device to open: the requested device, or after "AUTO:" those of the list that are here.
 
     The CPU is always here. For all others OpenVINO loads the library of each device and asks it.
 
@@ -154,31 +154,33 @@ def _device_here(core: Any, asked: str) -> str:
     """
     if asked == "CPU":
         return asked
-    here = list(core.available_devices)
+    available = list(core.available_devices)
     kind, _, listed = asked.partition(":")
-    wanted = listed.split(",") if listed else [kind]
-    found = [name for name in wanted if name in here or any(one.startswith(f"{name}.") for one in here)]
-    if not found:
+    requested = listed.split(",") if listed else [kind]
+    usable = [
+        name for name in requested if name in available or any(device.startswith(f"{name}.") for device in available)
+    ]
+    if not usable:
         raise BundleError(
-            f"the model is for OpenVINO's device {' or '.join(wanted)}, which is not here: available is "
-            f"{', '.join(here) or 'none'}",
+            f"the model is for OpenVINO's device {' or '.join(requested)}, which is not here: available is "
+            f"{', '.join(available) or 'none'}",
             fix="install the driver of the device, or build the recipe for the device that is here",
         )
-    return f"{kind}:{','.join(found)}" if listed else asked
+    return f"{kind}:{','.join(usable)}" if listed else asked
 
 
 def _with_threads(settings: Options, device: str, threads: int) -> Options:
-    """Returns the settings with those of a CPU: the number of threads, and one picture at a time where they say
-    nothing else. The properties of devices that are not here are left out."""
+    """Returns the settings with those of a CPU: the number of threads, and one picture at a time unless they set
+    something else. The properties of devices that are not here are left out."""
     if device == "CPU":
         return {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, **settings}
     if not device.startswith("AUTO:"):
         return settings
     of_each = cast("Mapping[str, Options]", settings.get(EACH, {}))
-    found = {name: {**of_each.get(name, {})} for name in device.partition(":")[2].split(",")}
-    if "CPU" in found:
-        found["CPU"] = {"INFERENCE_NUM_THREADS": threads, **found["CPU"]}
-    return {**settings, EACH: found}
+    of_devices = {name: {**of_each.get(name, {})} for name in device.partition(":")[2].split(",")}
+    if "CPU" in of_devices:
+        of_devices["CPU"] = {"INFERENCE_NUM_THREADS": threads, **of_devices["CPU"]}
+    return {**settings, EACH: of_devices}
 
 
 def _open(

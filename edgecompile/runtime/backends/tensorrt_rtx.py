@@ -50,7 +50,7 @@ class Backend:
 
     @staticmethod
     def build(artifact: Mapping[str, bytes], spec: SpecDocument, options: Options, out: Path, kept: Path) -> None:
-        """Takes the engine of this GPU out of the bundle, and has TensorRT-RTX finish its kernels once."""
+        """Takes the engine of this GPU out of the bundle, and lets TensorRT-RTX finish its kernels once."""
         import numpy as np
 
         trt, cuda = import_library(), Cuda()
@@ -99,9 +99,9 @@ def choose_engine(names: Mapping[str, bytes], sm: str) -> str:
     Raises:
         BundleError: the bundle holds none.
     """
-    wanted = sm.replace(".", "")
+    number = sm.replace(".", "")
     for name in sorted(names):
-        if name.endswith(".engine") and wanted in name.removeprefix("sm").removesuffix(".engine").split("-"):
+        if name.endswith(".engine") and number in name.removeprefix("sm").removesuffix(".engine").split("-"):
             return name
     raise BundleError(f"the bundle holds no engine for SM {sm}")
 
@@ -110,7 +110,7 @@ def build_ahead(onnx: bytes, spec: SpecDocument, sms: Sequence[int]) -> bytes:
     """Returns an engine for GPUs of some compute capabilities (times ten). Needs no GPU.
 
     Raises:
-        BundleError: the library cannot parse or build the model; with what it says.
+        BundleError: the library cannot parse or build the model; with its message.
         MissingToolError: the library is not installed.
     """
     trt = import_library()

@@ -1,1 +1,1 @@
-"""What the backends of TensorRT and TensorRT-RTX share: the CUDA driver, building an engine, running one."""
+"""Shared code of the backends of TensorRT and TensorRT-RTX: the CUDA driver, building and running engines."""

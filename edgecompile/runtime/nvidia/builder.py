@@ -11,7 +11,7 @@ from edgecompile.errors import BundleError
 from edgecompile.runtime.spec import POINTS, SpecDocument
 
 MOST_ERRORS = 3
-"""Operators that are named of those that a parser does not take."""
+"""Most refused operators that a message names."""
 
 
 class Network:
@@ -30,7 +30,7 @@ class Network:
             typed: whether each operator is computed in the type that the graph gives it, which TensorRT 11 always does.
 
         Raises:
-            BundleError: the library does not take the ONNX; with what it says.
+            BundleError: the library does not take the ONNX; with its message.
         """
         self._trt = trt
         self._said = _logger(trt)
@@ -56,7 +56,7 @@ class Network:
         """Returns the engine.
 
         Raises:
-            BundleError: the library cannot build it; with what it says.
+            BundleError: the library cannot build it; with its message.
         """
         engine = self._builder.build_serialized_network(self._network, self.config)
         if engine is None:
@@ -64,8 +64,8 @@ class Network:
         return bytes(engine)
 
     def take_timings(self, known: bytes) -> None:
-        """Gives the builder a timing cache: one that it wrote before, or an empty one. One that does not fit this
-        device is left out."""
+        """Gives the builder a timing cache: a cache that it wrote before, or an empty cache. A cache that does not fit
+        this device is left out."""
         cache = self.config.create_timing_cache(known)
         if cache is None or not self.config.set_timing_cache(cache, False):
             cache = self.config.create_timing_cache(b"")
@@ -77,8 +77,8 @@ class Network:
         return bytes(self.config.get_timing_cache().serialize())
 
     def prefer_dla(self, core: int) -> None:
-        """Has a deep learning accelerator take what it can, and the GPU the rest. Before TensorRT 11 a network for it
-        may not be strongly typed: precisions are then allowed by flags."""
+        """Gives a deep learning accelerator the layers that it can run, and the GPU the rest. Before TensorRT 11 a
+        network for it may not be strongly typed: flags then allow precisions."""
         trt = self._trt
         self.config.default_device_type = trt.DeviceType.DLA
         self.config.DLA_core = core
@@ -107,14 +107,14 @@ class Network:
 
 
 def describe(error: Any) -> str:
-    """Returns what a parser says of one operator: of an assertion of its source, the words in it."""
+    """Returns a parser's message on one operator: of an assertion of its source, the words in it."""
     words = re.search(r'"([^"]+)"', error.desc())
-    said = words[1] if words else "" if error.desc() in ("false", "") else error.desc()
+    reason = words[1] if words else "" if error.desc() in ("false", "") else error.desc()
     operator = error.node_operator() if hasattr(error, "node_operator") else ""
     if not operator:
-        return said or error.func()
+        return reason or error.func()
     name = f" '{error.node_name()[:60]}'" if error.node_name() else ""
-    return f"operator {operator}{name}: {said}" if said else f"operator {operator}{name} is not supported"
+    return f"operator {operator}{name}: {reason}" if reason else f"operator {operator}{name} is not supported"
 
 
 def _logger(trt: ModuleType) -> Any:

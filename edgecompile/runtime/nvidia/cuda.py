@@ -1,6 +1,6 @@
 """The CUDA driver, called through ctypes: it comes with every driver and every JetPack, and nothing else is needed.
 
-Everything happens in the primary context of the first GPU, which is the one that TensorRT uses.
+Everything happens in the primary context of the first GPU, the context that TensorRT uses.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Cuda:
     """The first GPU.
 
     Attributes:
-        stream: handle of the one stream that everything runs in, as a number.
+        stream: handle of the only stream, in which everything runs, as a number.
     """
 
     def __init__(self, library: Any = None, root: Path = Path("/")) -> None:
@@ -79,7 +79,7 @@ class Cuda:
         self.stream: int = stream.value or 0
 
     def enter(self) -> None:
-        """Makes the context that of the calling thread."""
+        """Makes the context current in the calling thread."""
         self._call("cuCtxSetCurrent", self._context)
 
     def facts(self) -> dict[str, str]:
@@ -122,7 +122,7 @@ class Cuda:
         self._call("cuMemcpyDtoHAsync_v2", array.ctypes.data, memory.address, array.nbytes, self.stream)
 
     def wait(self) -> None:
-        """Waits until all that was put into the stream is done."""
+        """Waits until all work in the stream is done."""
         self._call("cuStreamSynchronize", self.stream)
 
     def free(self, function: str, address: int) -> None:
@@ -139,8 +139,8 @@ class Cuda:
         if code:
             text = c_char_p()
             self._library.cuGetErrorString(code, byref(text))
-            said = text.value.decode("utf-8", "replace") if text.value else "unknown error"
-            raise BundleError(f"the NVIDIA driver refuses ({function}: {said}, {code})")
+            message = text.value.decode("utf-8", "replace") if text.value else "unknown error"
+            raise BundleError(f"the NVIDIA driver refuses ({function}: {message}, {code})")
 
 
 class DeviceMemory:

@@ -30,11 +30,11 @@ class Session:
 
         Args:
             kernels: kernels that TensorRT-RTX finished before on this device; empty to begin with none; None where the
-                library has no such thing.
+                library has no such kernels.
             dla: number of the deep learning accelerator that the engine was built for.
 
         Raises:
-            BundleError: the engine is not one for this library and this GPU.
+            BundleError: the engine is for another library or another GPU.
         """
         import numpy as np
 
@@ -46,7 +46,7 @@ class Session:
             self._runtime.DLA_core = dla
         self._engine = self._runtime.deserialize_cuda_engine(engine)
         if self._engine is None:
-            raise BundleError(f"the engine is not one for {trt.__name__} {trt.__version__} on this GPU")
+            raise BundleError(f"the engine does not fit {trt.__name__} {trt.__version__} on this GPU")
         self._kernels: Any = None
         self._context = self._open_context(kernels)
         if self._context is None:
@@ -110,7 +110,7 @@ class Session:
 
 
 def shapes_of(spec: SpecDocument) -> list[Shape]:
-    """Returns the input shapes that a spec names: those of its profile, or the one it has."""
+    """Returns the input shapes that a spec names: those of its profile, or its only shape."""
     entry = spec["input"]
     shapes = list((entry.get("profile") or {"opt": entry["shape"]}).values())
     return list(dict.fromkeys(tuple(int(side) for side in shape) for shape in shapes))

@@ -1,10 +1,10 @@
 """Tasks on the device: how the raw outputs of a model become a result, and how a result is drawn, written and compared.
 
 One file a task; the file name is the registry, and third parties add theirs by an entry point. The module holds a
-subclass of `Task` named `Task`. It imports numpy and OpenCV inside of functions: what a task is called and takes is
-asked by `predict --help` too.
+subclass of `Task` named `Task`. It imports numpy and OpenCV inside of functions, because `predict --help` too asks for
+the names and settings of tasks.
 
-To add one: `runtime/tasks/<task>.py`, `evaluate/tasks/<task>.py`, and a test; docs/extending.md shows both.
+To add a task: `runtime/tasks/<task>.py`, `evaluate/tasks/<task>.py`, and a test; docs/extending.md shows both.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 ENTRY_POINTS = "edgecompile.runtime_tasks"
 
 Parts = dict[str, tuple["np.ndarray", "np.ndarray"]]
-"""Part of the outputs to its numbers in the one model and in the other, of one shape."""
+"""Part of the outputs to its numbers in the first and in the second model, of equal shapes."""
 
 
 class OutputError(ValueError):
-    """An output holds what no model of its task puts out. The message names the output."""
+    """An output holds numbers that no model of its task gives. The message names the output."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Setting:
 
 
 class Result(Protocol):
-    """What a model finds on one picture. `len` is how many things that are; a result that has no parts has one."""
+    """What a model finds on one picture. `len` is the number of its parts; a result without parts counts as one."""
 
     def __len__(self) -> int: ...
 
@@ -90,9 +90,9 @@ class Task(ABC, Generic[Found]):
     """One task, for one model.
 
     Attributes:
-        noun: what the results of the task are called, in the plural: "detections".
-        settings: what a prediction takes; the spec of the model has a default for each.
-        switches: what `decode` takes besides, for the evaluation of a model.
+        noun: name of the results of the task, in the plural: "detections".
+        settings: of a prediction; the spec of the model has a default for each.
+        switches: further settings of `decode`, for the evaluation of a model.
         names: class names of the model, in the order of their numbers.
         outputs: names of the outputs that are read, in the order in which `decode` takes them.
     """
@@ -108,8 +108,8 @@ class Task(ABC, Generic[Found]):
         """Reads the parts of `spec.json` that are the task's.
 
         Raises:
-            BundleError: they say what this runtime cannot follow, or contradict one another.
-            KeyError, TypeError, ValueError: something is missing or of another kind; the caller tells it.
+            BundleError: this runtime does not support them, or they contradict one another.
+            KeyError, TypeError, ValueError: a part is missing or of another kind; the caller reports it.
         """
 
     @abstractmethod
@@ -146,7 +146,7 @@ class Task(ABC, Generic[Found]):
         """Returns the result as fields of a JSON object."""
 
     def coco(self, result: Found) -> list[dict[str, Any]]:
-        """Returns the result in COCO's results format, without what names the picture.
+        """Returns the result in COCO's results format, without the name of the picture.
 
         Raises:
             RecipeError: the task has no such form.
@@ -159,10 +159,10 @@ class Task(ABC, Generic[Found]):
 
     @abstractmethod
     def agreement(self, result: Found, golden: Any) -> Agreement:
-        """Compares a result with one that `golden` made, from whatever bundle.
+        """Compares a result with a result that `golden` made, from whatever bundle.
 
         Raises:
-            BundleError: the golden one is malformed.
+            BundleError: the golden result is malformed.
         """
 
 
@@ -175,8 +175,8 @@ def find_task(name: str) -> type[Task[Any]]:
         MissingToolError: the package that brings it cannot be imported.
     """
     if name in _shipped():
-        found: Any = import_module(f"{__name__}.{name}").Task
-        return found
+        shipped: Any = import_module(f"{__name__}.{name}").Task
+        return shipped
     for point in entry_points(ENTRY_POINTS):
         if point.name == name:
             try:
@@ -193,12 +193,12 @@ def task_names() -> tuple[str, ...]:
 
 
 def all_settings() -> tuple[Setting, ...]:
-    """Returns what predictions of any task take, each name once."""
-    found: dict[str, Setting] = {}
+    """Returns the settings of predictions of any task, each name once."""
+    settings: dict[str, Setting] = {}
     for task in task_names():
         for setting in find_task(task).settings:
-            found.setdefault(setting.name, setting)
-    return tuple(found.values())
+            settings.setdefault(setting.name, setting)
+    return tuple(settings.values())
 
 
 @cache

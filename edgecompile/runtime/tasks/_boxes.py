@@ -11,7 +11,7 @@ import numpy as np
 from edgecompile.runtime.tasks import OutputError
 
 MOST_CANDIDATES = 30_000
-"""Boxes that enter the suppression: the best ones of more."""
+"""Most boxes that enter the suppression: those with the best scores."""
 CLASS_OFFSET = 7680
 """Pixels by which the boxes of each class are moved away from those of the class before it."""
 BLOCK = 256
@@ -30,7 +30,7 @@ def decode_end2end(rows: np.ndarray, *, conf: float, max_det: int, classes: int)
     """Reads an output of (boxes, 6): the model has done the suppression, so only the threshold remains.
 
     Raises:
-        OutputError: a score is not in 0..1, or a chosen box or class is none.
+        OutputError: a score is not in 0..1, or a chosen box or class is invalid.
     """
     _require_scores(rows[:, 4])
     rows = rows[rows[:, 4] > conf][:max_det].astype(np.float32)
@@ -55,16 +55,16 @@ def decode_yolo(
 
     Args:
         conf: scores must be above it.
-        iou: boxes that overlap a better one of their class by more are dropped.
+        iou: boxes that overlap a better box of their class by more are dropped.
         max_det: most boxes returned.
-        class_agnostic: boxes drop lesser ones of other classes too.
+        class_agnostic: boxes also drop lesser boxes of other classes.
         multi_label: a box stands once for each class above `conf`, as in validation, not only for its best.
 
     Returns:
         Boxes in input pixels, best first.
 
     Raises:
-        OutputError: a score is not in 0..1, or a chosen box is none.
+        OutputError: a score is not in 0..1, or a chosen box is invalid.
     """
     scores = output[4:]
     best = scores.max(axis=0)
@@ -113,7 +113,7 @@ def _corners(boxes: np.ndarray) -> np.ndarray:
 
 
 def suppress(boxes: np.ndarray, iou: float, max_det: int) -> np.ndarray:
-    """Returns the indices of the boxes that no better one overlaps by more than `iou`, at most `max_det`.
+    """Returns the indices of the boxes that no better box overlaps by more than `iou`, at most `max_det`.
 
     Args:
         boxes: float32 (n, 4), x1 y1 x2 y2, best first.
@@ -149,7 +149,7 @@ def _overlap(columns: np.ndarray, areas: np.ndarray, better: np.ndarray, lesser:
 
 
 def _greedy(overlap: np.ndarray) -> list[int]:
-    """Returns which of n boxes, best first, remain when each that remains drops those it overlaps: bool (n, n).
+    """Returns which of n boxes, best first, remain when each remaining box drops those it overlaps: bool (n, n).
 
     Rows are held as integers of n bits: one operation drops all that a box overlaps.
     """
@@ -165,7 +165,7 @@ def _greedy(overlap: np.ndarray) -> list[int]:
 
 def paired_rows(reference: np.ndarray, other: np.ndarray, conf: float) -> tuple[np.ndarray, np.ndarray]:
     """Returns the rows x1, y1, x2, y2, score, class of `reference` with a score of `conf` or more, the best first, and
-    the rows of `other` that stand for them."""
+    the rows of `other` that match them."""
     sure = reference[reference[:, 4] >= conf]
     shared = overlaps(sure[:, :4], other[:, :4]) * (sure[:, None, 5] == other[None, :, 5])
     rows = np.zeros_like(sure)
@@ -179,8 +179,8 @@ def paired_rows(reference: np.ndarray, other: np.ndarray, conf: float) -> tuple[
 
 def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Returns the intersection over union of each of `boxes` (m, 4) with each of `others` (n, 4), as (m, n)."""
-    one, two = boxes[:, None], others[None]
-    sides = np.minimum(one[..., 2:], two[..., 2:]) - np.maximum(one[..., :2], two[..., :2])
+    first, second = boxes[:, None], others[None]
+    sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
     common = sides.clip(0).prod(-1)
-    areas = (one[..., 2:] - one[..., :2]).prod(-1) + (two[..., 2:] - two[..., :2]).prod(-1)
+    areas = (first[..., 2:] - first[..., :2]).prod(-1) + (second[..., 2:] - second[..., :2]).prod(-1)
     return common / np.maximum(areas - common, 1e-7)

@@ -1,4 +1,4 @@
-"""Draws on a picture what was found."""
+"""Draws results on a picture."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class NmsDocument(TypedDict):
 
 
 class DetectDocument(TypedDict):
-    """The parts of spec.json that are those of detection."""
+    """The parts of spec.json that belong to detection."""
 
     output: OutputDocument
     nms: NmsDocument
@@ -158,14 +158,15 @@ class Task(tasks.Task[Detections]):
 
         defaults = {"conf": self.conf, "iou": self.iou, "max_det": self.max_det}
         lowest, overlap, most = (
-            one.checked(defaults[one.name] if given.get(one.name) is None else given[one.name]) for one in self.settings
+            setting.checked(defaults[setting.name] if given.get(setting.name) is None else given[setting.name])
+            for setting in self.settings
         )
         rows = self._rows(outputs[0], slot)
         try:
             if self.decode_as == "end2end":
-                found = _boxes.decode_end2end(rows, conf=lowest, max_det=int(most), classes=len(self.names))
+                decoded = _boxes.decode_end2end(rows, conf=lowest, max_det=int(most), classes=len(self.names))
             else:
-                found = _boxes.decode_yolo(
+                decoded = _boxes.decode_yolo(
                     rows,
                     conf=lowest,
                     iou=overlap,
@@ -175,27 +176,27 @@ class Task(tasks.Task[Detections]):
                 )
         except OutputError as error:
             raise OutputError(f"output '{self.outputs[0]}' of the model holds {error}") from error
-        boxes, scores, classes = found
+        boxes, scores, classes = decoded
         return Detections(geometry.restore(boxes, clip=bool(given.get("clip", True))), scores, classes, self.names)
 
     def _rows(self, output: np.ndarray, slot: int) -> np.ndarray:
-        """Returns the numbers of one picture of the stack, which have the shape that the spec says."""
+        """Returns the numbers of one picture of the stack, which have the shape that the spec states."""
         shape: tuple[int, ...] = getattr(output, "shape", ())
         kind = getattr(getattr(output, "dtype", None), "kind", "O")
         fits = len(shape) == 3 and shape[self._channel_axis] == self._channels
         if kind not in "fiu" or not fits or not slot < shape[0]:
-            wanted = ["n", self._channels, -1] if self.decode_as == "yolo" else ["n", -1, self._channels]
-            found = f"{list(shape)}, and numbers in it: {'yes' if kind in 'fiu' else 'no'}"
-            raise OutputError(f"output '{self.outputs[0]}' of the model is {found}; expected numbers {wanted}")
+            expected = ["n", self._channels, -1] if self.decode_as == "yolo" else ["n", -1, self._channels]
+            actual = f"{list(shape)}, and numbers in it: {'yes' if kind in 'fiu' else 'no'}"
+            raise OutputError(f"output '{self.outputs[0]}' of the model is {actual}; expected numbers {expected}")
         return output[slot]
 
     def parts(self, reference: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> Parts:
-        """Returns the boxes and the scores of two outputs: compared as one, dead scores would hide behind good boxes
+        """Returns the boxes and the scores of two outputs: compared together, dead scores would hide behind good boxes
         (a cosine above 0.9999 with every score 0).
 
         The anchors of `yolo` always stand in one order. The rows of `end2end` are sorted by score, so that the least
-        change of scores moves rows: there, every row that the reference is sure of is paired with the row of its class
-        that overlaps it most, or with zeros.
+        change of scores moves rows: each row that scores above `conf` in the reference is paired with the row of its
+        class that overlaps it most, or with zeros.
         """
         from edgecompile.runtime.tasks import _boxes
 
@@ -211,36 +212,36 @@ class Task(tasks.Task[Detections]):
         from edgecompile.runtime.tasks import _drawing
 
         canvas = image.copy()
-        for found in reversed(list(result)):  # the best last, on top
-            _drawing.draw_box(canvas, found.box, f"{found.name} {found.score:.2f}", found.class_id)
+        for detection in reversed(list(result)):  # the best last, on top
+            _drawing.draw_box(canvas, detection.box, f"{detection.name} {detection.score:.2f}", detection.class_id)
         return canvas
 
     def lines(self, result: Detections) -> Iterable[str]:
         yield f"{len(result)} object{'' if len(result) == 1 else 's'}"
-        width = max((len(escape(found.name)) for found in result), default=0)
-        for found in result:
-            box = "  ".join(f"{value:7.1f}" for value in found.box)
-            yield f"{escape(found.name):<{width}}  {found.score:.2f}  {box}"
+        width = max((len(escape(detection.name)) for detection in result), default=0)
+        for detection in result:
+            box = "  ".join(f"{value:7.1f}" for value in detection.box)
+            yield f"{escape(detection.name):<{width}}  {detection.score:.2f}  {box}"
 
     def fields(self, result: Detections) -> dict[str, Any]:
         objects = [
             {
-                "name": found.name,
-                "class": found.class_id,
-                "score": round(found.score, 5),
-                "box": [round(value, 3) for value in found.box],
+                "name": detection.name,
+                "class": detection.class_id,
+                "score": round(detection.score, 5),
+                "box": [round(value, 3) for value in detection.box],
             }
-            for found in result
+            for detection in result
         ]
         return {"detections": objects}
 
     def coco(self, result: Detections) -> list[dict[str, Any]]:
         """Returns an element for each object: bbox is x, y, width, height in pixels."""
         elements = []
-        for found in result:
-            x1, y1, x2, y2 = found.box
+        for detection in result:
+            x1, y1, x2, y2 = detection.box
             bbox = [round(value, 3) for value in (x1, y1, x2 - x1, y2 - y1)]
-            elements.append({"category_id": found.class_id, "bbox": bbox, "score": round(found.score, 5)})
+            elements.append({"category_id": detection.class_id, "bbox": bbox, "score": round(detection.score, 5)})
         return elements
 
     def golden(self, result: Detections) -> dict[str, Any]:
