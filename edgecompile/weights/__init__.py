@@ -1,1 +1,1 @@
-"""What a file of weights says of itself, read without running any of it. Standard library only: `plan` is quick."""
+"""Metadata of files of weights, read without running any of it. Standard library only: `plan` is quick."""

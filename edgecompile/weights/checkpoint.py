@@ -1,8 +1,9 @@
-"""What a checkpoint says of itself: task, head, classes, training settings. Unpickles nothing.
+"""Metadata of a checkpoint: task, head, classes, training settings. Unpickles nothing.
 
-A checkpoint is a pickle, a program that may call anything. Here its instructions are followed by hand: a class becomes
-its name, a call becomes a record of what was to be called, and nothing is imported. What is larger than any model of
-the family, or uses instructions that torch does not write, is left to the export, which has a process of its own.
+A checkpoint is a pickle, a program that may call anything. This module follows its instructions by hand: a class
+becomes its name, a call becomes a record of the function to call, and nothing is imported. A file that is larger than
+any model of the family, or uses instructions that torch does not write, is left to the export, which has a process of
+its own.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from pathlib import Path
 from typing import Any
 
 LARGEST = 8 << 20
-"""Most bytes of a pickle that are read. The largest YOLO checkpoints have one of 1 MB."""
+"""Most bytes of a pickle that are read. The largest YOLO checkpoints have a pickle of 1 MB."""
 
 MOST_INSTRUCTIONS = 500_000
 """Most instructions of a pickle that are followed: a second of work. YOLO11n has 52,000."""
 
 LONGEST_NUMBER = 255
-"""Most bytes of a whole number: torch reads no longer ones."""
+"""Most bytes of a whole number: torch reads no longer numbers."""
 
 LARGEST_DIRECTORY = 8 << 20
 """Most bytes of a zip's directory that are read: 80,000 members."""
 
 SCALARS = (str, int, float, bytes, type(None))
-"""Types of dictionary keys that are kept. Others may be nested so that hashing them takes for ever."""
+"""Types of dictionary keys that are kept. Keys of other types may be nested so that hashing them takes for ever."""
 
 TASK_OF_CLASS = {
     "DetectionModel": "detect",
@@ -46,7 +47,7 @@ TASK_OF_CLASS = {
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What an Ultralytics checkpoint says of itself; None where it says nothing of it.
+    """Metadata of an Ultralytics checkpoint; None for values that it does not state.
 
     Attributes:
         model_class: name of the model's class, with its module.
@@ -69,8 +70,8 @@ class Checkpoint:
 
 @dataclass
 class Instance:
-    """A class or function that a pickle names, or an object that unpickling would make of one: the name, its arguments,
-    its state."""
+    """A class or function that a pickle names, or an object that unpickling would make of it: the name, the arguments,
+    the state."""
 
     made_by: str
     arguments: Any = ()
@@ -79,11 +80,11 @@ class Instance:
 
 
 class Unreadable(ValueError):
-    """The pickle uses what torch does not write, or is cut."""
+    """The pickle uses instructions that torch does not write, or is cut."""
 
 
 def read_checkpoint(path: Path) -> Checkpoint | None:
-    """Returns what a checkpoint says of itself, or None where that cannot be told without loading it.
+    """Returns the metadata of a checkpoint, or None where it cannot be read without loading the checkpoint.
 
     Args:
         path: any file.
@@ -133,10 +134,10 @@ def _submodules(state: Any) -> dict[Any, Any]:
     return modules if isinstance(modules, dict) else {}
 
 
-def _class_names(said: Any) -> tuple[str, ...] | None:
-    if isinstance(said, dict) and list(said) == list(range(len(said))):
-        said = list(said.values())
-    return tuple(map(str, said)) if isinstance(said, list) and all(isinstance(one, str) for one in said) else None
+def _class_names(names: Any) -> tuple[str, ...] | None:
+    if isinstance(names, dict) and list(names) == list(range(len(names))):
+        names = list(names.values())
+    return tuple(map(str, names)) if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
 
 
 def _pickle_of(path: Path) -> bytes | None:
@@ -145,7 +146,7 @@ def _pickle_of(path: Path) -> bytes | None:
         if not _has_small_directory(path):
             return None
         with zipfile.ZipFile(path) as archive:
-            members = [one for one in archive.infolist() if one.filename.endswith("/data.pkl")]
+            members = [member for member in archive.infolist() if member.filename.endswith("/data.pkl")]
             if len(members) != 1 or members[0].file_size > LARGEST:
                 return None
             with archive.open(members[0]) as stream:
@@ -171,7 +172,7 @@ def _has_small_directory(path: Path) -> bool:
 
 
 class _Pickle:
-    """Follows the instructions of a pickle of protocol 2 to 5, as a list of values and a memory of earlier ones."""
+    """Follows the instructions of a pickle of protocol 2 to 5, as a list of values and a memory of earlier values."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -344,4 +345,4 @@ ACTIONS: dict[int, Action] = {
     ord("b"): lambda p: p.build(),
     ord("Q"): lambda p: p.push(Instance("storage", p.pop())),
 }
-"""Instruction -> what it does."""
+"""Instruction -> its effect."""

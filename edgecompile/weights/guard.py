@@ -1,4 +1,4 @@
-"""Keeps a checkpoint that is loaded from making objects by calling classes: sound ones restore the state of objects.
+"""Keeps a loading checkpoint from calling classes to make objects: sound checkpoints restore the state of objects.
 
 A restricted unpickler takes known classes only, but calls them with whatever arguments the file names: a model's class
 then reads an architecture from any path or address, a layer downloads weights.
@@ -42,30 +42,30 @@ def may_be_called(name: str) -> bool:
 
 @contextmanager
 def nothing_constructed(base: type, refuse: Callable[[type], Exception]) -> Iterator[None]:
-    """Makes the constructors of a class and of all that are derived from it raise.
+    """Makes the constructors of a class and of all classes derived from it raise an error.
 
     Args:
-        refuse: returns what they raise.
+        refuse: returns the error.
     """
 
     def raising(self: object, *_: Any, **__: Any) -> None:
         raise refuse(type(self))
 
-    kept = {one: vars(one)["__init__"] for one in _family(base) if "__init__" in vars(one)}
+    kept = {cls: vars(cls)["__init__"] for cls in _family(base) if "__init__" in vars(cls)}
     try:
-        for one in kept:
-            one.__init__ = raising  # type: ignore[misc]
+        for cls in kept:
+            cls.__init__ = raising  # type: ignore[misc]
         yield
     finally:
-        for one, constructor in kept.items():
-            one.__init__ = constructor  # type: ignore[misc]
+        for cls, constructor in kept.items():
+            cls.__init__ = constructor  # type: ignore[misc]
 
 
 def _family(base: type) -> set[type]:
-    found: set[type] = {base}
+    family: set[type] = {base}
     waiting: list[type] = [base]
     while waiting:
-        derived: set[type] = set(waiting.pop().__subclasses__()) - found
-        found |= derived
+        derived: set[type] = set(waiting.pop().__subclasses__()) - family
+        family |= derived
         waiting += derived
-    return found
+    return family

@@ -1,7 +1,7 @@
-"""What an ONNX file says of itself: its inputs, operators, operator sets, metadata. Parses no tensor.
+"""The header of an ONNX file: its inputs, operators, operator sets, metadata. Parses no tensor.
 
-An ONNX file is one protobuf message. Its fields are walked here by their lengths, so that gigabytes of weights are
-stepped over, and no library has to be imported. What is cut, or has more fields than any model, is not described.
+An ONNX file is one protobuf message. This module walks its fields by their lengths, so that it steps over gigabytes of
+weights and needs no library. It does not describe a file that is cut, or has more fields than any model.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ ELEMENT_TYPES = {
 """Number of an element type to its name."""
 
 OLDEST, NEWEST = 7, 28
-"""Operator sets that can be read: from the oldest that ONNX Runtime runs, of which alone can be proven that raising it
-changed nothing, to the newest that any version of ONNX knew when this was written."""
+"""Operator sets that can be read: from the oldest that ONNX Runtime runs, since older sets cannot be run to prove that
+raising them changed nothing, to the newest that any version of ONNX knew when this was written."""
 
 QUANTIZED = frozenset(
     {
@@ -68,7 +68,7 @@ class OnnxInput:
 
 @dataclass(frozen=True)
 class OnnxHeader:
-    """What an ONNX file says of itself.
+    """The header of an ONNX file.
 
     Attributes:
         inputs: of the graph, without those that weights stand in for.
@@ -103,7 +103,7 @@ class Malformed(ValueError):
 
 
 def read_header(path: Path) -> OnnxHeader | None:
-    """Returns what an ONNX file says of itself, or None where it is no ONNX file that can be walked.
+    """Returns the header of an ONNX file, or None where it is no ONNX file that can be walked.
 
     Args:
         path: any file.
@@ -117,11 +117,11 @@ def read_header(path: Path) -> OnnxHeader | None:
 
 @lru_cache(maxsize=64)
 def _read(path: Path, changed: int, size: int) -> OnnxHeader | None:
-    """Returns the header of a file, which is looked at again once it has changed."""
+    """Returns the header of a file, which is read again once it has changed."""
     try:
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return _Walk(content).header()
-    except (OSError, ValueError, UnicodeDecodeError):  # ValueError: an empty file, or one that is malformed
+    except (OSError, ValueError, UnicodeDecodeError):  # ValueError: an empty or malformed file
         return None
 
 
@@ -160,15 +160,15 @@ class _Walk:
                 self.nodes(value, 7)  # FunctionProto.node
         if graphs != 1:
             raise Malformed("no graph")
-        own = tuple(one for one in inputs if one.name not in weights)
+        own = tuple(entry for entry in inputs if entry.name not in weights)
         return OnnxHeader(own, metadata, operator_sets, frozenset(self._operators), frozenset(functions))
 
     def nodes(self, span: Span | int, number: int, depth: int = 0) -> None:
         """Notes the operators of a message whose field `number` holds nodes."""
         if depth > DEEPEST:
             raise Malformed("graphs in graphs in graphs")
-        for found, value in self.fields(span):
-            if found == number:
+        for field_number, value in self.fields(span):
+            if field_number == number:
                 self.node(value, depth)
 
     def node(self, span: Span | int, depth: int = 0) -> None:
@@ -196,9 +196,9 @@ class _Walk:
         value = self.whole(self.first(span, 1))
         return value if value > 0 else None
 
-    def first(self, span: Span | int | None, wanted: int) -> Span | int | None:
+    def first(self, span: Span | int | None, number: int) -> Span | int | None:
         """Returns the first field of a number in a message; None where there is none."""
-        return next((value for number, value in self.fields(span) if number == wanted), None)
+        return next((value for field_number, value in self.fields(span) if field_number == number), None)
 
     def fields(self, span: Span | int | None) -> Iterator[tuple[int, Span | int]]:
         """Yields the number and the value of each field of a message: a whole number, or where its bytes stand."""
@@ -227,7 +227,7 @@ class _Walk:
             at += size
 
     def varint(self, at: int, end: int) -> tuple[int, int]:
-        """Returns a number that is written in groups of seven bits, and where it ends."""
+        """Returns a number that is written in groups of seven bits, and where the number ends."""
         value = 0
         for shift in range(0, 70, 7):
             if at >= end:

@@ -1,4 +1,4 @@
-"""What weights say they are for."""
+"""The task that a file of weights states."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ def stated_task(weights: Path) -> str | None:
     if weights.suffix == ".onnx":
         header = read_header(weights)
         return header.metadata.get("task") if header else None
-    said = read_checkpoint(weights)
-    return said.task if said else None
+    checkpoint = read_checkpoint(weights)
+    return checkpoint.task if checkpoint else None
