@@ -1,4 +1,4 @@
 """Devices that can be reached by ssh: a bundle and the runtime are copied there, and verbs run there.
 
-Reaches them with the system's own `ssh`, so that people's configuration, keys and known hosts are what counts.
+Reaches them with the system's own `ssh`, so that people's configuration, keys and known hosts apply.
 """

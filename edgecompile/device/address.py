@@ -22,7 +22,7 @@ class Address:
 
     Attributes:
         host: name, number, or an alias of ~/.ssh/config.
-        user, port: None for what the configuration of ssh says.
+        user, port: None for those of ssh's configuration.
         path: folder on the device that takes everything; None for `~/edgecompile`.
     """
 
@@ -32,7 +32,7 @@ class Address:
     path: str | None = None
 
     def __str__(self) -> str:
-        """Returns the address without its path: what a person calls the device."""
+        """Returns the address without its path: the name of the device for people."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"ssh://{f'{self.user}@' if self.user else ''}{host}{f':{self.port}' if self.port else ''}"
 

@@ -1,7 +1,7 @@
-"""One connection to a device, by the system's `ssh`. All calls share it, so that only the first one takes time.
+"""One connection to a device, by the system's `ssh`. All calls share it, so that only the first call takes time.
 
-What runs on the device is `remote_agent.py`, sent as text with each call. Nothing is left running there: each call ends
-with the connection, and a connection that falls silent ends by itself.
+The device runs `remote_agent.py`, sent as text with each call. Nothing is left running there: each call ends with the
+connection, and a connection that falls silent ends by itself.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ LONGEST_FOLDER = 103 - len(f"/{SCRATCH}ssh-12345678/") - 40 - len(".123456789012
 """Bytes of a folder in which a socket may lie: of the 103 that its path may have on any system, a folder of our own,
 the 40 digits of ssh's %C and what ssh appends while it makes the socket take the rest."""
 STALE_S = 24 * 3600
-"""Age at which such a folder is one that a killed call has left."""
+"""Age at which such a folder counts as left by a killed call."""
 HEARTBEAT = 5.0
-"""Seconds between two bytes that tell a call that this side is still there."""
+"""Seconds between two bytes that show a call that this side is still there."""
 CHUNK = 1 << 18
 OURS = "edgecompile: "
 LOST = 255
@@ -91,7 +91,7 @@ class _Call:
 
 
 class DeviceFacts(TypedDict):
-    """What a device says of itself: JSON that `look` of `remote_agent.py` writes.
+    """Facts of a device: JSON that `look` of `remote_agent.py` writes.
 
     root: the folder that takes everything.
     host, system, python: its name, its kernel and the version of its Python.
@@ -126,7 +126,7 @@ class Connection:
 
     @property
     def facts(self) -> DeviceFacts:
-        """What the device says of itself."""
+        """The facts of the device."""
         assert self._facts is not None, "the connection is open"
         return self._facts
 
@@ -168,18 +168,18 @@ class Connection:
         """Calls a function of `remote_agent.py` and returns all it wrote to stdout. Raises as `call`.
 
         Args:
-            unfinished: called with what was written to stdout before the call failed.
+            unfinished: called with the output on stdout before the call failed.
         """
         return self._talk(do, request, lambda call: call.output.read(), unfinished=unfinished, beating=True)
 
     def send(self, path: Path, to: str, sha256: str, report: Callable[[int], None] = lambda sent: None) -> int:
         """Copies a file to the device; returns how many bytes had to be sent. Raises as `call`.
 
-        What is there already is not sent again: a whole file, or the beginning that an earlier attempt got across.
+        Bytes that are there already are not sent again: a whole file, or the beginning that an earlier attempt copied.
 
         Args:
-            path: the file here.
-            to: its path there. It appears whole, of digest `sha256`, or not at all.
+            path: the file on this machine.
+            to: its path on the device. It appears whole, of digest `sha256`, or not at all.
             report: called with how many bytes are there.
         """
         size = path.stat().st_size
@@ -213,8 +213,8 @@ class Connection:
             raise MissingToolError(f"the device {why}", where=str(self.address), fix="there: sudo apt install python3")
         path = (process.stdout.splitlines() or [""])[-1]
         if process.returncode or not path.startswith("/"):
-            said = (process.stderr.splitlines() or process.stdout.splitlines() or ["nothing"])[-1]
-            raise StepError(f"the device runs no commands; it said: {said}", where=str(self.address))
+            reason = (process.stderr.splitlines() or process.stdout.splitlines() or ["nothing"])[-1]
+            raise StepError(f"the device runs no commands; its answer: {reason}", where=str(self.address))
         return path
 
     def _talk(
@@ -226,7 +226,7 @@ class Connection:
         unfinished: Listener = lambda text: None,
         beating: bool = False,
     ) -> str:
-        """Runs one call; `talk` has its pipes and returns what came out."""
+        """Runs one call; `talk` has its pipes and returns the output."""
         packed = base64.b64encode(json.dumps({"do": do, **request}).encode()).decode()
         command = shlex.join([self._python, "-c", BOOT, _packed_source(), packed])
         process = subprocess.Popen(
@@ -236,7 +236,7 @@ class Connection:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            start_new_session=True,  # Ctrl-C is ours to handle
+            start_new_session=True,  # this process handles Ctrl-C
         )
         call = _Call.of(process)
         lines: list[str] = []
@@ -263,7 +263,7 @@ class Connection:
         return answer
 
     def _listen(self, stream: IO[str], lines: list[str]) -> None:
-        """Collects what comes on stderr, and tells the listener what is not a complaint."""
+        """Collects the lines of stderr, and passes those that are no complaint to the listener."""
         for line in stream:
             lines.append(line.rstrip())
             if not line.startswith(OURS):
@@ -278,28 +278,28 @@ class Connection:
             return self._lost(lines)
         command = request.get("command")
         words = command if isinstance(command, list) else []
-        what = words[words.index("edgecompile") + 1] if "edgecompile" in words else do
+        action = words[words.index("edgecompile") + 1] if "edgecompile" in words else do
         killed = f"was killed by signal {code - 128}" if code > 128 else f"ended with exit code {code}"
-        said = "; out of memory there?" if code == 137 else f": {lines[-1]}" if lines else ""
-        return StepError(f"{what} {killed} on the device{said}", where=str(self.address))
+        reason = "; out of memory there?" if code == 137 else f": {lines[-1]}" if lines else ""
+        return StepError(f"{action} {killed} on the device{reason}", where=str(self.address))
 
     def _lost(self, lines: list[str]) -> StepError:
-        """Returns the error for what ssh says when it cannot reach the device, or no longer."""
+        """Returns the error for ssh's message when it cannot reach the device, or no longer."""
         text = "\n".join(lines)
         for sign, message, fix in COMPLAINTS:
             if sign in text:
                 last = next(line for line in lines if sign in line)
                 host, user = self.address.host, f"{self.address.user}@" if self.address.user else ""
-                values = {"host": host, "login": user + host, "said": last.removeprefix("ssh: ").rstrip(".")}
+                values = {"host": host, "login": user + host, "reason": last.removeprefix("ssh: ").rstrip(".")}
                 return StepError(message.format(**values), where=str(self.address), fix=fix.format(**values))
-        said = f": {lines[-1]}" if lines else ""
-        return StepError(f"the connection broke{said}", where=str(self.address), fix="run it again; copying resumes")
+        reason = f": {lines[-1]}" if lines else ""
+        return StepError(f"the connection broke{reason}", where=str(self.address), fix="run it again; copying resumes")
 
 
 COMPLAINTS = (
     (
         "IDENTIFICATION HAS CHANGED",
-        "the device shows another host key than the one known for it: another device, or somebody in between",
+        "the device shows another host key than its known key: another device, or somebody in between",
         "if it was installed again: ssh-keygen -R {host}",
     ),
     (
@@ -307,24 +307,24 @@ COMPLAINTS = (
         "the host key of the device is not known here",
         "compare and accept it once: ssh {login}",
     ),
-    ("Permission denied", "the device refuses this user and key: {said}", "ssh-copy-id {login}"),
-    ("Could not resolve hostname", "there is no such host: {said}", "is it in ~/.ssh/config, and is the network up?"),
-    ("Connection refused", "no ssh server answers: {said}", "there: sudo apt install openssh-server"),
-    ("timed out", "the device does not answer: {said}", "is it switched on and in this network?"),
-    ("No route to host", "the device does not answer: {said}", "is it switched on and in this network?"),
-    ("Network is unreachable", "the device does not answer: {said}", "is the network up?"),
-    ("Bad configuration option", "ssh refuses its configuration: {said}", ""),
-    ("Can't open user config file", "ssh refuses its configuration: {said}", ""),
+    ("Permission denied", "the device refuses this user and key: {reason}", "ssh-copy-id {login}"),
+    ("Could not resolve hostname", "there is no such host: {reason}", "is it in ~/.ssh/config, and is the network up?"),
+    ("Connection refused", "no ssh server answers: {reason}", "there: sudo apt install openssh-server"),
+    ("timed out", "the device does not answer: {reason}", "is it switched on and in this network?"),
+    ("No route to host", "the device does not answer: {reason}", "is it switched on and in this network?"),
+    ("Network is unreachable", "the device does not answer: {reason}", "is the network up?"),
+    ("Bad configuration option", "ssh refuses its configuration: {reason}", ""),
+    ("Can't open user config file", "ssh refuses its configuration: {reason}", ""),
 )
-"""What ssh says, in the order in which it counts; the message for a person; the fix."""
+"""Part of ssh's message, in the order of precedence; the message for a person; the fix."""
 
 
 def socket_folder() -> str:
-    """Makes a folder of this user's own for ssh's socket: the folder of temporary files, where the path is short enough
-    for a socket, else another one.
+    """Makes a folder of this user's own for ssh's socket: in the folder of temporary files, where the path is short
+    enough for a socket, else in another folder.
 
     Raises:
-        MissingToolError: there is none.
+        MissingToolError: no path is short enough.
     """
     for folder in _places():
         if len(os.fsencode(folder)) <= LONGEST_FOLDER:
@@ -337,7 +337,7 @@ def socket_folder() -> str:
 def _places() -> list[str]:
     """Returns the folders in which a socket may lie."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    return list(dict.fromkeys(one for one in (tempfile.gettempdir(), runtime, "/tmp", "/var/tmp") if one))
+    return list(dict.fromkeys(folder for folder in (tempfile.gettempdir(), runtime, "/tmp", "/var/tmp") if folder))
 
 
 def sweep_scratch() -> None:

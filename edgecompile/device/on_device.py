@@ -1,4 +1,4 @@
-"""What `deploy` does, and the verbs of the runtime that run on a device: `--on ssh://...`."""
+"""The work of `deploy`, and the verbs of the runtime that run on a device: `--on ssh://...`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def deploy(arguments: argparse.Namespace) -> int:
 
 
 def verify(arguments: argparse.Namespace) -> int:
-    """Verifies a bundle on the device and prints what it says there."""
+    """Verifies a bundle on the device and prints the output of `verify` there."""
     with _opened_device(arguments) as (_, remote, path, progress):
         progress("verifying")
         _print(remote.run("verify", path, *_threads(arguments), unfinished=_print))
@@ -48,27 +48,27 @@ def verify(arguments: argparse.Namespace) -> int:
 
 
 def finalize(arguments: argparse.Namespace) -> int:
-    """Builds a bundle's model on the device, prints what was found, and brings it into the report of the run."""
+    """Builds a bundle's model on the device, prints the record, and adds it to the report of the run."""
     with _opened_device(arguments) as (bundle, remote, path, progress):
         progress("building the model")
         words = [*_threads(arguments), *(["--rebuild"] if arguments.rebuild else [])]
-        said, record = _finished(remote, path, *words, as_json=arguments.json)
-        _print(said if arguments.json else "".join(f"{escape(line)}\n" for line in _summary(record)))
+        output, record = _finished(remote, path, *words, as_json=arguments.json)
+        _print(output if arguments.json else "".join(f"{escape(line)}\n" for line in _summary(record)))
         if page := add_to_run(bundle, section_of_record(remote, record)):
             tell(f"report: {page}", file=sys.stderr)
     return 0
 
 
 def _finished(remote: Remote, path: PurePosixPath, *words: str, as_json: bool = False) -> tuple[str, Record]:
-    """Runs `finalize` on the device; returns its record, as text and read. What it refuses is printed as well."""
+    """Runs `finalize` on the device; returns its record, as text and parsed. Prints that of a refused model too."""
 
-    def unfinished(said: str) -> None:
-        if said.startswith("{") and not as_json:
-            said = "".join(f"{line}\n" for line in _summary(json.loads(said)))
-        _print(said)
+    def unfinished(output: str) -> None:
+        if output.startswith("{") and not as_json:
+            output = "".join(f"{line}\n" for line in _summary(json.loads(output)))
+        _print(output)
 
-    said = remote.run("finalize", path, "--json", *words, unfinished=unfinished)
-    return said, json.loads(said)
+    output = remote.run("finalize", path, "--json", *words, unfinished=unfinished)
+    return output, json.loads(output)
 
 
 def _summary(record: Record) -> list[str]:
@@ -82,18 +82,18 @@ def _print(text: str) -> None:
 
 
 def measure(arguments: argparse.Namespace) -> int:
-    """Measures a bundle on the device, prints the figures, and brings them into the report of the run."""
+    """Measures a bundle on the device, prints the figures, and adds them to the report of the run."""
     pictures = find_pictures(arguments.images) if arguments.images else []
     with _opened_device(arguments) as (bundle, remote, path, progress):
         progress("measuring")
-        found = bench(remote, path, pictures=pictures, rounds=arguments.rounds, threads=arguments.threads)
-        _tell(bundle, remote, found, as_json=arguments.json)
+        result = bench(remote, path, pictures=pictures, rounds=arguments.rounds, threads=arguments.threads)
+        _tell(bundle, remote, result, as_json=arguments.json)
     return 0
 
 
 @contextmanager
 def _opened_device(arguments: argparse.Namespace) -> Iterator[tuple[Bundle, Remote, PurePosixPath, Listener]]:
-    """Yields the bundle, the device with the runtime on it, the bundle's path there, and what shows progress."""
+    """Yields the bundle, the device with the runtime on it, the bundle's path there, and a listener to progress."""
     limits = limit_words(arguments.timeout, arguments.memory)
     place = Place(parse(arguments.device), arguments.wheels, arguments.python, limits)
     bundle = opened(arguments.bundle)
@@ -106,16 +106,18 @@ def _threads(arguments: argparse.Namespace) -> list[str]:
     return ["--threads", str(arguments.threads)] if arguments.threads else []
 
 
-def _tell(bundle: Bundle, remote: Remote, found: Bench, verified: Sequence[str] = (), *, as_json: bool = False) -> None:
-    """Prints the figures of the device and what they mean for the gates, and brings them into the run's report."""
+def _tell(
+    bundle: Bundle, remote: Remote, result: Bench, verified: Sequence[str] = (), *, as_json: bool = False
+) -> None:
+    """Prints the figures of the device and the verdicts of the gates, and adds them to the run's report."""
     limits = [(gate["gate"], gate["limit"]) for gate in bundle.manifest["gates"]]
-    verdicts = verdicts_of(limits, found.measurement)
+    verdicts = verdicts_of(limits, result.measurement)
     _print(
-        to_json(found.to_json(), indent=2) + "\n"
+        to_json(result.to_json(), indent=2) + "\n"
         if as_json
-        else "".join(f"{escape(line)}\n" for line in summarize(found))
+        else "".join(f"{escape(line)}\n" for line in summarize(result))
     )
     for verdict in verdicts:
         tell(f"{'met' if verdict.met else 'NOT met'}: {verdict}", file=sys.stderr)
-    if page := add_to_run(bundle, section_of_bench(remote, found, verdicts, verified)):
+    if page := add_to_run(bundle, section_of_bench(remote, result, verdicts, verified)):
         tell(f"report: {page}", file=sys.stderr)

@@ -31,9 +31,9 @@ class Place:
 
     Attributes:
         address: where it is.
-        wheels: folder here with wheels from which its environment is installed; None for the package index there.
+        wheels: local folder with wheels from which its environment is installed; None for the device's package index.
         python: a Python there that has numpy, OpenCV and the backend already; None where an environment is to be made.
-        limits: words that say what time and memory a model may take there.
+        limits: arguments that limit the time and memory of a model there.
     """
 
     address: Address
@@ -44,7 +44,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle here: its file, its digest and its manifest, verified."""
+    """A bundle on this machine: its file, its digest and its manifest, verified."""
 
     path: Path
     sha256: str
@@ -57,8 +57,8 @@ class Remote:
 
     Attributes:
         connection: to the device.
-        command, settings: what runs the program there, and the environment variables that it needs.
-        limits: words that say what time and memory a model may take.
+        command, settings: words that run the program there, and the environment variables that it needs.
+        limits: arguments that limit the time and memory of a model.
     """
 
     limits: tuple[str, ...] = ()
@@ -83,10 +83,10 @@ class Remote:
             BundleError: it is for another architecture.
             StepError: the disk there is full, or the connection broke; nothing of the bundle's name is there then.
         """
-        wanted, found = bundle.target.arch, self.facts["arch"]
-        if wanted != found:
+        needed, actual = bundle.target.arch, self.facts["arch"]
+        if needed != actual:
             raise BundleError(
-                f"is for {bundle.target.device} ({wanted}); {self.connection.address} is {found}",
+                f"is for {bundle.target.device} ({needed}); {self.connection.address} is {actual}",
                 where=str(bundle.path),
                 fix="build it for a target of that architecture",
             )
@@ -95,7 +95,7 @@ class Remote:
         return path
 
     def put_pictures(self, pictures: Sequence[Path]) -> PurePosixPath:
-        """Copies pictures into a folder of their own on the device and returns it; whoever called removes it."""
+        """Copies pictures into a folder of their own on the device and returns it; the caller removes it."""
         with tempfile.TemporaryDirectory(prefix=SCRATCH) as scratch:
             packed = Path(scratch) / "pictures.tar"
             with tarfile.open(packed, "w") as archive:
@@ -108,11 +108,11 @@ class Remote:
         return folder
 
     def run(self, verb: str, bundle: PurePosixPath, *words: str, unfinished: Listener = lambda text: None) -> str:
-        """Runs a verb of the runtime on a bundle there and returns what it prints.
+        """Runs a verb of the runtime on a bundle there and returns its output.
 
         Args:
             words: further arguments.
-            unfinished: called with what it printed before it failed.
+            unfinished: called with its output before it failed.
 
         Raises:
             EdgecompileError: of the kind that the verb ended with.
@@ -153,10 +153,10 @@ def connect(place: Place, target: BundleTarget, listener: Listener = lambda line
     Args:
         place: the device.
         target: of a bundle: it names the runtime that is needed.
-        listener: called with what happens there, a line at a time.
+        listener: called with a line for each event there.
 
     Raises:
-        RecipeError: the folder of wheels holds none.
+        RecipeError: the folder of wheels holds no wheel.
         MissingToolError: there is no ssh here, or no Python, venv or package there.
         StepError: the device cannot be reached, refuses, or its disk is full.
     """
@@ -177,13 +177,13 @@ def _prepared(connection: Connection, runtime: Path, python: str) -> Remote:
     digest = sha256_of(runtime)
     there = PurePosixPath(connection.facts["root"]) / "runtime" / digest[:16] / runtime.name
     connection.send(runtime, str(there), digest)
-    found = connection.call("importable", python=python, modules=[*IMPORTS, "edgecompile"], path=str(there))
-    # A wheel can be imported from as it is. `-s` leaves out what a user has installed beside the prepared packages.
-    return Remote(connection, [found["python"], "-s", "-m", "edgecompile"], {"PYTHONPATH": str(there)})
+    reply = connection.call("importable", python=python, modules=[*IMPORTS, "edgecompile"], path=str(there))
+    # A wheel can be imported from as it is. `-s` leaves out packages that a user has installed beside the prepared.
+    return Remote(connection, [reply["python"], "-s", "-m", "edgecompile"], {"PYTHONPATH": str(there)})
 
 
 def _with_environment(connection: Connection, runtime: Path, target: BundleTarget, wheels: Sequence[Path]) -> Remote:
-    """Returns the device with a virtual environment of the runtime, which is made where it is not there yet."""
+    """Returns the device with a virtual environment of the runtime, which is made where it does not exist."""
     root = PurePosixPath(connection.facts["root"])
     distribution, versions = _installable(target)
     system = target.system_runtime
@@ -215,8 +215,8 @@ def _with_environment(connection: Connection, runtime: Path, target: BundleTarge
 
 
 def _installable(target: BundleTarget) -> tuple[str, str]:
-    """Returns the distribution that a device needs and its version range. What is installed there is what the backend
-    of this machine declares, never a package that a bundle names.
+    """Returns the distribution that a device needs and its version range. Only a distribution that the backend of this
+    machine declares is installed there, never a package that a bundle names.
 
     Raises:
         BundleError: this machine has no such backend, or it is of another distribution.
@@ -237,13 +237,13 @@ def wheels_of(folder: Path) -> list[Path]:
     Raises:
         RecipeError: there is no such folder, or no wheel in it.
     """
-    found = sorted(path for path in folder.glob("*.whl") if not path.name.startswith("edgecompile-"))
-    if not found:
+    wheels = sorted(path for path in folder.glob("*.whl") if not path.name.startswith("edgecompile-"))
+    if not wheels:
         fix = "fill it: pip download -d DIR --only-binary :all: --platform ... numpy opencv-python-headless ..."
         raise RecipeError(
             "holds no wheels" if folder.is_dir() else "there is no such folder", where=str(folder), fix=fix
         )
-    return found
+    return wheels
 
 
 def opened(path: Path) -> Bundle:

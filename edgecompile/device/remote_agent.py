@@ -1,8 +1,8 @@
-"""What runs on the device itself: sent as text to the Python there, and never imported here.
+"""The program on the device itself: sent as text to the Python there, and never imported on this machine.
 
 Needs the standard library of Python 3.10 and nothing else. Each call is one process that does one thing and ends:
-whatever it started ends with it, also where the connection breaks or falls silent. Tells a person what is wrong as
-the program does, one line on stderr that begins with `edgecompile: `, and ends with the exit code of that kind.
+all processes that it started end with it, also where the connection breaks or falls silent. It reports an error as the
+program does, by one line on stderr that begins with `edgecompile: `, and ends with the exit code of that kind.
 """
 
 import base64
@@ -38,11 +38,11 @@ STALE = 24 * 3600
 
 
 class Refused(Exception):
-    """What ends a call: an exit code and one line."""
+    """The error that ends a call: an exit code and one line."""
 
 
 def look(root):
-    """Makes the folder for everything and says what machine this is."""
+    """Makes the folder for everything and returns the facts of this machine."""
     root = os.path.join(os.path.expanduser("~"), root)
     os.makedirs(root, mode=0o700, exist_ok=True)
     _require_private(os.path.realpath(root))
@@ -60,7 +60,7 @@ def look(root):
 def _require_private(root):
     """Makes sure that nobody else can change what lies in a folder: programs are run from it.
 
-    Of the folders above, one that all may write to must keep them from renaming what is others' (as /tmp does).
+    A folder above that everyone may write to must keep users from renaming files of other users (as /tmp does).
     """
     for path in [root, *_parents(root)]:
         facts = os.stat(path)
@@ -80,7 +80,7 @@ def _parents(path):
 
 
 def _alone_in_group(number):
-    """Says whether a group is one that only this user is in, as many systems make for each user."""
+    """Returns whether only this user is in a group, as many systems make for each user."""
     try:
         me, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(number)
     except KeyError:
@@ -90,8 +90,8 @@ def _alone_in_group(number):
 
 
 def _sweep(root):
-    """Removes what calls that were cut off have left, after a day: until then a copy is resumed from it. In the
-    folder of temporary files too, what is of this program and of this user alone."""
+    """Removes files that interrupted calls have left, after a day: until then a copy is resumed from them. Also removes
+    those in the folder of temporary files that belong to this program and this user alone."""
     places = ("*.part", "*/*.part", "*/*/*.part", "environments/.environment-*")
     for path in [path for place in places for path in glob.glob(os.path.join(glob.escape(root), place))]:
         with contextlib.suppress(OSError):
@@ -175,11 +175,11 @@ def environment(folder, runtime, requirements, wheels, offline, system):
     """Makes the virtual environment `folder`, which appears whole or not at all, and returns its Python.
 
     Args:
-        folder: where to; the folder of one that no longer works is replaced.
+        folder: of the environment; an environment there that no longer works is replaced.
         runtime: the wheel of the runtime.
-        requirements: what else is installed.
+        requirements: further packages to install.
         wheels: folder of the wheels that were copied here; removed in the end.
-        offline: whether nothing but those is used; otherwise the package index that pip knows here.
+        offline: whether only those are used; otherwise the package index that pip knows here.
         system: whether the packages of the system are seen, as where a vendor's image brings its runtime.
     """
     os.makedirs(os.path.dirname(folder), mode=0o700, exist_ok=True)
@@ -201,7 +201,7 @@ def environment(folder, runtime, requirements, wheels, offline, system):
 
 
 def _make(command, explained):
-    """Runs a command quietly; raises what `explained` makes of its output where it fails."""
+    """Runs a command quietly; where it fails, raises the error that `explained` makes of its output."""
     with tempfile.TemporaryFile("w+") as output:
         code = _watched(command, stdout=output, stderr=output)
         output.seek(0)
@@ -220,13 +220,13 @@ def _no_packages(text):
     errors = [line.removeprefix("ERROR:").strip() for line in text.splitlines() if line.startswith("ERROR:")]
     message = errors[-1] if errors else _last(text)
     if "No matching distribution" in text:
-        here = f"Python {platform.python_version()}, {platform.machine()}"
-        return Refused(MISSING_TOOL, f"{message} ({here}); --wheels DIR installs from wheels of yours")
+        machine = f"Python {platform.python_version()}, {platform.machine()}"
+        return Refused(MISSING_TOOL, f"{message} ({machine}); --wheels DIR installs from wheels of yours")
     return Refused(FAILED, f"the packages cannot be installed: {message}")
 
 
 def importable(python, modules, path):
-    """Makes sure that a Python of the device's owner has what the runtime needs."""
+    """Makes sure that a Python of the device's owner has the packages that the runtime needs."""
     program = shutil.which(os.path.expanduser(python))
     if not program:
         raise Refused(MISSING_TOOL, f"the device has no '{python}'")
@@ -257,15 +257,15 @@ def _environment(settings):
 
 def _take_turn(lock):
     """Waits until no other measurement runs on this device."""
-    told = False
+    reported = False
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            if not told:
+            if not reported:
                 _say("waiting for another measurement on this device")
-            told = True
+            reported = True
             if select.select([0], [], [], 0.5)[0] and not os.read(0, 4096):
                 _leave(FAILED)
 
@@ -354,7 +354,7 @@ def _leave(code):
 
 
 def _stop(*_):
-    raise Refused(FAILED, "was told to stop")
+    raise Refused(FAILED, "was stopped by a signal")
 
 
 def main():
@@ -363,7 +363,7 @@ def main():
     os.umask(0o022)
     request = json.loads(base64.b64decode(sys.argv[1]))
     actions = (look, receive, unpack, prepared, environment, importable, run, publish, remove)
-    action = {one.__name__: one for one in actions}[request.pop("do")]
+    action = {function.__name__: function for function in actions}[request.pop("do")]
     try:
         print(json.dumps(action(**request)), flush=True)
         _leave(0)

@@ -16,16 +16,16 @@ from edgecompile.runtime.measurement import Measurement
 
 
 class DeviceSection(TypedDict):
-    """The section `device` of a report: what device it was, how it was set, and what was found there.
+    """The section `device` of a report: the device, its power mode, and the findings there.
 
     address, host, arch, system, python, board: of the device.
     backend: and its version.
-    power_mode: command to what it said.
+    power_mode: command to its output.
     temperature_c: before and after, degrees Celsius.
     sha256: of the bundle.
     gates: that were judged there, as `Verdict.for_report` states them.
-    verified: what was compared with where the bundle was built, a line each.
-    measured: what `Measurement.to_json` states.
+    verified: the comparisons with the machine that built the bundle, a line each.
+    measured: as `Measurement.to_json` returns it.
     """
 
     address: str
@@ -51,30 +51,30 @@ def bench(
     rounds: int | None = None,
     threads: int | None = None,
 ) -> Bench:
-    """Measures a bundle that is on the device and returns what `edgecompile bench` found there.
+    """Measures a bundle that is on the device and returns the result of `edgecompile bench` there.
 
     Args:
-        pictures: here; copied there for the measurement. The golden one of the bundle where there are none.
+        pictures: local files, copied there for the measurement. The golden picture of the bundle where there are none.
         rounds, threads: as for `bench`.
 
     Raises:
-        EdgecompileError: what the verb ended with, or what befell the connection.
+        EdgecompileError: the verb failed, or the connection broke.
     """
     words = ["--json"]
     words += ["--rounds", str(rounds)] if rounds else []
     words += ["--threads", str(threads)] if threads else []
     folder = remote.put_pictures(pictures) if pictures else None
     try:
-        said = remote.run("bench", bundle, *words, *(["--images", str(folder)] if folder else []))
+        output = remote.run("bench", bundle, *words, *(["--images", str(folder)] if folder else []))
     except EdgecompileError:
         _forget(remote, folder)
         raise
     _forget(remote, folder)
-    return Bench.from_json(json.loads(said))
+    return Bench.from_json(json.loads(output))
 
 
 def _forget(remote: Remote, folder: PurePosixPath | None) -> None:
-    """Removes copied pictures; where the connection is gone, what is left is swept away by a later call."""
+    """Removes copied pictures; where the connection is gone, a later call removes them."""
     if folder:
         try:
             remote.remove(folder)
@@ -83,7 +83,7 @@ def _forget(remote: Remote, folder: PurePosixPath | None) -> None:
 
 
 def verdicts_of(limits: Iterable[tuple[str, float]], measurement: Measurement) -> list[Verdict]:
-    """Judges those gates that are about measured figures on what was found on the device."""
+    """Judges the gates on measured figures by the figures of the device."""
     return judge_measured(limits, measurement)
 
 
@@ -100,12 +100,12 @@ def section_of(
     """Returns the section `device` of a report.
 
     Args:
-        measurement: what was found there.
+        measurement: of the bundle there.
         gates: that were judged on it, as `Verdict.for_report` states them.
         sha256: of the bundle.
         backend: and its version.
-        verified: what was compared there with where the bundle was built, a line each.
-        power_mode: command to what it said.
+        verified: the comparisons there with the machine that built the bundle, a line each.
+        power_mode: command to its output.
     """
     return {
         "address": str(remote.connection.address),
@@ -125,22 +125,22 @@ def section_of(
 
 
 def section_of_bench(
-    remote: Remote, found: Bench, verdicts: Iterable[Verdict], verified: Sequence[str] = ()
+    remote: Remote, result: Bench, verdicts: Iterable[Verdict], verified: Sequence[str] = ()
 ) -> DeviceSection:
-    """Returns the section of what `bench` found on the device; see `section_of`."""
+    """Returns the section for a result of `bench` on the device; see `section_of`."""
     return section_of(
         remote,
-        found.measurement,
+        result.measurement,
         [verdict.for_report() for verdict in verdicts],
-        sha256=found.sha256,
-        backend=found.backend,
+        sha256=result.sha256,
+        backend=result.backend,
         verified=verified,
-        power_mode=found.power_mode,
+        power_mode=result.power_mode,
     )
 
 
 def section_of_record(remote: Remote, record: Record) -> DeviceSection:
-    """Returns the section of what `finalize` found on the device; see `section_of`."""
+    """Returns the section for a record of `finalize` on the device; see `section_of`."""
     return section_of(
         remote,
         Measurement.from_json(record["figures"]),
@@ -152,5 +152,5 @@ def section_of_record(remote: Remote, record: Record) -> DeviceSection:
 
 
 def verified_by(record: Record) -> list[str]:
-    """Returns what `finalize` compared, a line each."""
-    return [f"{one['name']}: {'ok' if one['met'] else 'DIFFERS'}, {one['detail']}" for one in record["checks"]]
+    """Returns the comparisons of `finalize`, a line each."""
+    return [f"{check['name']}: {'ok' if check['met'] else 'DIFFERS'}, {check['detail']}" for check in record["checks"]]

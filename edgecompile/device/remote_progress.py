@@ -1,4 +1,4 @@
-"""What a person sees while something happens on a device: on a terminal a line that moves, elsewhere a line each."""
+"""Progress of work on a device: on a terminal a line that changes, elsewhere a line for each step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgecompile.text import escape, tell
 
 @contextmanager
 def show_lines(*, quiet: bool = False, stream: TextIO | None = None) -> Iterator[Listener]:
-    """Yields what shows lines on what goes on.
+    """Yields a listener that shows lines of progress.
 
     Args:
         quiet: whether to show nothing.
@@ -32,7 +32,7 @@ def show_lines(*, quiet: bool = False, stream: TextIO | None = None) -> Iterator
 
 @contextmanager
 def _moving(stream: TextIO) -> Iterator[Listener]:
-    """Shows the present line with a spinner, and those before it with the time they took."""
+    """Shows the present line with a spinner, and earlier lines with the time they took."""
     from rich.console import Console
     from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""Brings what was found on a device into the report of the run that made the bundle."""
+"""Adds the findings on a device to the report of the run that made the bundle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tries a bundle on the device that a recipe names, before it is decided whether it may be published."""
+"""Runs a bundle on the device that a recipe names, before the build decides whether to publish it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edgecompile.runtime.measurement import Measurement
 
 @dataclass(frozen=True)
 class Trial:
-    """What was found on the device.
+    """The findings on the device.
 
     Attributes:
         measurement: of the bundle on the device.
@@ -35,7 +35,7 @@ def place_of(recipe: Recipe) -> Place | None:
     """Returns the device that a recipe names; None where it names none.
 
     Raises:
-        RecipeError: its address has no form that is known.
+        RecipeError: its address has an unknown form.
     """
     device = recipe.device
     if not device.host:
@@ -50,7 +50,7 @@ def require_device(recipe: Recipe) -> None:
     """Makes sure, before any step runs, that the device of a recipe is there and is of its target's architecture.
 
     Raises:
-        RecipeError: it is of another architecture, or there are no wheels where the recipe says.
+        RecipeError: it is of another architecture, or the folder of wheels that the recipe names holds no wheel.
         MissingToolError: there is no ssh here, or no Python there.
         StepError: it cannot be reached.
     """
@@ -60,15 +60,15 @@ def require_device(recipe: Recipe) -> None:
     if place.wheels:
         wheels_of(place.wheels)
     with Connection(place.address) as connection:
-        found = connection.facts["arch"]
-    if found != recipe.target.arch:
+        arch = connection.facts["arch"]
+    if arch != recipe.target.arch:
         where = str(recipe.origins.of("device", "host"))
-        message = f"{place.address} is {found}, the target {recipe.target.device} is {recipe.target.arch}"
+        message = f"{place.address} is {arch}, the target {recipe.target.device} is {recipe.target.arch}"
         raise RecipeError(message, where=where, fix="choose the target of that device, or another device")
 
 
 def run_on_device(bundle: Path, recipe: Recipe, pictures: Sequence[Path], progress: Listener) -> Trial:
-    """Copies a bundle to the device that a recipe names, proves there that it runs as here, measures and removes it.
+    """Copies a bundle to the device that a recipe names, proves that it runs there as here, measures and removes it.
 
     Args:
         bundle: provisional: it may never be published.
@@ -80,22 +80,22 @@ def run_on_device(bundle: Path, recipe: Recipe, pictures: Sequence[Path], progre
     """
     place = place_of(recipe)
     assert place is not None, "the recipe names a device"
-    found = opened(bundle)
+    verified_bundle = opened(bundle)
     chosen = list(pictures[:PICTURES])
-    with connect(place, found.target, progress) as remote:
+    with connect(place, verified_bundle.target, progress) as remote:
         progress(f"copying {bundle.name}, {bundle.stat().st_size / 1e6:.1f} MB")
-        path = remote.put(found)
+        path = remote.put(verified_bundle)
         try:
-            verb = "finalize" if found.target.finalize else "verify"
+            verb = "finalize" if verified_bundle.target.finalize else "verify"
             progress({"finalize": "building the model", "verify": "verifying"}[verb])
             verified = remote.run(verb, path).splitlines()
             progress("measuring")
             rounds = -(-recipe.evaluate.latency_images // len(chosen))
-            found_there = bench(remote, path, pictures=chosen, rounds=rounds)
+            result = bench(remote, path, pictures=chosen, rounds=rounds)
         finally:
             with suppress(EdgecompileError):  # where the connection is gone, it cannot be removed
                 remote.remove(path.parent)
         limits = [(name, limit) for name, limit in recipe.gates if limit is not None]
-        measurement = found_there.measurement
-        section = section_of_bench(remote, found_there, verdicts_of(limits, measurement), verified)
+        measurement = result.measurement
+        section = section_of_bench(remote, result, verdicts_of(limits, measurement), verified)
     return Trial(measurement, section)

@@ -18,9 +18,9 @@ PROGRAM = (
     "files.py", "json_types.py", "text.py",
 )  # fmt: skip
 FOLDERS = ("runtime", "verbs")
-"""What a device needs. Verbs of the compiler say there what they need."""
+"""Files that a device needs. Verbs of the compiler report there which packages they lack."""
 NEEDS = ("numpy>=1.26", "opencv-python-headless>=4.8")
-"""What the runtime needs besides a backend; the dependencies in pyproject.toml."""
+"""Packages that the runtime needs besides a backend; the dependencies in pyproject.toml."""
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
 
@@ -45,7 +45,10 @@ def runtime_wheel(folder: Path) -> Path:
 
 def _files() -> list[Path]:
     below = [path for name in FOLDERS for path in (PACKAGE / name).rglob("*")]
-    return [*(PACKAGE / name for name in PROGRAM), *(one for one in below if one.is_file() and one.suffix != ".pyc")]
+    return [
+        *(PACKAGE / name for name in PROGRAM),
+        *(path for path in below if path.is_file() and path.suffix != ".pyc"),
+    ]
 
 
 def _metadata() -> bytes:

@@ -159,7 +159,7 @@ def test_a_disk_that_fills_while_copying(devices, large_bundle, tmp_path):
 @pytest.mark.parametrize(
     ("trust", "line"),
     [
-        ({"known": "changed"}, "the device shows another host key than the one known for it"),
+        ({"known": "changed"}, "the device shows another host key than its known key"),
         ({"known": "empty"}, "the host key of the device is not known here"),
         ({"key": "stranger"}, "the device refuses this user and key"),
     ],
