@@ -1,7 +1,7 @@
 """The verbs of the program, one a file: the file name is the registry.
 
-A verb imports what it needs when it runs, so that `--help` is instant and a device, which has the runtime only, still
-says what the others would need.
+A verb imports its modules when it runs, so that `--help` is instant and a device, which has the runtime only, still
+names the packages that the other verbs would need.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from edgecompile.arguments import Parser
 
 
 class Verb(Protocol):
-    """What the module of a verb offers.
+    """The interface of a verb's module.
 
     Attributes:
-        ABOUT: one line on what the verb does.
+        ABOUT: one line that describes the verb.
     """
 
     ABOUT: str
@@ -30,7 +30,7 @@ class Verb(Protocol):
         """Runs the verb and returns the exit code.
 
         Raises:
-            EdgecompileError: for whoever called to print: one line for each problem, and the exit code of its kind.
+            EdgecompileError: the caller prints a line for each of its problems and ends with the exit code of its kind.
         """
 
 

@@ -16,7 +16,7 @@ the system."""
 
 
 def add_device_arguments(parser: Parser) -> None:
-    """Adds how the runtime comes to a device."""
+    """Adds the arguments for installing the runtime on a device."""
     wheels = "install there from the wheels of this folder, without network (default: the index that pip knows there)"
     parser.add_argument("--wheels", metavar="DIR", type=Path, help=wheels)
     python = "a Python there that has numpy, OpenCV and the backend: nothing is installed"
@@ -26,7 +26,7 @@ def add_device_arguments(parser: Parser) -> None:
 
 
 def add_on(parser: Parser) -> None:
-    """Adds `--on`, by which a verb of the runtime runs on a device instead, and what goes with it."""
+    """Adds `--on`, by which a verb of the runtime runs on a device instead, and the arguments that belong to it."""
     parser.add_argument("--on", dest="device", metavar="DEVICE", help=f"run on a device instead: {FORM}")
     add_device_arguments(parser)
 

@@ -15,7 +15,7 @@ ABOUT = "measure a bundle: latency of each part, frames a second, memory, power"
 def add_arguments(parser: Parser) -> None:
     """Adds the arguments that the verb takes."""
     add_bundle(parser)
-    images = "pictures to predict, or folders of them (default: the golden one)"
+    images = "pictures to predict, or folders of them (default: the golden picture)"
     parser.add_argument("--images", metavar="DIR", nargs="+", default=[], help=images)
     parser.add_argument("--rounds", type=whole_number, help="how often each picture is predicted")
     add_size(parser)
@@ -45,7 +45,7 @@ def bench_bundle(arguments: argparse.Namespace) -> int:
 
     pictures = find_pictures(arguments.images) if arguments.images else []
     with Archive(arguments.bundle) as archive:
-        found = bench(
+        result = bench(
             archive,
             pictures,
             threads=arguments.threads,
@@ -54,7 +54,7 @@ def bench_bundle(arguments: argparse.Namespace) -> int:
             batch=arguments.batch,
         )
     if arguments.json:
-        print(to_json(found.to_json(), indent=2))
+        print(to_json(result.to_json(), indent=2))
     else:
-        tell(*summarize(found))
+        tell(*summarize(result))
     return 0

@@ -49,7 +49,7 @@ def build_recipe(recipe: Recipe, run_dir: Path, options: Options) -> Path:
     limits.adjust(options.step_timeout, options.step_memory)
     lock = lock_beside(recipe) if options.locked else None
     device = partial(remote_progress.show_lines, quiet=options.quiet)
-    if options.point:  # of a sweep, which shows progress from the notes of its points, and their figures at its end
+    if options.point:  # of a sweep, which shows its points' progress from their notes, and their figures at its end
         display = Display(partial(noted, folder=run_dir), device, _say_nothing)
     else:
         display = Display(partial(show_progress, quiet=options.quiet), device)
@@ -57,7 +57,7 @@ def build_recipe(recipe: Recipe, run_dir: Path, options: Options) -> Path:
 
 
 def _say_nothing(report: object, run_dir: Path) -> None:
-    """Leaves the figures of a build to whoever reads its report."""
+    """Prints no figures of a build; they stand in its report."""
 
 
 def report_sweep(folder: Path) -> None:

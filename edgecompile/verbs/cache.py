@@ -1,4 +1,4 @@
-"""The verb `cache`: what the store holds, whether it is whole, and making it smaller."""
+"""The verb `cache`: lists, verifies and shrinks the store."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def add_arguments(parser: Parser) -> None:
     common.add_argument("--cache", metavar="DIR", help="the store (default: $EDGECOMPILE_CACHE, else the user's cache)")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ls|verify|gc")
     actions.add_parser("ls", parents=[common], help="list the results, the last used first")
-    actions.add_parser("verify", parents=[common], help="read everything; set aside what is damaged")
-    gc = actions.add_parser("gc", parents=[common], help="remove what was not used for long; safe while builds run")
+    actions.add_parser("verify", parents=[common], help="read everything; quarantine damaged entries")
+    gc = actions.add_parser("gc", parents=[common], help="remove entries not used for long; safe while builds run")
     gc.add_argument("--older-than", type=float, default=30, metavar="DAYS", help="not used for so long (default: 30)")
     gc.add_argument("--max-size", metavar="SIZE", help="then the least recently used, until this is left: 500M, 5G")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints what the action found or did."""
+    """Prints the result of the action."""
     from edgecompile.execute.store import Store
     from edgecompile.execute.store_report import collection, listing, verification
 

@@ -1,4 +1,4 @@
-"""The verb `diff`: what differs between two bundles, locks or run directories."""
+"""The verb `diff`: the differences between two bundles, locks or run directories."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from edgecompile.arguments import Parser
 from edgecompile.text import tell, to_json
 
-ABOUT = "say what differs between two bundles, locks or run directories"
+ABOUT = "list the differences between two bundles, locks or run directories"
 
 
 def add_arguments(parser: Parser) -> None:
@@ -19,15 +19,15 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints what differs. Returns 0 whether or not anything does: to differ is no error."""
+    """Prints the differences. Returns 0 whether or not there are any: a difference is no error."""
     from edgecompile.bundle.lock import open_locked
     from edgecompile.comparison import compare, document, format_diff
 
     a, b = open_locked(arguments.a), open_locked(arguments.b)
-    found = compare(a, b)
+    comparison = compare(a, b)
     if arguments.json:
-        print(to_json(document(a, b, found), indent=2))
+        print(to_json(document(a, b, comparison), indent=2))
         return 0
-    for line in format_diff(a, b, found):
+    for line in format_diff(a, b, comparison):
         tell(line)
     return 0

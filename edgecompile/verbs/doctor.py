@@ -1,4 +1,4 @@
-"""The verb `doctor`: which packages a recipe needs, which of them are here, and what installs the others."""
+"""The verb `doctor`: the packages that a recipe needs, which of them are installed, and how to install the rest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints what a recipe needs; returns 4 where something is missing, 5 where the store has no locks."""
+    """Prints the packages that a recipe needs; returns 4 where something is missing, 5 where the store has no locks."""
     from edgecompile.installation import report_installation
 
     return report_installation(arguments.recipe, as_json=arguments.json)

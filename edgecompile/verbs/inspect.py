@@ -9,7 +9,7 @@ from edgecompile.errors import BundleError
 from edgecompile.text import tell, to_json
 from edgecompile.verbs._bundle import add_bundle, add_json
 
-ABOUT = "say what a bundle holds and how it was judged"
+ABOUT = "show what a bundle holds and how it was judged"
 
 
 def add_arguments(parser: Parser) -> None:

@@ -1,4 +1,4 @@
-"""The verb `list`: recipes, passes, targets and data that can be chosen here."""
+"""The verb `list`: recipes, passes, targets and data that can be chosen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints what can be chosen here."""
+    """Prints the names that can be chosen."""
     from edgecompile.recipe.catalog import show
 
     show(arguments.what, arguments.json)

@@ -1,4 +1,4 @@
-"""The verb `lock`: what a recipe resolves to, written beside it."""
+"""The verb `lock`: writes the lock of a recipe beside it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edgecompile.compose.command_line import Options
     from edgecompile.recipe.schema import Recipe
 
-ABOUT = "write what a recipe resolves to beside it, for `build --locked` and `reproduce`; runs nothing"
+ABOUT = "write the lock of a recipe beside it, for `build --locked` and `reproduce`; runs nothing"
 
 
 def add_arguments(parser: Parser) -> None:
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edgecompile.compose import application
 
     if arguments.multirun:
-        raise RecipeError("--multirun makes many recipes of one, and a lock is of one", where=WHERE)
+        raise RecipeError("--multirun makes many recipes, and a lock is of one recipe", where=WHERE)
     return application.main(arguments, lock_recipe, writes=False)
 
 

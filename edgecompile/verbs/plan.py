@@ -1,4 +1,4 @@
-"""The verb `plan`: what a build would run, and why."""
+"""The verb `plan`: the steps that a build would run, and why."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def plan_recipe(recipe: Recipe, run_dir: Path, options: Options) -> None:
 
 
 def plan_sweep(points: Points, options: Options) -> int:
-    """Prints what a sweep would run, and returns the worst exit code of its points."""
+    """Prints the steps that a sweep would run, and returns the worst exit code of its points."""
     from edgecompile.sweep.sweep_plan import show_sweep_plan
 
     return show_sweep_plan(points, as_json=options.json, mermaid=options.mermaid)

@@ -30,7 +30,7 @@ def add_arguments(parser: Parser) -> None:
     for setting in all_settings():
         kind = fraction if setting.kind is float else whole_number
         parser.add_argument(f"--{setting.name.replace('_', '-')}", type=kind, help=setting.about)
-    saved = "also write the pictures there, with what was found drawn on them"
+    saved = "also write the pictures there, with their results drawn on them"
     parser.add_argument("--save", metavar="DIR", type=Path, help=saved)
     parser.add_argument("--format", choices=FORMATS, default="table")
     parser.add_argument("--out", metavar="FILE", type=Path, help="write the results there instead of stdout")
@@ -65,22 +65,22 @@ def predict_pictures(arguments: argparse.Namespace) -> int:
         writer = WRITERS[arguments.format](stream, pictures, model.task)
         for number, path in enumerate(pictures, 1):
             image = read_picture(path)
-            found = model.predict(image, **settings)
-            writer.add(path, image.shape[:2], found)
+            result = model.predict(image, **settings)
+            writer.add(path, image.shape[:2], result)
             if path in saved:
-                _save(saved[path], model.task.draw(image, found))
+                _save(saved[path], model.task.draw(image, result))
             _progress(number, len(pictures))
         writer.finish()
     return 0
 
 
 def _tell_passed_over(suffixes: Mapping[str, int]) -> None:
-    """Says on stderr which files of folders are no pictures that can be read."""
+    """Reports on stderr which files of folders are no pictures that can be read."""
     if suffixes:
         kinds = (f"{count} {suffix or 'without a suffix'}" for suffix, count in sorted(suffixes.items()))
         total = sum(suffixes.values())
-        what = "1 file is" if total == 1 else f"{total} files are"
-        tell(f"edgecompile: note: {what} passed over, of no suffix that is read: {', '.join(kinds)}", file=sys.stderr)
+        files = "1 file is" if total == 1 else f"{total} files are"
+        tell(f"edgecompile: note: {files} passed over, of no suffix that is read: {', '.join(kinds)}", file=sys.stderr)
 
 
 def _require_writable(out: Path, read: Sequence[Path]) -> None:

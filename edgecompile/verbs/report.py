@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgecompile.arguments import Parser
 
-ABOUT = "tell the points of a sweep apart: table, Pareto front, failures, what to ship"
+ABOUT = "compare the points of a sweep: table, Pareto front, failures, what to ship"
 
 
 def add_arguments(parser: Parser) -> None:

@@ -1,4 +1,4 @@
-"""The verb `reproduce`: builds again what a lock says, from the lock alone, and says whether the same came out."""
+"""The verb `reproduce`: builds again from a lock alone, and reports whether the results are the same."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ABOUT = "build a bundle again from its lock, and say whether the same came out"
 def add_arguments(parser: Parser) -> None:
     """Adds the arguments that the verb takes."""
     parser.add_argument("source", metavar="BUNDLE|LOCK", type=Path, help="a .bundle.zip or a .lock.yaml")
-    cache = "store to use; `empty` for one that is made for this run and removed: every step runs"
+    cache = "store to use; `empty` for a new store that is removed after this run: every step runs"
     parser.add_argument("--cache", metavar="DIR|empty", help=f"{cache} (default: the store of builds)")
     search = "folder in which weights and data are looked for, by digest; may be given more than once"
     parser.add_argument("--search", metavar="DIR", type=Path, action="append", default=[], help=search)
@@ -27,11 +27,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Returns 0 where the same came out.
+    """Returns 0 where the results are the same.
 
     Raises:
-        StepError: something else came out; what it is stands on stdout.
-        GateError: the same came out, but a gate that is measured is not met on this machine.
+        StepError: the results differ; the differences stand on stdout.
+        GateError: the results are the same, but a gate that is measured is not met on this machine.
         EdgecompileError: a subclass for each way in which a build can end.
     """
     from edgecompile.bundle.lock import open_locked

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def verify_bundle(arguments: argparse.Namespace) -> int:
-    """Checks a bundle from the seal to the golden vectors, and says what was checked."""
+    """Checks a bundle from the seal to the golden vectors, and prints a line for each check."""
     from edgecompile.runtime.archive import Archive
 
     with Archive(arguments.bundle) as archive:
