@@ -1,4 +1,4 @@
-"""What runs on the device: opens a bundle and predicts, with numpy, OpenCV and one backend.
+"""The runtime on the device: opens a bundle and predicts, with numpy, OpenCV and one backend.
 
     import edgecompile.runtime as rt
 

@@ -32,11 +32,11 @@ SETTINGS = {
     "rbuv_swap_switch": re.compile("true|false"),
     **{f"{name}_{channel}": NUMBER for channel in range(3) for name in ("mean_chn", "min_chn", "var_reci_chn")},
 }
-"""What an `aipp.cfg` holds: key to the form of its value. ATC reads the file too, so nothing else may stand there."""
+"""Settings of an `aipp.cfg`: key to the form of its value. ATC reads the file too, so nothing else may stand there."""
 
 
 def config_of(spec: SpecDocument, pixels: SpecDocument) -> str:
-    """Returns `aipp.cfg`: what takes pictures as `pixels` says to the numbers that the model wants.
+    """Returns `aipp.cfg`: it brings pictures of the form `pixels` to the numbers that the model takes.
 
     Args:
         spec: the document of the model's spec.json, before preprocessing is built in.
@@ -69,8 +69,8 @@ def read_config(text: str) -> dict[str, str]:
     """Returns the settings of an `aipp.cfg`.
 
     Raises:
-        BundleError: it holds something other than the settings of `config_of`, or asks for something other than what
-            `preprocess` does.
+        BundleError: it holds other settings than those of `config_of`, or asks for other operations than those of
+            `preprocess`.
     """
     settings: dict[str, str] = {}
     lines = [line for line in text.split("\n") if line.strip()]
@@ -87,7 +87,7 @@ def read_config(text: str) -> dict[str, str]:
 
 
 def preprocess(pixels: np.ndarray, config: Mapping[str, str]) -> np.ndarray:
-    """Returns what AIPP makes of uint8 (n, h, w, 3), as float32 (n, 3, h, w).
+    """Returns the output of AIPP for uint8 (n, h, w, 3), as float32 (n, 3, h, w).
 
     Raises:
         BundleError: the pictures are not of the size that the configuration states.

@@ -3,7 +3,7 @@
 A bundle is one zip of stored members, whose archive comment seals every byte before it. The seal is checked before
 anything is parsed. Then only the form of zip that the writer writes is accepted (members back to back, local and
 central headers that agree, nothing between or behind them), so that no two programs can see different contents in it.
-The seal finds damage and careless changes; it is no signature: who may have made the bundle is not its business.
+The seal finds damage and careless changes; it is no signature: it does not prove who made the bundle.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Archive:
     Attributes:
         path: the file.
         digest: sha256 of the whole file, as `sha256sum` prints it.
-        manifest: what `manifest.json` says.
+        manifest: the document of `manifest.json`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -90,7 +90,7 @@ class Archive:
         """Returns the content of a member, after comparing it with its digest in the manifest.
 
         Raises:
-            BundleError: there is no such member, or its content is not what the manifest says.
+            BundleError: there is no such member, or its content has another digest than the manifest states.
         """
         if name not in self._places:
             raise BundleError(f"has no member '{name}'", where=str(self.path))

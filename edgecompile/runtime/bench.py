@@ -25,7 +25,7 @@ FEWEST = 100
 
 @dataclass(frozen=True)
 class Bench:
-    """What `bench` found about a bundle.
+    """The result of `bench` for a bundle.
 
     Attributes:
         bundle, sha256: file name and digest.
@@ -45,12 +45,12 @@ class Bench:
     measurement: Measurement
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the findings as plain JSON."""
+        """Returns the result as plain JSON."""
         return {**asdict(self), "imgsz": list(self.imgsz), "measurement": self.measurement.to_json()}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Bench:
-        """Returns the findings that `to_json` wrote."""
+        """Returns the result that `to_json` wrote."""
         height, width = document["imgsz"]
         measurement = Measurement.from_json(document["measurement"])
         return cls(**{**document, "imgsz": (height, width), "measurement": measurement})
@@ -94,7 +94,7 @@ def bench(
 
 
 def summarize(result: Bench) -> Iterator[str]:
-    """Yields the lines that say what `bench` measured."""
+    """Yields the result of `bench` as lines for people."""
     figures = result.measurement
     height, width = result.imgsz
     pictures = "a picture" if figures.batch == 1 else f"{figures.batch} pictures"

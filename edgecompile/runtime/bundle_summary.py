@@ -17,7 +17,7 @@ def summarize(manifest: Mapping[str, Any], digest: str, size: int) -> list[str]:
     """Returns the lines that `edgecompile inspect` prints.
 
     Raises:
-        BundleError: the manifest lacks what they state.
+        BundleError: the manifest lacks a value that they state.
     """
     try:
         figures = figures_from(manifest["figures"])
@@ -33,7 +33,7 @@ def summarize(manifest: Mapping[str, Any], digest: str, size: int) -> list[str]:
 
 
 def summarize_record(record: Record) -> list[str]:
-    """Returns the lines that `edgecompile finalize` prints of what it found."""
+    """Returns the lines that `edgecompile finalize` prints of its record."""
     distribution, version = record["runtime"]
     if record["folder"] is None:
         lines = [f"{'finalize':<12} not needed: the model runs as it is, with {distribution} {version}"]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison: what was compared, whether it agrees, and the figures; and whether it is of the golden outputs
-    decoded, which involves no model."""
+    """One comparison: its name, whether it agrees, its figures, and whether it is of the decoded golden outputs, which
+    involves no model."""
 
     name: str
     met: bool

@@ -35,7 +35,7 @@ NO_MEMORY = re.compile(
     r"MemoryError|bad_alloc|bad allocation|(can't|[Cc]annot|[Ff]ailed to|Unable to) allocate|[Oo]ut of memory"
     r"|failed to map segment|[Aa]llocation (still )?failed"
 )
-"""What Python, C++ and the libraries say when an allocation fails."""
+"""Messages of Python, C++ and the libraries when an allocation fails."""
 UNITS_MB = {"M": 1, "G": 1000, "T": 1000**2}
 OFTEN_S = 1.0
 """After this time a process that still does the same reports it again."""
@@ -43,7 +43,7 @@ OFTEN_S = 1.0
 
 @dataclass(frozen=True)
 class Limits:
-    """What a model may take: infinity where it has no limit.
+    """Limits of a model: infinity where it has no limit.
 
     Attributes:
         run_s: seconds of one operation: opening it, one run.
@@ -74,7 +74,7 @@ class Limits:
 
 
 def choose_limits(timeout: str | None, memory: str | None) -> Limits:
-    """Returns the limits that the command line sets, else the environment, else what suits this machine.
+    """Returns the limits that the command line sets, else the environment, else limits that suit this machine.
 
     Args:
         timeout, memory: texts of the command line.

@@ -64,7 +64,7 @@ def machine() -> dict[str, str]:
 
 
 def find(facts: JsonObject) -> bytes | None:
-    """Returns what was kept for exactly these facts; None where there is nothing, or nothing that may be trusted.
+    """Returns the content kept for exactly these facts; None where there is none, or none that may be trusted.
 
     Args:
         facts: plain JSON: all that the content depends on.
@@ -103,7 +103,7 @@ def keep(facts: JsonObject, content: bytes) -> None:
 
 
 def forget(facts: JsonObject) -> None:
-    """Drops what was kept for these facts: the library that wrote it refuses it."""
+    """Removes the content kept for these facts: the library that wrote it refuses it."""
     with suppress(OSError), _own_folder() as folder:
         os.unlink(_named(facts)[0], dir_fd=folder)
 
@@ -149,7 +149,7 @@ def _is_own(facts: os.stat_result, kind: Callable[[int], bool]) -> bool:
 
 
 def _make_room(folder: int, newest: str) -> None:
-    """Removes what killed writers left, and the models not used for longest while all take more than they may."""
+    """Removes files that killed writers left, and the models not used for longest while all take more than they may."""
     entries = []
     for name in os.listdir(folder):
         with suppress(OSError):

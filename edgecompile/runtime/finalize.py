@@ -52,8 +52,7 @@ def finalize(
         `Verdict.for_report`), engine (its folder and files; None where none is kept), accepted.
 
     Raises:
-        BundleError: this is not the device, its tools cannot build the model, or what they built computes something
-            else.
+        BundleError: this is not the device, its tools cannot build the model, or the built model gives other outputs.
         GateError: a figure does not meet its gate.
         MissingToolError: the runtime or its tools are not installed.
         StepError: the model cannot be written, or is being built by another process.
@@ -85,7 +84,7 @@ def finalize(
 
 
 def check_constraints(archive: Archive, facts: Mapping[str, str]) -> list[Check]:
-    """Compares what the manifest demands of the device with the device.
+    """Compares the manifest's demands with the device.
 
     Returns:
         a check for each fact that is demanded; all are met.
@@ -130,7 +129,7 @@ def raise_refused(record: Record, bundle: Path) -> None:
 
 
 def judge(gates: Sequence[Mapping[str, Any]], measured: Measurement) -> list[Verdict]:
-    """Judges the manifest's gates on what is measured, whether or not they were judged on the machine that built."""
+    """Judges the manifest's gates on measured figures, whether or not the machine that built has judged them."""
     return [
         compared(gate["gate"], MEASURED[gate["gate"]], float(gate["limit"]), measured.by_name(), measured.unmeasured)
         for gate in gates
@@ -198,7 +197,7 @@ def _measured(archive: Archive, threads: int, engine: Path | None) -> Measuremen
 
 
 def _about(archive: Archive, place: Place | None) -> Record:
-    """Returns what the record says of the bundle and of this device."""
+    """Returns the part of the record on the bundle and this device."""
     return {
         "schema": finished.SCHEMA,
         "bundle": archive.path.name,

@@ -126,7 +126,7 @@ class Place:
 
 
 def device_facts(target: BundleTarget) -> dict[str, str]:
-    """Returns the facts that a built model is tied to: architecture, system, and what the backend says of the device.
+    """Returns the facts that a built model is tied to: architecture, system, and the facts that the backend names.
 
     Raises:
         MissingToolError: the runtime is not installed.
@@ -179,7 +179,7 @@ def read_record(path: Path) -> Record | None:
 
 
 def find_damage(folder: Path, record: Record) -> str:
-    """Returns what is wrong with the files of a built model, or ""."""
+    """Returns the fault of the files of a built model, or ""."""
     built = record["engine"]
     assert built is not None  # `read_record` has looked
     engine, files = folder / built["folder"], built["files"]
@@ -212,8 +212,8 @@ def describe(folder: Path) -> Engine:
 def building(place: Place) -> Iterator[tuple[Path, Path]]:
     """Yields an empty folder to build into and the folder of the cache; nobody else builds there at the same time.
 
-    The first is removed at the end, whatever happens: `keep` takes from it what is good. Leftovers of a build that was
-    killed are removed at the beginning.
+    The first is removed at the end, whatever happens: `keep` moves a good model out of it. Leftovers of a killed build
+    are removed at the beginning.
 
     Raises:
         StepError: the folders cannot be made, or another process builds there.

@@ -19,7 +19,7 @@ _first_use: dict[str, int] = {}
 
 
 def own(owner: object) -> int:
-    """Notes an object that holds what a library loaded, and returns the number of this process."""
+    """Notes an object that holds a loaded model, and returns the number of this process."""
     _owners.add(owner)
     return os.getpid()
 

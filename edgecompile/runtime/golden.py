@@ -26,7 +26,7 @@ from edgecompile.runtime.predictor import Predictor
 from edgecompile.runtime.spec import SpecDocument, read_spec
 
 RESULT = "result.json"
-"""File of what the golden outputs decode to."""
+"""File of the result that the golden outputs decode to."""
 DIFFERENT = 2
 """Pictures of a golden batch that differ: the golden picture and its mirror image, in turns. Their outputs are kept."""
 NUMBERS = "fiu"

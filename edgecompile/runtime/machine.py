@@ -111,7 +111,7 @@ def describe(root: Path = Path("/")) -> Machine:
 
 
 def memory_mb(root: Path = Path("/")) -> int:
-    """Returns the memory of the machine, or what a container may have of it, in 10^6 bytes."""
+    """Returns the memory of the machine, or the part of it that a container may have, in 10^6 bytes."""
     total = int((_field(root / "proc/meminfo", "MemTotal") or f"{UNKNOWN_MEMORY_KB} kB").split()[0]) * 1024
     for limit in CGROUP_LIMITS:
         text = _text(root / limit) or ""

@@ -30,7 +30,7 @@ PINNED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured: a bundle, or an artifact that is in no bundle yet.
+    """The subject of a measurement: a bundle, or an artifact that is in no bundle yet.
 
     Attributes:
         pictures: files that are predicted, in turns; each begins a batch.
@@ -147,7 +147,7 @@ class _Probe:
         library prints.
 
         Raises:
-            EdgecompileError: what the process raised, if it raised that.
+            EdgecompileError: the process raised it.
             BundleError: it died.
         """
         assert self._process.stdin is not None

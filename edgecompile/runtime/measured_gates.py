@@ -1,4 +1,4 @@
-"""Gates on what is measured: time, frames a second, memory and power. Pure, and standard library only: they are judged
+"""Gates on measured figures: time, frames a second, memory and power. Pure, and standard library only: they are judged
 on the machine that builds (`edgecompile.evaluate.gates`) or on the device (`edgecompile.runtime.finalize`)."""
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Gate:
-    """What a gate reads and how it compares.
+    """The figure that a gate reads, and how the gate compares it.
 
     Attributes:
         read: takes the figure out of all figures; None where it is not there.

@@ -86,7 +86,7 @@ class Measurement:
         batch: pictures of one prediction.
         import_ms, open_ms, first_ms: of a fresh process: import of the runtime, opening of the model, first prediction.
         peak_memory_mb: of the whole process, 10^6 bytes.
-        power_watt, fps_per_watt, power_meter: while predicting; what measured it.
+        power_watt, fps_per_watt, power_meter: while predicting; the name of the meter.
         temperature_c: of the hottest zone, before and after.
         unmeasured: name of an unknown figure to the reason.
         exclusive: whether no other step and no other measurement of this program ran meanwhile; None where unknown.

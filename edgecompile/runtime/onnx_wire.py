@@ -30,7 +30,7 @@ tensor may lie in it."""
 NAME, EXTERNAL_DATA, DATA_LOCATION = 8, 13, 14
 """Fields of a tensor."""
 LOCATED, DEFAULT = (EXTERNAL_DATA, DATA_LOCATION), 0
-"""Fields that say where its numbers lie, and what the second says of those that lie in the tensor itself."""
+"""Fields that state where its numbers lie, and the value of the second for numbers in the tensor itself."""
 KEY, VALUE = 1, 2
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 MOST_FIELDS = 4_000_000

@@ -234,9 +234,9 @@ class Predictor:
 
         Args:
             outputs: all raw outputs of the model.
-            geometry: what `preprocess` returned.
+            geometry: from `preprocess`.
             slot: which picture of the stack.
-            **settings: as for `predict`; and what the task takes besides, see its `decode`.
+            **settings: as for `predict`; and the switches of the task, see its `decode`.
         """
         known = self.task.switches.union(setting.name for setting in self.task.settings)
         if unknown := settings.keys() - known:

@@ -1,4 +1,4 @@
-"""Detection: boxes with a class and a score, of outputs that need non-maximum suppression or have had it."""
+"""Detection: boxes with a class and a score, from outputs before or after non-maximum suppression."""
 
 from __future__ import annotations
 
