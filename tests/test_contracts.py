@@ -63,3 +63,35 @@ def test_each_kind_is_one_file_one_yaml_one_test(group):
     else:
         written = "\n".join(path.read_text() for path in (ROOT / "conf" / "target").glob("*.yaml"))
         assert all(re.search(rf"^kind: {kind}$", written, re.M) for kind in kinds)
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Imports of types alone count too: a circle of them is knowledge that stands in two places."""
+    grimp = pytest.importorskip("grimp")
+    graph = grimp.build_graph("edgecompile", exclude_type_checking_imports=False)
+    graph.remove_module("edgecompile")
+    assert circles({module: graph.find_modules_directly_imported_by(module) for module in graph.modules}) == []
+
+
+def test_negative_control_a_circle_is_found():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+
+
+def circles(imports: dict[str, set[str]]) -> list[list[str]]:
+    """Returns the groups of modules that reach each other."""
+
+    def reached(start: str) -> set[str]:
+        found, waiting = set(), [start]
+        while waiting:
+            fresh = imports.get(waiting.pop(), set()) - found
+            found |= fresh
+            waiting += fresh
+        return found
+
+    all_reached = {module: reached(module) for module in imports}
+    groups = {
+        tuple(sorted(other for other in reaches if module in all_reached.get(other, set())))
+        for module, reaches in all_reached.items()
+        if module in reaches
+    }
+    return [list(group) for group in sorted(groups)]

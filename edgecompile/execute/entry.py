@@ -9,18 +9,45 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 from edgecompile.errors import StepError, nearest
+from edgecompile.execute import hardware
 from edgecompile.execute.canonical_json import Damaged, digest_of, unseal
 from edgecompile.files import hash_file, sync_folder
-
-if TYPE_CHECKING:
-    from edgecompile.execute.step_key import Ingredients
+from edgecompile.json_types import JsonObject
 
 SCHEMA = 1
 Files = Mapping[str, Sequence[str | int]]
 """Path within an output to its sha256 and size in bytes."""
+
+
+class InputDigest(TypedDict, total=False):
+    """What a key holds of an input: the digest of a source, or that of an output and its base name."""
+
+    source: str
+    output: str
+    name: str
+
+
+class _Ingredients(TypedDict):
+    schema: int
+    function: str
+    version: int
+    params: JsonObject
+    inputs: dict[str, InputDigest]
+    tools: dict[str, str | None]
+
+
+class Ingredients(_Ingredients, total=False):
+    """All that the result of a step depends on, plain JSON: its digest is the key of the step.
+
+    isa: instruction-set class of the machine, where the result depends on it.
+    machine: see `hardware.fingerprint`, where the result is a measurement.
+    """
+
+    isa: str
+    machine: hardware.Fingerprint
 
 
 class StepRecord(TypedDict, total=False):

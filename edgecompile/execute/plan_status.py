@@ -9,9 +9,8 @@ from statistics import median
 
 from edgecompile.execute import step_key
 from edgecompile.execute.canonical_json import Damaged
-from edgecompile.execute.entry import Entry
+from edgecompile.execute.entry import Entry, Ingredients, InputDigest
 from edgecompile.execute.source_digests import Sources
-from edgecompile.execute.step_key import Ingredients, InputDigest
 from edgecompile.execute.store import Store
 from edgecompile.execute.tools import missing_tools, version_of
 from edgecompile.plan.step import Source, Step

@@ -15,14 +15,13 @@ from pathlib import Path
 from edgecompile import __version__
 from edgecompile.errors import EdgecompileError, StepError
 from edgecompile.execute import step_key
-from edgecompile.execute.entry import StepRecord
+from edgecompile.execute.entry import Ingredients, StepRecord
 from edgecompile.execute.limits import Asked, asked_for, limits_of
 from edgecompile.execute.locks import Cancelled, Lock, Wait
 from edgecompile.execute.process import Report, Worker
 from edgecompile.execute.progress import Event, Listener, State
 from edgecompile.execute.resource_pool import ResourcePool
 from edgecompile.execute.source_digests import Sources
-from edgecompile.execute.step_key import Ingredients
 from edgecompile.execute.store import Entry, Store
 from edgecompile.execute.tools import require_tools
 from edgecompile.plan.graph import Plan

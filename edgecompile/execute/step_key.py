@@ -4,48 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, TypedDict
 
 from edgecompile.errors import PlanError
 from edgecompile.execute import hardware, tools
 from edgecompile.execute.canonical_json import canonical_json, digest_of
+from edgecompile.execute.entry import Entry, Ingredients, InputDigest
 from edgecompile.execute.source_digests import Sources
-from edgecompile.json_types import JsonObject
 from edgecompile.plan.step import Input, Source, Step
-
-if TYPE_CHECKING:
-    from edgecompile.execute.store import Entry
 
 SCHEMA = 1
 """Raised when the meaning of the ingredients changes, which makes all older results misses."""
-
-
-class InputDigest(TypedDict, total=False):
-    """What a key holds of an input: the digest of a source, or that of an output and its base name."""
-
-    source: str
-    output: str
-    name: str
-
-
-class _Ingredients(TypedDict):
-    schema: int
-    function: str
-    version: int
-    params: JsonObject
-    inputs: dict[str, InputDigest]
-    tools: dict[str, str | None]
-
-
-class Ingredients(_Ingredients, total=False):
-    """All that the result of a step depends on, plain JSON: its digest is the key of the step.
-
-    isa: instruction-set class of the machine, where the result depends on it.
-    machine: see `hardware.fingerprint`, where the result is a measurement.
-    """
-
-    isa: str
-    machine: hardware.Fingerprint
 
 
 def ingredients(step: Step, sources: Sources, entries: Mapping[str, Entry]) -> Ingredients:

@@ -9,7 +9,8 @@ import numpy as np
 
 from edgecompile.runtime.letterbox import Preprocessor
 from edgecompile.runtime.pictures import read_picture
-from edgecompile.runtime.spec import SpecDocument, read_spec
+from edgecompile.runtime.spec import read_spec
+from edgecompile.runtime.spec_document import SpecDocument
 
 
 def input_reader(spec: Path | SpecDocument) -> Callable[[Path], np.ndarray]:

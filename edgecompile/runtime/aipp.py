@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from edgecompile.errors import BundleError
 from edgecompile.runtime.options import show_value
-from edgecompile.runtime.spec import SpecDocument
+from edgecompile.runtime.spec_document import SpecDocument
 
 if TYPE_CHECKING:
     import numpy as np

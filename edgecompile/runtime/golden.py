@@ -23,7 +23,8 @@ from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.check import Check
 from edgecompile.runtime.pictures import decode_member
 from edgecompile.runtime.predictor import Predictor
-from edgecompile.runtime.spec import SpecDocument, read_spec
+from edgecompile.runtime.spec import read_spec
+from edgecompile.runtime.spec_document import SpecDocument
 
 RESULT = "result.json"
 """File of the result that the golden outputs decode to."""

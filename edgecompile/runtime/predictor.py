@@ -17,11 +17,13 @@ from edgecompile.runtime.backends import Backend, Request, last_line, open_backe
 from edgecompile.runtime.confinement import RUNNING, doing
 from edgecompile.runtime.finished import engine_of, find_place
 from edgecompile.runtime.fork import FIX, own, require_owner
-from edgecompile.runtime.letterbox import Geometry, Preprocessor
+from edgecompile.runtime.geometry import Geometry
+from edgecompile.runtime.letterbox import Preprocessor
 from edgecompile.runtime.machine import available_cores
 from edgecompile.runtime.options import MOST_THREADS, Options
 from edgecompile.runtime.sources import Picture, as_picture, is_capture, pictures_of
-from edgecompile.runtime.spec import Spec, SpecDocument, read_spec
+from edgecompile.runtime.spec import Spec, read_spec
+from edgecompile.runtime.spec_document import SpecDocument
 from edgecompile.runtime.stream import InFlight, InTurn, Lane, Stream, timings
 from edgecompile.runtime.target import read_target
 from edgecompile.runtime.tasks import OutputError

@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from edgecompile.errors import BundleError
+from edgecompile.runtime.spec_document import SpecDocument
 from edgecompile.runtime.tasks import Task, find_task
 
 SCHEMA = 1
@@ -18,41 +19,6 @@ LARGEST_INPUT = 2 << 30
 """Bytes of a model's input: bounds the memory that a spec can ask for."""
 MOST_STACKED = 8
 """Largest batch of a model whose batch may change and whose spec names no largest batch: bounds the memory."""
-
-
-class InputDocument(TypedDict, total=False):
-    """`input` of spec.json; the meaning of each key stands at `Input`."""
-
-    name: str
-    shape: list[int]
-    profile: dict[str, list[int]]
-    dtype: str
-    layout: str
-    color: str
-    scale: float
-    mean: list[float]
-    std: list[float]
-
-
-class LetterboxDocument(TypedDict, total=False):
-    """`letterbox` of spec.json; the meaning of each key stands at `Frame`."""
-
-    size: list[int]
-    fill: int
-    center: bool
-    scale_up: bool
-    interpolation: str
-
-
-class SpecDocument(TypedDict, total=False):
-    """spec.json as it stands in a bundle, without the parts that its task reads."""
-
-    schema: int
-    task: str
-    names: list[str]
-    stride: int
-    input: InputDocument
-    letterbox: LetterboxDocument
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ import numpy as np
 
 from edgecompile.runtime.backends import Request
 from edgecompile.runtime.fork import own, require_owner
-from edgecompile.runtime.letterbox import Geometry, Preprocessor
+from edgecompile.runtime.geometry import Geometry
+from edgecompile.runtime.letterbox import Preprocessor
 from edgecompile.runtime.sources import Picture
 
 PARTS = ("read", "preprocess", "inference", "postprocess")

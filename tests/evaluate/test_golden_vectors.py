@@ -12,8 +12,8 @@ import pytest
 from edgecompile.evaluate.golden_vectors import TOLERANCES, golden, scaled
 from edgecompile.evaluate.tasks import find_task
 from edgecompile.runtime import letterbox, open_artifact
+from edgecompile.runtime.geometry import Geometry
 from edgecompile.runtime.golden import compare_outputs
-from edgecompile.runtime.letterbox import Geometry
 from edgecompile.runtime.spec import Frame, read_spec
 from edgecompile.runtime.tasks.detect import Detections
 

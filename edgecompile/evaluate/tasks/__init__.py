@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar
 from edgecompile.data.yolo_labels import CheckedLabels
 from edgecompile.entry_points import entry_points
 from edgecompile.errors import PlanError
-from edgecompile.runtime.spec import SpecDocument
+from edgecompile.runtime.spec_document import SpecDocument
 from edgecompile.runtime.tasks import Result
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from edgecompile.data.yolo_labels import CheckedLabels, Labels
 from edgecompile.evaluate import tasks
 from edgecompile.evaluate.class_names import unique_names
 from edgecompile.evaluate.tasks import Accuracy, Gaps, Metric, Outline, OutputFacts, Setting
-from edgecompile.runtime.spec import SpecDocument
+from edgecompile.runtime.spec_document import SpecDocument
 from edgecompile.runtime.tasks import detect
 from edgecompile.runtime.tasks.detect import Detections
 

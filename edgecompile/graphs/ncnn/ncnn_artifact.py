@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from edgecompile.errors import MissingToolError, StepError
 from edgecompile.plan.facts import GraphFacts
-from edgecompile.runtime.spec import SpecDocument
+from edgecompile.runtime.spec_document import SpecDocument
 
 INPUT, OUTPUT = "in0", "out0"
 """Names that pnnx gives to the first input and output, whatever they were called."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgecompile.errors import StepError
 from edgecompile.evaluate.tasks import Gaps, find_task
-from edgecompile.runtime.spec import SpecDocument
+from edgecompile.runtime.spec_document import SpecDocument
 
 EXACT_ON_X86 = ("session.x64quantprecision", "1")
 """Option of ONNX Runtime by which an x86 CPU without VNNI adds products of 8 bits without overflow, as one with it does

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from edgecompile.plan.facts import GraphFacts
-from edgecompile.runtime.spec import SpecDocument
+from edgecompile.runtime.spec_document import SpecDocument
 
 LIST = Path(__file__).with_name("cann_operators.txt")
 NEWEST_OPSET = 17

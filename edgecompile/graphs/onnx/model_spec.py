@@ -9,7 +9,7 @@ from typing import cast
 
 from edgecompile.evaluate.tasks import OutputFacts, find_task
 from edgecompile.plan.shapes import POINTS, distinct
-from edgecompile.runtime.spec import InputDocument, SpecDocument
+from edgecompile.runtime.spec_document import InputDocument, SpecDocument
 
 SCHEMA = 1
 

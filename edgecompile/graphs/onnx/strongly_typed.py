@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 from edgecompile.plan.facts import GraphFacts
 from edgecompile.plan.shapes import POINTS
-from edgecompile.runtime.spec import SpecDocument
+from edgecompile.runtime.spec_document import SpecDocument
 
 SCRIPT = "build.sh"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecompile.plan.facts import GraphFacts
-from edgecompile.runtime.spec import SpecDocument
+from edgecompile.runtime.spec_document import SpecDocument
 
 NEWEST_OPSET = 9
 """Newest operation set that OpenVINO 2022.3 reads."""

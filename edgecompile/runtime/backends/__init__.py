@@ -17,7 +17,7 @@ from edgecompile.errors import BundleError, MissingToolError, Problem, nearest
 from edgecompile.runtime import onnx_wire
 from edgecompile.runtime.confinement import OPENING, doing
 from edgecompile.runtime.options import MOST_THREADS, Option, Options, Whole, check_options
-from edgecompile.runtime.spec import SpecDocument
+from edgecompile.runtime.spec_document import SpecDocument
 
 ENTRY_POINTS = "edgecompile.backends"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edgecompile.runtime.aipp import preprocess, read_config
 from edgecompile.runtime.backends import onnxruntime, read_member
 from edgecompile.runtime.options import Options
-from edgecompile.runtime.spec import SpecDocument
+from edgecompile.runtime.spec_document import SpecDocument
 
 if TYPE_CHECKING:
     import numpy as np

@@ -20,7 +20,7 @@ from edgecompile.errors import BundleError, MissingToolError
 from edgecompile.runtime.aipp import read_config
 from edgecompile.runtime.backends import last_line, read_member, read_onnx
 from edgecompile.runtime.options import Option, Options
-from edgecompile.runtime.spec import SpecDocument
+from edgecompile.runtime.spec_document import SpecDocument
 
 if TYPE_CHECKING:
     import numpy as np

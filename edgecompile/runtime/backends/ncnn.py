@@ -14,7 +14,7 @@ from edgecompile.errors import BundleError
 from edgecompile.runtime.backends import missing, read_member
 from edgecompile.runtime.fork import require_first_use
 from edgecompile.runtime.options import Option, Options, Switch
-from edgecompile.runtime.spec import SpecDocument
+from edgecompile.runtime.spec_document import SpecDocument
 
 if TYPE_CHECKING:
     import numpy as np

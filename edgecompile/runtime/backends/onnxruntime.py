@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from edgecompile.errors import BundleError
 from edgecompile.runtime.backends import last_line, missing, read_onnx
 from edgecompile.runtime.options import Choice, Option, Options, Switch
-from edgecompile.runtime.spec import SpecDocument
+from edgecompile.runtime.spec_document import SpecDocument
 
 if TYPE_CHECKING:
     import numpy as np

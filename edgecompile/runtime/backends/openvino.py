@@ -18,7 +18,7 @@ from edgecompile.runtime import device_cache, openvino_ir
 from edgecompile.runtime.backends import file_names, last_line, missing, read_member, read_onnx
 from edgecompile.runtime.fork import require_first_use
 from edgecompile.runtime.options import Choice, Group, Matching, Option, Options, Switch, Whole
-from edgecompile.runtime.spec import SpecDocument
+from edgecompile.runtime.spec_document import SpecDocument
 
 if TYPE_CHECKING:
     import numpy as np

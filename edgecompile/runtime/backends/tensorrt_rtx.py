@@ -12,7 +12,7 @@ from edgecompile.runtime.backends import missing
 from edgecompile.runtime.nvidia import builder, session
 from edgecompile.runtime.nvidia.cuda import Cuda
 from edgecompile.runtime.options import Option, Options
-from edgecompile.runtime.spec import SpecDocument
+from edgecompile.runtime.spec_document import SpecDocument
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,7 +8,8 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from edgecompile.errors import BundleError
-from edgecompile.runtime.spec import POINTS, SpecDocument
+from edgecompile.runtime.spec import POINTS
+from edgecompile.runtime.spec_document import SpecDocument
 
 MOST_ERRORS = 3
 """Most refused operators that a message names."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecompile.errors import BundleError
 from edgecompile.runtime.nvidia.cuda import Cuda, DeviceMemory, HostArray
-from edgecompile.runtime.spec import SpecDocument
+from edgecompile.runtime.spec_document import SpecDocument
 
 if TYPE_CHECKING:
     import numpy as np

@@ -24,8 +24,8 @@ from edgecompile.errors import BundleError, MissingToolError, RecipeError
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgecompile.runtime.letterbox import Geometry
-    from edgecompile.runtime.spec import SpecDocument
+    from edgecompile.runtime.geometry import Geometry
+    from edgecompile.runtime.spec_document import SpecDocument
 
 ENTRY_POINTS = "edgecompile.runtime_tasks"
 

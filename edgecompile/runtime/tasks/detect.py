@@ -14,8 +14,8 @@ from edgecompile.text import escape
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgecompile.runtime.letterbox import Geometry
-    from edgecompile.runtime.spec import SpecDocument
+    from edgecompile.runtime.geometry import Geometry
+    from edgecompile.runtime.spec_document import SpecDocument
 
 DECODES = ("yolo", "end2end")
 MOST_BOXES = 1_000_000

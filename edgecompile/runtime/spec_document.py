@@ -1,0 +1,40 @@
+"""spec.json as it stands in a bundle."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class InputDocument(TypedDict, total=False):
+    """`input` of spec.json; the meaning of each key stands at `edgecompile.runtime.spec.Input`."""
+
+    name: str
+    shape: list[int]
+    profile: dict[str, list[int]]
+    dtype: str
+    layout: str
+    color: str
+    scale: float
+    mean: list[float]
+    std: list[float]
+
+
+class LetterboxDocument(TypedDict, total=False):
+    """`letterbox` of spec.json; the meaning of each key stands at `edgecompile.runtime.spec.Frame`."""
+
+    size: list[int]
+    fill: int
+    center: bool
+    scale_up: bool
+    interpolation: str
+
+
+class SpecDocument(TypedDict, total=False):
+    """spec.json as it stands in a bundle, but for the parts of its task, which that reads."""
+
+    schema: int
+    task: str
+    names: list[str]
+    stride: int
+    input: InputDocument
+    letterbox: LetterboxDocument
