@@ -386,7 +386,7 @@ def test_plan_takes_what_can_be_imported(folder, capfd, monkeypatch):
     for name in ("given.onnx", "old.onnx"):
         assert said_at_plan(capfd, f"model.weights={name}") == (0, [])
     assert said_at_plan(capfd, "model.weights=noise.onnx") == (
-        2, ["'noise.onnx' is damaged or is no ONNX file, or one without operators"],
+        2, ["'noise.onnx' is damaged, is no ONNX file or has no operators"],
     )  # fmt: skip
     code, (line,) = said_at_plan(capfd)
     assert code == 2

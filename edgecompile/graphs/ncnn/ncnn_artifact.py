@@ -48,13 +48,13 @@ def compile_ncnn(out: Path, *, model: Path, spec: Path, half: bool) -> GraphFact
         require_layers(text, read)
         picture = fixed_input([1, 3, *size], size)
         before = run(load(model).SerializeToString(), picture)
-        after = [np.array(one) for one in Backend(exact, read, 1, {}).infer(picture)]
+        after = [np.array(output) for output in Backend(exact, read, 1, {}).infer(picture)]
         proof = require_agreement(before, after, read, size, "converting the graph to ncnn")
         chosen = convert(model, Path(folder), size, half=True) if half else exact
         for name in (PARAM, BIN):
             shutil.copyfile(chosen / name, out / name)
     read["input"] |= {"name": INPUT, "shape": [1, 3, *size]}  # ncnn plans for one size: dynamic ones are fixed
-    write_spec(with_outputs(read, [list(one.shape) for one in after], [OUTPUT]), out / "spec.json")
+    write_spec(with_outputs(read, [list(output.shape) for output in after], [OUTPUT]), out / "spec.json")
     kinds = [layer.kind for layer in read_layers(text)]
     counts = {kind: kinds.count(kind) for kind in sorted(set(kinds))}
     stored = "FP16" if half else "float"
@@ -77,12 +77,12 @@ def convert(model: Path, folder: Path, size: list[int], *, half: bool) -> Path:
     shape = ",".join(map(str, (1, 3, *size)))
     command = [str(program()), "model.onnx", f"inputshape=[{shape}]", f"fp16={int(half)}", "device=cpu"]
     done = subprocess.run(command, cwd=scratch, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    made = {"model.ncnn.param": PARAM, "model.ncnn.bin": BIN}
-    if done.returncode or not all((scratch / name).is_file() for name in made):
-        said = done.stdout.decode(errors="replace").strip().splitlines()[-1:] or ["nothing"]
-        raise StepError(f"pnnx cannot convert the model (exit code {done.returncode}); it said: {said[0].strip()}")
-    for name, ours in made.items():
-        (scratch / name).rename(place / ours)
+    files = {"model.ncnn.param": PARAM, "model.ncnn.bin": BIN}
+    if done.returncode or not all((scratch / name).is_file() for name in files):
+        last_line = done.stdout.decode(errors="replace").strip().splitlines()[-1:] or ["nothing"]
+        raise StepError(f"pnnx cannot convert the model (exit code {done.returncode}); it said: {last_line[0].strip()}")
+    for name, target in files.items():
+        (scratch / name).rename(place / target)
     return place
 
 
@@ -92,8 +92,8 @@ def program() -> Path:
     Raises:
         MissingToolError: it is not installed.
     """
-    found = find_spec("pnnx")
-    folders = (found.submodule_search_locations if found else None) or []
+    package = find_spec("pnnx")
+    folders = (package.submodule_search_locations if package else None) or []
     inside = next((Path(folder) / "pnnx" for folder in folders), None)
     if inside is None or not inside.is_file():
         raise MissingToolError("pnnx, the converter to ncnn, is not installed", fix=INSTALL)

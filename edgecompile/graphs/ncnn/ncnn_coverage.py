@@ -33,12 +33,18 @@ def layers(artifact: Path, shape: Sequence[int]) -> list[Layer]:
     """
     read = read_layers((artifact / PARAM).read_text(encoding="utf-8"))
     fixed = set(decode(read))
-    found = [(one, flag) for one, flag in stored_as(read, (artifact / BIN).read_bytes()) if one.name not in fixed]
-    blobs = {one.name: (one.inputs if one.kind in DECONVOLUTIONS else one.outputs)[0] for one, _ in found}
+    stored = [
+        (layer, flag) for layer, flag in stored_as(read, (artifact / BIN).read_bytes()) if layer.name not in fixed
+    ]
+    blobs = {layer.name: (layer.inputs if layer.kind in DECONVOLUTIONS else layer.outputs)[0] for layer, _ in stored}
     shapes = _shapes(artifact, shape, set(blobs.values()))
     return [
-        Layer(one.name, PRECISIONS.get(flag, "unknown"), _places(one, shapes[blobs[one.name]]) * weight_sizes(one)[0])
-        for one, flag in found
+        Layer(
+            layer.name,
+            PRECISIONS.get(flag, "unknown"),
+            _places(layer, shapes[blobs[layer.name]]) * weight_sizes(layer)[0],
+        )
+        for layer, flag in stored
     ]
 
 

@@ -87,7 +87,7 @@ def write_layers(layers: list[Layer]) -> str:
 
 
 def weight_sizes(layer: Layer) -> tuple[int, int]:
-    """Returns how many float weights of a layer stand behind a flag, and how many behind those without one.
+    """Returns how many float weights of a layer stand behind a flag, and how many follow without a flag.
 
     Raises:
         StepError: for a layer whose weights are not known here.
@@ -149,7 +149,7 @@ def scale_rows(layer: Layer) -> int:
 
 
 def weights(layers: list[Layer], content: bytes) -> Iterator[tuple[Layer, memoryview, memoryview]]:
-    """Yields each layer with the bytes of its flagged weights (without the flag) and of those without one.
+    """Yields each layer with the bytes of its flagged weights (without the flag) and of its weights without a flag.
 
     Raises:
         StepError: the binary does not hold what the text says, or not in float32.

@@ -13,8 +13,8 @@ from edgecompile.evaluate.tasks import Gaps, find_task
 from edgecompile.runtime.spec_document import SpecDocument
 
 EXACT_ON_X86 = ("session.x64quantprecision", "1")
-"""Option of ONNX Runtime by which an x86 CPU without VNNI adds products of 8 bits without overflow, as one with it does
-(there it changes nothing). Without it, a quantized graph computes something else on each kind of machine."""
+"""Option of ONNX Runtime by which an x86 CPU without VNNI adds products of 8 bits without overflow, as a CPU with VNNI
+does (there it changes nothing). Without it, a quantized graph computes something else on each kind of machine."""
 
 
 def single_thread_session(model: bytes, *, optimize: str = "ORT_ENABLE_BASIC") -> Any:
@@ -67,17 +67,17 @@ def differences(before: Sequence[np.ndarray], after: Sequence[np.ndarray], spec:
     Raises:
         StepError: an output has another shape, or holds numbers that are not finite.
     """
-    shapes = [[list(one.shape) for one in outputs] for outputs in (before, after)]
+    shapes = [[list(output.shape) for output in outputs] for outputs in (before, after)]
     if shapes[0] != shapes[1]:
-        old, new = (", ".join(map(str, one)) for one in shapes)
+        old, new = (", ".join(map(str, output_shapes)) for output_shapes in shapes)
         raise StepError(f"the outputs changed their shapes from {old} to {new}")
-    if not all(np.isfinite(one).all() for one in (*before, *after)):
+    if not all(np.isfinite(output).all() for output in (*before, *after)):
         raise StepError("the model puts out numbers that are not finite")
     return find_task(spec["task"]).gaps(before, after, spec)
 
 
 def require_agreement(
-    before: Sequence[np.ndarray], after: Sequence[np.ndarray], spec: SpecDocument, size: Sequence[int], what: str
+    before: Sequence[np.ndarray], after: Sequence[np.ndarray], spec: SpecDocument, size: Sequence[int], action: str
 ) -> Gaps:
     """Returns the differences of two outputs rounded up to two digits, for a step's facts.
 
@@ -86,7 +86,7 @@ def require_agreement(
         after: as for `differences`.
         spec: as for `differences`.
         size: height and width of the picture in pixels.
-        what: what was done to the model, for the message.
+        action: what was done to the model, for the message.
 
     Raises:
         StepError: the outputs differ by more than rounding explains; or as `differences`.
@@ -95,7 +95,7 @@ def require_agreement(
     for part, gap in gaps.items():
         if not gap <= limits[part]:
             raise StepError(
-                f"{what} changed what the model computes: {part} differ by {gap:.3g}, allowed {limits[part]:.3g}"
+                f"{action} changed what the model computes: {part} differ by {gap:.3g}, allowed {limits[part]:.3g}"
             )
     return {part: _round_up(gap) for part, gap in gaps.items()}
 

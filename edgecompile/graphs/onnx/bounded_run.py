@@ -15,7 +15,7 @@ from edgecompile.plan.step import TIMEOUT
 
 RUN_S = 120
 """Seconds that one run may take: the largest detection models need 20 on one core. Where a person has set the limit of
-a whole step, that one rules."""
+a whole step, that limit applies."""
 
 Run = Callable[[np.ndarray], np.ndarray]
 
@@ -37,7 +37,7 @@ def bounded_run(model: bytes, name: str, seconds: float = RUN_S) -> Run:
         session = single_thread_session(model, optimize="ORT_ENABLE_ALL")
     except Exception as error:  # its exceptions have no common base
         raise explain(error, f"'{name}'") from error
-    (entry,) = (one.name for one in session.get_inputs())
+    (entry,) = (argument.name for argument in session.get_inputs())
 
     def run(picture: np.ndarray) -> np.ndarray:
         options = onnxruntime.RunOptions()

@@ -63,7 +63,7 @@ def compile_cann(out: Path, *, model: Path, spec: Path) -> CannFacts:
     read, graph = read_spec(spec), load(model)
     if -1 in read["input"]["shape"]:
         raise StepError(f"ATC builds one shape, and the model takes {read['input']['shape']}")
-    opset = next(one.version for one in graph.opset_import if one.domain in ("", "ai.onnx"))
+    opset = next(entry.version for entry in graph.opset_import if entry.domain in ("", "ai.onnx"))
     if opset > NEWEST_OPSET:
         fix = f"passes.onnx_export.opset={NEWEST_OPSET}"
         raise StepError(f"the graph has opset {opset}, and CANN 8.0.0 reads up to {NEWEST_OPSET}", fix=fix)
@@ -102,10 +102,10 @@ def coverage(counts: dict[str, int]) -> OperatorCoverage:
     """Compares the operators of a graph with CANN's documented list."""
     lines = LIST.read_text(encoding="utf-8").splitlines()
     source = next(line.partition(":")[2].strip() for line in lines if line.startswith("# source:"))
-    known = {name.casefold() for line in lines if not line.startswith("#") for name in line.split()}
+    listed_names = {name.casefold() for line in lines if not line.startswith("#") for name in line.split()}
     groups: OperatorCoverage = {"source": source, "covered": {}, "not_covered": {}, "converted": {}}
     for name, count in counts.items():
-        listed = groups["covered"] if name.casefold() in known else groups["not_covered"]
+        listed = groups["covered"] if name.casefold() in listed_names else groups["not_covered"]
         (groups["converted"] if name in CONVERTED else listed)[name] = count
     return groups
 

@@ -25,25 +25,25 @@ def fold_weights(model: onnx.ModelProto) -> int:
     """Makes initializers, in place, of the weights and biases of convolutions and products that stand behind an
     `Identity`, a `Cast`, a scale, in a `Constant`; returns how many."""
     structure = Structure(model)
-    wanted = {
-        name: made
+    foldable = {
+        name: makers
         for node in structure.nodes
         if node.op_type in LEARNED
         for name in node.input[1:] or ()
         if name in structure.fixed
         and name not in structure.initializers
-        and (made := _makers(structure, name)) is not None
+        and (makers := _makers(structure, name)) is not None
     }
-    if not wanted:
+    if not foldable:
         return 0
-    needed = {output for made in wanted.values() for output in made}
+    needed = {output for makers in foldable.values() for output in makers}
     nodes = [node for node in structure.nodes if node.output[0] in needed]
-    values = _computed(model, structure, nodes, sorted(wanted))
+    values = _computed(model, structure, nodes, sorted(foldable))
     for name, value in values.items():
         folded = f"{name}_folded"
         model.graph.initializer.append(numpy_helper.from_array(value, folded))
         for node in structure.consumers[name]:
-            node.input[:] = [folded if one == name else one for one in node.input]
+            node.input[:] = [folded if source == name else source for source in node.input]
     _drop(model, nodes)
     return len(values)
 
@@ -51,17 +51,17 @@ def fold_weights(model: onnx.ModelProto) -> int:
 def _makers(structure: Structure, name: str) -> set[str] | None:
     """Returns the first outputs of all nodes that a tensor is made by; None where one of them may not be computed
     beforehand."""
-    found: set[str] = set()
+    outputs: set[str] = set()
     frontier = [name]
     while frontier:
         node = structure.producer.get(frontier.pop())
-        if node is None or node.output[0] in found:
+        if node is None or node.output[0] in outputs:
             continue
         if node.op_type not in FOLDED:
             return None
-        found.add(node.output[0])
+        outputs.add(node.output[0])
         frontier.extend(filter(None, node.input))
-    return found
+    return outputs
 
 
 def _computed(
@@ -77,11 +77,11 @@ def _computed(
     part = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
     typed = onnx.shape_inference.infer_shapes(part, data_prop=True)
     infos = {info.name: info for info in (*typed.graph.value_info, *typed.graph.output)}
-    made = [name for node in nodes for name in node.output if name]
-    sizes = {name: _size(infos[name]) if name in infos else math.inf for name in made}
+    computed = [name for node in nodes for name in node.output if name]
+    sizes = {name: _size(infos[name]) if name in infos else math.inf for name in computed}
     stored = sum(math.prod(tensor.dims) for tensor in structure.initializers.values())
     stored += sum(structure.value(node.output[0]).size for node in nodes if node.op_type == "Constant")
-    if sum(sizes.values()) > GROWTH * stored + len(made):
+    if sum(sizes.values()) > GROWTH * stored + len(computed):
         return {}
     session = single_thread_session(typed.SerializeToString())
     return dict(zip(names, session.run(names, {}), strict=True))
@@ -100,13 +100,13 @@ def _drop(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
     graphs = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
     if any(attribute.type in graphs for node in model.graph.node for attribute in node.attribute):
         return
-    ours = {node.output[0] for node in nodes}
+    removable = {node.output[0] for node in nodes}
     read = {output.name for output in model.graph.output}
     for node in reversed(list(model.graph.node)):
-        if node.output[0] in ours and read.isdisjoint(node.output):
+        if node.output[0] in removable and read.isdisjoint(node.output):
             model.graph.node.remove(node)
         else:
             read.update(node.input)
-    ours = {name for node in nodes for name in node.input} - read
-    for tensor in [tensor for tensor in model.graph.initializer if tensor.name in ours]:
+    unread = {name for node in nodes for name in node.input} - read
+    for tensor in [tensor for tensor in model.graph.initializer if tensor.name in unread]:
         model.graph.initializer.remove(tensor)

@@ -44,12 +44,12 @@ def rewrite_expectations(model: onnx.ModelProto) -> int:
     infos = (*inferred.graph.input, *inferred.graph.value_info)
     ranks = {info.name: len(info.type.tensor_type.shape.dim) for info in infos}
     structure = Structure(model)
-    found = [match for node in structure.nodes if (match := _match(structure, ranks, node)) is not None]
-    for match in found:
+    matches = [match for node in structure.nodes if (match := _match(structure, ranks, node)) is not None]
+    for match in matches:
         _write(model, match)
-    if found:
+    if matches:
         drop_unread(model)
-    return len(found)
+    return len(matches)
 
 
 def _match(structure: Structure, ranks: dict[str, int], node: onnx.NodeProto) -> _Expectation | None:
@@ -58,11 +58,11 @@ def _match(structure: Structure, ranks: dict[str, int], node: onnx.NodeProto) ->
         return None
     weights = structure.value(node.input[1])
     chain = [node]
-    for wanted in ("Softmax", "Transpose", "Reshape"):
-        before = structure.producer.get(chain[-1].input[0])
-        if before is None or before.op_type != wanted or len(structure.consumers[before.output[0]]) != 1:
+    for operator in ("Softmax", "Transpose", "Reshape"):
+        producer = structure.producer.get(chain[-1].input[0])
+        if producer is None or producer.op_type != operator or len(structure.consumers[producer.output[0]]) != 1:
             return None
-        chain.append(before)
+        chain.append(producer)
     _, softmax, transpose, reshape = chain
     if _attribute(softmax, "axis") != 1 or _attribute(transpose, "perm") != [0, 2, 1, 3]:
         return None
@@ -75,7 +75,7 @@ def _match(structure: Structure, ranks: dict[str, int], node: onnx.NodeProto) ->
 
 
 def _attribute(node: onnx.NodeProto, name: str) -> object:
-    return next((helper.get_attribute_value(one) for one in node.attribute if one.name == name), None)
+    return next((helper.get_attribute_value(attribute) for attribute in node.attribute if attribute.name == name), None)
 
 
 def _write(model: onnx.ModelProto, match: _Expectation) -> None:
@@ -102,18 +102,18 @@ def _write(model: onnx.ModelProto, match: _Expectation) -> None:
     position = list(model.graph.node).index(match.convolution)
     model.graph.node.remove(match.convolution)
     for offset, (operator, inputs, output) in enumerate(steps):
-        made = helper.make_node(operator, list(inputs), [output], name=f"{output}/{operator}")
-        model.graph.node.insert(position + offset, made)
+        node = helper.make_node(operator, list(inputs), [output], name=f"{output}/{operator}")
+        model.graph.node.insert(position + offset, node)
 
 
 def drop_unread(model: onnx.ModelProto) -> None:
     """Removes, in place, nodes and initializers that no node and no output reads."""
-    wanted = {output.name for output in model.graph.output}
+    read = {output.name for output in model.graph.output}
     for node in reversed(list(model.graph.node)):
-        if wanted.isdisjoint(node.output):
+        if read.isdisjoint(node.output):
             model.graph.node.remove(node)
         else:
-            wanted.update(node.input)
+            read.update(node.input)
     for tensor in list(model.graph.initializer):
-        if tensor.name not in wanted:
+        if tensor.name not in read:
             model.graph.initializer.remove(tensor)

@@ -27,25 +27,25 @@ def embed_pictures(model: onnx.ModelProto) -> str:
     readers = structure.consumers.get(name, [])
     nested = _nested_readers(model, name)
     learned = [] if nested else readers  # what nested graphs read cannot be folded into weights
-    made = [helper.make_node("Transpose", [name], [planes], name=f"{name}/Transpose", perm=[0, 3, 1, 2])]
+    added = [helper.make_node("Transpose", [name], [planes], name=f"{name}/Transpose", perm=[0, 3, 1, 2])]
     if _reverse_convolutions(model, structure, _quantized_readers(structure, learned)):
         for reader in readers:  # the byte is the quantized value: scale 1/255, zero point 0
             _replace(model, reader.output[0], planes)
             model.graph.node.remove(reader)
         change = "takes uint8 NHWC BGR: bytes feed the first INT8 convolution, colour order is folded into its weights"
     elif _reverse_convolutions(model, structure, _learned_readers(structure, learned), scale=BYTE):
-        made.append(
+        added.append(
             helper.make_node("Cast", [planes], [f"{name}_float"], name=f"{name}/Cast", to=onnx.TensorProto.FLOAT)
         )
         _redirect(readers, name, f"{name}_float")
         change = "takes uint8 NHWC BGR: scaling and colour order are folded into the first convolution"
     else:
-        made += _arithmetic(model, name, planes)
+        added += _arithmetic(model, name, planes)
         _redirect([*readers, *nested], name, f"{name}_scaled")
         change = (
             "takes uint8 NHWC BGR: scaling and colour order stand before the first operator, which cannot take them in"
         )
-    for position, node in enumerate(made):
+    for position, node in enumerate(added):
         model.graph.node.insert(position, node)
     _take_pictures(entry)
     return change
@@ -56,7 +56,7 @@ def embed_casts(model: onnx.ModelProto) -> str:
     structure = Structure(model)
     entry = model.graph.input[0]
     name = entry.name
-    made = [
+    added = [
         helper.make_node("Cast", [name], [f"{name}_float"], name=f"{name}/Cast", to=onnx.TensorProto.FLOAT),
         helper.make_node(
             "Transpose", [f"{name}_float"], [f"{name}_planes"], name=f"{name}/Transpose", perm=[0, 3, 1, 2]
@@ -67,7 +67,7 @@ def embed_casts(model: onnx.ModelProto) -> str:
     model.graph.initializer.extend(_constants(name))
     readers = [*structure.consumers.get(name, []), *_nested_readers(model, name)]
     _redirect(readers, name, f"{name}_scaled")
-    for position, node in enumerate(made):
+    for position, node in enumerate(added):
         model.graph.node.insert(position, node)
     _take_pictures(entry)
     return "takes uint8 NHWC BGR: cast, colour order and scaling stand before the first operator"
@@ -100,7 +100,7 @@ def _learned_readers(structure: Structure, readers: list[Any]) -> list[Any]:
 
 def _quantized_readers(structure: Structure, readers: list[Any]) -> list[Any]:
     """Returns the convolutions behind a Q/DQ pair on the input whose steps are those of a byte, else nothing."""
-    found = []
+    first_convolutions = []
     for quantize in readers:
         if quantize.op_type != "QuantizeLinear" or len(quantize.input) < 3:
             return []
@@ -111,8 +111,8 @@ def _quantized_readers(structure: Structure, readers: list[Any]) -> list[Any]:
             convolutions = structure.consumers.get(dequantize.output[0], [])
             if any(node.op_type != "Conv" or _groups(node) != 1 for node in convolutions):
                 return []
-            found += convolutions
-    return found
+            first_convolutions += convolutions
+    return first_convolutions
 
 
 def _groups(node: Any) -> int:
@@ -122,7 +122,7 @@ def _groups(node: Any) -> int:
 def _reverse_convolutions(
     model: onnx.ModelProto, structure: Structure, convolutions: list[Any], *, scale: float = 1.0
 ) -> bool:
-    """Reverses the input channels of the weights (and scales float ones); returns whether it could be done."""
+    """Reverses the input channels of the weights (and scales float weights); returns whether it could be done."""
     sources = []
     for node in convolutions:
         weights = node.input[1]

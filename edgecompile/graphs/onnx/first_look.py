@@ -1,4 +1,4 @@
-"""What an ONNX file tells at once of why it cannot be imported. Quick: no weight is read, and onnx is not imported."""
+"""Why an ONNX file cannot be imported, as far as its header shows. Quick: no weight is read, onnx is not imported."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ WITHOUT_PLUGINS = "export the model again without plugins, and without suppressi
 
 
 def problems_of(weights: Path, shapes: Profile | None, class_names: str, task: str | None) -> list[Problem]:
-    """Returns what is wrong with an ONNX file, as far as its header tells; the rest shows when it is imported.
+    """Returns what is wrong with an ONNX file, as far as its header shows; the rest shows when it is imported.
 
     Args:
-        shapes: that the recipe asks for; None for the one that the file takes.
+        shapes: that the recipe asks for; None for the shape that the file takes.
         class_names: whose are taken, as in `OnnxImport`.
         task: that the recipe names, if it does.
     """
     header = read_header(weights)
     if header is None or not header.operators:
-        return [Problem(f"'{weights.name}' is damaged or is no ONNX file, or one without operators")]
+        return [Problem(f"'{weights.name}' is damaged, is no ONNX file or has no operators")]
     return list(_problems(header, weights.name, shapes, class_names, task))
 
 

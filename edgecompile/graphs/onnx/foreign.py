@@ -50,7 +50,7 @@ def read_foreign(files: list[Path]) -> onnx.ModelProto:
     except DecodeError as error:
         raise StepError(f"'{path.name}' is damaged or is no ONNX file") from error
     if not model.graph.node:
-        raise StepError(f"'{path.name}' is no ONNX file, or one without operators")
+        raise StepError(f"'{path.name}' is no ONNX file, or has no operators")
     if not model.graph.output:
         raise StepError(f"'{path.name}' has no output")
     model.DiscardUnknownFields()  # another reader might know them, as data that lies elsewhere
@@ -84,9 +84,10 @@ def require_finite_calls(model: onnx.ModelProto, name: str) -> None:
     """Demands that no function of a model calls itself, and that all calls together stay below `MOST_NODES` nodes.
 
     Raises:
-        StepError: one does, or they do not: a few functions that each call the next one twice are millions of nodes.
+        StepError: a function calls itself, or there are more nodes: a few functions that each call the next twice make
+            millions.
     """
-    functions = {(one.domain, one.name, one.overload): one for one in model.functions}
+    functions = {(function.domain, function.name, function.overload): function for function in model.functions}
     sizes: dict[Key, int] = {}
 
     def size(key: Key, callers: tuple[Key, ...] = ()) -> int:
@@ -95,7 +96,7 @@ def require_finite_calls(model: onnx.ModelProto, name: str) -> None:
         if key in callers or len(callers) > MOST_CALLS:
             raise StepError(f"'{name}' is no valid ONNX model: its function '{key[1][:60]}' calls itself")
         if key not in sizes:
-            sizes[key] = sum(size(one, (*callers, key)) for one in calls_of(functions[key]))
+            sizes[key] = sum(size(callee, (*callers, key)) for callee in calls_of(functions[key]))
         return sizes[key]
 
     if sum(map(size, calls_of(model.graph))) > MOST_NODES:
@@ -123,17 +124,21 @@ def _name_domain_once(model: onnx.ModelProto, name: str) -> None:
     the operator set of each domain once.
 
     Raises:
-        StepError: a domain has two: each library would choose one.
+        StepError: a domain has two operator sets: each library would choose for itself.
     """
-    for named in (*nodes_within(model), *model.opset_import, *(one for f in model.functions for one in f.opset_import)):
+    for named in (
+        *nodes_within(model),
+        *model.opset_import,
+        *(opset for f in model.functions for opset in f.opset_import),
+    ):
         if named.domain == "ai.onnx":
             named.domain = ""
     for holder in (model, *model.functions):
-        stated = {(one.domain, one.version) for one in holder.opset_import}
-        if len(stated) > len({domain for domain, _ in stated}):
+        opsets = {(opset.domain, opset.version) for opset in holder.opset_import}
+        if len(opsets) > len({domain for domain, _ in opsets}):
             raise StepError(f"'{name}' states two operator sets for one domain", fix=EXPORT_AGAIN)
         del holder.opset_import[:]
-        holder.opset_import.extend(onnx.helper.make_opsetid(*one) for one in sorted(stated))
+        holder.opset_import.extend(onnx.helper.make_opsetid(*opset) for opset in sorted(opsets))
 
 
 def _inline_all(model: onnx.ModelProto, files: list[Path]) -> None:
@@ -156,19 +161,20 @@ def _inline(tensor: onnx.TensorProto, files: list[Path], most: int) -> int:
     Args:
         most: bytes that it may have.
     """
-    said = {entry.key: entry.value for entry in tensor.external_data}
-    what = f"the external data of '{tensor.name[:60]}'"
-    location = said.get("location", "")
-    path = _beside(location, files, what)
-    wanted = _byte_count(tensor, what)
+    fields = {entry.key: entry.value for entry in tensor.external_data}
+    subject = f"the external data of '{tensor.name[:60]}'"
+    location = fields.get("location", "")
+    path = _beside(location, files, subject)
+    expected = _byte_count(tensor, subject)
     offset, length = (
-        _whole_number(said.get(key, default), key, what) for key, default in (("offset", "0"), ("length", str(wanted)))
+        _whole_number(fields.get(key, default), key, subject)
+        for key, default in (("offset", "0"), ("length", str(expected)))
     )
     size = path.stat().st_size
-    if length != wanted:
-        raise StepError(f"{what} is {length} bytes long, its shape wants {wanted}")
+    if length != expected:
+        raise StepError(f"{subject} is {length} bytes long, its shape wants {expected}")
     if offset + length > size:
-        raise StepError(f"{what} ends at byte {offset + length} of '{location}', which has {size}")
+        raise StepError(f"{subject} ends at byte {offset + length} of '{location}', which has {size}")
     if length > most:
         raise StepError(f"'{files[0].name}' is larger than 2 GiB with its external data, which ONNX files cannot be")
     with path.open("rb") as stream:
@@ -179,7 +185,7 @@ def _inline(tensor: onnx.TensorProto, files: list[Path], most: int) -> int:
     return length
 
 
-def _beside(location: str, files: list[Path], what: str) -> Path:
+def _beside(location: str, files: list[Path], subject: str) -> Path:
     """Returns the file at `location` beside the model, when it is a plain file there and nothing else."""
     folder = files[0].parent
     plain = PurePosixPath(location)
@@ -190,36 +196,36 @@ def _beside(location: str, files: list[Path], what: str) -> Path:
         or ".." in plain.parts
         or "\\" in location
     ):
-        raise StepError(f"{what} lies outside of the model's folder ('{location}'); refusing to read it")
+        raise StepError(f"{subject} lies outside of the model's folder ('{location}'); refusing to read it")
     path = folder / plain
     if any((folder / part).is_symlink() for part in (plain, *plain.parents)):
-        raise StepError(f"{what} is reached through a symbolic link ('{location}'); refusing to read it")
+        raise StepError(f"{subject} is reached through a symbolic link ('{location}'); refusing to read it")
     if path not in files:
         fix = "save the model with its weights inside: onnx.save(onnx.load(path), path)"
-        raise StepError(f"{what} lies in '{location}', which is not among the recipe's weights", fix=fix)
+        raise StepError(f"{subject} lies in '{location}', which is not among the recipe's weights", fix=fix)
     try:
         status = path.stat()
     except OSError as error:
-        raise StepError(f"{what} lies in '{location}', which cannot be read: {error.strerror}") from error
+        raise StepError(f"{subject} lies in '{location}', which cannot be read: {error.strerror}") from error
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
         raise StepError(
-            f"{what} lies in '{location}', which is no plain file or has further links; refusing to read it"
+            f"{subject} lies in '{location}', which is no plain file or has further links; refusing to read it"
         )
     return path
 
 
-def _whole_number(text: str, key: str, what: str) -> int:
+def _whole_number(text: str, key: str, subject: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise StepError(f"{what} has the {key} '{text[:30]}', expected a whole number")
+        raise StepError(f"{subject} has the {key} '{text[:30]}', expected a whole number")
     return int(text)
 
 
-def _byte_count(tensor: onnx.TensorProto, what: str) -> int:
+def _byte_count(tensor: onnx.TensorProto, subject: str) -> int:
     """Returns how many bytes the shape and type of a tensor want."""
     if any(side < 0 for side in tensor.dims):
-        raise StepError(f"{what} has the shape {list(tensor.dims)}")
+        raise StepError(f"{subject} has the shape {list(tensor.dims)}")
     try:
         item: Any = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
     except (KeyError, ValueError) as error:
-        raise StepError(f"{what} has an unknown type") from error
+        raise StepError(f"{subject} has an unknown type") from error
     return math.prod(tensor.dims) * item.itemsize

@@ -43,19 +43,19 @@ def _without_round_trips(model: onnx.ModelProto) -> onnx.ModelProto:
         rounds = structure.producer.get(back.input[0]) if back.op_type == "Cast" else None
         if rounds is None or rounds.op_type != "Cast" or not rounds.input[0].endswith(ROUNDED):
             continue
-        name, ours = rounds.input[0], back.output[0]
-        for node in structure.consumers.get(ours, []):
-            node.input[:] = [name if one == ours else one for one in node.input]
-        if ours in outputs:  # what makes it takes the name of the output
-            back.output[:] = [f"{ours}{ROUNDED}"]
+        name, restored = rounds.input[0], back.output[0]
+        for node in structure.consumers.get(restored, []):
+            node.input[:] = [name if source == restored else source for source in node.input]
+        if restored in outputs:  # what makes it takes the name of the output
+            back.output[:] = [f"{restored}{ROUNDED}"]
             for node in (structure.producer[name], *model.graph.node):
-                node.input[:] = [ours if one == name else one for one in node.input]
-                node.output[:] = [ours if one == name else one for one in node.output]
+                node.input[:] = [restored if source == name else source for source in node.input]
+                node.output[:] = [restored if output == name else output for output in node.output]
     drop_unread(model)
-    made = {name for node in model.graph.node for name in node.output}
-    kept = [info for info in model.graph.value_info if info.name in made]
+    produced = {name for node in model.graph.node for name in node.output}
+    infos = [info for info in model.graph.value_info if info.name in produced]
     del model.graph.value_info[:]
-    model.graph.value_info.extend(kept)
+    model.graph.value_info.extend(infos)
     return model
 
 
@@ -70,5 +70,5 @@ def decode_names(model: onnx.ModelProto) -> list[str]:
 
 def with_half_scales(model: onnx.ModelProto) -> onnx.ModelProto:
     """Returns the model in an operator set whose Q/DQ pairs take scales in FP16."""
-    known = max(opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx"))
-    return model if known >= SCALES_IN_HALF else onnx.version_converter.convert_version(model, SCALES_IN_HALF)
+    version = max(opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx"))
+    return model if version >= SCALES_IN_HALF else onnx.version_converter.convert_version(model, SCALES_IN_HALF)

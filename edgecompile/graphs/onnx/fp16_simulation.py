@@ -50,13 +50,13 @@ def simulate(out: Path, *, artifact: Path, everything: bool) -> SimulationFacts:
 
 
 def round_to_half(model: onnx.ModelProto, *, everything: bool) -> int:
-    """Makes a float graph, in place, of one in FP16 or partly so; returns after how many operators it rounds."""
+    """Makes a float graph, in place, of a graph in FP16 or partly so; returns after how many operators it rounds."""
     typed = onnx.shape_inference.infer_shapes(model)
     infos = (*typed.graph.value_info, *typed.graph.output)
     kinds = {info.name: info.type.tensor_type.elem_type for info in infos}
-    wanted = {HALF, FLOAT} if everything else {HALF}
+    rounded_kinds = {HALF, FLOAT} if everything else {HALF}
     for tensor in _constants(model):
-        if tensor.data_type in wanted:
+        if tensor.data_type in rounded_kinds:
             value = numpy_helper.to_array(tensor)
             with np.errstate(over="ignore"):
                 tensor.CopyFrom(numpy_helper.from_array(value.astype(np.float16).astype(np.float32), tensor.name))
@@ -71,7 +71,7 @@ def round_to_half(model: onnx.ModelProto, *, everything: bool) -> int:
         if node.op_type in MOVES or node.op_type == "Constant":
             continue
         for position, name in enumerate(node.output):
-            if kinds.get(name) in wanted and name not in outputs:
+            if kinds.get(name) in rounded_kinds and name not in outputs:
                 node.output[position] = f"{name}_exact"
                 nodes += _rounding(f"{name}_exact", name)
                 rounded += 1

@@ -40,31 +40,31 @@ def class_names(notes: dict[str, str], file: str) -> list[str] | None:
     are names.
 
     Raises:
-        StepError: they are written otherwise. Others in their place would be names of other classes.
+        StepError: they are written otherwise. Any names in their place would be those of other classes.
     """
     text = notes.get("names", "").strip()
     if text in ("", "[]", "{}", "None"):
         return None
-    said = literal(text) if len(text) <= LONGEST else None
-    if isinstance(said, (list, tuple)):
-        said = dict(enumerate(said))
-    if not isinstance(said, dict) or any(isinstance(name, (dict, list, tuple, set)) for name in said.values()):
+    names = literal(text) if len(text) <= LONGEST else None
+    if isinstance(names, (list, tuple)):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or any(isinstance(name, (dict, list, tuple, set)) for name in names.values()):
         raise StepError(
             f"'{file}' states its class names as {_short(text)}, expected a list of names", fix=DATA_SET_NAMES
         )
-    numbers = {_number(key): str(name) for key, name in said.items()}
-    if numbers.keys() != set(range(len(said))):
-        found = ", ".join(map(_short, map(str, list(said)[:4]))) + (", …" if len(said) > 4 else "")
-        message = f"'{file}' numbers its classes {found}, expected 0 to {len(said) - 1}, each once"
+    numbers = {_number(key): str(name) for key, name in names.items()}
+    if numbers.keys() != set(range(len(names))):
+        numbering = ", ".join(map(_short, map(str, list(names)[:4]))) + (", …" if len(names) > 4 else "")
+        message = f"'{file}' numbers its classes {numbering}, expected 0 to {len(names) - 1}, each once"
         raise StepError(message, fix=DATA_SET_NAMES)
-    return [numbers[number] for number in range(len(said))]
+    return [numbers[number] for number in range(len(names))]
 
 
 def require_task(notes: dict[str, str], file: str, task: str) -> None:
-    """Demands that a file states no other task than one whose models can be compiled for `task`.
+    """Demands that models of the task that a file states, if it states any, can be compiled for `task`.
 
     Raises:
-        StepError: it does.
+        StepError: they cannot.
     """
     if reason := unfit(notes.get("task"), task, file):
         raise StepError(reason)
@@ -76,12 +76,14 @@ def coarsest_stride(notes: dict[str, str], file: str) -> int:
     Raises:
         StepError: it states something else.
     """
-    said = literal(notes.get("stride", "32")[:LONGEST])
-    stated = said if isinstance(said, (list, tuple)) and said else [said]
-    if not all(isinstance(one, (int, float)) and 1 <= one <= 4096 and one == int(one) for one in stated):
-        message = f"'{file}' states the stride {_short(repr(said))}, expected a whole number of pixels"
+    value = literal(notes.get("stride", "32")[:LONGEST])
+    strides = value if isinstance(value, (list, tuple)) and value else [value]
+    if not all(
+        isinstance(stride, (int, float)) and 1 <= stride <= 4096 and stride == int(stride) for stride in strides
+    ):
+        message = f"'{file}' states the stride {_short(repr(value))}, expected a whole number of pixels"
         raise StepError(message, fix="set passes.onnx_import.stride")
-    return int(max(stated))
+    return int(max(strides))
 
 
 def _number(key: Any) -> int | None:

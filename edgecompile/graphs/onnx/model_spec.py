@@ -39,7 +39,7 @@ def spec_of(
         profile: smallest, usual and largest shape of the input ("min", "opt", "max"). It stands in the spec where these
             differ: `input.profile`, in the layout of the input, as `input.shape` is.
     """
-    stated = {point: list(map(int, profile[point])) for point in POINTS} if profile else {}
+    points = {point: list(map(int, profile[point])) for point in POINTS} if profile else {}
     document = {
         "schema": SCHEMA,
         "task": task,
@@ -54,7 +54,7 @@ def spec_of(
             "scale": 1 / 255,
             "mean": [0, 0, 0],
             "std": [1, 1, 1],
-            **({"profile": stated} if stated and stated["min"] != stated["max"] else {}),
+            **({"profile": points} if points and points["min"] != points["max"] else {}),
         },
         "letterbox": {
             "size": [int(value) for value in size],
@@ -110,8 +110,8 @@ def _interleaved(shape: Sequence[int]) -> list[int]:
 
 
 def shapes_of(spec: SpecDocument) -> list[list[int]]:
-    """Returns the input shapes at which a model must compute as before it was rewritten: those of its profile, or the
-    one it has; one picture of its size where it says no more. For specs whose layout is NCHW."""
+    """Returns the input shapes at which a model must compute as before it was rewritten: those of its profile, or its
+    only shape; one picture of its size where it says no more. For specs whose layout is NCHW."""
     if "profile" in spec["input"]:
         return distinct(spec["input"]["profile"])
     count, channels = spec["input"]["shape"][:2]

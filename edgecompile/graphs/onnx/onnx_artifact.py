@@ -29,15 +29,15 @@ def compile_onnx(out: Path, *, model: Path, spec: Path) -> GraphFacts:
     means = rewrite_expectations(graph)
     changes.append(f"{means} means of distance distributions written as sums of exponentials")
 
-    what = "compiling the graph"
-    require_same_quantizers(original, graph, what)
-    before, after = (without_rounding(one).SerializeToString() for one in (original, graph))
+    action = "compiling the graph"
+    require_same_quantizers(original, graph, action)
+    before, after = (without_rounding(proto).SerializeToString() for proto in (original, graph))
     proof: dict[str, float] = {}
     for shape in shapes_of(read):
         picture = np.round(fixed_input(shape, shape[2:]) * 255)
         pixels = np.ascontiguousarray(picture[:, ::-1].transpose(0, 2, 3, 1)).astype(np.uint8)
         outputs = run(before, (picture * np.float32(BYTE)).astype(np.float32)), run(after, pixels)
-        proof = largest(proof, require_agreement(*outputs, read, shape[2:], what))
+        proof = largest(proof, require_agreement(*outputs, read, shape[2:], action))
 
     save(graph, out / "model.onnx")
     write_spec(embed_preprocessing(read), out / "spec.json")

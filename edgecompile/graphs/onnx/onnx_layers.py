@@ -19,25 +19,25 @@ PRECISIONS = {"FLOAT": "fp32", "FLOAT16": "fp16", "BFLOAT16": "bf16", "DOUBLE": 
 
 def precisions(structure: Structure) -> dict[str, str]:
     """Returns the precision of each layer with weights, by the name of what it puts out, in the graph's order."""
-    found = {}
+    by_output = {}
     for node in structure.nodes:
         if node.op_type in INTEGER and node.input[INTEGER[node.op_type]] in structure.fixed:
-            found[node.output[0]] = "int8"
+            by_output[node.output[0]] = "int8"
         elif structure.is_learned(node):
-            found[node.output[0]] = _precision(structure, node)
-    return found
+            by_output[node.output[0]] = _precision(structure, node)
+    return by_output
 
 
 def _precision(structure: Structure, node: onnx.NodeProto) -> str:
     """Returns what a layer multiplies in: 8 bits where both weights and activations come from 8 bits, else the
     precision of its weights."""
     weights, between = structure.stored(next(name for name in node.input[:2] if name in structure.fixed))
-    if not any(one.op_type in PAIR for one in between):
+    if not any(maker.op_type in PAIR for maker in between):
         return precision_of(_type_of(structure, weights))
     source = structure.producer.get(structure.inputs(node)[0])
     if source is not None and source.op_type == "DequantizeLinear":
         return "int8"
-    scale, _ = structure.stored(next(one for one in between if one.op_type in PAIR).input[1])
+    scale, _ = structure.stored(next(maker for maker in between if maker.op_type in PAIR).input[1])
     return precision_of(_type_of(structure, scale))
 
 
@@ -60,12 +60,12 @@ def layers(model: onnx.ModelProto, size: Sequence[int]) -> list[Layer]:
         size: height and width that the input usually has, where the graph leaves them open.
     """
     structure = Structure(model)
-    found = precisions(structure)
-    nodes = [structure.producer[name] for name in found]
+    by_output = precisions(structure)
+    nodes = [structure.producer[name] for name in by_output]
     shapes = _shapes(model, {_counted(structure, node) for node in nodes}, size)
     return [
         Layer(node.name or name, precision, math.prod(shapes[_counted(structure, node)]) * _depth(structure, node))
-        for node, (name, precision) in zip(nodes, found.items(), strict=True)
+        for node, (name, precision) in zip(nodes, by_output.items(), strict=True)
     ]
 
 
@@ -92,26 +92,26 @@ def _shapes(model: onnx.ModelProto, names: set[str], size: Sequence[int]) -> dic
     """Returns the shapes of tensors for one input of the usual size: the graph runs, and puts out shapes alone."""
     from edgecompile.graphs.onnx.agreement import single_thread_session
 
-    asked = onnx.ModelProto.FromString(model.SerializeToString())
+    probe = onnx.ModelProto.FromString(model.SerializeToString())
     ordered = sorted(names)
-    graph = asked.graph
+    graph = probe.graph
     del graph.output[:]
     for number, name in enumerate(ordered):
         graph.node.append(helper.make_node("Shape", [name], [f"shape_of_{number}"]))
         graph.output.append(helper.make_tensor_value_info(f"shape_of_{number}", onnx.TensorProto.INT64, None))
     if not ordered:
         return {}
-    entry = next(one for one in graph.input if one.name not in {tensor.name for tensor in graph.initializer})
+    entry = next(value for value in graph.input if value.name not in {tensor.name for tensor in graph.initializer})
     kind = entry.type.tensor_type
     shape = _usual([side.dim_value for side in kind.shape.dim], size)
-    session = single_thread_session(asked.SerializeToString(), optimize="ORT_DISABLE_ALL")
+    session = single_thread_session(probe.SerializeToString(), optimize="ORT_DISABLE_ALL")
     picture = np.zeros(shape, helper.tensor_dtype_to_np_dtype(kind.elem_type))
-    found = session.run(None, {entry.name: picture})
-    return {name: [int(side) for side in shape] for name, shape in zip(ordered, found, strict=True)}
+    results = session.run(None, {entry.name: picture})
+    return {name: [int(side) for side in shape] for name, shape in zip(ordered, results, strict=True)}
 
 
 def _usual(sides: Sequence[int], size: Sequence[int]) -> list[int]:
     """Returns the shape of one picture: (n, c, h, w), or (n, h, w, c) where the last side is that of the channels."""
     interleaved = sides[3] in (1, 3) and sides[1] not in (1, 3)
     usual = [1, *size, sides[3]] if interleaved else [1, sides[1] or 3, *size]
-    return [stated or side for stated, side in zip(sides, usual, strict=True)]
+    return [side or default for side, default in zip(sides, usual, strict=True)]

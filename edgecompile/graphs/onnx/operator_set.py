@@ -18,7 +18,7 @@ WANTED = (18, 17, 15, 13)
 
 def operator_set(model: onnx.ModelProto) -> int:
     """Returns the version of ONNX's own operators that a model uses, 0 where it names none."""
-    return max((one.version for one in model.opset_import if one.domain == ""), default=0)
+    return max((opset.version for opset in model.opset_import if opset.domain == ""), default=0)
 
 
 def raise_operator_set(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
@@ -38,9 +38,9 @@ def raise_operator_set(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     if version >= OLDEST_COMPILED:
         return model
     reason = ""
-    for wanted in WANTED:
+    for target in WANTED:
         try:
-            raised = version_converter.convert_version(model, wanted)
+            raised = version_converter.convert_version(model, target)
             raised.ir_version = IR_VERSION
             onnx.checker.check_model(raised, full_check=True)
         except Exception as error:  # of any kind: the converter is compiled code

@@ -58,9 +58,9 @@ def require_float32(name: str, element_type: int) -> None:
         StepError: it does not.
     """
     if element_type != FLOAT:
-        found = ELEMENT_TYPES.get(element_type, "no tensor of numbers")
+        kind = ELEMENT_TYPES.get(element_type, "no tensor of numbers")
         fix = "export the model with a float32 input: edgecompile builds the scaling of bytes in"
-        raise StepError(f"the model's input '{name[:60]}' is {found}, expected float32", fix=fix)
+        raise StepError(f"the model's input '{name[:60]}' is {kind}, expected float32", fix=fix)
 
 
 def require_channels(opened: Sequence[int]) -> None:
@@ -88,16 +88,16 @@ def agreed(opened: Sequence[int], shapes: Profile) -> Profile:
     """
     if len(opened) == 4 and opened[0] > 0 and all(shape[0] == 1 for shape in shapes.values()):
         shapes = {point: [opened[0], *shape[1:]] for point, shape in shapes.items()}
-    wanted = merged(shapes)
+    needed = merged(shapes)
     count, channels, *size = shapes["max"]
     if 4 * math.prod((count, channels, *size)) > LARGEST_INPUT:
         most = f"the {LARGEST_INPUT / 1e9:.1f} GB that a model can be fed at once"
         raise StepError(f"the model takes {count} pictures of {size[0]}x{size[1]} at once, more than {most}")
-    fits = (side in (-1, asked) for side, asked in zip(opened, wanted, strict=True) if asked > 0)
+    fits = (side in (-1, need) for side, need in zip(opened, needed, strict=True) if need > 0)
     if len(opened) != 4 or not all(fits):
-        expected = ", ".join("n" if side == -1 or axis == 0 else str(side) for axis, side in enumerate(wanted))
+        expected = ", ".join("n" if side == -1 or axis == 0 else str(side) for axis, side in enumerate(needed))
         raise StepError(f"the model's input has the shape {shown(opened)}, expected ({expected})", fix=_size(opened))
-    if closed := [AXES[axis] for axis, asked in enumerate(wanted) if asked == -1 and opened[axis] != -1]:
+    if closed := [AXES[axis] for axis, need in enumerate(needed) if need == -1 and opened[axis] != -1]:
         raise StepError(
             f"the model's input has the shape {shown(opened)}, and model.dynamic asks for another {closed[0]} at run "
             "time",
@@ -109,8 +109,8 @@ def agreed(opened: Sequence[int], shapes: Profile) -> Profile:
 def fix_axes(entry: onnx.ValueInfoProto, shape: Sequence[int], opened: Sequence[int]) -> list[str]:
     """Fixes the axes of the input that the file leaves open and `shape` does not, in place; returns what was fixed."""
     changes = []
-    for axis, (side, before) in enumerate(zip(shape, opened, strict=True)):
-        if before == -1 and side != -1:
+    for axis, (side, opened_side) in enumerate(zip(shape, opened, strict=True)):
+        if opened_side == -1 and side != -1:
             entry.type.tensor_type.shape.dim[axis].dim_value = side
             changes.append(f"{AXES[axis]} fixed at {side}")
     return changes

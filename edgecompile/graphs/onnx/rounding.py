@@ -48,18 +48,18 @@ def _multiply_in_float(model: onnx.ModelProto, structure: Structure, quantize: o
         product.op_type = "MatMul" if product.op_type == "MatMulInteger" else "Conv"
         product.input[:] = [values, weights]
     position = list(model.graph.node).index(quantize)
-    one = numpy_helper.from_array(np.array(1, np.float32), f"{scale}_one")
-    model.graph.node.insert(position, helper.make_node("Constant", [], [scale], value=one))
+    unit = numpy_helper.from_array(np.array(1, np.float32), f"{scale}_one")
+    model.graph.node.insert(position, helper.make_node("Constant", [], [scale], value=unit))
     _pass_on(quantize, quantize.input[0])
     quantize.output[:] = [values]
 
 
-def require_same_quantizers(before: onnx.ModelProto, after: onnx.ModelProto, what: str) -> None:
+def require_same_quantizers(before: onnx.ModelProto, after: onnx.ModelProto, action: str) -> None:
     """Raises:
     StepError: when two graphs dequantize activations by other scales and zero points.
     """
     if _dequantizers(before) != _dequantizers(after):
-        raise StepError(f"{what} changed the scales by which the model is quantized")
+        raise StepError(f"{action} changed the scales by which the model is quantized")
 
 
 def _dequantizers(model: onnx.ModelProto) -> list[tuple[bytes, ...]]:

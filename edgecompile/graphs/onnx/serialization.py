@@ -50,7 +50,7 @@ def save(model: onnx.ModelProto, path: Path) -> None:
     """Strips `model`, checks it, and writes it to `path`.
 
     Raises:
-        onnx.checker.ValidationError: when the graph is not a valid one.
+        onnx.checker.ValidationError: when the graph is not valid.
         StepError: when a tensor of it lies in another file.
     """
     strip(model)
@@ -62,9 +62,9 @@ def save(model: onnx.ModelProto, path: Path) -> None:
 def sort_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
     """Orders the nodes, in place, so that each stands after those it reads, else as they stood. Returns the model."""
     graph = model.graph
-    known = {"", *(entry.name for entry in graph.input), *(tensor.name for tensor in graph.initializer)}
+    available = {"", *(entry.name for entry in graph.input), *(tensor.name for tensor in graph.initializer)}
     waiting: dict[str, list[int]] = {}  # tensor not made yet -> positions of the nodes that wait for it first
-    missing = [{name for name in node.input if name not in known} for node in graph.node]
+    missing = [{name for name in node.input if name not in available} for node in graph.node]
     for position, names in enumerate(missing):
         for name in names:
             waiting.setdefault(name, []).append(position)

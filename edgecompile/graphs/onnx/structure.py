@@ -19,7 +19,7 @@ RANDOM = frozenset(
 )
 PAIR = frozenset({"DequantizeLinear", "QuantizeLinear"})
 DISTRIBUTIONS = frozenset({"Exp", "Softmax"})
-"""Operators that put out a distribution over bins, or what is proportional to one."""
+"""Operators that put out a distribution over bins, or what is proportional to a distribution."""
 
 
 class Structure:
@@ -65,7 +65,7 @@ class Structure:
     def stored(self, name: str) -> tuple[str, list[onnx.NodeProto]]:
         """Returns the constant from which a fixed tensor is made, and the nodes between, the last first.
 
-        Where a node takes several constants, its first one is followed: of scaled weights, the weights.
+        Where a node takes several constants, its first input is followed: of scaled weights, the weights.
         """
         between = []
         while name not in self.constants:
@@ -76,9 +76,9 @@ class Structure:
     def is_learned(self, node: onnx.NodeProto) -> bool:
         """Whether a node multiplies activations with learned weights.
 
-        A convolution or product with a constant that directly reads a softmax, or the exponentials of which one is
-        made, is none: it takes the mean of a distribution (distribution focal loss, https://arxiv.org/abs/2006.04388),
-        with weights 0, 1, 2, ... that nobody learned.
+        A convolution or product with a constant that directly reads a softmax, or the exponentials of which a softmax
+        is made, does not: it takes the mean of a distribution (distribution focal loss,
+        https://arxiv.org/abs/2006.04388), with weights 0, 1, 2, ... that nobody learned.
         """
         if node.op_type not in LEARNED or len(self.inputs(node)) != 1:
             return False
@@ -95,16 +95,16 @@ class Structure:
         non-maximum suppression, the choice of the best. Pixels and scores meet in one tensor here, so one integer
         scale for both would round every score to zero.
         """
-        found: set[str] = set()
+        outputs: set[str] = set()
         frontier = [output.name for output in self.graph.output]
         while frontier:
             node = self.producer.get(frontier.pop())
-            if node is None or node.output[0] in found or self.is_learned(node):
+            if node is None or node.output[0] in outputs or self.is_learned(node):
                 continue
-            found.add(node.output[0])
+            outputs.add(node.output[0])
             if node.op_type != "Shape":  # what reads only the size of a tensor does not compute with it
                 frontier.extend(name for name in node.input if name and name not in self.constants)
-        return [node for node in self.nodes if node.output[0] in found]
+        return [node for node in self.nodes if node.output[0] in outputs]
 
     def ends(self) -> list[onnx.NodeProto]:
         """Returns the first and the last learned layers: those that read the picture, and those that the decode part

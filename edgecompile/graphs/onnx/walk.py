@@ -10,13 +10,13 @@ from google.protobuf.message import Message
 
 def nodes_within(message: Message) -> Iterator[onnx.NodeProto]:
     """Yields every node of a model, graph or function, those of nested graphs too."""
-    return (one for one in messages_within(message) if isinstance(one, onnx.NodeProto))
+    return (part for part in messages_within(message) if isinstance(part, onnx.NodeProto))
 
 
 def tensors_within(message: Message) -> Iterator[onnx.TensorProto]:
     """Yields every tensor of a model, graph or function: weights, attributes, sparse tensors, those of nested graphs,
     of functions and their default attributes, of training graphs, and of whatever ONNX may add to these."""
-    return (one for one in messages_within(message) if isinstance(one, onnx.TensorProto))
+    return (part for part in messages_within(message) if isinstance(part, onnx.TensorProto))
 
 
 def messages_within(message: Message) -> Iterator[Message]:
@@ -31,4 +31,4 @@ def messages_within(message: Message) -> Iterator[Message]:
             if isinstance(value, Message):
                 waiting.append(value)
             elif not isinstance(value, (str, bytes, int, float)):
-                waiting.extend(one for one in value if isinstance(one, Message))
+                waiting.extend(part for part in value if isinstance(part, Message))

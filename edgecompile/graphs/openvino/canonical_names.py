@@ -32,8 +32,10 @@ def save(model: Any, out: Path, *, half: bool = False) -> None:
 def rename_counted(model: Any) -> None:
     """Names operations that have a made-up name by their type and their place in topological order, in place."""
     operations = model.get_ordered_ops()
-    taken = {one.get_friendly_name() for one in operations if not COUNTED.match(one.get_friendly_name())}
-    for position, one in enumerate(operations):
-        if COUNTED.match(one.get_friendly_name()):
-            name = f"{one.get_type_name()}_{position}"
-            one.set_friendly_name(name if name not in taken else f"{name}_")
+    taken = {
+        operation.get_friendly_name() for operation in operations if not COUNTED.match(operation.get_friendly_name())
+    }
+    for position, operation in enumerate(operations):
+        if COUNTED.match(operation.get_friendly_name()):
+            name = f"{operation.get_type_name()}_{position}"
+            operation.set_friendly_name(name if name not in taken else f"{name}_")

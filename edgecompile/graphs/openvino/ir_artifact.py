@@ -17,7 +17,7 @@ def compile_ir(out: Path, *, model: Path, spec: Path, half: bool, separate_silu:
         separate_silu: whether SiLU is kept from being fused into INT8 convolutions, see `separate_silus`.
 
     Raises:
-        StepError: when the compiled model disagrees with the one before.
+        StepError: the compiled model disagrees with the model before it.
     """
     from edgecompile.graphs.openvino import import_openvino
 
@@ -85,15 +85,15 @@ def _float_outputs(graph: Any, tensors: list[Any]) -> list[list[Any]]:
     from openvino.passes import ConstantFolding, Manager
 
     plain = graph.clone()
-    for one in plain.get_ordered_ops():
-        if one.get_type_name() == "FakeQuantize":
-            one.output(0).replace(one.input_value(0))
+    for operation in plain.get_ordered_ops():
+        if operation.get_type_name() == "FakeQuantize":
+            operation.output(0).replace(operation.input_value(0))
     folding = Manager()
     folding.register_pass(ConstantFolding())  # int8 weights beside float activations take another path, which fails
     folding.run_passes(plain)
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     compiled = openvino.Core().compile_model(plain, "CPU", settings)
-    return [[one.copy() for one in compiled(tensor).values()] for tensor in tensors]
+    return [[output.copy() for output in compiled(tensor).values()] for tensor in tensors]
 
 
 def embed_pictures(graph: Any) -> Any:
@@ -119,34 +119,34 @@ def separate_silus(graph: Any) -> int:
     import numpy as np
     from openvino import opset13
 
-    found = 0
-    for one in graph.get_ordered_ops():
-        value = _silu_input(one)
+    count = 0
+    for operation in graph.get_ordered_ops():
+        value = _silu_input(operation)
         if value is None:
             continue
         half = opset13.multiply(value, opset13.constant(np.float32(0.5)))
         written = opset13.add(opset13.multiply(opset13.tanh(half), half), half)
-        written.set_friendly_name(one.get_friendly_name())
-        one.output(0).replace(written.output(0))
-        found += 1
-    return found
+        written.set_friendly_name(operation.get_friendly_name())
+        operation.output(0).replace(written.output(0))
+        count += 1
+    return count
 
 
-def _silu_input(one: Any) -> Any | None:
+def _silu_input(operation: Any) -> Any | None:
     """Returns the value whose SiLU an operation puts out, or None."""
-    if one.get_type_name() == "Swish" and one.get_input_size() == 1:
-        return one.input_value(0)
-    if one.get_type_name() != "Multiply":
+    if operation.get_type_name() == "Swish" and operation.get_input_size() == 1:
+        return operation.input_value(0)
+    if operation.get_type_name() != "Multiply":
         return None
-    for here, there in ((0, 1), (1, 0)):
-        gate = one.input_value(there).get_node()
-        if gate.get_type_name() == "Sigmoid" and gate.input_value(0) == one.input_value(here):
-            return one.input_value(here)
+    for value_port, gate_port in ((0, 1), (1, 0)):
+        gate = operation.input_value(gate_port).get_node()
+        if gate.get_type_name() == "Sigmoid" and gate.input_value(0) == operation.input_value(value_port):
+            return operation.input_value(value_port)
     return None
 
 
 def _counts(graph: Any) -> dict[str, int]:
     counts: dict[str, int] = {}
-    for one in graph.get_ordered_ops():
-        counts[one.get_type_name()] = counts.get(one.get_type_name(), 0) + 1
+    for operation in graph.get_ordered_ops():
+        counts[operation.get_type_name()] = counts.get(operation.get_type_name(), 0) + 1
     return dict(sorted(counts.items()))

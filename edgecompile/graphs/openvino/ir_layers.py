@@ -40,16 +40,16 @@ class Network:
         root = ElementTree.fromstring(content)
         edges = root.iterfind("./edges/edge")
         return cls(
-            {str(one.get("id")): one for one in root.iterfind("./layers/layer")},
+            {str(layer.get("id")): layer for layer in root.iterfind("./layers/layer")},
             {(str(e.get("to-layer")), str(e.get("to-port"))): str(e.get("from-layer")) for e in edges},
         )
 
     def source(self, number: str, port: str, through: frozenset[str]) -> str | None:
         """Returns the number of what feeds a port, behind operations of the types `through`."""
-        found = self.feeds.get((number, port))
-        while found is not None and self.operations[found].get("type") in through:
-            found = self.feeds.get((found, "0"))
-        return found
+        source = self.feeds.get((number, port))
+        while source is not None and self.operations[source].get("type") in through:
+            source = self.feeds.get((source, "0"))
+        return source
 
     def kind(self, number: str | None) -> str | None:
         return None if number is None else self.operations[number].get("type")
@@ -58,18 +58,18 @@ class Network:
 def layers(content: bytes) -> list[Layer]:
     """Returns the layers with weights of a model.xml, in its order. An axis of open size counts once."""
     network = Network.read(content)
-    found = []
+    layers_with_weights = []
     for number, operation in network.operations.items():
         if operation.get("type") not in {*DEPTH, "MatMul"}:
             continue
         sources = {port: network.source(number, port, UNPACKS) for port in ("0", "1")}
         port = next((port for port in ("1", "0") if network.kind(sources[port]) == "Const"), None)
-        other = network.source(number, "0" if port == "1" else "1", MOVES)
-        if port is None or network.kind(other) in (None, "Const", "SoftMax"):
+        activation = network.source(number, "0" if port == "1" else "1", MOVES)
+        if port is None or network.kind(activation) in (None, "Const", "SoftMax"):
             continue
         precision = precision_of(network.operations[str(sources[port])])
-        found.append(Layer(str(operation.get("name")), precision, _macs(operation)))
-    return found
+        layers_with_weights.append(Layer(str(operation.get("name")), precision, _macs(operation)))
+    return layers_with_weights
 
 
 def precision_of(constant: ElementTree.Element) -> str:

@@ -42,13 +42,13 @@ def is_bias(node: Any) -> bool:
 
 def decode(model: Any) -> list[str]:
     """Returns the names of the operations after the last learned layers and their biases, sorted."""
-    found: set[str] = set()
+    names: set[str] = set()
     frontier = [result.input_value(0).get_node() for result in model.get_results()]
     while frontier:
         node = frontier.pop()
         name = node.get_friendly_name()
-        if name in found or node.get_type_name() == "Parameter" or is_learned(node) or is_bias(node):
+        if name in names or node.get_type_name() == "Parameter" or is_learned(node) or is_bias(node):
             continue
-        found.add(name)
+        names.add(name)
         frontier.extend(sources(node))
-    return sorted(found)
+    return sorted(names)

@@ -16,10 +16,12 @@ def summary(content: bytes) -> dict[str, int]:
         content: model.xml of an IR.
     """
     operations = Network.read(content).operations.values()
-    counts = Counter(f"operators.{one.get('type')}" for one in operations if one.get("type") != "Const")
+    counts = Counter(
+        f"operators.{operation.get('type')}" for operation in operations if operation.get("type") != "Const"
+    )
     counts.update(f"layers.{layer.precision}" for layer in layers(content))
-    for one in operations:
-        if one.get("type") == "Const" and (data := one.find("data")) is not None:
+    for operation in operations:
+        if operation.get("type") == "Const" and (data := operation.find("data")) is not None:
             sides = map(int, filter(None, data.get("shape", "").split(",")))
-            counts[f"weights.{precision_of(one)}"] += math.prod(sides)
+            counts[f"weights.{precision_of(operation)}"] += math.prod(sides)
     return dict(sorted(counts.items()))

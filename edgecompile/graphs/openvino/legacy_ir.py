@@ -23,7 +23,7 @@ MYRIAD = frozenset(
         "Transpose", "Unsqueeze", "VariadicSplit",
     }
 )  # fmt: skip
-"""Operations that the MYRIAD plugin has a stage for, or that it turns into ones it has. Read in its source,
+"""Operations that the MYRIAD plugin has a stage for, or that it turns into such operations. Read in its source,
 openvinotoolkit/openvino, src/plugins/intel_myriad/graph_transformer/src/frontend/frontend.cpp, before it was removed.
 """
 
@@ -57,8 +57,8 @@ def compile_legacy(out: Path, *, model: Path, spec: Path) -> GraphFacts:
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
 
     def infer(graph: Any) -> list[Any]:
-        found = openvino.Core().compile_model(graph, "CPU", settings)(pixels)
-        return [one.copy() for one in found.values()]
+        outputs = openvino.Core().compile_model(graph, "CPU", settings)(pixels)
+        return [output.copy() for output in outputs.values()]
 
     graph = openvino.Core().read_model(model / XML)
     before = infer(graph)
@@ -74,14 +74,14 @@ def compile_legacy(out: Path, *, model: Path, spec: Path) -> GraphFacts:
 def lower(graph: Any) -> dict[str, int]:
     """Replaces operations, in place, by those that OpenVINO 2022.3 and the stick know; returns how many of each."""
     counts: dict[str, int] = {}
-    for one in graph.get_ordered_ops():
-        kind = one.get_type_name()
-        older = FORMS[kind](one) if kind in FORMS else None
+    for operation in graph.get_ordered_ops():
+        kind = operation.get_type_name()
+        older = FORMS[kind](operation) if kind in FORMS else None
         if older is None:
             continue
-        older.set_friendly_name(one.get_friendly_name())
-        names = one.output(0).get_names()
-        one.output(0).replace(older.output(0))
+        older.set_friendly_name(operation.get_friendly_name())
+        names = operation.output(0).get_names()
+        operation.output(0).replace(older.output(0))
         older.output(0).set_names(names)
         counts[kind] = counts.get(kind, 0) + 1
     graph.validate_nodes_and_infer_types()
@@ -96,8 +96,8 @@ def require_reach(graph: Any, spec: SpecDocument) -> None:
     from edgecompile.graphs.onnx.model_spec import simpler_head
 
     beyond = set()
-    for one in graph.get_ordered_ops():
-        kind, opset = one.get_type_name(), one.get_type_info().version_id
+    for operation in graph.get_ordered_ops():
+        kind, opset = operation.get_type_name(), operation.get_type_info().version_id
         if kind not in MYRIAD or int(opset.removeprefix("opset")) > NEWEST_OPSET:
             beyond.add(f"{kind} ({opset})")
     if beyond:
@@ -105,15 +105,15 @@ def require_reach(graph: Any, spec: SpecDocument) -> None:
         raise StepError(f"the Neural Compute Stick 2 does not run {lacks}", fix=simpler_head(spec))
 
 
-def _interpolate(one: Any) -> Any | None:
+def _interpolate(operation: Any) -> Any | None:
     """Interpolate of opset 4 takes both sizes and scales; of opset 11 one of the two."""
     import numpy as np
     from openvino import opset10  # its function makes the Interpolate of opset 4; that of `opset4` makes opset 1's
 
-    if one.get_type_info().version_id != "opset11":
+    if operation.get_type_info().version_id != "opset11":
         return None
-    source, output = one.input_value(0), one.output(0)
-    attributes = one.get_attributes()
+    source, output = operation.input_value(0), operation.output(0)
+    attributes = operation.get_attributes()
     before, after = (np.array(list(port.shape), np.int64) for port in (source, output))
     axes = [axis for axis in range(len(before)) if before[axis] != after[axis]]
     scales = (after[axes] / before[axes]).astype(np.float32)
@@ -131,29 +131,29 @@ def _interpolate(one: Any) -> Any | None:
     )
 
 
-def _max_pool(one: Any) -> Any | None:
+def _max_pool(operation: Any) -> Any | None:
     """MaxPool of opset 1 gives no indices and knows no dilation."""
     from openvino import opset1
 
-    attributes = one.get_attributes()
+    source, attributes = operation.input_value(0), operation.get_attributes()
     dilated = any(step != 1 for step in attributes.get("dilations", ()))
-    indices = one.get_output_size() > 1 and bool(one.output(1).get_target_inputs())
-    if one.get_type_info().version_id == "opset1" or dilated or indices or "torch" in attributes["rounding_type"]:
+    indices = operation.get_output_size() > 1 and bool(operation.output(1).get_target_inputs())
+    if operation.get_type_info().version_id == "opset1" or dilated or indices or "torch" in attributes["rounding_type"]:
         return None
     names = ("strides", "pads_begin", "pads_end")
     values = [list(attributes[name]) for name in names]
     return opset1.max_pool(
-        one.input_value(0), *values, list(attributes["kernel"]), attributes["rounding_type"], attributes["auto_pad"]
+        source, *values, list(attributes["kernel"]), attributes["rounding_type"], attributes["auto_pad"]
     )
 
 
-def _slice(one: Any) -> Any | None:
+def _slice(operation: Any) -> Any | None:
     """Slice became StridedSlice, which has a place for each axis."""
     import numpy as np
     from openvino import opset1
 
-    source = one.input_value(0)
-    bounds = [port.get_node() for port in one.input_values()[1:]]
+    source = operation.input_value(0)
+    bounds = [port.get_node() for port in operation.input_values()[1:]]
     if any(node.get_type_name() != "Constant" for node in bounds):
         return None
     start, stop, step, axes = (np.asarray(node.data).astype(np.int64) for node in _with_axes(bounds))
@@ -166,21 +166,21 @@ def _slice(one: Any) -> Any | None:
 
 
 def _with_axes(bounds: list[Any]) -> list[Any]:
-    """Returns start, stop, step and axes; without axes a slice means the first ones."""
+    """Returns start, stop, step and axes; without axes a slice means the first axes."""
     import numpy as np
     from openvino import opset1
 
     return bounds if len(bounds) == 4 else [*bounds, opset1.constant(np.arange(len(bounds[0].data)))]
 
 
-def _softmax(one: Any) -> Any | None:
+def _softmax(operation: Any) -> Any | None:
     """Softmax of opset 1 counts axes from the front."""
     from openvino import opset1
 
-    if one.get_type_info().version_id == "opset1":
+    if operation.get_type_info().version_id == "opset1":
         return None
-    axis = one.get_attributes()["axis"]
-    return opset1.softmax(one.input_value(0), axis % len(one.output(0).shape))
+    axis = operation.get_attributes()["axis"]
+    return opset1.softmax(operation.input_value(0), axis % len(operation.output(0).shape))
 
 
 FORMS: dict[str, Callable[[Any], Any | None]] = {

@@ -1,10 +1,10 @@
-"""Layouts of detection outputs: how models of others put out their boxes. One file each; the file name is the registry.
+"""Layouts of detection outputs: how foreign models put out their boxes. One file each; the file name is the registry.
 
-A layout adds nodes to a graph until its first output is one that the runtime decodes: "yolo", (n, 4 + classes, anchors)
-of centre, size and class scores, or "end2end", (n, boxes, 6) of corners, score and class number. The shape of an output
-alone never says which layout it has: the numbers that come out on real pictures must bear it out.
+A layout adds nodes to a graph until the runtime can decode its first output: "yolo", (n, 4 + classes, anchors) of
+centre, size and class scores, or "end2end", (n, boxes, 6) of corners, score and class number. The shape of an output
+alone never shows which layout it has: its numbers on real pictures must agree.
 
-To add one: `layouts/<layout>.py` with what `Layout` asks for, and a test.
+To add a layout: `layouts/<layout>.py` with what `Layout` asks for, and a test.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FLOAT32 = 1
 """As ONNX numbers its types."""
 
 ANY_NUMBER = 0
-"""Number of classes of an output that does not tell it by its shape."""
+"""Number of classes of an output whose shape does not show it."""
 
 
 class Layout(Protocol):
@@ -44,8 +44,8 @@ class Layout(Protocol):
     DECODE: str
 
     def classes_in(self, shape: Sequence[int]) -> int | None:
-        """Returns how many classes an output of `shape` has in this layout, `ANY_NUMBER` where the shape does not tell,
-        None where no output of this layout has such a shape."""
+        """Returns how many classes an output of `shape` has in this layout, `ANY_NUMBER` where the shape does not show
+        it, None where no output of this layout has such a shape."""
 
     def doubt(self, output: np.ndarray, classes: int, size: Sequence[int]) -> str:
         """Returns what in an output contradicts this layout, "" where nothing does.
@@ -100,33 +100,35 @@ def layout_of(name: str) -> Layout:
     return cast("Layout", importlib.import_module(f"{__name__}.{name}"))
 
 
-def read_as(observed: Sequence[Observed], expected: Expected, wanted: str) -> Reading:
+def read_as(observed: Sequence[Observed], expected: Expected, stated: str) -> Reading:
     """Returns the one layout that the outputs of a model have.
 
     Args:
         observed: what it put out on real pictures.
         expected: number of classes.
-        wanted: name of the layout that the recipe states, or `AUTO`.
+        stated: name of the layout that the recipe states, or `AUTO`.
 
     Raises:
-        StepError: none fits, or several do, or the stated one does not. Names those that fit, and the key.
+        StepError: no layout fits, or several do, or the stated layout does not. Names those that fit, and the key.
     """
     fitting, against = _judged(observed, expected)
-    chosen = [one for one in fitting if one.name == wanted] if wanted != AUTO else fitting
-    if len(chosen) == 1 and (wanted != AUTO or chosen[0].classes == expected.count):
+    chosen = [reading for reading in fitting if reading.name == stated] if stated != AUTO else fitting
+    if len(chosen) == 1 and (stated != AUTO or chosen[0].classes == expected.count):
         return chosen[0]
-    what = f"the model's first output has the shape {list(observed[0].output.shape)}"
-    if wanted != AUTO and not chosen:
-        against.setdefault(wanted, f"that is {layout_of(wanted).ABOUT}")
-        what += f"; it is not {wanted}: {against.pop(wanted)}"
-    what += "".join(f"; it is not {name}: {reason}" for name, reason in against.items())
+    message = f"the model's first output has the shape {list(observed[0].output.shape)}"
+    if stated != AUTO and not chosen:
+        against.setdefault(stated, f"that is {layout_of(stated).ABOUT}")
+        message += f"; it is not {stated}: {against.pop(stated)}"
+    message += "".join(f"; it is not {name}: {reason}" for name, reason in against.items())
     if not fitting:
-        known = "; ".join(f"{name} is {layout_of(name).ABOUT}" for name in layout_names())
-        raise StepError(what, fix=f"what can be read: {known}")
-    whose = "the data set names" if expected.stated is None else "the file names"
-    fits = " or ".join(f"{one.name} ({layout_of(one.name).ABOUT}) of {_count(one.classes)}" for one in fitting)
-    keys = " or ".join(f"{KEY}={one.name}" for one in fitting)
-    raise StepError(f"{what}; it fits {fits}; {whose} {expected.count}", fix=f"state which it is: {keys}")
+        readable = "; ".join(f"{name} is {layout_of(name).ABOUT}" for name in layout_names())
+        raise StepError(message, fix=f"what can be read: {readable}")
+    source = "the data set names" if expected.stated is None else "the file names"
+    fits = " or ".join(
+        f"{reading.name} ({layout_of(reading.name).ABOUT}) of {_count(reading.classes)}" for reading in fitting
+    )
+    keys = " or ".join(f"{KEY}={reading.name}" for reading in fitting)
+    raise StepError(f"{message}; it fits {fits}; {source} {expected.count}", fix=f"state which it is: {keys}")
 
 
 def rewrite(model: onnx.ModelProto, reading: Reading) -> int:
@@ -144,19 +146,19 @@ def rewrite(model: onnx.ModelProto, reading: Reading) -> int:
 
 
 def _judged(observed: Sequence[Observed], expected: Expected) -> tuple[list[Reading], dict[str, str]]:
-    """Returns the layouts that fit, and why each other one whose shape fits does not.
+    """Returns the layouts that fit, and why each other layout whose shape fits does not.
 
     Names that a file states are those of its classes, so their number must fit too; those of a data set need not be.
     """
     fitting, against = [], {}
     for name in layout_names():
         layout = layout_of(name)
-        counts = {layout.classes_in(one.output.shape) for one in observed}
+        counts = {layout.classes_in(batch.output.shape) for batch in observed}
         count = counts.pop() if len(counts) == 1 else None
         if count is None:
             continue
         classes = count or expected.count
-        doubts = (layout.doubt(one.output, classes, one.size) for one in observed)
+        doubts = (layout.doubt(batch.output, classes, batch.size) for batch in observed)
         if expected.stated not in (None, classes):
             against[name] = f"it would have {_count(classes)}, the file names {expected.stated}"
         elif doubt := next((doubt for doubt in doubts if doubt), ""):

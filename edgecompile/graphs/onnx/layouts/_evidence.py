@@ -34,8 +34,8 @@ def of_class_numbers(numbers: np.ndarray, classes: int) -> str:
     if gaps.max(initial=0.0) > ROUNDING:
         return f"its class numbers are not whole ({float(numbers[gaps.argmax()]):.3g})"
     if numbers.size and (numbers.min() < 0 or numbers.max() > classes - 1):
-        found = f"{numbers.min():.0f} to {numbers.max():.0f}"
-        return f"its class numbers range from {found}, expected 0 to {classes - 1}"
+        span = f"{numbers.min():.0f} to {numbers.max():.0f}"
+        return f"its class numbers range from {span}, expected 0 to {classes - 1}"
     return ""
 
 

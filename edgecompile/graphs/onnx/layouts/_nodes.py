@@ -26,7 +26,7 @@ class Behind:
         self.shape = [axis.dim_value or axis.dim_param or None for axis in kind.shape.dim]
         self.is_float32 = kind.elem_type == onnx.TensorProto.FLOAT
         taken = {name for node in self._graph.node for name in (*node.input, *node.output)}
-        taken |= {one.name for one in (*self._graph.input, *self._graph.initializer, *self._graph.output)}
+        taken |= {value.name for value in (*self._graph.input, *self._graph.initializer, *self._graph.output)}
         self._taken = taken | {node.name for node in self._graph.node}
 
     def add(self, operator: str, inputs: Sequence[str], outputs: int = 1, **attributes: Any) -> list[str]:
@@ -47,10 +47,10 @@ class Behind:
         entry = helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
         self._graph.output[0].CopyFrom(entry)
 
-    def _free(self, wanted: str) -> str:
-        name, number = wanted, 1
+    def _free(self, base: str) -> str:
+        name, number = base, 1
         while name in self._taken:
             number += 1
-            name = f"{wanted}_{number}"
+            name = f"{base}_{number}"
         self._taken.add(name)
         return name

@@ -1,4 +1,4 @@
-"""Columns of centre, size and class scores, as YOLOv8 and later ones put them out: what the runtime decodes."""
+"""Columns of centre, size and class scores, as YOLOv8 and later models put them out: what the runtime decodes."""
 
 from __future__ import annotations
 
