@@ -6,7 +6,7 @@ from typing import TypedDict
 
 
 class GraphFacts(TypedDict, total=False):
-    """What a step says that rewrites, quantizes or compiles a graph.
+    """What a step returns that rewrites, quantizes or compiles a graph.
 
     changes: what was done, in the words of the report.
     operators: of an ONNX graph, each to how many there are.
@@ -29,7 +29,7 @@ class GraphFacts(TypedDict, total=False):
 
 
 class CalibrationFacts(TypedDict):
-    """What a step says that measured ranges of activations.
+    """What a step returns that measured ranges of activations.
 
     pictures: how many it measured on.
     tensors: how many have a range.

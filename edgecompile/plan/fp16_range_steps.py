@@ -12,7 +12,7 @@ PERCENTILE = 99.999
 """Default of `int8_static`: with it, its calibration by minimum and maximum and these ranges are one step."""
 
 
-def wanted(graph: Graph, precision: str) -> bool:
+def needs_fp16_range(graph: Graph, precision: str) -> bool:
     """Whether numbers of a model of that precision become FP16 where it is stored or where it is computed."""
     return precision == "fp16" or graph.target.computes_fp16(precision)
 
@@ -70,11 +70,11 @@ def ranges_step(name: str, model: Model, pictures: Source, method: str, percenti
 
 
 def _ranges(graph: Graph, model: Model) -> tuple[Output, str]:
-    """Adds the step that measures the ranges of activations, where none of the plan does so already."""
+    """Adds the step that measures the ranges of activations, unless a step of the plan does so already."""
     calibration = graph.materials.calibration
     pictures = calibration or _first(graph.materials.validation)
     step = ranges_step("activation_ranges", model, pictures, "minmax", PERCENTILE)
-    same = next((one for one in graph.steps.values() if one and _does_the_same(one, step)), None)
+    same = next((planned for planned in graph.steps.values() if planned and _does_the_same(planned, step)), None)
     step = same or graph.add(step)
     return Output(step.name, "ranges.json"), "calibration pictures" if calibration else "validation pictures"
 
@@ -85,7 +85,7 @@ def _first(pictures: Source) -> Source:
     return Source(f"first {MOST_PICTURES} {pictures.name}", pictures.paths[:MOST_PICTURES], many=True)
 
 
-def _does_the_same(one: Step, other: Step) -> bool:
-    return (one.function, one.version, one.params, one.inputs) == (
+def _does_the_same(step: Step, other: Step) -> bool:
+    return (step.function, step.version, step.params, step.inputs) == (
         other.function, other.version, other.params, other.inputs,
     )  # fmt: skip

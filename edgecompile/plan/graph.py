@@ -125,9 +125,9 @@ class Graph:
         return self.materials.task
 
     def add(self, step: Step) -> Step:
-        """Adds a step and returns it. Adding an equal step again is fine; two different ones of one name are not."""
-        known = self.steps.get(step.name)
-        if known is not None and known != step:
+        """Adds a step and returns it. Adding an equal step again is fine; two different steps of one name are not."""
+        existing = self.steps.get(step.name)
+        if existing is not None and existing != step:
             raise PlanError(f"two different steps are named '{step.name}'")
         for value in step.inputs.values():
             if isinstance(value, Output) and value.step not in self.steps:

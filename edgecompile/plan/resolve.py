@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgecompile.plan.fp16_range_steps import add_fp16_range, wanted
+from edgecompile.plan.fp16_range_steps import add_fp16_range, needs_fp16_range
 from edgecompile.plan.graph import Graph, Materials, Model, Plan, Request
 from edgecompile.plan.validation import add_validation
 
@@ -19,13 +19,13 @@ def resolve(recipe: Request, materials: Materials) -> Plan:
     model: Model | None = None
     reference: Model | None = None
     floating: Model | None = None
-    for one in recipe.ordered_passes():
-        model = one.lower(graph, model)
+    for pass_ in recipe.ordered_passes():
+        model = pass_.lower(graph, model)
         reference = reference or model
         floating = model if model.precision == "fp32" else floating
     assert reference is not None, "a recipe has a pass that makes a model"
     artifact: Model = recipe.target.compile(graph, model)
-    if floating is not None and floating.format == "onnx" and wanted(graph, artifact.precision):
+    if floating is not None and floating.format == "onnx" and needs_fp16_range(graph, artifact.precision):
         add_fp16_range(graph, floating, artifact.precision)
     for warning in recipe.target.warnings(artifact.precision):
         graph.note(warning)

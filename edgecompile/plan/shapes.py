@@ -26,11 +26,11 @@ def profile_of(model: Any, target: Any, usual: list[int]) -> tuple[Profile | Non
         None where one picture of `imgsz` is all that the model takes. An axis that the target wants fixed is as small
         as the recipe allows (batch: one picture then costs no more than it must) or as usual (imgsz).
     """
-    wanted = model.dynamic
-    if wanted is None:
+    dynamic = model.dynamic
+    if dynamic is None:
         return None, []
     notes = []
-    batches, sizes = wanted.batch or (1, 1, 1), [sides(size) for size in wanted.imgsz or (usual,) * 3]
+    batches, sizes = dynamic.batch or (1, 1, 1), [sides(size) for size in dynamic.imgsz or (usual,) * 3]
     if "batch" not in target.dynamic and len(set(batches)) > 1:
         batches = (batches[0],) * 3
         notes.append(

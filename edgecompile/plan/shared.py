@@ -1,4 +1,4 @@
-"""One graph of the plans of many points: a step that stands in several of them stands in it once. Pure."""
+"""One graph of the plans of many points: a step of several plans stands in the graph once. Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from edgecompile.plan.step import Output, Source, Step
 class SharedSteps:
     """Collects plans and numbers their different steps.
 
-    Two steps are one where function, version, parameters, tools and all that they read are equal, sources by their
-    digest and outputs by the steps that put them out: their keys will be equal whatever comes out. What a plan calls
-    them does not matter.
+    Two steps are the same where function, version, parameters, tools and all that they read are equal, sources by
+    their digest and outputs by the steps that put them out: their keys will be equal whatever comes out. What a plan
+    calls them does not matter.
 
     Attributes:
         digest_of: returns the digest of a source.
@@ -55,11 +55,11 @@ class SharedSteps:
         return tuple(numbers.values())
 
     def _digest(self, source: Source) -> str:
-        """Returns the digest of a source. One is shared by many points, and long to compare by its paths."""
-        known = self._digests.get(id(source))
-        if known is None:
-            known = self._digests[id(source)] = source, self.digest_of(source)
-        return known[1]
+        """Returns the digest of a source. Many points share a source, and comparing its paths takes long."""
+        entry = self._digests.get(id(source))
+        if entry is None:
+            entry = self._digests[id(source)] = source, self.digest_of(source)
+        return entry[1]
 
     def _renamed(self, step: Step, numbers: Mapping[str, int]) -> Step:
         """Returns a step under a name that is unique here, reading outputs by their names here."""

@@ -66,7 +66,7 @@ Input = Source | Output
 
 
 def freeze(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns a read-only view of a copy of `mapping`; one that is such a view already, as it is."""
+    """Returns a read-only view of a copy of `mapping`, or `mapping` itself where it is such a view already."""
     return mapping if type(mapping) is MappingProxyType else MappingProxyType(dict(mapping))
 
 
@@ -118,7 +118,7 @@ class Step:
     def renamed(self, name: str, inputs: Mapping[str, Input]) -> Step:
         """Returns the same step under another name, for which what it reads is named otherwise too.
 
-        `dataclasses.replace` would do, at three times the cost, of which a sweep of 10,000 points would have a second.
+        `dataclasses.replace` would do the same in three times the time: a second more for a sweep of 10,000 points.
         """
         twin = object.__new__(Step)
         twin.__dict__.update(self.__dict__, name=name, inputs=freeze(inputs))

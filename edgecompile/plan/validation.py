@@ -9,7 +9,7 @@ from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
 
 REFERENCE_BACKEND = ("onnxruntime", "onnxruntime")
-"""Backend and distribution that run the float reference: one for all devices, which so share its evaluation."""
+"""Backend and distribution that run the float reference: the same for all devices, which so share its evaluation."""
 
 COUNTED = {"onnx": ("onnxruntime", "onnx", "numpy"), "openvino": ("openvino",), "ncnn": ("ncnn", "numpy")}
 """Formats of artifacts whose layers are counted by precision, and the distributions that count them."""
@@ -22,12 +22,12 @@ def add_validation(graph: Graph, artifact: Model, reference: Model) -> dict[str,
     """Adds the steps that judge the artifact against the float model on the same pictures.
 
     Accuracy is evaluated with one thread, so that every machine of one instruction set sums in one order; latency with
-    the threads of the target. Where the device's own backend cannot run here, the target's stand-in judges accuracy,
-    and latency is left to the device.
+    the threads of the target. Where the device's own backend cannot run here, the target's proxy backend judges
+    accuracy, and latency is left to the device.
 
     Returns:
         the folder of each step's output by the step's name: `coverage` (of an artifact in a known format),
-        `reference.evaluate`, `evaluate`, `distance`, `golden` and, without a stand-in, `measure`.
+        `reference.evaluate`, `evaluate`, `distance`, `golden` and, without a proxy backend, `measure`.
     """
     target = graph.target
     proxy_backend = target.proxy_backend()
@@ -81,10 +81,10 @@ def add_validation(graph: Graph, artifact: Model, reference: Model) -> dict[str,
         measured=True,
         about="latency, memory and power on this machine",
     )
-    here = (distance, golden) if proxy_backend else (distance, golden, measure)  # a stand-in's latency says nothing
-    for step in here:
+    steps = (distance, golden) if proxy_backend else (distance, golden, measure)  # a proxy's latency says nothing
+    for step in steps:
         graph.add(step)
-    return {step.name: Output(step.name) for step in (*coverage, baseline, evaluated, *here)}
+    return {step.name: Output(step.name) for step in (*coverage, baseline, evaluated, *steps)}
 
 
 def _simulated(graph: Graph, artifact: Model) -> Model:
@@ -127,7 +127,7 @@ def _evaluate(
     backend: str,
     distribution: str,
     options: dict[str, Any],
-    what: str,
+    subject: str,
     shipped: Model | None = None,
 ) -> Step:
     """Adds and returns a step that evaluates one model on the validation pictures.
@@ -147,7 +147,9 @@ def _evaluate(
                 "backend": backend,
                 "options": options,
                 "threads": 1,
-                "settings": {one.name: getattr(settings, one.name) for one in find_task(graph.task).settings},
+                "settings": {
+                    setting.name: getattr(settings, setting.name) for setting in find_task(graph.task).settings
+                },
             },
             inputs={
                 "artifact": model.artifact,
@@ -159,6 +161,6 @@ def _evaluate(
             tools=(distribution, *READERS),
             isa=True,
             memory_mb=800,
-            about=f"accuracy of {what} on the validation pictures",
+            about=f"accuracy of {subject} on the validation pictures",
         )
     )

@@ -20,7 +20,7 @@ FETCH_BYTES = 256 * 2**20
 BINS = 2048
 """Bins of the histogram of each tensor, as in TensorRT's calibrator."""
 LEVELS = 256
-"""Numbers that 8 bits tell apart."""
+"""Numbers that 8 bits can represent."""
 
 GAIN = 0.5
 """Largest share of the mean squared error of the whole range that a range cut by "entropy" may have.
@@ -43,7 +43,7 @@ def measure_ranges(
     """Returns the lowest and highest value to represent, for every float activation of `model`.
 
     Args:
-        pictures: gives the input tensors; called once for "minmax", twice for the others.
+        pictures: gives the input tensors; called once for "minmax", twice for the other methods.
         method: "minmax", "percentile" or "entropy".
         percentile: share of the values, in percent, that "percentile" keeps; the rest saturates, half at either end.
 
@@ -64,12 +64,12 @@ def measure_ranges(
 def _float_activations(model: onnx.ModelProto) -> dict[str, int]:
     """Returns name -> bytes of each float tensor that a node puts out, and of the inputs; unknown sizes as 1 MiB."""
     infos = {info.name: info for info in (*model.graph.input, *model.graph.value_info, *model.graph.output)}
-    made = [info.name for info in model.graph.input] + [
+    names = [info.name for info in model.graph.input] + [
         name for node in model.graph.node for name in node.output if name
     ]
     constants = {node.output[0] for node in model.graph.node if node.op_type == "Constant"}
     sizes = {}
-    for name in made:
+    for name in names:
         info = infos.get(name)
         if info is None or name in constants or info.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
             continue
@@ -97,8 +97,8 @@ def _session_with_outputs(model: onnx.ModelProto, names: list[str]) -> Any:
     observed = onnx.ModelProto()
     observed.CopyFrom(model)
     infos = {info.name: info for info in (*model.graph.input, *model.graph.value_info, *model.graph.output)}
-    known = {output.name for output in model.graph.output} | {entry.name for entry in model.graph.input}
-    observed.graph.output.extend(infos[name] for name in names if name not in known)
+    fetchable = {output.name for output in model.graph.output} | {entry.name for entry in model.graph.input}
+    observed.graph.output.extend(infos[name] for name in names if name not in fetchable)
     return single_thread_session(observed.SerializeToString())
 
 
@@ -121,8 +121,8 @@ def _minimum_and_maximum(values: Iterable[tuple[str, np.ndarray]]) -> dict[str, 
         low, high = float(tensor.min()), float(tensor.max())
         if not (np.isfinite(low) and np.isfinite(high)):
             raise StepError(f"calibration: the activation '{name}' is not finite on some picture")
-        known = ranges.get(name, (low, high))
-        ranges[name] = (min(known[0], low), max(known[1], high))
+        so_far = ranges.get(name, (low, high))
+        ranges[name] = (min(so_far[0], low), max(so_far[1], high))
     if not ranges:
         raise StepError("calibration: there are no pictures to calibrate with")
     return ranges

@@ -25,16 +25,16 @@ def excluded(exclude: str | Sequence[str], names: Iterable[str], decode: Callabl
         StepError: for every pattern that matches no node, with the nearest names.
     """
     names = sorted(set(names))
-    found: set[str] = set()
+    left_out: set[str] = set()
     problems = []
     for pattern in [exclude] if isinstance(exclude, str) else exclude:
         matches = set(decode()) if pattern == AUTO else _matches(pattern, names)
         if not matches and pattern != AUTO:
             problems.append(Problem(f"exclude: '{pattern}' matches no node of the graph", fix=nearest(pattern, names)))
-        found |= matches
+        left_out |= matches
     if problems:
         raise StepError(problems)
-    return sorted(found)
+    return sorted(left_out)
 
 
 def _matches(pattern: str, names: list[str]) -> set[str]:

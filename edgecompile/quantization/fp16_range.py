@@ -1,4 +1,4 @@
-"""Step: which activations and weights of a float model do not fit into FP16, by what pictures make of it.
+"""Step: which weights of a float model, and which activations on pictures, do not fit into FP16.
 
 A machine that builds computes in float and sees no infinity; a device that computes in FP16 does.
 """
@@ -21,7 +21,7 @@ LARGEST = 65504.0
 MARGIN = 4.0
 """Other pictures reach further than those measured: what lies within this factor of the largest is warned of."""
 SMALLEST_NORMAL = 2.0**-14
-"""Below this, FP16 has fewer digits, and many devices put zero."""
+"""Below this, FP16 has fewer digits, and many devices compute with zero."""
 SMALLEST = 2.0**-24
 """Below half of this nothing is left of a number in FP16."""
 FACTORS = {"Conv": (1,), "ConvTranspose": (1,), "Div": (0, 1), "Gemm": (0, 1), "MatMul": (0, 1), "Mul": (0, 1)}
@@ -51,7 +51,7 @@ class Reach:
 
 
 class RangeFacts(TypedDict):
-    """What the step says.
+    """What the step returns.
 
     largest: largest magnitude of an activation, of those that become FP16.
     largest_weight: the same of weights.
@@ -91,35 +91,38 @@ def check(
     limits = json.loads(ranges.read_text(encoding="utf-8")) if ranges else {}
     activations = _activations(structure, limits, in_float)
     weights, factors = _constants(structure, in_float), _constants(structure, in_float, FACTORS)
-    large = [one for one in (*activations, *weights) if one.largest > LARGEST]
-    lost = [one for one in factors if 0 < one.largest < SMALLEST / 2]
-    unfit = sorted([*large, *lost], key=lambda one: -one.largest)
+    large = [reach for reach in (*activations, *weights) if reach.largest > LARGEST]
+    lost = [reach for reach in factors if 0 < reach.largest < SMALLEST / 2]
+    unfit = sorted([*large, *lost], key=lambda reach: -reach.largest)
     if unfit and not keeps_float:
         raise StepError(_line(unfit, "beyond FP16 (6e-08 to 65504)", pictures), fix=fix)
     beyond = {
-        "activations": sorted(one.tensor for one in unfit if one in activations),
-        "layers": sorted({one.layer for one in unfit if one not in activations}),
+        "activations": sorted(reach.tensor for reach in unfit if reach in activations),
+        "layers": sorted({reach.layer for reach in unfit if reach not in activations}),
     }
     (out / "beyond.json").write_text(json.dumps(beyond), encoding="utf-8")
-    left = set(left_in_float(structure, out / "beyond.json"))
+    kept = set(left_in_float(structure, out / "beyond.json"))
     warnings = [_line(unfit, "beyond FP16 (6e-08 to 65504), left in float,", pictures)] if unfit else []
     return {
-        "largest": max((one.largest for one in activations), default=0.0),
-        "largest_weight": max((one.largest for one in weights), default=0.0),
+        "largest": max((reach.largest for reach in activations), default=0.0),
+        "largest_weight": max((reach.largest for reach in weights), default=0.0),
         "measured_on": pictures or "no pictures: activations stay in float",
-        "warnings": [*warnings, *_warnings(activations, [one for one in factors if one.layer not in left], pictures)],
+        "warnings": [
+            *warnings,
+            *_warnings(activations, [reach for reach in factors if reach.layer not in kept], pictures),
+        ],
     }
 
 
 def _activations(structure: Structure, ranges: Mapping[str, Sequence[float]], in_float: set[str]) -> list[Reach]:
     """Returns the reach of each measured tensor that some node outside of the part in float makes or reads."""
-    found = []
+    reaches = []
     for name, (low, high) in ranges.items():
         node = structure.producer.get(name)
         touching = [*([node] if node is not None else []), *structure.consumers.get(name, [])]
-        if name not in structure.fixed and any(one.output[0] not in in_float for one in touching):
-            found.append(Reach(name, node.name if node is not None else "the picture", max(-low, high)))
-    return found
+        if name not in structure.fixed and any(reader.output[0] not in in_float for reader in touching):
+            reaches.append(Reach(name, node.name if node is not None else "the picture", max(-low, high)))
+    return reaches
 
 
 def _constants(
@@ -132,7 +135,7 @@ def _constants(
     """
     import numpy as np
 
-    found = []
+    reaches = []
     for node in structure.nodes:
         if node.op_type not in (places or WEIGHED) or node.output[0] in in_float:
             continue
@@ -140,29 +143,29 @@ def _constants(
         for name in set(read) & structure.constants:
             value = structure.value(name)
             if value.dtype == np.float32 and value.size:
-                found.append(Reach(name, node.name, float(np.abs(value).max())))
-    return sorted(found, key=lambda one: (one.tensor, one.layer))
+                reaches.append(Reach(name, node.name, float(np.abs(value).max())))
+    return sorted(reaches, key=lambda reach: (reach.tensor, reach.layer))
 
 
 def _warnings(activations: list[Reach], factors: list[Reach], pictures: str) -> Iterator[str]:
-    """Yields a line on what other pictures may bring beyond FP16, and one on what has few digits there."""
-    if near := [one for one in activations if LARGEST / MARGIN < one.largest <= LARGEST]:
-        near.sort(key=lambda one: -one.largest)
+    """Yields a line on what other pictures may bring beyond FP16, and a line on what has few digits there."""
+    if near := [reach for reach in activations if LARGEST / MARGIN < reach.largest <= LARGEST]:
+        near.sort(key=lambda reach: -reach.largest)
         yield _line(near, f"within a factor of {MARGIN:.0f} of 65504, the largest of FP16,", pictures)
-    if tiny := [one for one in (*activations, *factors) if 0 < one.largest < SMALLEST_NORMAL]:
+    if tiny := [reach for reach in (*activations, *factors) if 0 < reach.largest < SMALLEST_NORMAL]:
         yield _line(tiny, "below 6.1e-05, the smallest normal number of FP16,", pictures)
 
 
-def _line(found: list[Reach], what: str, pictures: str) -> str:
+def _line(reaches: list[Reach], problem: str, pictures: str) -> str:
     """Returns what is wrong, with which layers and on which pictures."""
-    layers = len({one.layer for one in found})
-    where = f" on the {pictures}" if pictures else ""
-    return f"numbers {what} in {layers} layer{'' if layers == 1 else 's'}{where}: {_named(found)}"
+    layers = len({reach.layer for reach in reaches})
+    place = f" on the {pictures}" if pictures else ""
+    return f"numbers {problem} in {layers} layer{'' if layers == 1 else 's'}{place}: {_named(reaches)}"
 
 
-def _named(found: Iterable[Reach]) -> str:
-    by_layer = {one.layer: one for one in reversed(list(found))}
-    names = [str(one) for one in reversed(by_layer.values())]
+def _named(reaches: Iterable[Reach]) -> str:
+    by_layer = {reach.layer: reach for reach in reversed(list(reaches))}
+    names = [str(reach) for reach in reversed(by_layer.values())]
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
@@ -171,21 +174,21 @@ def left_in_float(structure: Structure, beyond: Path) -> list[str]:
     such activations and their quantized copies, and those with such weights.
 
     Args:
-        structure: of the float graph, or of one quantized from it.
+        structure: of the float graph, or of a graph quantized from it.
         beyond: the `beyond.json` of `check`.
     """
     listed = json.loads(beyond.read_text(encoding="utf-8"))
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for node in structure.nodes:
         if node.name in listed["layers"]:
-            found[node.name] = None
-            found |= dict.fromkeys(structure.producer[name].name for name in node.input if name in structure.producer)
+            names[node.name] = None
+            names |= dict.fromkeys(structure.producer[name].name for name in node.input if name in structure.producer)
     frontier = list(listed["activations"])
     while frontier:
         name = frontier.pop()
         node = structure.producer.get(name)
-        for one in (*([node] if node is not None else []), *structure.consumers.get(name, [])):
-            found[one.name] = None
-            if one.op_type == "QuantizeLinear" and name == one.input[0]:
-                frontier += [reader.output[0] for reader in structure.consumers.get(one.output[0], [])]
-    return list(found)
+        for neighbour in (*([node] if node is not None else []), *structure.consumers.get(name, [])):
+            names[neighbour.name] = None
+            if neighbour.op_type == "QuantizeLinear" and name == neighbour.input[0]:
+                frontier += [reader.output[0] for reader in structure.consumers.get(neighbour.output[0], [])]
+    return list(names)

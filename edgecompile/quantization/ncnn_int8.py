@@ -1,8 +1,8 @@
 """INT8 as ncnn reads it: symmetric, convolutions only, written into ncnn's own two files.
 
-ncnn's tools for this (ncnn2table, ncnn2int8) are in no package that can be installed; the form of the files is ncnn's
-documented one (docs/how-to-use-and-FAQ/quantized-int8-inference.md of Tencent/ncnn): int8 = round(scale * value), with
-one scale for what a convolution reads and one for the weights of each output channel. Sums are of whole numbers.
+ncnn's tools for this (ncnn2table, ncnn2int8) are in no package that can be installed; ncnn documents the form of the
+files (docs/how-to-use-and-FAQ/quantized-int8-inference.md of Tencent/ncnn): int8 = round(scale * value), with one scale
+for what a convolution reads and one for the weights of each output channel. Sums are of whole numbers.
 """
 
 from __future__ import annotations
@@ -77,10 +77,10 @@ def quantize(out: Path, *, model: Path, ranges: Path, per_channel: bool, exclude
 
     largest = json.loads(ranges.read_text(encoding="utf-8"))
     layers = read_layers((model / PARAM).read_text(encoding="utf-8"))
-    left = set(excluded(exclude, [layer.name for layer in layers], lambda: decode(layers)))
+    in_float = set(excluded(exclude, [layer.name for layer in layers], lambda: decode(layers)))
     written, content, count = [], bytearray(), 0
     for layer, flagged, plain in weights(layers, (model / BIN).read_bytes()):
-        if layer.kind in CONVOLUTIONS and layer.name not in left:
+        if layer.kind in CONVOLUTIONS and layer.name not in in_float:
             content += _int8(layer, flagged, plain, largest[layer.name], per_channel)
             layer = replace(layer, params={**layer.params, SCALES: TERM})
             count += 1
@@ -91,8 +91,8 @@ def quantize(out: Path, *, model: Path, ranges: Path, per_channel: bool, exclude
     (out / BIN).write_bytes(content)
     convolutions = sum(layer.kind in CONVOLUTIONS for layer in layers)
     return {
-        "changes": [f"{count} of {convolutions} convolutions in INT8, {len(left)} layers left in float"],
-        "excluded": sorted(left),
+        "changes": [f"{count} of {convolutions} convolutions in INT8, {len(in_float)} layers left in float"],
+        "excluded": sorted(in_float),
     }
 
 

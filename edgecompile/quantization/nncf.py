@@ -47,7 +47,7 @@ def quantize(
     nncf.set_log_level(30)
     graph = openvino.convert_model(model)
     operations = graph.get_ordered_ops()
-    left_out = excluded(exclude, (one.get_friendly_name() for one in operations), lambda: decode(graph))
+    left_out = excluded(exclude, (operation.get_friendly_name() for operation in operations), lambda: decode(graph))
     read = input_reader(spec)
     quantized = nncf.quantize(
         graph,
@@ -62,7 +62,7 @@ def quantize(
         _quantize_outputs(quantized, openvino.convert_model(model), map(read, pictures))
     save(quantized, out)
     precisions = [layer.precision for layer in layers((out / XML).read_bytes())]
-    fakes = sum(one.get_type_name() == "FakeQuantize" for one in quantized.get_ordered_ops())
+    fakes = sum(operation.get_type_name() == "FakeQuantize" for operation in quantized.get_ordered_ops())
     return {
         "changes": [
             f"{precisions.count('int8')} of {len(precisions)} learned layers in INT8",
@@ -93,8 +93,8 @@ def _widen_input(quantized: Any) -> None:
 def _quantize_outputs(quantized: Any, reference: Any, tensors: Iterable[Any]) -> None:
     """Puts a FakeQuantize over the range of all pictures before each output, in place.
 
-    NNCF itself moves such a one up beyond the last concatenation, and so keeps boxes and scores on scales of their own:
-    its graph would not be quantized as a whole.
+    NNCF itself moves such an operation up beyond the last concatenation, and so keeps boxes and scores on scales of
+    their own: its graph would not be quantized as a whole.
     """
     import numpy as np
     import openvino

@@ -41,8 +41,8 @@ class Placement(Extras):
         two activations, stays in float. Absent: no.
     ends_in_float: whether "auto" leaves the first and the last learned layers in float too. Absent: no. A signed,
         symmetric scale has 127 steps for the 255 of a picture, and the last layers put out what is decoded.
-    others_in_float: whether operators that are not quantized read a tensor as it was before the pair of one that is.
-        Absent: no, they read it after the pair.
+    others_in_float: whether operators that are not quantized read a tensor as it was before the pair of a
+        quantized operator. Absent: no, they read it after the pair.
     """
 
     activations: str

@@ -1,4 +1,4 @@
-"""The steps of static INT8 that all runtimes share which read Q/DQ pairs: ranges from pictures, then the pairs."""
+"""The steps of static INT8 for all runtimes that read Q/DQ pairs: ranges from pictures, then the pairs."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from exported import graph_for
 from edgecompile.errors import StepError
 from edgecompile.passes.fp16 import Fp16, convert
 from edgecompile.passes.int8_static import Int8Static
-from edgecompile.plan.fp16_range_steps import CHECK, add_fp16_range, wanted
+from edgecompile.plan.fp16_range_steps import CHECK, add_fp16_range, needs_fp16_range
 from edgecompile.plan.graph import Model
 from edgecompile.plan.step import Output
 from edgecompile.targets import _strongly_typed
@@ -215,7 +215,7 @@ def test_each_target_says_whether_it_computes_in_fp16(name):
     graph = graph_for(device)
     assert device.computes_fp16(precision) == computes
     assert device.keeps_float == keeps
-    assert wanted(graph, precision) == (computes or precision == "fp16")
+    assert needs_fp16_range(graph, precision) == (computes or precision == "fp16")
 
 
 @pytest.mark.parametrize("calibration", [True, False])
