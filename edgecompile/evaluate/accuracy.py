@@ -21,7 +21,7 @@ from edgecompile.runtime.pictures import read_picture
 RAW_PICTURES = 8
 """Of how many pictures the raw outputs are kept, for the distance to the reference."""
 MOST_CLASSES = 100_000
-"""Number that a class of a label stays below; the plan has held it against the names of the data set."""
+"""Number that a class of a label stays below; the plan has compared it with the names of the data set."""
 RESULTS, COUNTS = "results.json", "counts.json"
 """Files of an evaluation: the results of each picture, and of how much in it a prediction would show."""
 
@@ -74,14 +74,14 @@ def evaluate(
             outputs = predictor.infer(tensor)
             if index < RAW_PICTURES:
                 save_raw(out / "raw", index, predictor.read_outputs(outputs))
-            found = predictor.postprocess(outputs, geometry, **decoding)
+            result = predictor.postprocess(outputs, geometry, **decoding)
         except BundleError as error:
             problem = error.problems[0]
             raise StepError(f"{artifact.name}: {problem.message}, on {picture.name}", where=problem.where) from error
         height, width = image.shape[:2]
-        judged.append(task.judge(found, labelled, (height, width)))
-        counts.append(task.count_sure(found, predictor.layout))
-        results += [{"image_id": index, "file_name": picture.name, **one} for one in task.results(found)]
+        judged.append(task.judge(result, labelled, (height, width)))
+        counts.append(task.count_sure(result, predictor.layout))
+        results += [{"image_id": index, "file_name": picture.name, **row} for row in task.results(result)]
 
     (out / RESULTS).write_text(json.dumps(results, separators=(",", ":")), encoding="utf-8")
     (out / COUNTS).write_text(json.dumps(counts, separators=(",", ":")), encoding="utf-8")

@@ -54,11 +54,11 @@ def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
 
     Boxes are x1, y1, x2, y2 in any one unit. Two empty boxes overlap by 0, not by 0/0.
     """
-    one = np.asarray(boxes, np.float32)[:, None]
-    two = np.asarray(others, np.float32)[None]
-    sides = np.minimum(one[..., 2:], two[..., 2:]) - np.maximum(one[..., :2], two[..., :2])
+    first = np.asarray(boxes, np.float32)[:, None]
+    second = np.asarray(others, np.float32)[None]
+    sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
     common = sides.clip(0).prod(-1)
-    areas = (one[..., 2:] - one[..., :2]).prod(-1) + (two[..., 2:] - two[..., :2]).prod(-1)
+    areas = (first[..., 2:] - first[..., :2]).prod(-1) + (second[..., 2:] - second[..., :2]).prod(-1)
     return common / (areas - common + np.float32(1e-7))
 
 
@@ -127,9 +127,9 @@ def per_class(pictures: Iterable[MatchedDetections]) -> dict[int, ClassFigures]:
     figures = {}
     for number, count in zip(numbers, objects, strict=True):
         hits = correct[classes == number].astype(np.float64)
-        found = hits.cumsum(0)
-        precision = found / np.arange(1, len(hits) + 1)[:, None]
-        recall = found / (count + 1e-16)
+        true_positives = hits.cumsum(0)
+        precision = true_positives / np.arange(1, len(hits) + 1)[:, None]
+        recall = true_positives / (count + 1e-16)
         areas = [average_precision(recall[:, column], precision[:, column]) for column in range(hits.shape[1])]
         areas = areas if len(hits) else [0.0] * len(areas)
         figures[int(number)] = ClassFigures(float(np.mean(areas)), areas[0], int(count))
@@ -140,4 +140,4 @@ def mean(figures: Sequence[ClassFigures]) -> tuple[float, float]:
     """Returns mAP50-95 and mAP50: the plain means over the classes; 0 where there are none."""
     if not figures:
         return 0.0, 0.0
-    return float(np.mean([one.map50_95 for one in figures])), float(np.mean([one.map50 for one in figures]))
+    return float(np.mean([figure.map50_95 for figure in figures])), float(np.mean([figure.map50 for figure in figures]))

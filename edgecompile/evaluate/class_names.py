@@ -19,12 +19,16 @@ def class_name_mismatch(data: Sequence[str], model: Sequence[str]) -> list[str]:
     if len(data) != len(model):
         return [f"the data set names {len(data)} classes, the model {len(model)}: they meet by their numbers"]
     pairs = enumerate(zip(data, model, strict=True))
-    other = [(number, ours, its) for number, (ours, its) in pairs if _plain(ours) != _plain(its)]
-    if not other:
+    differing = [
+        (number, data_name, model_name)
+        for number, (data_name, model_name) in pairs
+        if _plain(data_name) != _plain(model_name)
+    ]
+    if not differing:
         return []
-    number, ours, its = other[0]
-    more = f" (and {len(other) - 1} more)" if len(other) > 1 else ""
-    remark = f"class {number} is '{ours}' in the data set and '{its}' in the model{more}"
+    number, data_name, model_name = differing[0]
+    more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
+    remark = f"class {number} is '{data_name}' in the data set and '{model_name}' in the model{more}"
     if sorted(map(_plain, data)) == sorted(map(_plain, model)):
         return [f"{remark}: the same classes in another order; are the labels numbered as the model numbers them?"]
     return [f"{remark}: they meet by their numbers, and figures go by the model's names"]

@@ -23,7 +23,7 @@ class PartDistance(TypedDict):
 
 
 class DistanceFacts(PartDistance):
-    """What the step says; see `compare`."""
+    """What the step returns; see `compare`."""
 
     parts: dict[str, PartDistance]
     per_picture: list[Worst]
@@ -71,21 +71,21 @@ def _outputs(folder: Path, picture: int) -> list[np.ndarray]:
     return [np.load(folder / f"{picture}_{number}.npy") for number in range(len(list(folder.glob(f"{picture}_*.npy"))))]
 
 
-def measure(reference: np.ndarray, other: np.ndarray) -> PartDistance:
-    """Returns three distances of `other` from `reference`, arrays of one shape.
+def measure(reference: np.ndarray, artifact: np.ndarray) -> PartDistance:
+    """Returns three distances of `artifact` from `reference`, arrays of one shape.
 
     max: the largest absolute difference. cosine: of the angle between the two as vectors; 1 is equal, and a zero vector
-    has 0 to anything but another. sqnr_db: signal to quantization noise ratio, 10 log10(sum r^2 / sum (r - o)^2), in
+    has 0 to all but zero vectors. sqnr_db: signal to quantization noise ratio, 10 log10(sum r^2 / sum (r - a)^2), in
     decibels, at most `SQNR_LIMIT_DB`.
     """
-    one, two = reference.astype(np.float64).ravel(), other.astype(np.float64).ravel()
-    signal, power, noise = one @ one, two @ two, ((one - two) ** 2).sum()
+    expected, actual = reference.astype(np.float64).ravel(), artifact.astype(np.float64).ravel()
+    signal, power, noise = expected @ expected, actual @ actual, ((expected - actual) ** 2).sum()
     if noise == 0:
         return {"max": 0.0, "cosine": 1.0, "sqnr_db": SQNR_LIMIT_DB}
-    cosine = (one @ two) / np.sqrt(signal * power) if signal and power else 0.0
+    cosine = (expected @ actual) / np.sqrt(signal * power) if signal and power else 0.0
     sqnr = min(10 * np.log10(signal / noise), SQNR_LIMIT_DB) if signal else 0.0
     return {
-        "max": round(float(np.abs(one - two).max()), 6),
+        "max": round(float(np.abs(expected - actual).max()), 6),
         "cosine": round(float(cosine), 8),
         "sqnr_db": round(float(sqnr), 3),
     }

@@ -1,4 +1,4 @@
-"""Gates: conditions of a recipe on the figures of a build. Pure. An unmet one ends the build."""
+"""Gates: conditions of a recipe on the figures of a build. Pure. An unmet gate ends the build."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ Limits = Mapping[str, float | None] | Iterable[tuple[str, float | None]]
 def judge_measured(gates: Limits, measured: Measurement) -> list[Verdict]:
     """Judges those gates of a recipe that are on measurements, in the order of `GATES`."""
     limits, numbers = _limits(gates), measured.by_name()
-    wanted = [(name, gate) for name, gate in GATES.items() if name in limits and gate.measured]
-    return [compared(name, gate, limits[name], numbers, measured.unmeasured) for name, gate in wanted]
+    selected = [(name, gate) for name, gate in GATES.items() if name in limits and gate.measured]
+    return [compared(name, gate, limits[name], numbers, measured.unmeasured) for name, gate in selected]
 
 
 def judge(
@@ -79,10 +79,12 @@ def judge(
         on_device: whether gates on what is measured are left to the device, where the model is finished.
     """
     limits, numbers = _limits(gates), {**(measured.by_name() if measured else {}), **figures.by_name()}
-    why = measured.unmeasured if measured else {}
-    later = {name for name in limits if on_device and GATES[name].measured}
+    reasons = measured.unmeasured if measured else {}
+    deferred = {name for name in limits if on_device and GATES[name].measured}
     verdicts = [
-        _left_to_device(name, limits[name]) if name in later else _verdict(name, limits[name], figures, numbers, why)
+        _left_to_device(name, limits[name])
+        if name in deferred
+        else _verdict(name, limits[name], figures, numbers, reasons)
         for name in GATES
         if name in limits
     ]
@@ -153,12 +155,14 @@ def _blind(figures: Figures) -> str:
     """Returns the line for a float model that finds nothing, with which nothing can be compared."""
     if not figures.objects:
         return "the validation pictures carry no labelled object, so accuracy cannot be judged"
-    found = figures.float_accuracy
-    return f"the float model reaches only {found:.4f} on these pictures: do weights, classes and data belong together?"
+    reached = figures.float_accuracy
+    return (
+        f"the float model reaches only {reached:.4f} on these pictures: do weights, classes and data belong together?"
+    )
 
 
 def _lowest(figures: Figures) -> str:
     """Returns the classes that are found worst."""
-    ranked = sorted((one[figures.main] or 0.0, name) for name, one in figures.per_class.items())
+    ranked = sorted((metrics[figures.main] or 0.0, name) for name, metrics in figures.per_class.items())
     shown = [f"{name} {figure:.2f}" for figure, name in ranked[:SHOWN_CLASSES]]
     return f"; lowest: {', '.join(shown)}" if shown else ""

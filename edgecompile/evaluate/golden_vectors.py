@@ -49,7 +49,7 @@ KEPT_SHARE = 0.75
 
 
 class GoldenFacts(TypedDict):
-    """What the step says: the tolerance, the name of the picture, and how many things were found on it."""
+    """What the step returns: the tolerance, the name of the picture, and how many things were found on it."""
 
     max_abs: float
     min_cosine: float
@@ -70,11 +70,11 @@ def golden(
     threads: int,
 ) -> GoldenFacts:
     """Writes the golden vectors: `input.png`, `output_<i>.npy` (raw, float32) and `result.json`; where the shape of
-    the input may change, those are of its usual shape, and `min/` and `max/` hold the same of the others.
+    the input may change, those are of its usual shape, and `min/` and `max/` hold the same of the smallest and largest.
 
     The picture is the one on which the evaluation found most. It is scaled to the model's size and stored without its
-    border: a device puts the border back without scaling, in whole numbers that no version of OpenCV changes, and one
-    that stretches, centres or fills otherwise shows.
+    border: a device puts the border back without scaling, in whole numbers that no version of OpenCV changes, and a
+    device that stretches, centres or fills otherwise fails.
 
     Args:
         evaluation: folder of `accuracy.evaluate` for the same artifact and pictures.
@@ -88,7 +88,7 @@ def golden(
     counts = json.loads((evaluation / COUNTS).read_text(encoding="utf-8"))
     chosen = pictures[counts.index(max(counts))]
     image = read_picture(chosen)
-    found = write_vectors(out, predictor, image, layout.frame, "opt")
+    count = write_vectors(out, predictor, image, layout.frame, "opt")
     for point in limits(predictor.spec):
         (out / point).mkdir()
         size = layout.input.size_at(point) or layout.frame.size
@@ -98,7 +98,7 @@ def golden(
         "max_abs": tolerance["max_abs"],
         "min_cosine": tolerance["min_cosine"],
         "picture": chosen.name,
-        "found": found,
+        "found": count,
     }
 
 
@@ -117,10 +117,10 @@ def write_vectors(out: Path, predictor: Predictor, image: np.ndarray, frame: Fra
     for number, output in enumerate(outputs):
         kept = output[:DIFFERENT] if output.ndim and len(output) == batch else output
         np.save(out / f"output_{number}.npy", np.ascontiguousarray(kept, np.float32))
-    found = predictor.postprocess(outputs, geometries[0])
-    result = json.dumps(predictor.task.golden(found), separators=(",", ":"))
-    (out / RESULT).write_text(result, encoding="utf-8")
-    return len(found)
+    result = predictor.postprocess(outputs, geometries[0])
+    text = json.dumps(predictor.task.golden(result), separators=(",", ":"))
+    (out / RESULT).write_text(text, encoding="utf-8")
+    return len(result)
 
 
 def scaled(image: np.ndarray, frame: Frame) -> np.ndarray:

@@ -35,8 +35,8 @@ def measure(
     """Measures the artifact with `threads` threads, picture by picture.
 
     Args:
-        arch: architecture of the target. On a machine of another one nothing is measured: an emulated or foreign
-            latency says nothing about the device.
+        arch: architecture of the target. On a machine of another architecture nothing is measured: an emulated
+            or foreign latency says nothing about the device.
         warmup: predictions before the clock runs.
         predictions: how many are timed at most.
         seconds: for how long, at most.
@@ -47,9 +47,9 @@ def measure(
     Raises:
         StepError: the measured process died.
     """
-    here = machine.describe()
-    if here.arch != arch:
-        return not_measured(f"the target is {arch}, this machine {here.arch}", threads, here).to_json()
+    host = machine.describe()
+    if host.arch != arch:
+        return not_measured(f"the target is {arch}, this machine {host.arch}", threads, host).to_json()
     subject = Subject(pictures[:PICTURES], threads, artifact=artifact, spec=spec, backend=backend, options=options)
     try:
         return measure_subject(subject, Extent(warmup, predictions, seconds)).to_json()

@@ -1,4 +1,4 @@
-"""How much of an artifact is in which precision: what its label says must be borne out by what it holds. Pure."""
+"""How much of an artifact is in which precision: its layers must be in the precision that its label names. Pure."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def remarks(coverage: Coverage | None, precision: str) -> list[str]:
     holds less."""
     if coverage is None:
         return []
-    if precision in DONE and (found := share(coverage, precision)) < PARTIAL:
+    if precision in DONE and (part := share(coverage, precision)) < PARTIAL:
         count = coverage["by_precision"][precision]["layers"]
         return [
-            f"only {found:.0%} of the operations of layers with weights are in {precision} "
+            f"only {part:.0%} of the operations of layers with weights are in {precision} "
             f"({count} of {coverage['layers']} layers)"
         ]
     less = [name for name in coverage["by_precision"] if precision == "fp32" and name != "fp32"]

@@ -112,9 +112,9 @@ class Task(ABC, Generic[Found, Truth, Judged]):
     """One task, for any model.
 
     Attributes:
-        checkpoints: tasks that checkpoints state whose models can be used for this one.
-        metrics: figures of accuracy; the first is the main one, which verdicts weigh.
-        drop: the loss of the main one against the float model, as a gate.
+        checkpoints: tasks that checkpoints state whose models can be used for this task.
+        metrics: figures of accuracy; the first is the main metric, which verdicts weigh.
+        drop: the loss of the main metric against the float model, as a gate.
         settings: of the recipe's `evaluate` that it reads.
     """
 
@@ -151,8 +151,8 @@ class Task(ABC, Generic[Found, Truth, Judged]):
         """Returns how far the outputs of a rewritten graph are from those of the graph it was made of, by part.
 
         Args:
-            before: outputs of the one, in the order of the model's, of equal shapes, finite.
-            after: outputs of the other.
+            before: outputs of the original graph, in the order of the model's, of equal shapes, finite.
+            after: outputs of the rewritten graph.
             spec: the document of `spec.json`.
         """
 
@@ -187,7 +187,7 @@ class Task(ABC, Generic[Found, Truth, Judged]):
         """
 
     @abstractmethod
-    def judge(self, found: Found, truth: Truth, size: tuple[int, int]) -> Judged:
+    def judge(self, result: Found, truth: Truth, size: tuple[int, int]) -> Judged:
         """Compares the result of one picture of `size` (height, width) with its labels."""
 
     @abstractmethod
@@ -201,11 +201,11 @@ class Task(ABC, Generic[Found, Truth, Judged]):
         """
 
     @abstractmethod
-    def count_sure(self, found: Found, spec: Spec) -> int:
-        """Returns how much of a result a prediction would show: the golden picture is the one with most."""
+    def count_sure(self, result: Found, spec: Spec) -> int:
+        """Returns how much of a result a prediction would show: the picture with most is the golden picture."""
 
     @abstractmethod
-    def results(self, found: Found) -> list[dict[str, Any]]:
+    def results(self, result: Found) -> list[dict[str, Any]]:
         """Returns the result of one picture for the file of the evaluation's results, without what names the
         picture."""
 
@@ -227,11 +227,11 @@ def find_task(name: str) -> Task[Any, Any, Any]:
     """Returns a task.
 
     Raises:
-        PlanError: there is none of that name, or the package that brings it cannot be imported.
+        PlanError: there is no task of that name, or the package that brings it cannot be imported.
     """
     if name in _shipped():
-        found: Task[Any, Any, Any] = import_module(f"{__name__}.{name}").Task()
-        return found
+        task: Task[Any, Any, Any] = import_module(f"{__name__}.{name}").Task()
+        return task
     for point in entry_points(ENTRY_POINTS):
         if point.name == name:
             try:
@@ -244,8 +244,8 @@ def find_task(name: str) -> Task[Any, Any, Any]:
 
 def task_names() -> tuple[str, ...]:
     """Returns the names of all tasks: those of this package first, each group sorted."""
-    others = {point.name for point in entry_points(ENTRY_POINTS)} - _shipped()
-    return (*sorted(_shipped()), *sorted(others))
+    third_party = {point.name for point in entry_points(ENTRY_POINTS)} - _shipped()
+    return (*sorted(_shipped()), *sorted(third_party))
 
 
 def chosen_task(asked: str | None, stated: str | None) -> str:
@@ -253,7 +253,7 @@ def chosen_task(asked: str | None, stated: str | None) -> str:
 
     Args:
         asked: `model.task` of the recipe.
-        stated: by the weights; another one than there is leaves it to `unfit` to say so.
+        stated: by the weights; where no such task exists, `unfit` says so.
     """
     return asked or (stated if stated in task_names() else "detect")
 
@@ -262,9 +262,11 @@ def unfit(stated: str | None, task: str, name: str) -> str:
     """Returns why weights that state a task cannot be compiled for `task`, or ""."""
     if stated is None or stated in find_task(task).checkpoints:
         return ""
-    known = ", ".join(sorted({f"'{one}'" for other in task_names() for one in find_task(other).checkpoints}))
-    rest = "" if f"'{stated}'" in known else f"; only {known} can be compiled"
-    return f"'{name}' is a model for the task '{stated[:60]}'{rest or f', not one that {task!r} can read'}"
+    loadable = ", ".join(
+        sorted({f"'{checkpoint}'" for task_name in task_names() for checkpoint in find_task(task_name).checkpoints})
+    )
+    rest = "" if f"'{stated}'" in loadable else f"; only {loadable} can be compiled"
+    return f"'{name}' is a model for the task '{stated[:60]}'{rest or f', which {task!r} cannot read'}"
 
 
 @cache
@@ -275,12 +277,12 @@ def _shipped() -> frozenset[str]:
 @cache
 def all_metrics() -> dict[str, Metric]:
     """Returns the metrics of all tasks by name, and their drops: for each task the drop first."""
-    found: dict[str, Metric] = {}
+    metrics: dict[str, Metric] = {}
     for name in task_names():
         task = find_task(name)
         for metric in (task.drop, *task.metrics):
-            found.setdefault(metric.name, metric)
-    return found
+            metrics.setdefault(metric.name, metric)
+    return metrics
 
 
 @cache
@@ -292,8 +294,8 @@ def all_drops() -> dict[str, Metric]:
 @cache
 def all_settings() -> dict[str, Setting]:
     """Returns the settings of all tasks by name."""
-    found: dict[str, Setting] = {}
+    settings: dict[str, Setting] = {}
     for name in task_names():
         for setting in find_task(name).settings:
-            found.setdefault(setting.name, setting)
-    return found
+            settings.setdefault(setting.name, setting)
+    return settings

@@ -31,7 +31,7 @@ Float summation order alone moves boxes by about 1e-5 of the side; a wrong graph
 SCORE_TOLERANCE = 1e-3
 """Largest allowed difference of a class score (0..1)."""
 KEPT_DETECTIONS = 100
-"""How many detections a picture keeps in the file of results: the best ones. All count towards the figures."""
+"""How many detections a picture keeps in the file of results: the best. All count towards the figures."""
 DEFAULT_MAX_DET = 300
 FEWEST_POSES = 10
 """Objects from which it is no accident that all of them read as poses."""
@@ -90,8 +90,11 @@ class Task(tasks.Task[Detections, Labels, "MatchedDetections"]):
 
     def label_remarks(self, checked: Sequence[CheckedLabels]) -> list[str]:
         """Returns the remark that labels may be those of poses, of which the data.yaml says nothing."""
-        objects, widths = sum(one.objects for one in checked), frozenset().union(*(one.widths for one in checked))
-        if objects < FEWEST_POSES or len(widths) != 1 or sum(one.maybe_poses for one in checked) < objects:
+        objects, widths = (
+            sum(labels.objects for labels in checked),
+            frozenset().union(*(labels.widths for labels in checked)),
+        )
+        if objects < FEWEST_POSES or len(widths) != 1 or sum(labels.maybe_poses for labels in checked) < objects:
             return []
         (width,) = widths
         return [
@@ -110,14 +113,14 @@ class Task(tasks.Task[Detections, Labels, "MatchedDetections"]):
         """
         most = settings["max_det"]
         if most == DEFAULT_MAX_DET:
-            most = max([most, *(len(one.classes) for one in truth)])
+            most = max([most, *(len(labels.classes) for labels in truth)])
         return {**settings, "max_det": most, "multi_label": True, "clip": False}
 
-    def judge(self, found: Detections, truth: Labels, size: tuple[int, int]) -> MatchedDetections:
+    def judge(self, result: Detections, truth: Labels, size: tuple[int, int]) -> MatchedDetections:
         from edgecompile.evaluate.average_precision import compare
 
         boxes = truth.in_pixels(size[1], size[0])
-        return compare(found.boxes, found.scores, found.classes, boxes, truth.classes)
+        return compare(result.boxes, result.scores, result.classes, boxes, truth.classes)
 
     def accuracy(
         self, judged: Sequence[MatchedDetections], truth: Sequence[Labels], names: tuple[str, ...]
@@ -132,33 +135,33 @@ class Task(tasks.Task[Detections, Labels, "MatchedDetections"]):
             metrics={"map50_95": round(map50_95, 6), "map50": round(map50, 6)},
             per_class={
                 shown[number]: {
-                    "map50_95": round(one.map50_95, 6),
-                    "map50": round(one.map50, 6),
-                    "objects": one.objects,
+                    "map50_95": round(figures.map50_95, 6),
+                    "map50": round(figures.map50, 6),
+                    "objects": figures.objects,
                 }
-                for number, one in classes.items()
+                for number, figures in classes.items()
             },
-            objects=sum(one.objects for one in classes.values()),
-            found=sum(len(one.scores) for one in judged),
+            objects=sum(figures.objects for figures in classes.values()),
+            found=sum(len(picture.scores) for picture in judged),
         )
 
-    def count_sure(self, found: Detections, spec: Spec) -> int:
+    def count_sure(self, result: Detections, spec: Spec) -> int:
         task = spec.task
         lowest = task.conf if isinstance(task, detect.Task) else 0.0
-        return int((found.scores >= lowest).sum())
+        return int((result.scores >= lowest).sum())
 
-    def results(self, found: Detections) -> list[dict[str, Any]]:
+    def results(self, result: Detections) -> list[dict[str, Any]]:
         """Returns the best detections in COCO's results format: bbox is x, y, width, height in pixels."""
         import numpy as np
 
         results = []
-        for index in np.argsort(-found.scores, kind="stable")[:KEPT_DETECTIONS]:
-            x1, y1, x2, y2 = (float(value) for value in found.boxes[index])
+        for index in np.argsort(-result.scores, kind="stable")[:KEPT_DETECTIONS]:
+            x1, y1, x2, y2 = (float(value) for value in result.boxes[index])
             results.append(
                 {
-                    "category_id": int(found.classes[index]),
+                    "category_id": int(result.classes[index]),
                     "bbox": [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)],
-                    "score": round(float(found.scores[index]), 5),
+                    "score": round(float(result.scores[index]), 5),
                 }
             )
         return results
@@ -174,5 +177,5 @@ class Task(tasks.Task[Detections, Labels, "MatchedDetections"]):
 def _named(names: tuple[str, ...], truth: Sequence[Labels]) -> tuple[str, ...]:
     """Returns the names of a model's classes and, by their numbers, those of classes of the data set that it does not
     know: it misses their objects, as in Ultralytics' validation."""
-    count = max((int(one.classes.max()) + 1 for one in truth if len(one.classes)), default=0)
+    count = max((int(labels.classes.max()) + 1 for labels in truth if len(labels.classes)), default=0)
     return (*names, *(f"class {number}" for number in range(len(names), count)))

@@ -18,14 +18,14 @@ class Task(detect.Task):
     def options(self, settings: Mapping[str, Any], truth: Sequence[Any]) -> dict[str, Any]:
         return {"conf": settings["count_from"]}
 
-    def judge(self, found: Any, truth: Any, size: tuple[int, int]) -> Any:
+    def judge(self, result: Any, truth: Any, size: tuple[int, int]) -> Any:
         labelled = truth.classes.tolist()
-        return [(number, labelled.count(index)) for index, number in enumerate(found.numbers)]
+        return [(number, labelled.count(index)) for index, number in enumerate(result.numbers)]
 
     def accuracy(self, judged: Sequence[Any], truth: Sequence[Any], names: tuple[str, ...]) -> Accuracy:
         """Returns one less the share of the objects by which counts are off, in all and by class."""
         by_class = {name: [picture[index] for picture in judged] for index, name in enumerate(names)}
-        objects = sum(len(one.classes) for one in truth)
+        objects = sum(len(labels.classes) for labels in truth)
         return Accuracy(
             metrics={"count_score": _score([pair for picture in judged for pair in picture])},
             per_class={
@@ -36,11 +36,11 @@ class Task(detect.Task):
             found=sum(number for picture in judged for number, _ in picture),
         )
 
-    def count_sure(self, found: Any, spec: Any) -> int:
-        return len(found)
+    def count_sure(self, result: Any, spec: Any) -> int:
+        return len(result)
 
-    def results(self, found: Any) -> list[dict[str, Any]]:
-        return [found.to_dict()]
+    def results(self, result: Any) -> list[dict[str, Any]]:
+        return [result.to_dict()]
 
     def outlines(self, golden: Any) -> list[Outline]:
         return []
