@@ -163,11 +163,11 @@ def check(root: Path, files: Files, *, thorough: bool = True) -> None:
         FileNotFoundError: when `root` does not exist.
         Damaged: when a file is missing, of another size, not a plain file, one too many, or (thorough) altered.
     """
-    found = dict(walk(root))
-    if found.keys() != files.keys():
-        raise Damaged(f"files missing or too many: {sorted(found.keys() ^ files.keys())}")
+    present = dict(walk(root))
+    if present.keys() != files.keys():
+        raise Damaged(f"files missing or too many: {sorted(present.keys() ^ files.keys())}")
     for name, (sha, size) in files.items():
-        entry = found[name]
+        entry = present[name]
         if not entry.is_file(follow_symlinks=False) or entry.stat(follow_symlinks=False).st_size != size:
             raise Damaged(f"'{name}' is not the file it was")
         if thorough and hash_file(entry.path)[0] != sha:

@@ -49,13 +49,13 @@ class Swept:
 
 
 def kept(store: Store) -> list[Kept]:
-    """Returns all results of a store, the last used first. Damaged ones are left out, and left alone."""
-    found = []
+    """Returns all results of a store, the last used first. Damaged results are left out, and left alone."""
+    results = []
     for key in list(_keys(store)):
         with suppress(OSError, Damaged):
             used = store.entry_path(key).stat().st_mtime
-            found.append(Kept(store.load(key, thorough=False), used))
-    return sorted(found, key=lambda one: -one.used)
+            results.append(Kept(store.load(key, thorough=False), used))
+    return sorted(results, key=lambda result: -result.used)
 
 
 def verify(store: Store) -> dict[str, str]:
@@ -97,32 +97,32 @@ def collect(store: Store, *, older_than_s: float, max_bytes: int | None = None) 
             now = _now(store)
         protected = _oldest_session(store, now)
         trash = store.staging_dir()
-        left = kept(store)
-        going = _chosen(left, min(now - older_than_s, protected), protected, max_bytes)
-        results = sum(_remove(store, one.entry.key, protected, trash) for one in going)
+        remaining = kept(store)
+        going = _chosen(remaining, min(now - older_than_s, protected), protected, max_bytes)
+        results = sum(_remove(store, result.entry.key, protected, trash) for result in going)
         outputs = _remove_unreferenced(store, now, trash)
         freed = sum(path.stat().st_size for path in trash.rglob("*") if path.is_file() and path.suffix != ".entry")
         shutil.rmtree(trash, ignore_errors=True)
         _tidy(store, now, older_than_s)
-        left = kept(store)
-    sizes = {one.entry.digest: one.entry.size for one in left}
-    return Swept(results, outputs, freed, len(left), sum(sizes.values()))
+        remaining = kept(store)
+    sizes = {result.entry.digest: result.entry.size for result in remaining}
+    return Swept(results, outputs, freed, len(remaining), sum(sizes.values()))
 
 
-def _chosen(found: list[Kept], limit: float, protected: float, max_bytes: int | None) -> list[Kept]:
+def _chosen(results: list[Kept], limit: float, protected: float, max_bytes: int | None) -> list[Kept]:
     """Returns the results to remove: those last used before `limit`, then the least recently used until all fits."""
-    going = [one for one in found if one.used < limit]
+    going = [result for result in results if result.used < limit]
     if max_bytes is None:
         return going
-    staying = [one for one in found if one.used >= limit]
-    users = Counter(one.entry.digest for one in staying)
-    total = sum({one.entry.digest: one.entry.size for one in staying}.values())
-    for one in reversed(staying):
-        if total <= max_bytes or one.used >= protected:
+    staying = [result for result in results if result.used >= limit]
+    users = Counter(result.entry.digest for result in staying)
+    total = sum({result.entry.digest: result.entry.size for result in staying}.values())
+    for result in reversed(staying):
+        if total <= max_bytes or result.used >= protected:
             break
-        going.append(one)
-        users[one.entry.digest] -= 1
-        total -= one.entry.size if users[one.entry.digest] == 0 else 0
+        going.append(result)
+        users[result.entry.digest] -= 1
+        total -= result.entry.size if users[result.entry.digest] == 0 else 0
     return going
 
 
@@ -178,7 +178,7 @@ def _remove_if_old(store: Store, path: Path, limit: float) -> None:
 
 
 def _now(store: Store) -> float:
-    """Returns the time as the store's file system tells it, which may be another machine's clock."""
+    """Returns the time of the store's file system, which may be another machine's clock."""
     path = store.staging_dir()
     try:
         return path.stat().st_mtime

@@ -45,9 +45,9 @@ def isa_features() -> tuple[str, ...]:
 @cache
 def cpu_model() -> str:
     """Returns the processor's name, such as "Intel(R) Xeon(R) Processor"."""
-    found = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in _cpuinfo())}
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in _cpuinfo())}
     # Boards with ARM cores name the board ("Raspberry Pi 5 Model B") rather than the processor.
-    return found.get("model name") or found.get("Model") or platform.processor() or architecture()
+    return fields.get("model name") or fields.get("Model") or platform.processor() or architecture()
 
 
 class Fingerprint(TypedDict):
@@ -80,7 +80,7 @@ def available_memory_mb() -> int:
         if limit != "max":
             available = min(available, max(0, int(limit) - used))
     except (OSError, ValueError):
-        pass  # no cgroup of version 2 here, so no limit by one
+        pass  # no cgroup of version 2 here, so no limit by a cgroup
     return available >> 20
 
 

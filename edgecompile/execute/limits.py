@@ -18,7 +18,7 @@ from edgecompile.runtime.confinement import megabytes_of, read_limit, seconds_of
 
 MEMORY = "EDGECOMPILE_STEP_MEMORY"
 """Environment variable that says how much memory a step may allocate. The flags --step-timeout and --step-memory set
-this one and `TIMEOUT`, so that they reach the processes of a parallel sweep too."""
+this variable and `TIMEOUT`, so that they reach the processes of a parallel sweep too."""
 
 STAGE_S = {
     Stage.EXPORT: 900,
@@ -41,9 +41,9 @@ LEAST_MEMORY_MB = 4096
 """What a step may allocate on any machine: libraries allocate more than they touch."""
 
 NEAR, FULL = 0.5, 0.75
-"""Shares of its limit that a step has allocated where the limit is named whatever is said: near it where nobody knows
-what a library means, full where the cause seems known. The allocation that failed may have been as large again, and
-libraries make anything of it: "Failed to serialize", a picture that cannot be decoded."""
+"""Shares of its limit that a step has allocated from which on its error names the limit: near it where the cause is
+unknown, full where it seems known. The allocation that failed may have been as large again, and libraries report
+anything for it: "Failed to serialize", a picture that cannot be decoded."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Limits:
         taken = f"{allocated_mb / 1000:.2g} of the {self.memory_mb / 1000:.2g} GB that the step may allocate"
         note = f"{taken} were taken: allow it more with --step-memory {self._twice()}, or {MEMORY}"
         fixes = (f"{note}; {problem.fix}" if problem.fix else note for problem in error.problems)
-        return type(error)([replace(one, fix=fix) for one, fix in zip(error.problems, fixes, strict=True)])
+        return type(error)([replace(problem, fix=fix) for problem, fix in zip(error.problems, fixes, strict=True)])
 
     def _twice(self) -> str:
         return f"{math.ceil(2 * self.memory_mb / 1000)}G"
@@ -96,7 +96,7 @@ def asked_for(environment: Mapping[str, str] = os.environ) -> Asked:
 
 
 def adjust(timeout: str | None, memory: str | None) -> None:
-    """Sets limits for all steps that this process and its children run; None leaves one as it is.
+    """Sets limits for all steps that this process and its children run; None leaves a limit as it is.
 
     Raises:
         RecipeError: it is no limit.
@@ -106,14 +106,16 @@ def adjust(timeout: str | None, memory: str | None) -> None:
         (memory, MEMORY, "--step-memory", megabytes_of),
     ):
         if value is not None:
-            where = f"command line:{flag}"
-            read_limit({where: value}, where, read)
+            location = f"command line:{flag}"
+            read_limit({location: value}, location, read)
             os.environ[name] = value
 
 
 def limits_of(step: Step, asked: Asked) -> Limits:
     """Returns what a step may take on this machine."""
-    pictures = max((len(one.paths) for one in step.inputs.values() if isinstance(one, Source) and one.many), default=0)
+    pictures = max(
+        (len(value.paths) for value in step.inputs.values() if isinstance(value, Source) and value.many), default=0
+    )
     seconds = STAGE_S[step.stage] + PICTURE_S * pictures
     memory_mb = max(MEMORY_SHARE * machine.memory_mb(), LEAST_MEMORY_MB)
     return Limits(
@@ -123,7 +125,7 @@ def limits_of(step: Step, asked: Asked) -> Limits:
 
 
 def allocated_mb(pid: int | str = "self") -> float:
-    """Returns what a process has allocated, as RLIMIT_DATA counts it; 0 where the system does not tell."""
+    """Returns what a process has allocated, as RLIMIT_DATA counts it; 0 where the system does not report it."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

@@ -2,8 +2,8 @@
 
 The lock itself is the operating system's (`flock`, by way of filelock), so a killed holder frees it at once and nobody
 ever unlocks anything by hand. A holder that was stopped (Ctrl-Z, SIGSTOP) keeps its `flock`; others then take the lock
-over by unlinking its file and locking a new one. Both may end up doing the same work, which costs time and harms
-nothing: what they publish is whole, and the first one published stays.
+over by unlinking its file and locking a new file. Both may end up doing the same work, which costs time and harms
+nothing: what they publish is whole, and what is published first stays.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ class Holder:
 
     pid: int
     host: str
-    what: str
+    purpose: str
     worker: int = 0
 
     def __str__(self) -> str:
-        where = "" if self.host == socket.gethostname() else f" on {self.host}"
-        return f"process {self.pid}{where}" + (f" ({self.what})" if self.what else "")
+        on_host = "" if self.host == socket.gethostname() else f" on {self.host}"
+        return f"process {self.pid}{on_host}" + (f" ({self.purpose})" if self.purpose else "")
 
     def stopped(self) -> bool:
         """Returns whether the holder, or the process it waits for, is stopped. False where that cannot be known."""
@@ -68,14 +68,14 @@ class Lock:
 
     Args:
         path: the lock file, in a folder that exists.
-        what: what the holder does, for those who wait.
+        purpose: what the holder does, for those who wait.
         keep: whether the file stays after release (a lock that is taken often), else it is removed.
         mode: permissions of the file, for locks that several users share.
     """
 
-    def __init__(self, path: Path, what: str = "", *, keep: bool = False, mode: int = BY_UMASK) -> None:
+    def __init__(self, path: Path, purpose: str = "", *, keep: bool = False, mode: int = BY_UMASK) -> None:
         self.path = path
-        self._what = what
+        self._purpose = purpose
         self._keep = keep
         self._fd = -1
         self._mode = mode
@@ -101,7 +101,7 @@ class Lock:
         except OSError as error:
             if error.errno != errno.ESTALE:
                 raise
-            return False  # another machine removed the file between opening and locking: the next attempt makes one
+            return False  # another machine removed the file between opening and locking: the next attempt makes it
         return True
 
     def acquire(self, *, cancelled: Callable[[], bool] | None = None, waiting: Waiting | None = None) -> Lock:
@@ -135,22 +135,22 @@ class Lock:
     def holder(self) -> Holder | None:
         """Returns who acquired the lock and has not released it; None where that is not known."""
         try:
-            pid, host, what, worker = json.loads(self.path.read_bytes())
-            return Holder(int(pid), str(host), str(what), int(worker))
+            pid, host, purpose, worker = json.loads(self.path.read_bytes())
+            return Holder(int(pid), str(host), str(purpose), int(worker))
         except (OSError, ValueError, TypeError):
             return None
 
     def is_stuck(self) -> bool:
-        """Returns whether a process that holds the lock, or one that it waits for, is stopped.
+        """Returns whether a process that holds the lock, or a process that it waits for, is stopped.
 
-        Who holds it is what its file says, and what the kernel says: a process can be stopped between the moment it got
-        the lock and the one it wrote its name, and while it only looked whether the lock is free.
+        Both its file and the kernel say who holds it: a process can be stopped after it got the lock and before it
+        wrote its name, and while it only looked whether the lock is free.
         """
         holder = self.holder()
         return bool(holder and holder.stopped()) or any(_is_stopped(pid) for pid in _holders_by_kernel(self.path))
 
     def pass_on(self) -> None:
-        """Unlinks the file of a lock that is stuck, so that the next to acquire it locks a new one."""
+        """Unlinks the file of a lock that is stuck, so that the next to acquire it locks a new file."""
         path = self.path.parent / "edgecompile-takeover.lock"
         guard = filelock.FileLock(path, fallback_to_soft=False, mode=self._mode)
         with suppress(OSError):
@@ -163,7 +163,7 @@ class Lock:
                     os.unlink(path)
 
     def note_worker(self, pid: int) -> None:
-        """Writes down the process that the holder waits for: where that one is stopped, others take over too."""
+        """Writes down the process that the holder waits for: where that process is stopped, others take over too."""
         self._write(pid)
 
     def release(self) -> None:
@@ -188,14 +188,14 @@ class Lock:
         self._write(0)
 
     def _write(self, worker: int) -> None:
-        holder = json.dumps([os.getpid(), socket.gethostname(), self._what, worker]).encode()
-        with suppress(OSError):  # a full disk: the lock still holds, nobody can tell by whom
+        holder = json.dumps([os.getpid(), socket.gethostname(), self._purpose, worker]).encode()
+        with suppress(OSError):  # a full disk: the lock still holds, nobody can see by whom
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, holder, 0)
 
 
 class Wait:
-    """One wait for locks that others hold: short at first, told to a person and looked into when it grows long.
+    """One wait for locks that others hold: short at first, shown to a person and looked into when it grows long.
 
     Args:
         cancelled: asked at each pause.
@@ -241,16 +241,16 @@ class Wait:
             lock.pass_on()
 
 
-def machine_lock(name: str, what: str) -> Lock:
+def machine_lock(name: str, purpose: str) -> Lock:
     """Returns a lock that all processes of this machine share, whatever store they use and whoever runs them.
 
     $EDGECOMPILE_MACHINE names the folder for containers that share a machine but not /tmp.
     """
-    if given := os.environ.get(MACHINE):
-        folder = Path(given)
+    if location := os.environ.get(MACHINE):
+        folder = Path(location)
     else:  # not `gettempdir()` first: batch systems give each job a temporary folder of its own
         folder = Path("/tmp") if os.access("/tmp", os.W_OK) else Path(tempfile.gettempdir())
-    return Lock(folder / f"edgecompile-{name}.lock", what, keep=True, mode=0o666)
+    return Lock(folder / f"edgecompile-{name}.lock", purpose, keep=True, mode=0o666)
 
 
 def _is_stopped(pid: int) -> bool:
@@ -263,10 +263,10 @@ def _is_stopped(pid: int) -> bool:
 
 
 def _holders_by_kernel(path: Path) -> list[int]:
-    """Returns the numbers of the processes of this machine that hold a `flock` on a file, as far as Linux tells.
+    """Returns the numbers of the processes of this machine that hold a `flock` on a file, as far as Linux reports.
 
     Source: proc_locks(5). A line is `1: FLOCK ADVISORY WRITE 4711 08:01:123456 0 EOF`: the process, then the device and
-    the inode. The device is not compared: a file system made of layers shows another one there than to `stat`.
+    the inode. The device is not compared: a file system made of layers shows another device there than to `stat`.
     """
     try:
         inode = str(path.stat().st_ino)

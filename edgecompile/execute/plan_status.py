@@ -50,8 +50,8 @@ def plan_status(
         sources: digests of sources, where some are known already.
         explain: whether to find out what is new about a miss, for which results made earlier are compared.
 
-    Files of results are not read, only their sizes compared: a damaged one may count as a hit here, and will be built
-    again when the plan runs.
+    Files of results are not read, only their sizes compared: a damaged result may count as a hit here, and will be
+    built again when the plan runs.
 
     Raises:
         RecipeError: when a source cannot be read.
@@ -73,17 +73,19 @@ def usual_seconds(function: str, store: Store) -> float | None:
 def _state(
     step: Step, store: Store, sources: Sources, entries: dict[str, Entry], absent: Set[str], explain: bool
 ) -> StepState:
-    """Returns the state of a step; adds its result, where there is one, to `entries`. Tools that are `absent` miss."""
+    """Returns the state of a step; adds its result, if any, to `entries`. A step whose tools are `absent` is a miss."""
     if not absent.isdisjoint(step.tools):
         return StepState(step, None, False, "; ".join(str(problem) for problem in missing_tools([step])))
     if unknown := [need for need in step.needs if need not in entries]:
         return StepState(step, None, False, f"reads what '{unknown[0]}' puts out, which runs first")
-    found = step_key.ingredients(step, sources, entries)
-    key = step_key.key_of(found)
+    ingredients = step_key.ingredients(step, sources, entries)
+    key = step_key.key_of(ingredients)
     try:
         entry = store.load(key, thorough=False)
     except FileNotFoundError:
-        return StepState(step, key, False, _why(step, key, found, store, sources) if explain else "not in the store")
+        return StepState(
+            step, key, False, _why(step, key, ingredients, store, sources) if explain else "not in the store"
+        )
     except Damaged as damage:
         return StepState(step, key, False, f"its result in the store is damaged ({damage})")
     except OSError as error:
@@ -92,14 +94,14 @@ def _state(
     return StepState(step, key, True, f"made {entry.record.get('finished', '')}", entry.record.get("wall_seconds"))
 
 
-def _why(step: Step, key: str, found: Ingredients, store: Store, sources: Sources) -> str:
+def _why(step: Step, key: str, ingredients: Ingredients, store: Store, sources: Sources) -> str:
     """Returns what is new about a step, against the most similar of its results that were made last."""
     history = store.history(step.function)
-    if any(known == key for _, known in history):
+    if any(earlier == key for _, earlier in history):
         return "its result is no longer in the store"
-    records = [store.record_of(known) for name, known in history if name == step.name]
+    records = [store.record_of(earlier) for name, earlier in history if name == step.name]
     candidates = [
-        list(_differences(step, record["ingredients"], found, store, sources)) for record in records if record
+        list(_differences(step, record["ingredients"], ingredients, store, sources)) for record in records if record
     ]
     if not candidates:
         return "never made before"
@@ -125,11 +127,11 @@ def _differences(step: Step, old: Ingredients, new: Ingredients, store: Store, s
     yield from _changed("machine", old.get("machine", {}), new.get("machine", {}))
 
 
-def _changed(what: str, old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[str]:
+def _changed(kind: str, old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[str]:
     before, after = dict(_flat(old)), dict(_flat(new))
     for name in sorted(before.keys() | after.keys()):
         if before.get(name) != after.get(name):
-            yield f"{what} {name} {before.get(name, 'none')} → {after.get(name, 'none')}"
+            yield f"{kind} {name} {before.get(name, 'none')} → {after.get(name, 'none')}"
 
 
 def _flat(mapping: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -157,7 +159,7 @@ def _input_change(
     return _listing_change(value.name, listing, dict(sources.of(value).files))
 
 
-def _listing_change(what: str, old: Mapping[str, str | None], new: Mapping[str, str | None]) -> str:
+def _listing_change(source: str, old: Mapping[str, str | None], new: Mapping[str, str | None]) -> str:
     """Returns how many files of a source changed, came or went, and the name of the first."""
     changed = [name for name in new if name in old and old[name] != new[name]]
     added = [name for name in new if name not in old]
@@ -167,4 +169,4 @@ def _listing_change(what: str, old: Mapping[str, str | None], new: Mapping[str, 
         for names, verb in ((changed, "changed"), (added, "added"), (removed, "removed"))
         if names
     ]
-    return f"of {len(new)} {what} {', '.join(parts)}" if parts else f"order of {what} changed"
+    return f"of {len(new)} {source} {', '.join(parts)}" if parts else f"order of {source} changed"

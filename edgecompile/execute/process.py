@@ -1,4 +1,4 @@
-"""Starts the worker process of a step, waits for what it has to say, and sees to it that nothing of it is left."""
+"""Starts the worker process of a step, waits for its result, and ends every process that it started."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Report:
 
 
 class Worker:
-    """The process that runs one step. Made by one thread, which then waits; `kill` may be called by any.
+    """The process that runs one step. Made by one thread, which then waits; any thread may call `kill`.
 
     Args:
         step: the step.
@@ -125,7 +125,7 @@ class Worker:
         """Waits for the end of the step, then for the end of every process it started.
 
         Raises:
-            EdgecompileError: what the step's function raised, if it raised one of those.
+            EdgecompileError: what the step's function raised, if it raised such an error.
             StepError: when it raised anything else, took more than its limits allow, or the process was killed.
         """
         try:
@@ -178,15 +178,15 @@ class Worker:
         os.close(self._result)
 
     def _died(self, code: int) -> EdgecompileError:
-        """Returns the error for a worker that ended without a word."""
+        """Returns the error for a worker that ended without a result."""
         if self._lacked_memory():
             return self._limits.too_large(self._step)
         self.unexplained = True
         if code >= 0:
-            told = f"ended its process with exit code {code}"
-            return self._noted(StepError(f"step '{self._step.name}' {told}"), NEAR)
-        known = {one.value: one.name for one in signal.Signals}
-        name = known.get(-code, "unknown")
+            message = f"step '{self._step.name}' ended its process with exit code {code}"
+            return self._noted(StepError(message), NEAR)
+        names = {member.value: member.name for member in signal.Signals}
+        name = names.get(-code, "unknown")
         guess = ": out of memory?" if -code == signal.SIGKILL else ""
         return self._noted(StepError(f"step '{self._step.name}' was killed by signal {-code} ({name}){guess}"), NEAR)
 

@@ -76,24 +76,24 @@ def show_progress(plan: Plan, *, quiet: bool = False, stream: TextIO | None = No
 
 @contextmanager
 def noted(plan: Plan, folder: Path) -> Iterator[Listener]:
-    """Notes the progress of a plan in `folder`, for whoever tells that of a sweep; yields what `execute` takes.
+    """Notes the progress of a plan in `folder`, for whoever shows that of a sweep; yields what `execute` takes.
 
     What stands in the note already is kept. Keys: total (steps), run, reused, saved_s (how long those that were reused
     took when they were made), now (the step that began last).
     """
     note = folder / PROGRESS
-    told = {**(read_json(note) or {}), "total": len(plan.steps), "run": 0, "reused": 0, "saved_s": 0.0, "now": None}
+    record = {**(read_json(note) or {}), "total": len(plan.steps), "run": 0, "reused": 0, "saved_s": 0.0, "now": None}
 
     def listen(event: Event) -> None:
         if event.state is State.RUNNING:
-            told["now"] = event.step.name
+            record["now"] = event.step.name
         elif event.state is State.DONE:
-            told["run"] += 1
+            record["run"] += 1
         elif event.state is State.REUSED:
-            told["reused"] += 1
-            told["saved_s"] = round(told["saved_s"] + (event.wall_seconds or 0.0), 3)
+            record["reused"] += 1
+            record["saved_s"] = round(record["saved_s"] + (event.wall_seconds or 0.0), 3)
         with suppress(OSError):  # the report, which comes last, says that the run directory cannot be written
-            write_json(note, told)
+            write_json(note, record)
 
     yield listen
 

@@ -77,7 +77,7 @@ class ResourcePool:
 
     @contextmanager
     def cores(self, step: Step, waiting: Callable[[str], None]) -> Iterator[Cores]:
-        """Holds cores for a step and yields them: all for a measured one, one for any other.
+        """Holds cores for a step and yields them: all for a measured step, one for any other.
 
         Args:
             step: holds a share already.
@@ -131,9 +131,11 @@ class ResourcePool:
                 return random.choice(self._numbers)  # locks that another user made private: share with their processes
             wait.pause(gate, *cores)
 
-    def _locks(self, what: str) -> list[Lock]:
+    def _locks(self, step_name: str) -> list[Lock]:
         """Returns the gate and a lock for each core, shared by all processes of the machine."""
-        return [machine_lock(name, what) for name in ("measuring", *(f"core-{number}" for number in self._numbers))]
+        return [
+            machine_lock(name, step_name) for name in ("measuring", *(f"core-{number}" for number in self._numbers))
+        ]
 
 
 def _take_together(locks: list[Lock], held: ExitStack) -> bool:

@@ -28,11 +28,11 @@ from edgecompile.plan.graph import Plan
 from edgecompile.plan.step import Output, Source, Step
 
 ATTEMPTS = 3
-"""Times a plan is gone through when what steps read changes under their hands."""
+"""How often a plan is tried while what its steps read keeps changing."""
 
 
 class InputsChanged(Exception):
-    """What a step read is no longer what its key says. What it made of that is thrown away."""
+    """What a step read is no longer what its key says. Its result is thrown away."""
 
 
 def execute(
@@ -48,11 +48,11 @@ def execute(
         plan: what to run.
         store: where results are found and kept.
         jobs: most steps at a time; None for as many as there are usable cores.
-        progress: told what happens, one event at a time, from any thread. What it raises is ignored.
+        progress: called with what happens, one event at a time, from any thread. What it raises is ignored.
 
     Raises:
         MissingToolError: before anything runs, naming all the tools that are missing.
-        RecipeError: when a source cannot be read, or the limits of steps are none.
+        RecipeError: when a source cannot be read, or a limit of steps is malformed.
         StepError: when a step fails (the others are cancelled), or the store cannot be written.
         EdgecompileError: what a step's function raises of that kind.
         KeyboardInterrupt: after Ctrl-C, once all workers are gone. What was finished is kept.
@@ -71,7 +71,7 @@ def execute(
 
 
 class _Run:
-    """One going through a plan. The calling thread decides what comes next; each step to be run has its own thread."""
+    """One execution of a plan. The calling thread decides what comes next; each step to be run has its own thread."""
 
     def __init__(
         self, steps: tuple[Step, ...], store: Store, jobs: int | None, listener: Listener, asked: Asked
@@ -82,13 +82,13 @@ class _Run:
         self._sources = Sources(store.root / "stat")
         self._entries: dict[str, Entry] = {}
         self._cancelled = threading.Event()
-        self._room = ResourcePool(jobs, self._cancelled.is_set)
+        self._pool = ResourcePool(jobs, self._cancelled.is_set)
         self._ended: queue.SimpleQueue[tuple[Step, Entry | BaseException]] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._workers: set[Worker] = set()
         self._listener = listener
         self._one_at_a_time = threading.Lock()
-        self._telling = threading.Lock()
+        self._emitting = threading.Lock()
 
     def finish(self) -> dict[str, Entry]:
         """Goes through all steps and returns their results.
@@ -118,35 +118,37 @@ class _Run:
 
     def _reuse(self, step: Step) -> bool:
         """Takes the step's result from the store and returns True, or starts a thread that runs it."""
-        found = step_key.ingredients(step, self._sources, self._entries)
-        key = step_key.key_of(found)
+        ingredients = step_key.ingredients(step, self._sources, self._entries)
+        key = step_key.key_of(ingredients)
         if entry := self._store.find(key):
             self._entries[step.name] = entry
-            self._tell(step, State.REUSED, entry)
+            self._emit(step, State.REUSED, entry)
             return True
         self._store.begin()
         inputs = dict(self._entries)
-        thread = threading.Thread(target=self._obtain, args=(step, key, found, inputs), name=step.name, daemon=True)
+        thread = threading.Thread(
+            target=self._obtain, args=(step, key, ingredients, inputs), name=step.name, daemon=True
+        )
         self._threads.append(thread)
         thread.start()
         return False
 
-    def _obtain(self, step: Step, key: str, found: Ingredients, entries: Mapping[str, Entry]) -> None:
+    def _obtain(self, step: Step, key: str, ingredients: Ingredients, entries: Mapping[str, Entry]) -> None:
         """Runs a step, unless another process does so first, and reports the outcome to the calling thread."""
         outcome: Entry | BaseException
         try:
-            outcome = self._run_once(step, key, found, entries)
+            outcome = self._run_once(step, key, ingredients, entries)
         except BaseException as error:  # whatever it is, the calling thread raises it
             outcome = self._store.trouble(error) if isinstance(error, OSError) else error
         if isinstance(outcome, Cancelled):
-            self._tell(step, State.CANCELLED)
+            self._emit(step, State.CANCELLED)
         elif isinstance(outcome, BaseException) and not isinstance(outcome, InputsChanged):
-            self._tell(step, State.FAILED, detail=str(outcome))
+            self._emit(step, State.FAILED, detail=str(outcome))
         self._ended.put((step, outcome))
 
-    def _run_once(self, step: Step, key: str, found: Ingredients, entries: Mapping[str, Entry]) -> Entry:
+    def _run_once(self, step: Step, key: str, ingredients: Ingredients, entries: Mapping[str, Entry]) -> Entry:
         def waiting(detail: str) -> None:
-            self._tell(step, State.WAITING, detail=detail)
+            self._emit(step, State.WAITING, detail=detail)
 
         lock = self._store.lock(key, step.name)
         wait = Wait(
@@ -155,33 +157,33 @@ class _Run:
         )
         while True:
             # The place among this build's steps comes first, and is given back while another process has the step.
-            with self._room.share(step):
+            with self._pool.share(step):
                 if lock.try_acquire():
                     with lock:
-                        return self._find_or_run(step, key, found, entries, lock, waiting)
+                        return self._find_or_run(step, key, ingredients, entries, lock, waiting)
             wait.pause(lock)
 
     def _find_or_run(
         self,
         step: Step,
         key: str,
-        found: Ingredients,
+        ingredients: Ingredients,
         entries: Mapping[str, Entry],
         lock: Lock,
         waiting: Callable[[str], None],
     ) -> Entry:
         """Returns the result of a step whose lock this thread holds."""
         if entry := self._store.find(key):
-            self._tell(step, State.REUSED, entry)
+            self._emit(step, State.REUSED, entry)
             return entry
-        with self._room.cores(step, waiting) as cores, self._staging_dir() as place:
-            self._tell(step, State.RUNNING)
+        with self._pool.cores(step, waiting) as cores, self._staging_dir() as place:
+            self._emit(step, State.RUNNING)
             worker, report = self._work(step, entries, place, cores.numbers, lock.note_worker)
             self._require_unchanged(step, entries)
-            entry = self._store.publish(key, worker.out, _record(step, found, report, cores.exclusive))
+            entry = self._store.publish(key, worker.out, _record(step, ingredients, report, cores.exclusive))
             self._keep_listings(step)
         entry = replace(entry, fresh=True)
-        self._tell(step, State.DONE, entry)
+        self._emit(step, State.DONE, entry)
         return entry
 
     def _work(
@@ -236,13 +238,15 @@ class _Run:
     def _with_log(self, error: EdgecompileError, step: Step, log: Path) -> StepError:
         """Returns the error with a pointer to all that the step printed, which is kept."""
         stamp, name = time.strftime("%Y%m%dT%H%M%S", time.gmtime()), re.sub(r"[^\w.-]+", "-", step.name)
-        kept = self._store.root / "logs" / f"{stamp}-{name}-{log.parent.name}.txt"
+        copy = self._store.root / "logs" / f"{stamp}-{name}-{log.parent.name}.txt"
         try:
-            shutil.copyfile(log, kept)
+            shutil.copyfile(log, copy)
         except OSError:
             return StepError(error.problems)
-        note = f"all it printed: {kept}"
-        return StepError([replace(one, fix=f"{one.fix}; {note}" if one.fix else note) for one in error.problems])
+        note = f"all it printed: {copy}"
+        return StepError(
+            [replace(problem, fix=f"{problem.fix}; {note}" if problem.fix else note) for problem in error.problems]
+        )
 
     @contextmanager
     def _staging_dir(self) -> Iterator[Path]:
@@ -262,10 +266,10 @@ class _Run:
             with suppress(KeyboardInterrupt):
                 thread.join()
 
-    def _tell(self, step: Step, state: State, entry: Entry | None = None, detail: str = "") -> None:
+    def _emit(self, step: Step, state: State, entry: Entry | None = None, detail: str = "") -> None:
         seconds = entry.record.get("wall_seconds") if entry else None
         memory = entry.record.get("peak_memory_mb") if entry else None
-        with self._telling, suppress(Exception):  # a closed terminal must not end a build
+        with self._emitting, suppress(Exception):  # a closed terminal must not end a build
             self._listener(Event(step, state, seconds, memory, detail))
 
 
@@ -277,13 +281,13 @@ def _materialise(value: Source | Output, entries: Mapping[str, Entry]) -> Path |
     return paths if value.many else paths[0]
 
 
-def _record(step: Step, found: Ingredients, report: Report, exclusive: bool) -> StepRecord:
+def _record(step: Step, ingredients: Ingredients, report: Report, exclusive: bool) -> StepRecord:
     """Returns what is kept about the making of a result. None of it counts as part of the result."""
     return {
         "step": step.name,
         "stage": step.stage.value,
         "function": step.function,
-        "ingredients": found,
+        "ingredients": ingredients,
         "wall_seconds": report.wall_seconds,
         "peak_memory_mb": report.peak_memory_mb,
         **({"exclusive": exclusive} if step.measured else {}),

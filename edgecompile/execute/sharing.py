@@ -49,7 +49,7 @@ class FileSystem:
     """What a folder lies on.
 
     Attributes:
-        kind: the kernel's name, such as "ext4" or "nfs4"; "unknown" where the system does not tell.
+        kind: the kernel's name, such as "ext4" or "nfs4"; "unknown" where the system does not report it.
         options: of the mount and of the file system, joined by commas.
     """
 
@@ -64,8 +64,8 @@ class FileSystem:
     @property
     def one_machine(self) -> str | None:
         """The option by which locks hold on one machine only; None where there is none."""
-        found = ONE_MACHINE.search(self.options) if self.remote else None
-        return found[0] if found else None
+        match = ONE_MACHINE.search(self.options) if self.remote else None
+        return match[0] if match else None
 
 
 def file_system(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> FileSystem:
@@ -75,10 +75,10 @@ def file_system(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> Fi
     place = os.path.realpath(folder)
     best = FileSystem("unknown")
     longest = -1
-    for point, found in _mounts(mounts):
+    for point, system in _mounts(mounts):
         inside = place == point or place.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= longest:  # of two on one point, the later one covers the earlier
-            best, longest = found, len(point)
+        if inside and len(point) >= longest:  # of two on one point, the later covers the earlier
+            best, longest = system, len(point)
     return best
 
 
@@ -94,7 +94,7 @@ def _mounts(file: Path) -> Iterator[tuple[str, FileSystem]]:
 
 
 def require_locks(root: Path) -> None:
-    """Makes sure that locks of a store exclude, and tells once for each machine what to know about a remote one.
+    """Makes sure that locks of a store exclude, and warns of a remote store, once for each machine.
 
     Args:
         root: of the store; its folders exist.
@@ -103,24 +103,24 @@ def require_locks(root: Path) -> None:
         StepError: two processes got the same lock.
         OSError: the file system has no locks.
     """
-    found = file_system(root)
-    if found.kind in LOCAL:
+    system = file_system(root)
+    if system.kind in LOCAL:
         return
     if wrong := fault(root / "locks"):
         fix = f"set {LOCATION} to a folder on a file system with working locks (flock)"
-        raise StepError(f"the locks of the store {root} ({found.kind}) do not work: {wrong}", fix=fix)
+        raise StepError(f"the locks of the store {root} ({system.kind}) do not work: {wrong}", fix=fix)
     note = root / "machines" / f"{socket.gethostname()}.txt"
-    text = remark(root, found)
+    text = remark(root, system)
     if text and not _says(note, text):
         tell(f"edgecompile: warning: {text}", file=sys.stderr)
         note.write_text(f"{text}\n", encoding="utf-8")
 
 
 def warn_of_owner(root: Path, *, keep: bool = True) -> None:
-    """Tells once for each machine and person that a store belongs to somebody else, who may place results in it.
+    """Warns of a store that belongs to somebody else, who may place results in it, once for each machine and person.
 
     Args:
-        keep: whether to note in the store that it was told.
+        keep: whether to note the warning in the store, so that it is not repeated.
     """
     owner = root.stat().st_uid
     if owner == os.geteuid():
@@ -189,12 +189,12 @@ def _contend(path: Path) -> int:
     return subprocess.run([sys.executable, "-S", "-c", TRIAL, str(path)], stderr=subprocess.DEVNULL).returncode
 
 
-def remark(root: Path, found: FileSystem) -> str | None:
-    """Returns what a person is to know about a store on a remote file system; None for a local one."""
-    if not found.remote:
+def remark(root: Path, system: FileSystem) -> str | None:
+    """Returns what a person should know about a store on a remote file system; None for a local file system."""
+    if not system.remote:
         return None
-    if option := found.one_machine:
+    if option := system.one_machine:
         return (
-            f"{root} is on {found.kind} mounted with {option}: its locks hold on this machine only, share it with none"
+            f"{root} is on {system.kind} mounted with {option}: its locks hold on this machine only, share it with none"
         )
-    return f"{root} is on {found.kind}: machines that share it need locks that hold between them; see docs/sweeps.md"
+    return f"{root} is on {system.kind}: machines that share it need locks that hold between them; see docs/sweeps.md"

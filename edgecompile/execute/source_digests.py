@@ -15,7 +15,7 @@ from edgecompile.files import hash_file, write_atomically
 from edgecompile.plan.step import Source
 
 SETTLED_NS = 2_000_000_000
-"""A file that changed less than this long ago is not remembered: it might change again without its stat telling,
+"""A file that changed less than this long ago is not remembered: it might change again without its stat showing it,
 because file systems count time in steps of up to 2 s."""
 
 MOST_NAMES = 200_000

@@ -34,7 +34,7 @@ def ingredients(step: Step, sources: Sources, entries: Mapping[str, Entry]) -> I
         StepError: when a step it needs did not put out what it reads.
     """
     tools.require_tools([step])
-    found: Ingredients = {
+    values: Ingredients = {
         "schema": SCHEMA,
         "function": step.function,
         "version": step.version,
@@ -43,19 +43,19 @@ def ingredients(step: Step, sources: Sources, entries: Mapping[str, Entry]) -> I
         "tools": {tool: tools.version_of(tool) for tool in sorted(step.tools)},
     }
     if step.isa:
-        found["isa"] = hardware.isa_class()
+        values["isa"] = hardware.isa_class()
     if step.measured:
-        found["machine"] = hardware.fingerprint()
+        values["machine"] = hardware.fingerprint()
     try:
-        canonical_json(found)
+        canonical_json(values)
     except (TypeError, ValueError) as error:
         raise PlanError(f"a parameter of step '{step.name}' is no plain JSON value: {error}") from error
-    return found
+    return values
 
 
-def key_of(found: Ingredients) -> str:
+def key_of(values: Ingredients) -> str:
     """Returns the key, 64 hex digits, of a step's ingredients."""
-    return digest_of(found)
+    return digest_of(values)
 
 
 def _describe(value: Input, sources: Sources, entries: Mapping[str, Entry]) -> InputDigest:

@@ -4,9 +4,9 @@ The job comes as one line of JSON on standard input, the result goes as one line
 with a pinned environment, is what makes a step's result depend on its inputs alone: counters that libraries keep per
 process start from zero, and sums are always taken in the order that one thread takes them in.
 
-Standard input stays open as long as the process that started this one lives. A guard, forked before anything heavy is
-imported, kills this whole process group once it closes: so nothing survives its starter, not even when that one was
-killed with a signal that nobody can catch.
+Standard input stays open as long as the starter of this process lives. A guard, forked before anything heavy is
+imported, kills this whole process group once it closes: so nothing survives its starter, not even when the starter
+was killed with a signal that nobody can catch.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from edgecompile.library_errors import explain, library_of, reason
 from edgecompile.plan.step import FACTS
 
 MOST_CHARACTERS = 2000
-"""Of what a library said, for the starter to look through."""
+"""Of a library's message, for the starter to look through."""
 
 
 class Job(TypedDict):
@@ -55,7 +55,7 @@ class Job(TypedDict):
 
 
 class Outcome(TypedDict, total=False):
-    """What a worker says in the end. Of a function that raised:
+    """What a worker reports in the end. Of a function that raised:
 
     error: name of the class of an error made for people, "" for any other.
     problems: message, place and fix of each problem of an error made for people.
@@ -113,8 +113,8 @@ def _run(job: Job) -> None:
             raise  # the module is there, what it imports is not
         raise StepError(f"step '{job['step']}' names a function that does not exist: {job['function']}") from error
     inputs = {
-        argument: Path(given) if isinstance(given, str) else [Path(path) for path in given]
-        for argument, given in job["inputs"].items()
+        argument: Path(value) if isinstance(value, str) else [Path(path) for path in value]
+        for argument, value in job["inputs"].items()
     }
     out = Path(job["out"])
     facts = function(out, **inputs, **job["params"])
@@ -167,13 +167,13 @@ def _read_line(descriptor: int) -> bytes:
 
 
 def _unexpected(error: BaseException) -> Outcome:
-    """Returns what the starter gets to know of an error that was not made for people."""
-    said = " ".join(str(error).split())[:MOST_CHARACTERS]
+    """Returns what is reported to the starter of an error that was not made for people."""
+    message = " ".join(str(error).split())[:MOST_CHARACTERS]
     explained = explain(error, "the model") if library_of(error) else None
     problem = explained.problems[0] if explained else Problem(reason(error))
     return {
         "error": "",
-        "reason": f"{type(error).__name__}: {said}",
+        "reason": f"{type(error).__name__}: {message}",
         "problem": [problem.message, "", problem.fix],
         "errno": getattr(error, "errno", None),
         "allocated_mb": allocated_mb(),
@@ -183,7 +183,7 @@ def _unexpected(error: BaseException) -> Outcome:
 def _peak_memory_mb() -> int:
     """Returns the largest resident memory of this process or of one of its children, in MB.
 
-    From /proc where there is one: Linux carries `ru_maxrss` over from the process that forked, however large that was.
+    From /proc where it exists: Linux carries `ru_maxrss` over from the process that forked, however large that was.
     """
     import resource
 

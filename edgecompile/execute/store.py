@@ -2,16 +2,16 @@
 
     entries/<aa>/<key>.json      what a step put out: digest of its output, its files, how it was made. Sealed.
     outputs/<aa>/<digest>/...    the files, one folder for each different output. Never changed once there.
-    sources/<aa>/<digest>.json   base names and digests of the files of a source, to say later which one changed
+    sources/<aa>/<digest>.json   base names and digests of the files of a source, to say later which file changed
     history/<function>.json      the newest keys of each step function, to say what changed since
     stat/<folder>.json           digests of source files by their stat
     locks/  sessions/  staging/  who does what, and what is being written by whom
     aside/                       what was found damaged
     logs/                        what failing steps printed
-    machines/<host>.txt          what was told there about a remote file system
+    machines/<host>.txt          the warning given there about a remote file system
 
 Equal outputs share one folder. Files are copied into no place: steps read them where they lie, under their own names,
-each with a single link (onnx refuses external data with more than one).
+each with a single link (onnx refuses external data with more).
 
 Published is what an entry stands for: files first, then the entry, each by write, fsync and rename. So a process that
 is killed, a full disk or a power cut leaves an entry whole or absent. An entry counts only while its seal, its set of
@@ -82,7 +82,7 @@ class Store:
         return cls(Path(base) / "edgecompile")
 
     def find(self, key: str, *, thorough: bool = True, touch: bool = True) -> Entry | None:
-        """Returns the result for a key, or None where there is none. A damaged one is set aside and counts as none.
+        """Returns the result for a key, or None where there is none. A damaged result is set aside and counts as none.
 
         Args:
             key: of the step.
@@ -107,7 +107,7 @@ class Store:
     def publish(self, key: str, folder: Path, record: StepRecord) -> Entry:
         """Makes the files in `folder` the result for `key`. The folder is moved, or copied from outside the store.
 
-        Where another process published a result for the key meanwhile, that one stays and is returned.
+        Where another process published a result for the key meanwhile, that result stays and is returned.
 
         Args:
             key: of the step.
@@ -169,14 +169,14 @@ class Store:
             return False
         return True
 
-    def lock(self, key: str, what: str = "") -> Lock:
-        """Returns the lock under which the step of a key runs; `what` tells those who wait.
+    def lock(self, key: str, purpose: str = "") -> Lock:
+        """Returns the lock under which the step of a key runs; `purpose` is shown to those who wait.
 
         Raises:
             StepError: when the store may not be written.
         """
         self.begin()
-        return Lock(self.root / "locks" / f"{key}.lock", what)
+        return Lock(self.root / "locks" / f"{key}.lock", purpose)
 
     def staging_dir(self) -> Path:
         """Returns a new, empty folder inside the store. It is removed later if its maker dies.
@@ -240,7 +240,7 @@ class Store:
             return None
 
     def begin(self) -> None:
-        """Makes the folders, and tells other processes that this one uses the store from now on until it ends.
+        """Makes the folders, and shows other processes that this process uses the store from now on until it ends.
 
         Raises:
             StepError: when the store may not be written.
@@ -264,7 +264,7 @@ class Store:
             warn_of_owner(self.root, keep=False)
 
     def close(self) -> None:
-        """Tells other processes that this one no longer uses the store. It may be used again afterwards."""
+        """Shows other processes that this process no longer uses the store. It may be used again afterwards."""
         if self._session:
             self._session.end()
         self._session = None
@@ -289,9 +289,9 @@ class Store:
             return StepError(f"no space left for the store {self.root}", fix="free some, or run 'edgecompile cache gc'")
         if error.errno in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
             reason = f"the file system of the store {self.root} has no file locks"
-            return StepError(reason, fix=f"set {LOCATION} to a folder on one that has (flock)")
+            return StepError(reason, fix=f"set {LOCATION} to a folder on a file system with locks (flock)")
         denied = error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
-        fix = f"set {LOCATION} to a folder that can be" if denied else ""
+        fix = f"set {LOCATION} to a folder that can be written" if denied else ""
         return StepError(f"the store {self.root} cannot be written: {error.strerror or error}", fix=fix)
 
     def entry_path(self, key: str) -> Path:
@@ -320,7 +320,7 @@ class Store:
             pass  # a read-only store still serves
 
     def _place(self, folder: Path, digest: str, files: Files) -> None:
-        """Moves a settled folder to where outputs of its digest lie, unless a good one lies there. Under the lock."""
+        """Moves a sealed folder to where outputs of its digest lie, unless a good output lies there. Under the lock."""
         target = self.output_path(digest)
         target.parent.mkdir(exist_ok=True)
         try:
@@ -331,7 +331,7 @@ class Store:
             pass
         except (Damaged, NotADirectoryError):
             self._move_aside(target)
-        os.utime(folder)  # a rename does not tell a collector of garbage that the folder is new here
+        os.utime(folder)  # a rename does not show a collector of garbage that the folder is new here
         os.rename(folder, target)
         sync_folder(target.parent)
 
@@ -355,9 +355,9 @@ class Store:
     def _remember(self, key: str, record: StepRecord) -> None:
         """Adds a key to the history of its step function. Under the lock; a lost history costs only an explanation."""
         function, step = str(record.get("function", "")), str(record.get("step", ""))
-        known = [pair for pair in self.history(function) if pair[1] != key]
+        earlier = [pair for pair in self.history(function) if pair[1] != key]
         with suppress(OSError):
-            content = seal([(step, key), *known][:REMEMBERED])
+            content = seal([(step, key), *earlier][:REMEMBERED])
             write_atomically(self._history_path(function), content, via=self._staging(), sync=False)
 
 

@@ -43,27 +43,27 @@ UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 def listing(store: Store) -> tuple[Listing, list[str]]:
     """Returns all results, the last used first."""
-    found = kept(store)
+    results = kept(store)
     rows: list[Result] = [
         {
-            "step": one.entry.record.get("step"),
-            "stage": one.entry.record.get("stage"),
-            "key": one.entry.key,
-            "output": one.entry.digest,
-            "bytes": one.entry.size,
-            "wall_seconds": one.entry.record.get("wall_seconds"),
-            "peak_memory_mb": one.entry.record.get("peak_memory_mb"),
-            "used": one.used,
+            "step": result.entry.record.get("step"),
+            "stage": result.entry.record.get("stage"),
+            "key": result.entry.key,
+            "output": result.entry.digest,
+            "bytes": result.entry.size,
+            "wall_seconds": result.entry.record.get("wall_seconds"),
+            "peak_memory_mb": result.entry.record.get("peak_memory_mb"),
+            "used": result.used,
         }
-        for one in found
+        for result in results
     ]
-    total = sum({one.entry.digest: one.entry.size for one in found}.values())
+    total = sum({result.entry.digest: result.entry.size for result in results}.values())
     width = max([4, *(len(str(row["step"])) for row in rows)])
     lines = [f"{'step':{width}}  {'key':12}  {'size':>9}  {'took':>8}  {'used':>7}"] if rows else []
     lines += [
-        f"{row['step']!s:{width}}  {one.entry.key[:12]}  {size(one.entry.size):>9}  {row['wall_seconds'] or 0:>6.1f} s"
-        f"  {age(one.used):>7}"
-        for one, row in zip(found, rows, strict=True)
+        f"{row['step']!s:{width}}  {row['key'][:12]}  {size(row['bytes']):>9}  {row['wall_seconds'] or 0:>6.1f} s"
+        f"  {age(row['used']):>7}"
+        for row in rows
     ]
     return {"results": rows, "bytes": total}, [*lines, f"{len(rows)} results, {size(total)}, in {store.root}"]
 
@@ -80,7 +80,7 @@ def collection(store: Store, *, older_than_days: float, max_size: str | None) ->
     """Removes results that nobody used for some days, and more until the rest fits into a size.
 
     Raises:
-        RecipeError: the days or the size are none.
+        RecipeError: the days or the size are malformed.
     """
     if not older_than_days >= 0:
         raise RecipeError(f"--older-than {older_than_days:g}: expected days, 0 or more")

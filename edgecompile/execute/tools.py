@@ -16,7 +16,7 @@ ALIKE = (
     ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python"),
     ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
 )
-"""Distributions that install the same module: any one serves where a step asks for another of its row."""
+"""Distributions that install the same module: any of a row serves where a step asks for another of it."""
 
 ALONE = ("pnnx",)
 """Distributions that are installed without what they say they need, and so stand in no extra: the program in pnnx's
@@ -26,8 +26,8 @@ _REQUIREMENT = re.compile(r"""^\s*([A-Za-z0-9._-]+)[^;]*(?:;.*\bextra\s*==\s*['"
 
 
 def version_of(distribution: str) -> str | None:
-    """Returns the installed version of a distribution, or of one that installs the same module; None where none is."""
-    return next((found for name in _candidates(distribution) if (found := _installed(name))), None)
+    """Returns the installed version of a distribution, or of another with the same module; None where none is."""
+    return next((version for name in _candidates(distribution) if (version := _installed(name))), None)
 
 
 def missing_tools(steps: Iterable[Step]) -> list[Problem]:
@@ -65,13 +65,13 @@ def _extra_for(distribution: str) -> str | None:
         requirements = metadata.requires("edgecompile") or []
     except metadata.PackageNotFoundError:
         return None  # run from a source tree that was never installed
-    wanted = {_normal(name) for name in _candidates(distribution)}
+    names = {_normal(name) for name in _candidates(distribution)}
     sizes: Counter[str] = Counter()
     brings: set[str] = set()
     for name, extra in (match.groups() for line in requirements if (match := _REQUIREMENT.match(line))):
         if extra:
             sizes[extra] += 1
-            if _normal(name) in wanted:
+            if _normal(name) in names:
                 brings.add(extra)
     return min(brings, key=lambda extra: (sizes[extra], extra), default=None)
 

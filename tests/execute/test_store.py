@@ -314,7 +314,7 @@ def test_a_read_only_store_serves_and_says_in_one_line_that_it_takes_nothing(rea
     assert read_only.find(KEY) is not None
     assert read_only.find(OTHER) is None
     (tmp_path / "out").mkdir()
-    line = r"^the store .* cannot be written: .*; set EDGECOMPILE_CACHE to a folder that can be$"
+    line = r"^the store .* cannot be written: .*; set EDGECOMPILE_CACHE to a folder that can be written$"
     with pytest.raises(StepError, match=line) as raised:
         read_only.publish(OTHER, tmp_path / "out", RECORD)
     assert len(raised.value.problems) == 1
