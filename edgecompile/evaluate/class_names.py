@@ -14,7 +14,7 @@ def class_name_mismatch(data: Sequence[str], model: Sequence[str]) -> list[str]:
     """Returns a remark where the class names of a data set are not those of the model, up to case and spaces.
 
     Labels and detections meet by the number of their class. Where data and model number the same classes otherwise,
-    every figure is wrong, and nothing else would say so.
+    every figure is wrong, and nothing else would show it.
     """
     if len(data) != len(model):
         return [f"the data set names {len(data)} classes, the model {len(model)}: they meet by their numbers"]

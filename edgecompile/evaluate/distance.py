@@ -37,7 +37,7 @@ class Worst(TypedDict):
 
 
 def compare(out: Path, *, reference: Path, artifact: Path, spec: Path) -> DistanceFacts:
-    """Compares the raw outputs that two evaluations kept, by the parts that the task tells apart (such as boxes and
+    """Compares the raw outputs that two evaluations kept, by the parts that the task separates (such as boxes and
     scores): the worst of them is the figure.
 
     Args:

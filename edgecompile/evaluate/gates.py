@@ -28,7 +28,7 @@ def _megabytes(figures: Numbers) -> float | None:
 
 
 def _of_tasks() -> dict[str, Gate]:
-    """Returns a gate for the drop of each task, and one for each of its metrics."""
+    """Returns a gate for the drop of each task, and a gate for each of its metrics."""
     drops = all_drops()
     return {
         name: Gate(

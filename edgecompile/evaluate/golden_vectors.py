@@ -26,7 +26,7 @@ TOLERANCES = {
     "fp16": {"max_abs": 0.05, "min_cosine": 0.999},
     "int8": {"max_abs": 0.15, "min_cosine": 0.997},
 }
-"""How far the outputs of another machine may lie from the golden ones, boxes and scores apart: `max_abs`, the largest
+"""How far outputs of another machine may lie from the golden outputs, boxes and scores apart: `max_abs`, the largest
 difference as a share of the largest golden number, and `min_cosine`. The same machine repeats them bit by bit.
 
 Float was chosen from measurements of YOLO11n (12 pictures, 320 pixels; OpenVINO 2026.4 held to AVX2, AVX512 and VNNI by
@@ -72,7 +72,7 @@ def golden(
     """Writes the golden vectors: `input.png`, `output_<i>.npy` (raw, float32) and `result.json`; where the shape of
     the input may change, those are of its usual shape, and `min/` and `max/` hold the same of the smallest and largest.
 
-    The picture is the one on which the evaluation found most. It is scaled to the model's size and stored without its
+    The evaluation found most on this picture. It is scaled to the model's size and stored without its
     border: a device puts the border back without scaling, in whole numbers that no version of OpenCV changes, and a
     device that stretches, centres or fills otherwise fails.
 

@@ -1,4 +1,4 @@
-"""Tasks where bundles are built: how labels are read, which metrics there are, and which one the gates mean.
+"""Tasks where bundles are built: how labels are read, which metrics there are, and which of them the gates mean.
 
 One file a task, beside that of `edgecompile.runtime.tasks`; the file name is the registry, and third parties add theirs
 by an entry point. The module holds a subclass of `Task` named `Task`, of which one object serves all models. It imports

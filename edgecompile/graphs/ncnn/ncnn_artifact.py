@@ -53,7 +53,7 @@ def compile_ncnn(out: Path, *, model: Path, spec: Path, half: bool) -> GraphFact
         chosen = convert(model, Path(folder), size, half=True) if half else exact
         for name in (PARAM, BIN):
             shutil.copyfile(chosen / name, out / name)
-    read["input"] |= {"name": INPUT, "shape": [1, 3, *size]}  # ncnn plans for one size: dynamic ones are fixed
+    read["input"] |= {"name": INPUT, "shape": [1, 3, *size]}  # ncnn plans for one size: dynamic sizes are fixed
     write_spec(with_outputs(read, [list(output.shape) for output in after], [OUTPUT]), out / "spec.json")
     kinds = [layer.kind for layer in read_layers(text)]
     counts = {kind: kinds.count(kind) for kind in sorted(set(kinds))}

@@ -56,8 +56,8 @@ def run(model: bytes, picture: np.ndarray) -> list[np.ndarray]:
 
 
 def differences(before: Sequence[np.ndarray], after: Sequence[np.ndarray], spec: SpecDocument) -> Gaps:
-    """Returns the largest differences between the outputs of two graphs, by part, as the task of the model tells them
-    apart.
+    """Returns the largest differences between the outputs of two graphs, by part, as the task of the model separates
+    them.
 
     Args:
         before: outputs of one graph, in its order.

@@ -37,7 +37,7 @@ class OperatorCoverage(TypedDict):
 
 
 class CannFacts(GraphFacts, total=False):
-    """What the step says; `max_abs_diff_of_input` compares AIPP's pixels with scaled ones."""
+    """What the step returns; `max_abs_diff_of_input` compares AIPP's pixels with scaled pixels."""
 
     coverage: OperatorCoverage
     max_abs_diff_of_input: float

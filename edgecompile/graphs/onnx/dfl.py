@@ -1,7 +1,7 @@
 """Writes the mean of the distance distributions (distribution focal loss) in a form that ONNX Runtime computes fast.
 
 The head predicts each side of a box as the mean of a softmax over 16 bins. Exported, the softmax runs along an axis
-that is not the last one, which ONNX Runtime's kernel takes one number at a time: 0.95 ms of the 9.3 ms of a YOLO11n in
+that is not the last, which ONNX Runtime's kernel takes one number at a time: 0.95 ms of the 9.3 ms of a YOLO11n in
 INT8 at 320 px. Written as sums of exponentials, which small convolutions compute, it is 0.1 ms.
 """
 
@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper
 from edgecompile.graphs.onnx.structure import Structure
 
 LARGEST = 80.0
-"""Logits are cut at +-80, so that no exponential overflows or vanishes. Trained ones stay below 30."""
+"""Logits are cut at +-80, so that no exponential overflows or vanishes. Those of trained models stay below 30."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 
 
 class SimulationFacts(TypedDict):
-    """What the step says: after how many operators it rounds."""
+    """What the step returns: after how many operators it rounds."""
 
     rounded: int
 

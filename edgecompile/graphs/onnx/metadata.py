@@ -87,7 +87,7 @@ def coarsest_stride(notes: dict[str, str], file: str) -> int:
 
 
 def _number(key: Any) -> int | None:
-    """Returns the number that a key of a mapping of class names is, or its text; None where it is none."""
+    """Returns the number that a key of a mapping of class names is, or its text; None where it is no number."""
     if isinstance(key, str) and key.strip().isascii() and key.strip().isdigit() and len(key) < 10:
         return int(key)
     return key if isinstance(key, int) and not isinstance(key, bool) else None

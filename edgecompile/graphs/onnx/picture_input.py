@@ -122,7 +122,7 @@ def shown(shape: Sequence[int]) -> str:
 
 
 def _size(opened: Sequence[int]) -> str:
-    """Returns the fix for a size that the file does not take: its own, where it states one that a recipe can name."""
+    """Returns the fix for a size that the file does not take: its own, where a recipe can name that."""
     if len(opened) != 4 or not all(side > 0 and side % 32 == 0 for side in opened[2:]):
         return ""
     height, width = opened[2:]

@@ -14,7 +14,7 @@ def without_rounding(model: onnx.ModelProto) -> onnx.ModelProto:
     """Returns a copy of a quantized graph that computes with its dequantized weights, and rounds no activation.
 
     A difference in the last bit of a float may round to the next step of a quantizer, and one step moves a box by
-    pixels. So the tolerance of float graphs holds for quantized ones where no activation is rounded, and the
+    pixels. So the tolerance of float graphs holds for quantized graphs where no activation is rounded, and the
     quantizers themselves are compared by `require_same_quantizers`.
     """
     copy = onnx.ModelProto.FromString(model.SerializeToString())

@@ -23,7 +23,7 @@ DISTRIBUTIONS = frozenset({"Exp", "Softmax"})
 
 
 class Structure:
-    """Who makes and who reads each tensor of a graph. Nodes are told apart by identity of their first output.
+    """Who makes and who reads each tensor of a graph. The first output of a node identifies it.
 
     Attributes:
         nodes: the graph's nodes, in its order.

@@ -24,7 +24,7 @@ def _is_constant(node: Any) -> bool:
 
 
 def is_learned(node: Any) -> bool:
-    """Whether a node multiplies activations with learned weights, and not a softmax with fixed ones."""
+    """Whether a node multiplies activations with learned weights, and not a softmax with fixed weights."""
     read = sources(node)
     if node.get_type_name() not in LEARNED or len(read) != 1:
         return False
