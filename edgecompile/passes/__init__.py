@@ -25,8 +25,8 @@ class Pass(BaseModel, ABC):
 
     Class attributes:
         stage: where in the order of stages the pass stands when the recipe gives no explicit order.
-        gives: the precision the model has after it, or "" where it leaves the precision alone.
-        begins: whether the pass makes the model (an export or import): exactly one such pass, and it comes first.
+        output_precision: the precision the model has after it, or "" where it leaves the precision alone.
+        is_source: whether the pass makes the model (an export or import): exactly one such pass, and it comes first.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
@@ -36,7 +36,7 @@ class Pass(BaseModel, ABC):
     is_source: ClassVar[bool] = False
 
     def check_weights(self, weights: Path, recipe: Request) -> list[Problem]:
-        """Returns what is wrong with the weights for a pass that makes the model, as far as can be told at once.
+        """Returns what is wrong with the weights for a pass that makes the model, as far as can be seen at once.
 
         Runs while planning: reads little of the file, runs nothing of it and imports no heavy library.
 
@@ -52,7 +52,7 @@ class Pass(BaseModel, ABC):
 
         Args:
             graph: what has been planned so far; offers the recipe, its target and its materials.
-            model: the model before this pass; None for the pass that begins.
+            model: the model before this pass; None for the pass that makes it.
 
         Raises:
             PlanError: when this pass cannot work on that model or for that target.

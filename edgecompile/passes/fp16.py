@@ -67,7 +67,9 @@ def convert(out: Path, *, model: Path, keep: list[str], beyond: Path) -> GraphFa
     graph = load(model)
     counts = operator_counts(graph)
     if problems := [
-        Problem(f"keep: no operator '{one}'", fix=nearest(one, counts)) for one in keep if one not in counts
+        Problem(f"keep: no operator '{operator}'", fix=nearest(operator, counts))
+        for operator in keep
+        if operator not in counts
     ]:
         raise StepError(problems)
     decode = decode_names(graph)

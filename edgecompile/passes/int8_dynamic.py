@@ -15,7 +15,7 @@ from edgecompile.plan.step import Output, Stage, Step
 
 WHY_NOT = (
     "dynamic INT8 makes convolution nets 3 to 9 times slower than float (the ranges of every activation are measured "
-    "again in each run, and its integer convolution is not a fast one)"
+    "again in each run, and its integer convolution is slow)"
 )
 
 

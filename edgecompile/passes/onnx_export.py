@@ -49,9 +49,9 @@ class OnnxExport(Pass):
 
     Fields:
         opset: ONNX operator set. 18 is read by ONNX Runtime >= 1.19, OpenVINO >= 2022.3 and TensorRT >= 10.3.
-        end2end: whether to export the NMS-free head that YOLOv10 and YOLO26 have beside the other. "auto" takes the one
-            that Ultralytics validates and exports by default: that which needs non-maximum suppression, unless it was
-            removed. It is the more accurate one; "true" spares the device the suppression.
+        end2end: whether to export the NMS-free head that YOLOv10 and YOLO26 have beside the other. "auto" takes
+            the head that Ultralytics validates and exports by default: that which needs non-maximum suppression, unless
+            it was removed. It is the more accurate of the two; "true" spares the device the suppression.
     """
 
     stage: ClassVar[Stage] = Stage.EXPORT
@@ -67,8 +67,10 @@ class OnnxExport(Pass):
         with weights.open("rb") as stream:
             if not stream.read(4).startswith(CHECKPOINT_BEGINS):
                 return [Problem(f"'{weights.name}' is damaged or is no Ultralytics checkpoint")]
-        said = read_checkpoint(weights)
-        return [] if said is None else [Problem(one) for one in doubts(said, weights.name, recipe.model.task)]
+        checkpoint = read_checkpoint(weights)
+        if checkpoint is None:
+            return []
+        return [Problem(doubt) for doubt in doubts(checkpoint, weights.name, recipe.model.task)]
 
     def lower(self, graph: Graph, model: Model | None) -> Model:
         height, width = graph.imgsz
@@ -90,26 +92,27 @@ class OnnxExport(Pass):
         return Model(Output("onnx_export", "model.onnx"), Output("onnx_export", "spec.json"))
 
 
-def doubts(said: Checkpoint, name: str, asked: str | None) -> Iterator[str]:
+def doubts(checkpoint: Checkpoint, name: str, asked: str | None) -> Iterator[str]:
     """Yields why a checkpoint cannot be compiled, by what it says of itself.
 
     Args:
         asked: the task that the recipe names, if it does.
     """
-    package = said.model_class.partition(".")[0]
-    called = sorted(one for one in said.calls if not may_be_called(one))
+    package = checkpoint.model_class.partition(".")[0]
+    called = sorted(call for call in checkpoint.calls if not may_be_called(call))
     if package == "models":
         yield f"'{name}' {OLD_YOLOV5}"
     elif called:
         yield f"'{name}' {WOULD_CALL.format(called[0][:80])}"
     elif package != "ultralytics":
-        yield f"'{name}' holds a '{said.model_class[:80]}', not an Ultralytics model"
-    elif unfit_task := unfit(said.task, chosen_task(asked, said.task), name):
+        yield f"'{name}' holds a '{checkpoint.model_class[:80]}', not an Ultralytics model"
+    elif unfit_task := unfit(checkpoint.task, chosen_task(asked, checkpoint.task), name):
         yield unfit_task
-    elif said.head not in (*DETECTION_HEADS, None):
-        yield f"'{name}' has the head '{said.head[:60]}'; the heads that can be compiled: {', '.join(DETECTION_HEADS)}"
-    if said.channels not in (3, None):
-        yield f"'{name}' takes pictures of {said.channels} channels; only 3 can be compiled"
+    elif checkpoint.head not in (*DETECTION_HEADS, None):
+        heads = ", ".join(DETECTION_HEADS)
+        yield f"'{name}' has the head '{checkpoint.head[:60]}'; the heads that can be compiled: {heads}"
+    if checkpoint.channels not in (3, None):
+        yield f"'{name}' takes pictures of {checkpoint.channels} channels; only 3 can be compiled"
 
 
 def export(
@@ -195,11 +198,11 @@ def _export(
     )
     graph = exported.SerializeToString()
     proof: dict[str, float] = {}
-    for one in distinct(shapes):
-        picture = fixed_input(one, one[2:])
+    for input_shape in distinct(shapes):
+        picture = fixed_input(input_shape, input_shape[2:])
         with torch.inference_mode():
-            wanted = model(torch.from_numpy(picture)).numpy()
-        proof = largest(proof, require_agreement([wanted], run(graph, picture), spec, one[2:], "the export"))
+            reference = model(torch.from_numpy(picture)).numpy()
+        proof = largest(proof, require_agreement([reference], run(graph, picture), spec, input_shape[2:], "the export"))
 
     save(exported, out / "model.onnx")
     write_spec(spec, out / "spec.json")
@@ -237,8 +240,8 @@ def load_checkpoint(weights: Path, task: str = "detect") -> Any:
         # ultralytics looks at the name: it takes 'yolov5n.pt' for 'yolov5nu.pt' and downloads that, offline or not
         neutral = Path(shutil.copyfile(weights, Path(folder) / "checkpoint.pt"))
 
-        def refuse(made: type) -> StepError:
-            return StepError(f"'{weights.name}' {WOULD_CALL.format(f'{made.__module__}.{made.__name__}')}")
+        def refuse(kind: type) -> StepError:
+            return StepError(f"'{weights.name}' {WOULD_CALL.format(f'{kind.__module__}.{kind.__name__}')}")
 
         try:
             with nothing_constructed(torch.nn.Module, refuse):
@@ -304,7 +307,7 @@ def _reason(name: str, error: Exception) -> str:
 
 
 def heads_of(model: Any) -> tuple[bool, bool]:
-    """Returns whether a checkpoint has an NMS-free head (one to one), and one that needs suppression (one to many)."""
+    """Returns whether a checkpoint has an NMS-free head (one to one), and whether it has the other (one to many)."""
     head = model.model[-1]
     return getattr(head, "one2one_cv2", None) is not None, getattr(head, "cv2", None) is not None
 

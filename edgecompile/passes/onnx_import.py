@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 DECODES = (AUTO, *layout_names())
 
 PICTURES = 4
-"""Pictures on which the output must bear out how it is read."""
+"""Pictures on which the output must agree with how it is read."""
 
 
 class OnnxImport(Pass):
@@ -31,13 +31,13 @@ class OnnxImport(Pass):
 
     What Ultralytics wrote into the file (class names, stride, task) is believed. Where nothing is written, the class
     names come from the data set and the rest from these fields. How the output is read is never guessed from its shape
-    alone: what comes out on pictures of the data set must bear it out.
+    alone: the output on pictures of the data set must agree.
 
     Fields:
         decode: layout of the output, a file of `graphs/onnx/layouts/`: "yolo" for (1, 4 + classes, anchors), "end2end"
-            for (1, detections, 6), ...; "auto" takes the one that fits, where only one does.
+            for (1, detections, 6), ...; "auto" takes the layout that fits, where only one does.
         stride: coarsest stride of the model's feature maps in pixels, or "auto": what the file says, else 32.
-        class_names: "file" takes the class names that the file states, "data" those of the data set all the same.
+        class_names: "file" takes the class names that the file states, "data" always takes those of the data set.
     """
 
     stage: ClassVar[Stage] = Stage.EXPORT
@@ -102,7 +102,7 @@ def import_model(
     """Writes `model.onnx`, in one file and without metadata, and `spec.json`.
 
     Args:
-        pictures: of the data set, on which the output must bear out how it is read.
+        pictures: of the data set, on which the output must agree with how it is read.
         imgsz: height and width, pixels; also those of the usual shape of the profile.
         names: class names of the data set.
         task: that the model is compiled for.
@@ -181,7 +181,7 @@ def _pictures(pictures: Sequence[Path], entry: str, shapes: Profile, imgsz: Sequ
 
 
 def _observed(model: Any, file: str, pictures: Sequence[Any], shapes: Profile) -> tuple[Any, list[Observed], list[str]]:
-    """Runs a model on pictures, and on made-up ones of each shape; raises it to an operator set that all passes know.
+    """Runs a model on pictures, and on one made up for each shape; raises it to an operator set that all passes know.
 
     Returns:
         the model, what it put out on everything, and what was changed.
@@ -197,17 +197,17 @@ def _observed(model: Any, file: str, pictures: Sequence[Any], shapes: Profile) -
     from edgecompile.graphs.onnx.operator_set import operator_set, raise_operator_set
 
     run = bounded_run(model.SerializeToString(), file)
-    inputs = [*(fixed_input(one, one[2:]) for one in distinct(shapes)), *pictures]
-    observed = [Observed(run(one), one.shape[2:]) for one in inputs]
-    before = operator_set(model)
+    inputs = [*(fixed_input(input_shape, input_shape[2:]) for input_shape in distinct(shapes)), *pictures]
+    observed = [Observed(run(picture), picture.shape[2:]) for picture in inputs]
+    version = operator_set(model)
     model = raise_operator_set(model, file)
-    if operator_set(model) == before:
+    if operator_set(model) == version:
         return model, observed, []
-    after = bounded_run(model.SerializeToString(), file)
-    for one, was in zip(inputs, observed, strict=True):
-        if not np.allclose(after(one), was.output, rtol=1e-3, atol=1e-3, equal_nan=True):
-            raise StepError(f"raising '{file}' from operator set {before} changed what it computes", fix=EXPORT_AGAIN)
-    return model, observed, [f"operator set raised from {before} to {operator_set(model)}"]
+    rerun = bounded_run(model.SerializeToString(), file)
+    for picture, original in zip(inputs, observed, strict=True):
+        if not np.allclose(rerun(picture), original.output, rtol=1e-3, atol=1e-3, equal_nan=True):
+            raise StepError(f"raising '{file}' from operator set {version} changed what it computes", fix=EXPORT_AGAIN)
+    return model, observed, [f"operator set raised from {version} to {operator_set(model)}"]
 
 
 def _rewrite(model: Any, file: str, reading: Reading, shapes: Profile) -> tuple[list[int], list[str]]:
@@ -219,8 +219,8 @@ def _rewrite(model: Any, file: str, reading: Reading, shapes: Profile) -> tuple[
 
     def output_shape() -> list[int]:
         run = bounded_run(model.SerializeToString(), file)
-        found = [run(fixed_input(one, one[2:])).shape for one in distinct(shapes)]
-        return [axis[0] if len(set(axis)) == 1 else -1 for axis in zip(*found, strict=True)]
+        output_shapes = [run(fixed_input(input_shape, input_shape[2:])).shape for input_shape in distinct(shapes)]
+        return [axis[0] if len(set(axis)) == 1 else -1 for axis in zip(*output_shapes, strict=True)]
 
     shape = output_shape()
     _state_output(model, shape)

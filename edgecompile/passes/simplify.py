@@ -52,7 +52,7 @@ class Simplify(Pass):
                 name="simplify",
                 function="edgecompile.passes.simplify:simplify",
                 stage=Stage.FUSION,
-                params={"optimizations": [name for name, wanted in self.model_dump().items() if wanted]},
+                params={"optimizations": [name for name, enabled in self.model_dump().items() if enabled]},
                 inputs={"model": model.artifact, "spec": model.spec},
                 tools=("onnx", "onnxslim", "onnxruntime", "numpy"),
                 isa=True,
@@ -64,7 +64,7 @@ class Simplify(Pass):
 
 
 class SimplifyFacts(TypedDict):
-    """What the step says: what was done, operators before and after, and how far the outputs are from those before."""
+    """What the step returns: what was done, operators before and after, and how far the outputs moved."""
 
     changes: list[str]
     operators: dict[str, dict[str, int]]
@@ -87,7 +87,7 @@ def simplify(out: Path, *, model: Path, spec: Path, optimizations: list[str]) ->
     fused_before = _normalised_convolutions(original)
     for name in (name for name in OPTIMIZATIONS if name in optimizations):
         before = operator_counts(graph)
-        kept = {other for names in OPTIMIZATIONS.values() for other in names} - set(OPTIMIZATIONS[name])
+        kept = {optimization for names in OPTIMIZATIONS.values() for optimization in names} - set(OPTIMIZATIONS[name])
         graph = onnxslim.slim(graph, skip_optimizations=sorted(kept))
         changes.append(f"{name.replace('_', ' ')}: {_difference(before, operator_counts(graph))}")
     if "operator_fusion" in optimizations:
@@ -113,8 +113,8 @@ def _normalised_convolutions(model: Any) -> int:
 
 def _on_convolutions(original: Any, before: int, after: int) -> str:
     total = sum(node.op_type == "Conv" for node in original.graph.node)
-    why = "" if before else ": no BatchNormalization left"
-    return f"{before - after} of {total} convolutions fused with their batch normalisation{why}"
+    reason = "" if before else ": no BatchNormalization left"
+    return f"{before - after} of {total} convolutions fused with their batch normalisation{reason}"
 
 
 def _difference(before: dict[str, int], after: dict[str, int]) -> str:

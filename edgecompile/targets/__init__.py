@@ -59,13 +59,13 @@ class Target(BaseModel, ABC):
         threads: threads the runtime uses there.
         precisions: those the device runs.
         status: how far this was proven: "built here", "built on device", "emulated" or "untested".
-        proof: the command, in a clone of the repository, that shows the status; of what is untested, the one that shows
-            how far it was prepared and checked.
+        proof: the command, in a clone of the repository, that shows the status; for an untested target, the command
+            that shows how far it was prepared and checked.
         source: where the device figures come from.
         board: what people otherwise look up.
 
     Proof, source and board are for people: they are no part of what is built and stand in no lock. The status stands in
-    a bundle and in its lock, and another one breaks no lock.
+    a bundle and in its lock, and another status breaks no lock.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)

@@ -7,8 +7,8 @@ from edgecompile.targets import Target
 VNNI = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 """Add four products of 8 bits into 32 bits without overflow between (x86)."""
 QUICK = VNNI | {"avx2"}
-"""Those on which INT8 pays (x86). AVX2 adds two products of 8 bits into 16 bits: twice the work of float in one
-instruction. On a Zen 3, which has AVX2 only, INT8 is 1.5 to 1.6 times as fast as float."""
+"""Instruction sets on which INT8 pays (x86). AVX2 adds two products of 8 bits into 16 bits: twice the work of float in
+one instruction. On a Zen 3, which has AVX2 only, INT8 is 1.5 to 1.6 times as fast as float."""
 DOT_PRODUCT = "asimddp"
 """Adds four products of 8 bits into 32 bits (Arm); without it they are widened first."""
 

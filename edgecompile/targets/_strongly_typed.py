@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgecompile.passes.int8_static import Int8Static
     from edgecompile.quantization.qdq import Placement
 
-STAND_IN = ProxyBackend("onnxruntime", "onnxruntime", {"session.disable_quant_qdq": "1"})
+PROXY_BACKEND = ProxyBackend("onnxruntime", "onnxruntime", {"session.disable_quant_qdq": "1"})
 """ONNX Runtime computes the graph that ships as it is written: its fusions of Q/DQ pairs know no scales in FP16."""
 PROVER = ("tensorrt_rtx_bindings", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs")
 """Module, and distributions, of the TensorRT that builds on a machine without a GPU: TensorRT-RTX."""

@@ -84,7 +84,7 @@ class Cann(Target):
         return model.with_(artifact=Output("compile"), spec=Output("compile", "spec.json"))
 
     def warnings(self, precision: str) -> list[str]:
-        found = [f"{self.device} was not at hand: what ATC makes of the model is verified by `edgecompile finalize`"]
+        remarks = [f"{self.device} was not at hand: what ATC makes of the model is verified by `edgecompile finalize`"]
         if precision == "fp32":
-            found.append("Ascend computes convolutions in FP16: take the pass 'fp16' and have the same measured here")
-        return found
+            remarks.append("Ascend computes convolutions in FP16: take the pass 'fp16' and have the same measured here")
+        return remarks

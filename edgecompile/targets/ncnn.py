@@ -104,17 +104,17 @@ class Ncnn(Target):
         return model.with_(artifact=Output("compile"), spec=Output("compile", "spec.json"), format="ncnn")
 
     def warnings(self, precision: str) -> list[str]:
-        found = []
+        remarks = []
         if self.inference_precision == "f16" and HALF_ARITHMETIC not in self.isa:
-            found.append(
+            remarks.append(
                 f"{self.device} has no FP16 arithmetic (isa: {list(self.isa)}): inference_precision f16 saves no time"
             )
         elif self.inference_precision == "f16" and self.arch == "aarch64":
-            found.append(
+            remarks.append(
                 "floating point is computed in FP16 on the device and in float on this machine: confirm accuracy there"
             )
         if precision == "int8" and self.arch == "aarch64":
-            found += int8_remarks(self)
+            remarks += int8_remarks(self)
         if precision == "fp16" and self.inference_precision == "f32":
-            found.append(f"FP16 halves the file but not the time on {self.device}: sums are in float")
-        return found
+            remarks.append(f"FP16 halves the file but not the time on {self.device}: sums are in float")
+        return remarks

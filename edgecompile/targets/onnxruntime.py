@@ -82,7 +82,7 @@ class OnnxRuntime(Target):
         return model.with_(artifact=Output("compile", "model.onnx"), spec=Output("compile", "spec.json"))
 
     def warnings(self, precision: str) -> list[str]:
-        found = int8_remarks(self) if precision == "int8" else []
+        remarks = int8_remarks(self) if precision == "int8" else []
         if precision == "fp16":
-            found.append(f"FP16 halves the file but is slower than float on {self.device}: its CPU computes in float")
-        return found
+            remarks.append(f"FP16 halves the file but is slower than float on {self.device}: its CPU computes in float")
+        return remarks

@@ -137,14 +137,14 @@ class OpenVino(Target):
 
     def warnings(self, precision: str) -> list[str]:
         on_cpu = self._family == "CPU"
-        found = int8_remarks(self) if precision == "int8" and on_cpu else []
+        remarks = int8_remarks(self) if precision == "int8" and on_cpu else []
         if precision == "fp16" and on_cpu and self.arch == "x86_64" and self.inference_precision == "f32":
-            found.append(
+            remarks.append(
                 f"FP16 halves the file but not the time on {self.device}: weights are widened, sums are in float"
             )
         if precision == "fp32" and self.inference_precision != "f32":
-            found.append(
+            remarks.append(
                 f"{self.device} computes in {self.inference_precision}: its outputs differ from those of the float "
                 "model by more than the tolerance of float; add the pass fp16, or set target.inference_precision: f32"
             )
-        return found
+        return remarks

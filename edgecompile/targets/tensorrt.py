@@ -13,7 +13,7 @@ from edgecompile.plan.step import Stage, Step
 from edgecompile.runtime.backends.tensorrt import WORKSPACE, WORKSPACE_MB
 from edgecompile.runtime.options import Options
 from edgecompile.targets import ProxyBackend, Target
-from edgecompile.targets._strongly_typed import PROVER, STAND_IN, built_ahead, compile_typed, quantize_signed
+from edgecompile.targets._strongly_typed import PROVER, PROXY_BACKEND, built_ahead, compile_typed, quantize_signed
 
 if TYPE_CHECKING:
     from edgecompile.passes.int8_static import Int8Static
@@ -61,7 +61,7 @@ class TensorRt(Target):
         return {"sm": [self.sm], "driver": self.driver}
 
     def proxy_backend(self) -> ProxyBackend | None:
-        return STAND_IN
+        return PROXY_BACKEND
 
     def quantize(self, graph: Graph, model: Model, settings: Int8Static) -> Model:
         return quantize_signed(graph, model, settings)
@@ -90,18 +90,18 @@ class TensorRt(Target):
         return typed
 
     def warnings(self, precision: str) -> list[str]:
-        found = []
+        remarks = []
         if precision == "fp32":
-            found.append(f"float is the slowest on {self.device}: 'fp16' halves time and size")
+            remarks.append(f"float is the slowest on {self.device}: 'fp16' halves time and size")
         if self.dla is not None and precision != "fp16":
-            found.append("a DLA takes FP16 from this graph; what is in INT8 or float falls back to the GPU")
+            remarks.append("a DLA takes FP16 from this graph; what is in INT8 or float falls back to the GPU")
         if self.dla is not None:
-            found.append("TensorRT serves a DLA up to 10.7, and again from 11.4.1 on (AGX Orin, JetPack 7.2.2)")
-        return found
+            remarks.append("TensorRT serves a DLA up to 10.7, and again from 11.4.1 on (AGX Orin, JetPack 7.2.2)")
+        return remarks
 
 
 class ProofFacts(TypedDict):
-    """What the step says: bytes of the engine that was built, and for which compute capability."""
+    """What the step returns: bytes of the engine that was built, and for which compute capability."""
 
     engine_bytes: int
     sm: int

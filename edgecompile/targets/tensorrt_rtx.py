@@ -11,7 +11,7 @@ from pydantic import Field
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
 from edgecompile.targets import ProxyBackend, Target
-from edgecompile.targets._strongly_typed import PROVER, STAND_IN, built_ahead, compile_typed, quantize_signed
+from edgecompile.targets._strongly_typed import PROVER, PROXY_BACKEND, built_ahead, compile_typed, quantize_signed
 
 if TYPE_CHECKING:
     from edgecompile.passes.int8_static import Int8Static
@@ -24,7 +24,7 @@ class TensorRtRtx(Target):
 
     Fields:
         sm: compute capabilities to build for, times ten: 75 (RTX 20, Turing), 86 (RTX 30, Ampere), 89 (RTX 40, Ada),
-            120 (RTX 50, Blackwell). One engine serves all but Turing, which has its own: one for all would be slow.
+            120 (RTX 50, Blackwell). One engine serves all but Turing, which has its own: a common engine would be slow.
         driver: range of the versions of the driver that the bundle is for. CUDA 13 wants 580.
     """
 
@@ -45,7 +45,7 @@ class TensorRtRtx(Target):
         return {"sm": [f"{sm // 10}.{sm % 10}" for sm in self.sm], "driver": self.driver}
 
     def proxy_backend(self) -> ProxyBackend | None:
-        return STAND_IN
+        return PROXY_BACKEND
 
     def quantize(self, graph: Graph, model: Model, settings: Int8Static) -> Model:
         return quantize_signed(graph, model, settings)
@@ -74,12 +74,12 @@ class TensorRtRtx(Target):
 
 
 def groups(sms: tuple[int, ...]) -> list[list[int]]:
-    """Returns the compute capabilities that share an engine: Turing has one of its own."""
+    """Returns the compute capabilities that share an engine: Turing has its own."""
     return [group for group in ([sm for sm in sms if sm == TURING], sorted({*sms} - {TURING})) if group]
 
 
 class EngineFacts(TypedDict):
-    """What the step says: each engine to its bytes."""
+    """What the step returns: each engine to its bytes."""
 
     engines: dict[str, int]
 

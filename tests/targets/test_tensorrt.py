@@ -170,7 +170,7 @@ def test_the_graph_takes_bytes_and_makes_them_float_at_once() -> None:
 def test_it_finds_what_float_finds(precision: str, drop: float, tmp_path: Path) -> None:
     reference = map_of(simplified().model, tmp_path / "float")
     assert reference > 0.5
-    assert map_of(typed(precision).folder, tmp_path / precision, *tensorrt.STAND_IN[::2]) > reference - drop
+    assert map_of(typed(precision).folder, tmp_path / precision, *tensorrt.PROXY_BACKEND[::2]) > reference - drop
 
 
 def test_a_graph_that_is_in_int8_to_its_end_finds_nothing(tmp_path: Path) -> None:
