@@ -57,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:
+        if _is_interrupt(error):
+            return _tell(["interrupted"], 130, debug=False)
         if ours := _of_the_machine(error):
             return _tell([str(ours)], ours.exit_code, debug)
         if isinstance(error, OSError) and error.strerror:
@@ -138,6 +140,15 @@ def _compiler() -> Iterator[None]:
         if (error.name or "").partition(".")[0] not in BEYOND_RUNTIME:
             raise
         raise MissingToolError(f"'{error.name}' is not installed", fix="pip install 'edgecompile[compiler]'") from error
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Returns whether an interrupt caused an error: a library that calls back may raise one of its own for it."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _of_the_machine(error: Exception) -> EdgecompileError | None:

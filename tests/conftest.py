@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,8 @@ import pytest
 from edgecompile import cli
 
 os.environ["EDGECOMPILE_DEVICE_CACHE"] = "off"
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell hands an ignored Ctrl-C down to background jobs
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pydantic
 import pytest
 
 from edgecompile import cli
@@ -38,6 +39,22 @@ def test_the_machine_is_named(
     told = capsys.readouterr().err
     assert message in told
     assert told.count("\n") == 1
+
+
+def test_an_interrupt_that_a_library_turned_into_its_own_error_is_one(monkeypatch, capsys):
+    def fails(*_: object, **__: object) -> int:
+        class Recipe(pydantic.BaseModel):
+            name: str = "x"
+
+            @pydantic.field_serializer("name")
+            def interrupted(self, name: str) -> str:
+                raise KeyboardInterrupt
+
+        return len(Recipe().model_dump())
+
+    monkeypatch.setattr(cli, "run", fails)
+    assert cli.main(["inspect"]) == 130
+    assert capsys.readouterr().err == "edgecompile: interrupted\n"
 
 
 NOBODY = 54321

@@ -24,6 +24,7 @@ def installed(package: str, factory: pytest.TempPathFactory, extra: dict[str, st
     source = factory.mktemp("source") / package  # building leaves folders behind
     subprocess.run(["cp", "-r", str(Path(__file__).parent / package), str(source)], check=True)
     for path, text in (extra or {}).items():
+        (source / path).parent.mkdir(parents=True, exist_ok=True)
         (source / path).write_text(text)
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
     done = subprocess.run([*command, "--target", str(folder), str(source)], capture_output=True, text=True)

@@ -287,7 +287,7 @@ def hard_linked_data(folder: Path) -> None:
 LINES = "\n\x1b[2Jedgecompile: built\r\u202e"
 """Text that clears a terminal, forges a line and turns what follows round."""
 OUT = "lies outside of the model's folder"
-BAD = "is damaged or is no ONNX file"
+BAD = "is damaged, is no ONNX file or has no operators"
 INVALID = "is no valid ONNX model"
 KINDS = AttributeProto
 SEQUENCE = helper.make_sequence_type_proto(helper.make_tensor_type_proto(FLOAT, None))
