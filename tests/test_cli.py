@@ -70,6 +70,7 @@ def test_the_device_never_sees_the_compiler(tmp_path, verb):
     assert edgecompile(verb, "none.bundle.zip", cwd=tmp_path).returncode in (2, 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "line"),
     [
@@ -106,6 +107,7 @@ def test_a_reader_that_goes_away(tmp_path):
     assert (finished.stdout, finished.stderr) == ("{\n", "")
 
 
+@pytest.mark.slow
 def test_doctor_names_what_a_recipe_needs(tmp_path):
     finished = edgecompile("doctor", "recipe=x86-cpu_openvino_int8", cwd=tmp_path)
     assert finished.returncode in (0, 4)
@@ -117,6 +119,7 @@ def test_doctor_names_what_a_recipe_needs(tmp_path):
     assert not imported("doctor", cwd=tmp_path) & {"hydra", "omegaconf", "torch", "ultralytics"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", ">&- 2>&- <&-"])
 @pytest.mark.parametrize("verb", ["list recipes", "plan recipe=quickstart"])
 def test_a_closed_stream_is_no_error(tmp_path, closed, verb):

@@ -80,6 +80,7 @@ def test_onnxslim() -> None:
     assert "leave the pass out: passes.simplify=null" in line
 
 
+@pytest.mark.slow
 def test_openvino(tmp_path: Path) -> None:
     from edgecompile.graphs.openvino import import_openvino
 

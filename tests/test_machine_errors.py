@@ -61,6 +61,7 @@ NOBODY = 54321
 """A user that no system knows."""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root becomes another user")
 @pytest.mark.parametrize(
     ("home", "words", "code", "told"),

@@ -108,6 +108,7 @@ def parsers_flags(parser: argparse.ArgumentParser) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_extras():
     assert wrong_extras(named(EXTRA)) == []
     assert set(hydra_plugins.EXTRAS.values()) <= extras()

@@ -83,12 +83,14 @@ def unused(found: set[str], allowed: dict[str, str]) -> set[str]:
     return {place for place in allowed if not any(one.startswith(place.rstrip("*")) for one in found)}
 
 
+@pytest.mark.slow
 def test_each_place_that_prints_says_why_it_may() -> None:
     found = places(prints)
     assert unexplained(found, PRINTS) == set(), "print with `tell`, `escape` or `to_json` of edgecompile/text.py"
     assert unused(found, PRINTS) == set()
 
 
+@pytest.mark.slow
 def test_each_place_that_writes_json_by_itself_says_why_it_may() -> None:
     found = places(lambda call: ast.unparse(call.func) in ("json.dumps", "json.dump"))
     assert unexplained(found, DUMPS) == set(), "write with `to_json` of edgecompile/text.py what a person may see"

@@ -93,6 +93,7 @@ print(package(work / "out", **made.inputs(), manifest=made.manifest, lock=made.l
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "zone", "umask", "folder"),
     [("1", "Pacific/Kiritimati", "077", "with space ü"), ("987", "America/St_Johns", "002", "x")],

@@ -180,6 +180,7 @@ def test_points_of_an_earlier_sweep_in_the_same_folder_do_not_count(run, here):
     ]
 
 
+@pytest.mark.slow
 def test_run_directories_of_a_sweep_may_lie_deeper(run, here, monkeypatch):
     monkeypatch.setattr(build_verb, "report_sweep", TELL_SWEEP)
     ran = run("build", "-m", "name=fine,unmet", "hydra.sweep.dir=deep", "hydra.sweep.subdir=${hydra:job.num}_x/${name}")
@@ -230,6 +231,7 @@ def test_only_the_end_of_a_sweep_is_told(run, told):
     assert len(told) == 1
 
 
+@pytest.mark.slow
 def test_a_sweep_in_which_all_is_well(run, here):
     ran = run("build", "--multirun", "recipe=x86-cpu_openvino_int8,quickstart", "gates.fps=1")
     assert (ran.code, told_of(ran)) == (0, [])
@@ -264,6 +266,7 @@ def test_own_recipes_in_a_sweep(run, write):
     assert run("plan", "a/one.yaml", "b/two.yaml", "-m").out == "one 320 False\ntwo 416 False\n"
 
 
+@pytest.mark.slow
 def test_a_sweep_written_in_a_recipe(run, write):
     text = "hydra: {mode: MULTIRUN, sweeper: {params: {++model.imgsz: '224,256'}}}\n"
     assert run("plan", write(text)).out == "my 224 False\nmy 256 False\n"

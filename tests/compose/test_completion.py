@@ -42,6 +42,7 @@ def test_second_words():
     assert offered("edgecompile nonsense ") == []
 
 
+@pytest.mark.slow
 def test_recipes_groups_keys_and_values():
     assert "recipe=x86-cpu_openvino_int8" in offered("edgecompile build recipe=")
     assert offered("edgecompile build recipe=q") == ["recipe=quickstart"]
@@ -51,6 +52,7 @@ def test_recipes_groups_keys_and_values():
     assert offered("edgecompile plan gates.map_drop=") == ["gates.map_drop=0.02"]
 
 
+@pytest.mark.slow
 def test_behind_other_words(write):
     write("model: {imgsz: 416}\n")
     assert offered("edgecompile plan my.yaml model.imgsz=") == ["model.imgsz=416"]
@@ -63,6 +65,7 @@ OWN = "model: {imgsz: 416}\n"
 LINE = "edgecompile build my.yaml target=x86-cpu_openvino"
 
 
+@pytest.mark.slow
 def test_keys_of_an_own_recipe_in_a_fresh_process(write):
     """As the shell asks: no other question came before in that process."""
     write(OWN)
@@ -72,6 +75,7 @@ def test_keys_of_an_own_recipe_in_a_fresh_process(write):
     assert (answer.returncode, answer.stdout, answer.stderr) == (0, "target.inference_precision=\n", "")
 
 
+@pytest.mark.slow
 def test_keys_that_no_file_sets(write):
     write(OWN)
     assert {"gates.fps=", "gates.map_drop="} <= set(offered("edgecompile build my.yaml gates."))
@@ -82,6 +86,7 @@ def test_keys_that_no_file_sets(write):
     assert "target.hint=" in offered("edgecompile build my.yaml gates.fsp=1 target.hi")  # composes nothing: every kind
 
 
+@pytest.mark.slow
 def test_values_of_keys_that_take_one_of_a_few(write):
     write(OWN)
     precision = "target.inference_precision="
@@ -97,6 +102,7 @@ def test_behind_a_comma(write):
     assert offered(f"{LINE} -m target.inference_precision=f32,f") == ["target.inference_precision=f32,f16"]
 
 
+@pytest.mark.slow
 def test_files(write):
     write("", "my.yaml")
     write("", "sub/other.yaml")

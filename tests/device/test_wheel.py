@@ -35,6 +35,7 @@ def test_needs_what_pyproject_says():
     assert line == f'dependencies = ["{NEEDS[0]}", "{NEEDS[1]}"]'
 
 
+@pytest.mark.slow
 def test_pip_installs_it_and_it_runs_without_the_compiler(wheel, tmp_path):
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", tmp_path, wheel]
     subprocess.run(pip, check=True, capture_output=True)

@@ -60,6 +60,7 @@ def test_limits_that_are_set_hold_for_the_steps_of_a_plan(tmp_path: Path, monkey
     assert execute(hoard, Store(tmp_path / "store"))["one"].fresh
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("taken", "how", "named"),
     [

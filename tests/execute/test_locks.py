@@ -68,6 +68,7 @@ def test_a_killed_holder_frees_it_at_once(held: tuple[Lock, subprocess.Popen[str
     lock.release()
 
 
+@pytest.mark.slow
 def test_who_waits_is_told_for_whom_and_once(held: tuple[Lock, subprocess.Popen[str]]) -> None:
     lock, process = held
     said: list[str] = []
@@ -142,6 +143,7 @@ def test_one_that_was_stopped_before_it_wrote_its_name_loses_it(tmp_path: Path, 
         process.communicate()
 
 
+@pytest.mark.slow
 def test_one_that_has_not_written_its_name_yet_keeps_it(tmp_path: Path) -> None:
     lock = Lock(tmp_path / "lock", keep=True)
     process = python(NAMELESS, "running", lock.path, stdin=subprocess.PIPE)

@@ -125,6 +125,7 @@ def test_a_step_larger_than_the_machine_runs_alone(ask: Ask) -> None:
     assert ask(one, memory_mb=1).settled() is None
 
 
+@pytest.mark.slow
 def test_a_measurement_waits_a_while_for_an_idle_machine(ask: Ask) -> None:
     one, two = rooms(2)
     running = ask(one, "export")
@@ -150,6 +151,7 @@ def test_measurements_follow_one_another(ask: Ask) -> None:
     assert outside.settled(2) == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_measurement_has_the_machine_for_itself(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even on a machine that is never idle: its patience is at an end at once."""
     monkeypatch.setattr(resource_pool, "LET_OTHERS_START_S", 0)
@@ -169,6 +171,7 @@ def test_a_measurement_has_the_machine_for_itself(ask: Ask, monkeypatch: pytest.
     assert late.settled(2)
 
 
+@pytest.mark.slow
 def test_who_holds_the_machine_is_named(ask: Ask) -> None:
     one, two = rooms(2)
     assert ask(one, "measure", measured=True).settled()

@@ -202,6 +202,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_build_that_is_ended_midway(store: Store, tmp_path: Path, number: signal.Signals) -> None:
     pids = tmp_path / "pids"
@@ -230,6 +231,7 @@ print(execute(diamond(tally=sys.argv[2]), Store(sys.argv[1]))["d"].digest)
 """
 
 
+@pytest.mark.slow
 def test_several_processes_run_each_step_exactly_once(store: Store, tmp_path: Path) -> None:
     processes = [python(MANY, store.root, tmp_path / "tally") for _ in range(5)]
     digests = {finish(process)[0] for process in processes}
@@ -237,6 +239,7 @@ def test_several_processes_run_each_step_exactly_once(store: Store, tmp_path: Pa
     assert Counter(lines(tmp_path / "tally")) == {"top": 1, "b": 1, "c": 1, "d": 1}
 
 
+@pytest.mark.slow
 def test_a_stopped_build_holds_nobody_up_and_is_named(store: Store, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     process = python(BUILD, store.root, tmp_path / "tally", pids, 60, start_new_session=True)
@@ -298,6 +301,7 @@ def test_a_step_that_spoils_its_input_every_time_is_refused(store: Store) -> Non
     assert run(chain(1), store)[0] == ["s0"]
 
 
+@pytest.mark.slow
 def test_a_source_that_changes_while_it_is_read_counts_as_it_is_in_the_end(store: Store, tmp_path: Path) -> None:
     (tmp_path / "data.txt").write_text("old")
     one = plan(step("a", inputs={"data": source(tmp_path / "data.txt")}, params={"seconds": 0.5}))
@@ -351,6 +355,7 @@ def test_a_disk_that_takes_no_more_is_one_line_and_harms_nothing(store: Store, l
     assert execute(one, store)["s1"].path("result.txt").read_text() == "1+0"
 
 
+@pytest.mark.slow
 def test_twelve_steps_at_hand_import_nothing_heavy(store: Store) -> None:
     execute(chain(12), store)
     code = (

@@ -122,6 +122,7 @@ def test_a_local_file_system_costs_no_process(store: Store, monkeypatch, capsys)
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_doctor_tells_where_the_store_lies(store: Store) -> None:
     store.begin()
     settings = {**os.environ, "EDGECOMPILE_CACHE": str(store.root)}
@@ -143,6 +144,7 @@ execute(plan(one), Store(root))
 """
 
 
+@pytest.mark.slow
 def test_measurements_of_two_stores_never_overlap(tmp_path: Path) -> None:
     names = ("one", "two", "three")
     started = [python(MEASURE, tmp_path / f"store-{name}", tmp_path / "journal", name) for name in names]

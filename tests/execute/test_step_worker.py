@@ -88,6 +88,7 @@ def test_inputs_and_parameters_arrive(tmp_path: Path) -> None:
     assert 0 <= report.wall_seconds < 10
 
 
+@pytest.mark.slow
 def test_peak_memory_is_that_of_the_step_and_not_of_who_started_it(tmp_path: Path) -> None:
     ballast = bytearray(os.urandom(1) * (400 << 20))
     small = started(tmp_path, "hoard", mb=1).wait().peak_memory_mb
@@ -152,6 +153,7 @@ def test_a_crash_names_its_signal(tmp_path: Path) -> None:
     assert not list(worker.log.parent.rglob("core*"))
 
 
+@pytest.mark.slow
 def test_a_step_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
     began = time.monotonic()
     error, worker = failure(tmp_path, "family", StepError, limits=Limits(1.5, 2000), pids=str(tmp_path / "pids"))
@@ -163,6 +165,7 @@ def test_a_step_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path: 
     until(lambda: not any(map(alive, family(tmp_path / "pids"))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", ["hoard", "hoard_in_a_library", "hoard_in_a_child"])
 def test_a_step_that_allocates_too_much_is_told_its_limit(tmp_path: Path, function: str) -> None:
     error, worker = failure(tmp_path, function, StepError, limits=Limits(60, 500), mb=600)

@@ -90,6 +90,7 @@ def quantized(tmp_path_factory):
     return build
 
 
+@pytest.mark.slow
 def test_decode_part_in_float_keeps_the_detections(quantized):
     found, facts = quantized()
     reference = quantized.reference

@@ -255,6 +255,7 @@ def test_linked_external_data_is_refused(folder, link):
         run(folder, files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("said", "stride"),
     [
@@ -378,6 +379,7 @@ def test_plan_tells_what_a_file_is_no_use_for(folder, capfd, monkeypatch, case):
     assert [line[: len(start)] for line, start in zip(lines, said, strict=True)] == said
 
 
+@pytest.mark.slow
 def test_plan_takes_what_can_be_imported(folder, capfd, monkeypatch):
     monkeypatch.chdir(folder)
     (folder / "my.yaml").write_text(RECIPE)

@@ -114,6 +114,7 @@ def test_ranges_do_not_depend_on_how_much_fits_into_memory(monkeypatch):
     assert ranges_of([values(), values(9)], "entropy") == expected
 
 
+@pytest.mark.slow
 def test_ranges_do_not_depend_on_free_cores(tmp_path):
     paths = {"model": simplified().model, "spec": simplified().spec, "pictures": pictures("train", 2)}
     params = {"method": "percentile", "percentile": 99.9}

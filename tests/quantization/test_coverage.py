@@ -219,6 +219,7 @@ def test_dynamic_products_are_counted(tmp_path):
     assert found["by_precision"] == {"int8": {"layers": 1, "macs": 6 * 3072 * 48}}
 
 
+@pytest.mark.slow
 def test_openvino_is_counted(tmp_path):
     pytest.importorskip("openvino")
     from edgecompile.graphs.openvino.ir_artifact import compile_ir
@@ -234,6 +235,7 @@ def test_openvino_is_counted(tmp_path):
         count(out, artifact=out, spec=out / "spec.json", form="openvino", precision="int8")
 
 
+@pytest.mark.slow
 def test_ncnn_is_counted(tmp_path):
     pytest.importorskip("ncnn")
     pytest.importorskip("pnnx")

@@ -42,6 +42,7 @@ def values(model):
     return {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
 
 
+@pytest.mark.slow
 def test_profile_of_x86(tmp_path, ranges):
     """uint8 activations, int8 weights with a scale for each channel, int32 biases, the input in steps of a byte."""
     model = quantized(tmp_path, ranges)
@@ -69,6 +70,7 @@ def test_decode_part_has_no_pairs(tmp_path, ranges):
         assert ("QuantizeLinear" in readers) == pairs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "kinds"),
     [

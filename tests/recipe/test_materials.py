@@ -81,6 +81,7 @@ def test_no_calibration_pictures_where_no_pass_calibrates():
     assert find_materials(compose("quickstart", "passes.int8_static=null")).calibration is None
 
 
+@pytest.mark.slow
 def test_too_few_validation_pictures(data):
     for picture in sorted((data.parent / "images/test").iterdir())[7:]:
         picture.unlink()

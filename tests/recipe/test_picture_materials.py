@@ -83,6 +83,7 @@ def test_half_of_the_pictures_as_tiff_are_the_same_pictures(data: Path):
     assert remarks() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("left_out", "told"), [(1, "counted"), (2, "remarked"), (16, "remarked"), (17, "refused")])
 def test_pictures_left_out_are_told_by_their_share(data: Path, left_out: int, told: str):
     """1 of 32 is less than 5 %, 16 are 50 % and no more."""
@@ -130,6 +131,7 @@ def test_those_not_chosen_are_not_left_out(data: Path):
     assert counts.calibration == SplitCounts("train", 96, 40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("missing", "told"), [(1, "counted"), (2, "remarked"), (16, "remarked"), (17, "refused")])
 def test_pictures_without_a_label_file_are_told_by_their_share(data: Path, missing: int, told: str):
     each(data / "labels/test", Path.unlink, missing)
@@ -259,6 +261,7 @@ def test_a_label_that_is_no_file_of_labels_is_refused(data: Path):
     ]
 
 
+@pytest.mark.slow
 def test_a_plan_states_the_counts(data: Path, run):
     each(data / "images/test", as_heic, 4)
     each(data / "labels/test", Path.unlink, 5)

@@ -105,6 +105,7 @@ def test_sizes_that_cannot_be_compiled(tmp_path: Path):
     assert "takes pictures of 999968x999968" in wrong(checkpoint(tmp_path / "w.pt", imgsz=999_968))
 
 
+@pytest.mark.slow
 def test_a_recipe_without_a_size_takes_that_of_its_weights(here: Path, run):
     """The control: one that names a size keeps it, and the weights are not asked."""
     shutil.copy(PARTS, here / "own.pt")
@@ -123,6 +124,7 @@ def test_a_recipe_without_a_size_takes_that_of_its_weights(here: Path, run):
     assert resolve(stated, find_materials(stated))["onnx_export"].params["imgsz"] == [128, 128]
 
 
+@pytest.mark.slow
 def test_a_lock_writes_the_size_out(here: Path):
     named, left_out = resolved(compose("model.imgsz=256")), resolved(compose())
     assert left_out.recipe["model"]["imgsz"] == named.recipe["model"]["imgsz"] == 256
@@ -135,6 +137,7 @@ def test_the_usual_size_of_a_profile_comes_first(here: Path):
     assert find_materials(recipe).imgsz is None
 
 
+@pytest.mark.slow
 def test_points_of_a_sweep_with_and_without_a_size(run, here: Path):
     ran = run("plan", "-m", "--json", "model.imgsz=null,128")
     assert ran.code == 0

@@ -67,6 +67,7 @@ def test_opens_what_the_writer_writes(tmp_path: Path) -> None:
         assert archive.check_members() == 4
 
 
+@pytest.mark.slow
 def test_every_flipped_byte_is_found(small: bytes, tmp_path: Path) -> None:
     flips = random.Random(1)
     for position in range(len(small)):
@@ -75,6 +76,7 @@ def test_every_flipped_byte_is_found(small: bytes, tmp_path: Path) -> None:
         assert complaint(bytes(altered), tmp_path), f"byte {position}"
 
 
+@pytest.mark.slow
 def test_every_truncation_and_every_tail_is_found(small: bytes, tmp_path: Path) -> None:
     for length in range(len(small)):
         assert complaint(small[:length], tmp_path), f"{length} bytes"

@@ -250,6 +250,7 @@ def test_bench_measures_with_and_without_pictures(
     assert figures["fps"] > 0
 
 
+@pytest.mark.slow
 def test_bench_of_what_cannot_be_measured_says_why(
     tiny_bundle: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -165,6 +165,7 @@ def test_a_second_start_uses_what_was_built(desk: Desk) -> None:
     assert len(list((desk.home / first["key"]).glob("engine-*"))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -186,6 +187,7 @@ def test_another_device_or_driver_builds_again(desk: Desk, change: dict[str, str
     assert not desk.finalize()["built"]
 
 
+@pytest.mark.slow
 def test_another_bundle_of_the_same_name_builds_again(desk: Desk) -> None:
     desk.finalize()
     desk.has({"fps": 0.001})
@@ -281,6 +283,7 @@ def test_power_that_cannot_be_read_meets_no_gate(desk: Desk, monkeypatch: pytest
     assert "no meter on this desk" in desk.refuses(GateError)
 
 
+@pytest.mark.slow
 def test_a_damaged_model_is_not_used_and_heals(desk: Desk) -> None:
     record = desk.finalize()
     engine = next((desk.home / record["key"] / record["engine"]["folder"]).iterdir())
@@ -309,6 +312,7 @@ def test_a_record_that_points_elsewhere_is_not_followed(desk: Desk) -> None:
         load(desk.bundle)
 
 
+@pytest.mark.slow
 def test_leftovers_of_a_killed_build_go_and_two_builds_do_not_meet(desk: Desk) -> None:
     record = desk.finalize()
     left = desk.home / record["key"] / "engine-99.part"
@@ -344,6 +348,7 @@ def test_a_missing_runtime_is_a_missing_tool(desk: Desk) -> None:
         load(desk.bundle)
 
 
+@pytest.mark.slow
 def test_a_bundle_that_needs_no_building_is_verified_and_judged(
     tiny_members: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -367,6 +372,7 @@ def test_a_backend_that_builds_nothing_cannot_finish(desk: Desk) -> None:
     assert "cannot build" in desk.refuses()
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_its_exit_code(desk: Desk) -> None:
     root = str(Path(__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(desk.site), root])}

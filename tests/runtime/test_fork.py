@@ -125,6 +125,7 @@ def test_a_fork_may_load_for_itself(tiny_bundle: Path) -> None:
     assert outcome(LOADED_THERE, tiny_bundle) == "0"
 
 
+@pytest.mark.slow
 def test_a_fork_of_a_process_that_used_openvino_is_refused_there(
     tiny_members: dict[str, bytes], tmp_path: Path
 ) -> None:

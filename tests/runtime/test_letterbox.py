@@ -27,6 +27,7 @@ def theirs(ultralytics: Any, image: np.ndarray, frame: Frame) -> np.ndarray:
     return box(image=image)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "frame",
     [

@@ -103,6 +103,7 @@ def test_every_backend_declares_what_it_takes() -> None:
         assert all(hasattr(option, "faults") for option in backend.options.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "option", "value"), [(kind, *one) for kind in REFUSED for one in REFUSED[kind]])
 def test_what_is_not_declared_is_refused_before_a_library_is_imported(
     kind: str, option: str, value: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -270,6 +270,7 @@ def test_a_truncated_picture_is_an_error(suffix: str, tmp_path: Path) -> None:
     assert read_picture(path).shape == (48, 64, 3)
 
 
+@pytest.mark.slow
 def test_garbage_is_an_error_of_one_line(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     for number in range(300):

@@ -189,6 +189,7 @@ def test_what_another_reader_would_take_for_its_own_format_is_refused() -> None:
     assert "no ONNX file" in refusal(b"\n\x20<net name='x' version='11'></net>   ")
 
 
+@pytest.mark.slow
 def test_malformed_files_end_in_one_line(tmp_path: Path) -> None:
     good = tiny_onnx()
     deep = b""

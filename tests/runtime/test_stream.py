@@ -273,6 +273,7 @@ print(right == wanted * 2)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["onnxruntime", "openvino", "openvino throughput"])
 def test_interrupts_leave_the_detector_and_the_stream_usable(kind: str, tmp_path: Path) -> None:
     kind, _, hint = kind.partition(" ")

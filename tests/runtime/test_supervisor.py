@@ -101,6 +101,7 @@ def refused(capfd: pytest.CaptureFixture[str], *words: Any) -> str:
     return line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["verify", "predict", "bench", "finalize"])
 def test_a_loop_without_end_is_ended(verb: str, made: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     import cv2

@@ -69,6 +69,7 @@ def test_rich_obeys_neither_markup_nor_controls() -> None:
     assert not {"\x1b", "\x07", "\u202e"} & {*stream.getvalue()}
 
 
+@pytest.mark.slow
 def test_names_of_a_bundle_are_shown_and_not_obeyed(
     tiny_members: dict[str, bytes], tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,6 +33,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
     return run
 
 
+@pytest.mark.slow
 def test_steps_points_and_problems_as_json(plan, tmp_path):
     code, out, err = plan(*SWEEP, "gates.map_drop=0.1,0.2", "--json")
     found = json.loads(out)
@@ -48,6 +49,7 @@ def test_steps_points_and_problems_as_json(plan, tmp_path):
     assert not list((tmp_path / "here").iterdir())
 
 
+@pytest.mark.slow
 def test_each_point_has_the_steps_that_its_own_plan_has(plan):
     found = json.loads(plan(*SWEEP, "--json")[1])
     for point in found["points"]:
@@ -61,6 +63,7 @@ def test_each_point_has_the_steps_that_its_own_plan_has(plan):
         ]
 
 
+@pytest.mark.slow
 def test_what_the_store_has_is_reused(plan, tmp_path):
     recipe = compose("quickstart", "model.imgsz=64")
     store = Store.default()
@@ -80,6 +83,7 @@ def test_what_the_store_has_is_reused(plan, tmp_path):
     assert {step["key"] for step in planned["steps"] if step["name"] == "simplify#2"} == {None}
 
 
+@pytest.mark.slow
 def test_a_table_for_people(plan):
     code, out, err = plan(*SWEEP)
     lines = [" ".join(line.split()) for line in out.splitlines()]
@@ -95,6 +99,7 @@ def test_a_table_for_people(plan):
     ]
 
 
+@pytest.mark.slow
 def test_files_that_are_missing_make_a_point_invalid_as_in_a_build(plan):
     code, out, _ = plan("model.weights=sample://parts.pt,no.pt", "gates.fps=1,2")
     assert code == 2
@@ -103,6 +108,7 @@ def test_files_that_are_missing_make_a_point_invalid_as_in_a_build(plan):
     )
 
 
+@pytest.mark.slow
 def test_the_merged_graph(plan):
     code, out, _ = plan("quickstart", "model.imgsz=64,96", "--mermaid")
     assert code == 0

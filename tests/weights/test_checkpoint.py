@@ -89,6 +89,7 @@ def test_hostile_pickles_are_left_alone_in_no_time(tmp_path: Path, name: str) ->
     assert time.process_time() - began < 5
 
 
+@pytest.mark.slow
 def test_hostile_archives_are_left_alone_in_no_time(tmp_path: Path) -> None:
     bomb = written(tmp_path / "bomb.pt", b"\0" * (checkpoint.LARGEST + 1), zipfile.ZIP_DEFLATED)
     many = tmp_path / "many.pt"

@@ -71,6 +71,7 @@ NO_MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", NO_MODELS.values(), ids=NO_MODELS)
 def test_what_is_no_model_is_not_described(tmp_path: Path, content: bytes):
     (tmp_path / "m.onnx").write_bytes(content)

@@ -57,12 +57,14 @@ def test_it_finds_the_same(converted):
     assert np.allclose(found(folder), expected(), atol=1e-2)
 
 
+@pytest.mark.slow
 def test_two_conversions_give_equal_bytes(converted, tmp_path):
     compile_ncnn(tmp_path, model=simplified().model, spec=simplified().spec, half=False)
     for name in (PARAM, BIN, "spec.json"):
         assert (tmp_path / name).read_bytes() == (converted[0] / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_fp16_halves_the_weights(converted, tmp_path):
     compile_ncnn(tmp_path, model=simplified().model, spec=simplified().spec, half=True)
     assert 0.45 < (tmp_path / BIN).stat().st_size / (converted[0] / BIN).stat().st_size < 0.55

@@ -49,6 +49,7 @@ def test_float_sample_takes_bytes(tmp_path, picture):
     assert "Gather" not in facts["operators"]
 
 
+@pytest.mark.slow
 def test_int8_sample_feeds_bytes_to_its_first_convolution(tmp_path, picture):
     from edgecompile.passes.int8_static import Int8Static
     from edgecompile.quantization.qdq import calibrate, quantize

@@ -38,6 +38,7 @@ def expected(picture):
     return infer(simplified().model, np.ascontiguousarray(picture[..., ::-1].transpose(0, 3, 1, 2)) / np.float32(255))
 
 
+@pytest.mark.slow
 def test_it_takes_bytes_and_finds_the_same(tmp_path, picture, expected):
     _, spec = compiled(tmp_path)
     wanted = {"shape": [1, *SIZE, 3], "dtype": "uint8", "layout": "NHWC", "color": "BGR", "scale": 1}

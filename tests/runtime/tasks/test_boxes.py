@@ -112,6 +112,7 @@ def one_by_one(boxes: np.ndarray, iou: float) -> list[int]:
     return kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 1, 2, 255, 256, 257, 700])
 def test_blocks_suppress_as_one_by_one(count: int) -> None:
     rng = np.random.default_rng(count)
