@@ -65,6 +65,14 @@ def test_each_kind_is_one_file_one_yaml_one_test(group):
         assert all(re.search(rf"^kind: {kind}$", written, re.M) for kind in kinds)
 
 
+def test_every_package_ships():
+    """A folder of modules that pyproject.toml does not list is in no wheel."""
+    text = (ROOT / "pyproject.toml").read_text()
+    listed = set(re.findall(r'^    "(edgecompile[\w.]*)",$', text.split("[tool.setuptools]")[1].split("]")[0], re.M))
+    folders = {file.parent.relative_to(ROOT).as_posix().replace("/", ".") for file in MODULES}
+    assert listed - {"edgecompile.conf", "edgecompile.recipes"} == folders
+
+
 def test_no_modules_import_each_other_in_a_circle():
     """Imports of types alone count too: a circle of them is knowledge that stands in two places."""
     grimp = pytest.importorskip("grimp")
