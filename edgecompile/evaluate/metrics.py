@@ -40,8 +40,3 @@ def figures_of(
         else FAR,
         coverage=coverage or None,
     )
-
-
-def _stated(distance: Distance) -> Distance:
-    """Returns the part of the facts of a distance that manifests state."""
-    return Distance(max=distance["max"], cosine=distance["cosine"], sqnr_db=distance["sqnr_db"])
