@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from edgecompile.errors import PlanError
+
 if TYPE_CHECKING:
     from importlib import metadata
 
@@ -12,6 +14,20 @@ if TYPE_CHECKING:
 def entry_points(group: str) -> metadata.EntryPoints:
     """Returns the entry points of a group."""
     return _all().select(group=group)
+
+
+def named_point(group: str, name: str) -> metadata.EntryPoint | None:
+    """Returns the entry point of a name in a group; None where there is none.
+
+    Raises:
+        PlanError: two packages bring one of that name.
+    """
+    points = [point for point in entry_points(group) if point.name == name]
+    if len(points) > 1:
+        first, second, *_ = (point.value for point in points)
+        message = f"two entry points of '{group}' are named '{name}': {first} and {second}"
+        raise PlanError(message, fix="uninstall one of the packages")
+    return points[0] if points else None
 
 
 @cache

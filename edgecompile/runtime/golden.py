@@ -132,6 +132,8 @@ def compare_outputs(
     if odd := [index for index, output in enumerate(outputs) if not np.isfinite(output).all()]:
         return [Check(f"output {index}", False, "holds values that are not finite") for index in odd]
     read = predictor.outputs_read
+    if scalars := [index for index in read if not outputs[index].ndim]:
+        return [Check(f"output {index}", False, "is one number, and no output of pictures") for index in scalars]
     parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     for slot in range(min(len(outputs[index]) for index in read)):
         picture = slice(slot, slot + 1)

@@ -138,6 +138,9 @@ REFUSED: dict[str, Case] = {
     "output of words": with_model(model(giving_words)),
     "output of a list": with_model(model(giving_a_list)),
     "output of one number": with_model(model(giving_one_number)),
+    "output of one number, as its golden output": with_members(
+        artifact__model_dot_onnx=model(giving_one_number), golden__output_0_dot_npy=array(np.float32(7))
+    ),
     "input of words": with_model(model(taking_words)),
     "two inputs": with_model(model(taking_two)),
     "no input": with_model(model(taking_nothing)),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar
 
 from edgecompile.data.yolo_labels import CheckedLabels
-from edgecompile.entry_points import entry_points
+from edgecompile.entry_points import entry_points, named_point
 from edgecompile.errors import PlanError
 from edgecompile.runtime.spec_document import SpecDocument
 from edgecompile.runtime.tasks import Result
@@ -232,13 +232,12 @@ def find_task(name: str) -> Task[Any, Any, Any]:
     if name in _shipped():
         task: Task[Any, Any, Any] = import_module(f"{__name__}.{name}").Task()
         return task
-    for point in entry_points(ENTRY_POINTS):
-        if point.name == name:
-            try:
-                return point.load()()
-            except Exception as error:  # of somebody else's package
-                message = f"the task '{name}' ({point.value}) cannot be imported: {type(error).__name__}: {error}"
-                raise PlanError(message) from error
+    if point := named_point(ENTRY_POINTS, name):
+        try:
+            return point.load()()
+        except Exception as error:  # of somebody else's package
+            message = f"the task '{name}' ({point.value}) cannot be imported: {type(error).__name__}: {error}"
+            raise PlanError(message) from error
     raise PlanError(f"there is no task '{name}'", fix=f"tasks: {', '.join(task_names())}")
 
 

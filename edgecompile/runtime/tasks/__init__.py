@@ -18,7 +18,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
-from edgecompile.entry_points import entry_points
+from edgecompile.entry_points import entry_points, named_point
 from edgecompile.errors import BundleError, MissingToolError, RecipeError
 
 if TYPE_CHECKING:
@@ -177,14 +177,13 @@ def find_task(name: str) -> type[Task[Any]]:
     if name in _shipped():
         shipped: Any = import_module(f"{__name__}.{name}").Task
         return shipped
-    for point in entry_points(ENTRY_POINTS):
-        if point.name == name:
-            try:
-                return point.load()
-            except Exception as error:  # of somebody else's package
-                message = f"the task '{name}' ({point.value}) cannot be imported: {type(error).__name__}: {error}"
-                raise MissingToolError(message) from error
-    raise BundleError(f"the task is {name!r}, this runtime does {', '.join(task_names())}")
+    if point := named_point(ENTRY_POINTS, name):
+        try:
+            return point.load()
+        except Exception as error:  # of somebody else's package
+            message = f"the task '{name}' ({point.value}) cannot be imported: {type(error).__name__}: {error}"
+            raise MissingToolError(message) from error
+    raise BundleError(f"the task is {name[:60]!r}, this runtime does {', '.join(task_names())}")
 
 
 def task_names() -> tuple[str, ...]:
