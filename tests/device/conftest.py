@@ -73,7 +73,7 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         more = {"artifact/ballast.bin": noise} if ballast else {}
         if spoiled:
             raw = members["golden/output_0.npy"]
-            more["golden/output_0.npy"] = raw[:-400] + np.full(100, 1e3, np.float32).tobytes()
+            more["golden/output_0.npy"] = raw[:-400] + np.full(100, 0.5, np.float32).tobytes()
         tolerance = facts.pop("tolerance", None)
         manifest = {**tiny_manifest(**{"arch": architecture(), **facts}), "name": name}
         manifest["golden"]["tolerance"]["max_abs"] = tolerance or manifest["golden"]["tolerance"]["max_abs"]

@@ -56,7 +56,7 @@ def test_the_device_is_judged_and_the_bundle_stays_what_it_is(device, built):
     report = json.loads((there / "report.json").read_text())
     section = report["device"]
     assert section["address"] == device.address
-    assert section["measured"]["predictions"] == 12
+    assert section["measured"]["predictions"] == 16  # whole rounds of the 8 pictures
     assert report["measured"]["latency_ms"] == section["measured"]["latency_ms"]
     assert "detections   ok" in "\n".join(section["verified"])
     judged = {gate["gate"]: gate for gate in report["gates"]}
@@ -128,6 +128,7 @@ def test_a_plan_says_where_it_will_be_measured(device, tmp_path):
 
 TARGET = """
 from typing import ClassVar, Literal
+from edgecompile.targets import ProxyBackend
 from edgecompile.targets.onnxruntime import OnnxRuntime
 
 class Deskbuilt(OnnxRuntime):
@@ -140,7 +141,7 @@ class Deskbuilt(OnnxRuntime):
         return {"sm": ["8.7"]}
 
     def proxy_backend(self):
-        return "onnxruntime", "onnxruntime", {}
+        return ProxyBackend("onnxruntime", "onnxruntime", {})
 """
 
 

@@ -48,3 +48,12 @@ def test_pip_installs_it_and_it_runs_without_the_compiler(wheel, tmp_path):
     ended = run("deploy", "x.bundle.zip", "ssh://nowhere")
     assert ended.returncode == 4
     assert ended.stderr == "edgecompile: 'edgecompile.device' is not installed; pip install 'edgecompile[compiler]'\n"
+
+
+def test_a_wheel_that_is_imported_from_as_it_is_knows_its_tasks_and_backends(wheel):
+    """A device that has numpy, OpenCV and a backend gets no environment: the wheel stands in its path."""
+    code = "from edgecompile.runtime.{0} import {1}; print({1}('{2}').__module__)"
+    for room, find, name in (("tasks", "find_task", "detect"), ("backends", "find_backend", "onnxruntime")):
+        words = [sys.executable, "-c", code.format(room, find, name)]
+        ended = subprocess.run(words, capture_output=True, text=True, cwd=wheel.parent, env={"PYTHONPATH": str(wheel)})
+        assert ended.stdout == f"edgecompile.runtime.{room}.{name}\n", ended.stderr

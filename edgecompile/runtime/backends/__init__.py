@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any, ClassVar, Protocol
 
 from edgecompile.entry_points import entry_points
@@ -114,7 +115,7 @@ def find_backend(kind: str) -> type[Backend]:
     for entry in entry_points(ENTRY_POINTS):
         if entry.name == kind:
             return _declared(kind, entry.load())
-    names = [path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_")]
+    names = [module.name for module in iter_modules(__path__) if not module.name.startswith("_")]
     raise BundleError(f"needs the backend '{kind}', which this runtime does not have", fix=nearest(kind, names))
 
 
