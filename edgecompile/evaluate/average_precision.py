@@ -62,27 +62,24 @@ def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     return common / (areas - common + np.float32(1e-7))
 
 
-def compare(
-    boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, truth_boxes: np.ndarray, truth: np.ndarray
-) -> MatchedDetections:
+def match(overlaps: np.ndarray, scores: np.ndarray, classes: np.ndarray, truth: np.ndarray) -> MatchedDetections:
     """Decides which detections of one picture hit an object.
 
     From the surest detection down, each takes the unclaimed object of its class that it overlaps most; it is a hit at
     every threshold which that overlap reaches. An object is claimed separately at each threshold.
 
     Args:
-        boxes: (n, 4) x1, y1, x2, y2 of the detections, not cut at the border of the picture: Ultralytics scores them
-            uncut, and cutting them lifts mAP50-95 by 0.01 where objects touch the border.
+        overlaps: float32 (m, n) of the objects with the detections. Of boxes not cut at the border of the picture:
+            Ultralytics scores them uncut, and cutting them lifts mAP50-95 by 0.01 where objects touch the border.
         scores: (n,).
         classes: (n,).
-        truth_boxes: (m, 4), in the unit of `boxes`.
         truth: (m,) classes of the objects.
     """
     order = np.argsort(-scores, kind="stable")
-    boxes, scores, classes = boxes[order], scores[order], classes[order]
-    correct = np.zeros((len(boxes), len(IOU_THRESHOLDS)), bool)
-    if len(boxes) and len(truth):
-        shared = overlaps(truth_boxes, boxes) * (truth[:, None] == classes)
+    scores, classes = scores[order], classes[order]
+    correct = np.zeros((len(scores), len(IOU_THRESHOLDS)), bool)
+    if len(scores) and len(truth):
+        shared = overlaps[:, order] * (truth[:, None] == classes)
         claimed = np.zeros((len(truth), len(IOU_THRESHOLDS)), bool)
         every = np.arange(len(IOU_THRESHOLDS))
         for index in np.flatnonzero((shared >= IOU_THRESHOLDS[0]).any(0)):

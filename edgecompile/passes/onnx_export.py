@@ -1,4 +1,4 @@
-"""Exports an Ultralytics detection checkpoint to ONNX. The one file of the project that imports ultralytics.
+"""Exports an Ultralytics checkpoint of any task to ONNX.
 
 The checkpoint is loaded through torch's restricted unpickler, exported with torch's own tracer, freed of everything
 that is not the graph, and proven against torch on a fixed input before it counts as exported.
@@ -6,37 +6,34 @@ that is not the graph, and proven against torch on a fixed input before it count
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import warnings
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from edgecompile.errors import MissingToolError, Problem, StepError
+from edgecompile.errors import Problem, StepError
 from edgecompile.evaluate.tasks import chosen_task, unfit
 from edgecompile.library_errors import explained
 from edgecompile.passes import Pass
+from edgecompile.passes._ultralytics_checkpoint import OLD_YOLOV5, WOULD_CALL, foreign_head, load_checkpoint
+from edgecompile.passes._ultralytics_heads import (
+    heads_of,
+    outputs_of,
+    prepare_for_tracing,
+    select_head,
+    stated_by,
+    trace,
+    varying,
+)
 from edgecompile.plan.graph import Graph, Model, Request
 from edgecompile.plan.shapes import Profile, distinct, merged, one_shape, shown
 from edgecompile.plan.step import Output, Stage, Step
 from edgecompile.weights.checkpoint import Checkpoint, read_checkpoint
-from edgecompile.weights.guard import may_be_called, nothing_constructed
-
-DETECTION_HEADS = ("Detect", "v10Detect")
-"""Names of the heads that put out what the runtime decodes: YOLOv5u, v6, v8, v9, 11, 12, 26 and v10."""
+from edgecompile.weights.guard import may_be_called
 
 CHECKPOINT_BEGINS = (b"PK", b"\x80")
 """How a zip begins, and a pickle, which checkpoints were before torch 1.6."""
-
-OLD_YOLOV5 = "comes from the old yolov5 repository; ultralytics reads YOLOv5u checkpoints only"
-
-WOULD_CALL = "would call '{}' when loaded; refusing to load it"
 
 BOTH_HEADS = (
     "of two heads the one with non-maximum suppression, as Ultralytics by default; the NMS-free one: "
@@ -108,9 +105,8 @@ def doubts(checkpoint: Checkpoint, name: str, asked: str | None) -> Iterator[str
         yield f"'{name}' holds a '{checkpoint.model_class[:80]}', not an Ultralytics model"
     elif unfit_task := unfit(checkpoint.task, chosen_task(asked, checkpoint.task), name):
         yield unfit_task
-    elif checkpoint.head not in (*DETECTION_HEADS, None):
-        heads = ", ".join(DETECTION_HEADS)
-        yield f"'{name}' has the head '{checkpoint.head[:60]}'; the heads that can be compiled: {heads}"
+    elif checkpoint.head is not None and (reason := foreign_head(checkpoint.head, chosen_task(asked, checkpoint.task))):
+        yield f"'{name}' {reason}"
     if checkpoint.channels not in (3, None):
         yield f"'{name}' takes pictures of {checkpoint.channels} channels; only 3 can be compiled"
 
@@ -152,9 +148,8 @@ def _export(
     profile: Profile | None,
 ) -> dict[str, Any]:
     import onnx
-    import torch
 
-    from edgecompile.evaluate.tasks import OutputFacts
+    from edgecompile.evaluate.tasks import OutputFacts, find_task
     from edgecompile.graphs.onnx.agreement import fixed_input, largest, require_agreement, run
     from edgecompile.graphs.onnx.model_spec import spec_of, write_spec
     from edgecompile.graphs.onnx.serialization import operator_counts, save
@@ -168,23 +163,14 @@ def _export(
         if any(side % stride for side in size):
             raise StepError(f"picture size {size} is not a multiple of the model's stride {stride}")
     shape = merged(shapes)
-    smallest = shapes["min"][2:]
-    prepare_for_tracing(
-        model,
-        dynamic=-1 in shape[2:],
-        anchors=sum((smallest[0] // int(s)) * (smallest[1] // int(s)) for s in model.stride),
-    )
+    prepare_for_tracing(model, dynamic=-1 in shape[2:], smallest=shapes["min"][2:])
 
-    decode = "end2end" if nms_free else "yolo"
-    example = torch.from_numpy(fixed_input(shapes["opt"], imgsz))
-    with torch.inference_mode():
-        model(example)  # builds the anchors for this size before tracing
-        expected = model(example).numpy()
-    exported = trace(model, example, opset, shape, nms_free)
-
-    output_shape = [shape[0], *expected.shape[1:]]
-    if -1 in shape[2:] and not nms_free:
-        output_shape[2] = -1
+    pictures = [fixed_input(input_shape, input_shape[2:]) for input_shape in distinct(shapes)]
+    references = [outputs_of(model, picture) for picture in pictures]
+    outputs = {f"output{number}": sides for number, sides in enumerate(varying(references, shape[0]))}
+    example = fixed_input(shapes["opt"], imgsz)
+    outputs_of(model, example)  # builds the anchors for this size before tracing
+    exported = trace(model, example, opset, shape, outputs)
     spec = spec_of(
         task=task,
         names=[str(model.names[index]) for index in sorted(model.names)],
@@ -192,17 +178,16 @@ def _export(
         size=imgsz,
         input_name="images",
         input_shape=shape,
-        outputs=[OutputFacts("output0", tuple(output_shape))],
-        decode=decode,
+        outputs=[OutputFacts(name, sides) for name, sides in outputs.items()],
+        decode="end2end" if nms_free else find_task(task).plain_decode,
         profile=profile,
+        stated=stated_by(model),
     )
     graph = exported.SerializeToString()
     proof: dict[str, float] = {}
-    for input_shape in distinct(shapes):
-        picture = fixed_input(input_shape, input_shape[2:])
-        with torch.inference_mode():
-            reference = model(torch.from_numpy(picture)).numpy()
-        proof = largest(proof, require_agreement([reference], run(graph, picture), spec, input_shape[2:], "the export"))
+    for picture, reference in zip(pictures, references, strict=True):
+        agreed = require_agreement(reference, run(graph, picture), spec, picture.shape[2:], "the export")
+        proof = largest(proof, agreed)
 
     save(exported, out / "model.onnx")
     write_spec(spec, out / "spec.json")
@@ -216,158 +201,3 @@ def _export(
         "operators": operator_counts(exported),
         "max_abs_diff_to_torch": proof,
     }
-
-
-def load_checkpoint(weights: Path, task: str = "detect") -> Any:
-    """Returns the fused float model of a checkpoint, without running code that the file may carry.
-
-    Raises:
-        StepError: when the file is missing, damaged, unsafe or no Ultralytics detection checkpoint.
-        MissingToolError: when torch is too old to load it safely.
-    """
-    import torch
-
-    if not weights.is_file():
-        raise StepError(f"checkpoint '{weights.name}' does not exist")
-    if weights.suffix != ".pt":
-        raise StepError(f"'{weights.name}' is no .pt checkpoint", fix="import ONNX files with the pass 'onnx_import'")
-    if tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2]) < (2, 10):
-        raise MissingToolError(
-            f"torch {torch.__version__} cannot load checkpoints safely", fix="pip install 'torch>=2.10'"
-        )
-    tasks = _import_safely()
-    with TemporaryDirectory() as folder:
-        # ultralytics looks at the name: it takes 'yolov5n.pt' for 'yolov5nu.pt' and downloads that, offline or not
-        neutral = Path(shutil.copyfile(weights, Path(folder) / "checkpoint.pt"))
-
-        def refuse(kind: type) -> StepError:
-            return StepError(f"'{weights.name}' {WOULD_CALL.format(f'{kind.__module__}.{kind.__name__}')}")
-
-        try:
-            with nothing_constructed(torch.nn.Module, refuse):
-                model, _ = tasks.load_checkpoint(str(neutral))
-        except (TypeError, RuntimeError, ModuleNotFoundError, AttributeError, KeyError, EOFError, ValueError) as error:
-            raise StepError(_reason(weights.name, error)) from error
-    if not isinstance(model, tasks.BaseModel):
-        raise StepError(f"'{weights.name}' holds a '{type(model).__name__}', not an Ultralytics model")
-    if unfit_task := unfit(str(getattr(model, "task", None)), task, weights.name):
-        raise StepError(unfit_task)
-    head = type(model.model[-1]).__name__
-    if head not in DETECTION_HEADS:
-        raise StepError(
-            f"'{weights.name}' has the head '{head}'; the heads that can be compiled: {', '.join(DETECTION_HEADS)}"
-        )
-    if (channels := model.yaml.get("channels", 3)) != 3:
-        raise StepError(f"'{weights.name}' takes pictures of {channels} channels; only 3 can be compiled")
-    return model.float().eval()
-
-
-def _import_safely() -> Any:
-    """Imports `ultralytics.nn.tasks` so that it neither unpickles code nor installs or downloads anything.
-
-    The flags are read once, at import: a process that imported ultralytics without them is refused.
-    """
-    os.environ.update(ULTRALYTICS_SAFE_LOAD="1", YOLO_AUTOINSTALL="false", YOLO_OFFLINE="true", YOLO_VERBOSE="false")
-    try:
-        from ultralytics.nn import tasks
-        from ultralytics.utils import SAFE_LOAD
-    except ImportError as error:
-        fix = "pip install 'edgecompile[ultralytics]'"
-        raise MissingToolError(f"exporting a checkpoint needs ultralytics ({error})", fix=fix) from error
-    if not SAFE_LOAD:
-        raise StepError(
-            "ultralytics was imported in this process without ULTRALYTICS_SAFE_LOAD=1; refusing to unpickle"
-        )
-    tasks.restore_qat = _refuse_quantized
-    return tasks
-
-
-def _refuse_quantized(*_: Any) -> None:
-    """Stands in for what hands a part of the checkpoint to modelopt, whose own loading nobody restricts."""
-    raise StepError("the checkpoint is a model that modelopt quantized", fix="compile the float model it was made from")
-
-
-def _reason(name: str, error: Exception) -> str:
-    """Returns one line on why the checkpoint `name` did not load."""
-    chain = f"{error} {error.__cause__ or ''}"
-    if isinstance(error, ModuleNotFoundError):
-        refused = str(error.name)
-    else:
-        match = re.search(r"GLOBAL `?([\w.]+)", chain)
-        refused = match.group(1) if match else ""
-    if "old YOLOv5" in chain or "ultralytics/yolov5" in chain:
-        return f"'{name}' {OLD_YOLOV5}"
-    if "TorchScript" in chain:
-        return f"'{name}' is a TorchScript archive, not a checkpoint"
-    if refused:
-        return f"'{name}' refers to '{refused}', which is no part of a detection model; refusing to load it"
-    if "blocked during restricted" in chain:
-        return f"'{name}' would run code when loaded; refusing to load it"
-    return f"'{name}' is damaged or is no Ultralytics checkpoint"
-
-
-def heads_of(model: Any) -> tuple[bool, bool]:
-    """Returns whether a checkpoint has an NMS-free head (one to one), and whether it has the other (one to many)."""
-    head = model.model[-1]
-    return getattr(head, "one2one_cv2", None) is not None, getattr(head, "cv2", None) is not None
-
-
-def select_head(model: Any, end2end: bool | str, name: str) -> bool:
-    """Chooses the head to export, fuses batch normalisation into the convolutions, and returns whether it is NMS-free.
-
-    Raises:
-        StepError: when the checkpoint lacks the head asked for.
-    """
-    has_one_to_one, has_one_to_many = heads_of(model)
-    if end2end is True and not has_one_to_one:
-        raise StepError(f"'{name}' has no NMS-free head", fix="set end2end to auto or false")
-    if end2end is False and not has_one_to_many:
-        raise StepError(f"'{name}' has only the NMS-free head left", fix="set end2end to auto or true")
-    nms_free = not has_one_to_many if end2end == "auto" else bool(end2end)
-    if has_one_to_one:
-        model.model[-1].end2end = nms_free
-    model.fuse(verbose=False)
-    return nms_free
-
-
-def prepare_for_tracing(model: Any, *, dynamic: bool, anchors: int) -> None:
-    """Sets the flags by which the head puts out one decoded tensor, and writes splits as `Split`, not as slices."""
-    from ultralytics.nn.modules import C2f, Detect
-
-    for parameter in model.parameters():
-        parameter.requires_grad = False
-    for module in model.modules():
-        if isinstance(module, Detect):
-            module.export, module.format, module.dynamic, module.shape = True, "onnx", dynamic, None
-            module.max_det = min(300, anchors)
-        elif isinstance(module, C2f):
-            module.forward = module.forward_split
-
-
-def trace(model: Any, example: Any, opset: int, shape: list[int], nms_free: bool) -> Any:
-    """Returns the ONNX graph that torch records while the model runs on `example`.
-
-    torch's TorchScript exporter is used, as Ultralytics does: dynamo writes absolute paths of the installation into
-    every node of its graphs.
-    """
-    import onnx
-    import torch
-
-    axes = {0: "batch"} if shape[0] == -1 else {}
-    names = {2: "height", 3: "width"}
-    changing = {axis: name for axis, name in names.items() if shape[axis] == -1}
-    anchors = {2: "anchors"} if changing and not nms_free else {}
-    buffer = BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tracer warnings on python branches that are constant for one input size
-        torch.onnx.export(
-            model,
-            (example,),
-            buffer,
-            opset_version=opset,
-            input_names=["images"],
-            output_names=["output0"],
-            dynamic_axes={"images": {**axes, **changing}, "output0": {**axes, **anchors}} if axes or changing else None,
-            dynamo=False,
-        )
-    return onnx.load_model_from_string(buffer.getvalue())

@@ -20,7 +20,7 @@ from edgecompile.data.yolo_labels import Labels
 from edgecompile.errors import RecipeError, StepError
 from edgecompile.evaluate.accuracy import RAW_PICTURES, evaluate
 from edgecompile.evaluate.tasks import find_task
-from edgecompile.evaluate.tasks.detect import KEPT_DETECTIONS
+from edgecompile.evaluate.tasks._average_precision_task import KEPT_RESULTS
 
 from .conftest import SIZE, export, split, ultralytics_val
 
@@ -110,7 +110,7 @@ def test_facts_and_files(whole, held_out):
     results = json.loads((out / "results.json").read_text())
     assert set(results[0]) == {"image_id", "file_name", "category_id", "bbox", "score"}
     counts = np.bincount([one["image_id"] for one in results])
-    assert counts.max() <= KEPT_DETECTIONS
+    assert counts.max() <= KEPT_RESULTS
     assert facts["found"] >= len(results)
     assert min(one["bbox"][0] for one in results) < 0, "boxes are scored uncut, as Ultralytics does"
 

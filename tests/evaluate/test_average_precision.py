@@ -10,6 +10,13 @@ from edgecompile.evaluate import average_precision
 CLASSES = 4
 
 
+def compare(
+    boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, truth_boxes: np.ndarray, truth: np.ndarray
+) -> average_precision.MatchedDetections:
+    shared = average_precision.overlaps(truth_boxes, boxes)
+    return average_precision.match(shared, scores, classes, truth)
+
+
 def random_pictures(seed: int, pictures: int = 12) -> list[dict[str, np.ndarray]]:
     """Pictures with 0 to 9 objects each; detections are objects moved a little, some of a wrong class, and noise."""
     rng = np.random.default_rng(seed)
@@ -42,7 +49,7 @@ def test_equals_ultralytics_on_random_detections(seed, ultralytics):
         iouv = torch.linspace(0.5, 0.95, 10)
 
     pictures = random_pictures(seed)
-    judged = [average_precision.compare(**picture) for picture in pictures]
+    judged = [compare(**picture) for picture in pictures]
     theirs = DetMetrics(names={number: str(number) for number in range(CLASSES)})
     for picture, ours in zip(pictures, judged, strict=True):
         tensors = {name: torch.from_numpy(value) for name, value in picture.items()}
@@ -90,7 +97,7 @@ def test_cocos_own_evaluation_says_nearly_the_same():
     judge = coco.COCOeval_faster(silent, silent.loadRes(found), "bbox", print_function=lambda *_: None)
     judge.run()
     ours = average_precision.mean(
-        list(average_precision.per_class(average_precision.compare(**picture) for picture in pictures).values())
+        list(average_precision.per_class(compare(**picture) for picture in pictures).values())
     )
     assert ours == pytest.approx((judge.stats[0], judge.stats[1]), abs=0.01)
     assert ours[1] > 0.25
@@ -99,24 +106,20 @@ def test_cocos_own_evaluation_says_nearly_the_same():
 def test_perfect_detections_reach_one_and_none_reach_zero():
     truth = np.array([[10, 10, 50, 60], [100, 20, 160, 90]], np.float32)
     kinds = np.array([0, 2])
-    perfect = average_precision.compare(truth, np.array([0.9, 0.8], np.float32), kinds, truth, kinds)
+    perfect = compare(truth, np.array([0.9, 0.8], np.float32), kinds, truth, kinds)
     figures = average_precision.per_class([perfect])
     assert average_precision.mean(list(figures.values())) == pytest.approx((1.0, 1.0), abs=0.006)
     assert {number: one.objects for number, one in figures.items()} == {0: 1, 2: 1}
 
-    nothing = average_precision.compare(
-        np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, int), truth, kinds
-    )
+    nothing = compare(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, int), truth, kinds)
     assert average_precision.mean(list(average_precision.per_class([nothing]).values())) == (0.0, 0.0)
 
 
 def test_a_picture_without_objects_counts_as_background():
     """A detection on an empty picture is a false alarm and costs precision."""
     truth, kinds = np.array([[10, 10, 50, 60]], np.float32), np.array([0])
-    hit = average_precision.compare(truth, np.array([0.5], np.float32), kinds, truth, kinds)
-    alarm = average_precision.compare(
-        truth, np.array([0.9], np.float32), kinds, np.zeros((0, 4), np.float32), np.zeros(0, int)
-    )
+    hit = compare(truth, np.array([0.5], np.float32), kinds, truth, kinds)
+    alarm = compare(truth, np.array([0.9], np.float32), kinds, np.zeros((0, 4), np.float32), np.zeros(0, int))
     alone = average_precision.per_class([hit])[0].map50
     assert average_precision.per_class([hit, alarm])[0].map50 == pytest.approx(alone / 2, abs=0.01)
 
@@ -125,7 +128,7 @@ def test_no_pictures_and_no_objects_are_zero_not_an_error():
     assert average_precision.per_class([]) == {}
     assert average_precision.mean([]) == (0.0, 0.0)
     boxes, numbers = np.zeros((0, 4), np.float32), np.zeros(0, int)
-    empty = average_precision.compare(boxes, np.zeros(0, np.float32), numbers, boxes, numbers)
+    empty = compare(boxes, np.zeros(0, np.float32), numbers, boxes, numbers)
     assert average_precision.per_class([empty]) == {}
 
 
@@ -133,7 +136,7 @@ def test_each_object_is_claimed_once():
     """Two detections of one object: the surer one is right, the other wrong, whatever order they come in."""
     truth, kinds = np.array([[0, 0, 100, 100]], np.float32), np.array([1])
     boxes = np.array([[0, 0, 100, 98], [0, 0, 100, 100]], np.float32)
-    judged = average_precision.compare(boxes, np.array([0.3, 0.6], np.float32), np.array([1, 1]), truth, kinds)
+    judged = compare(boxes, np.array([0.3, 0.6], np.float32), np.array([1, 1]), truth, kinds)
     assert judged.correct.all(1).tolist() == [True, False]
     assert judged.scores.tolist() == pytest.approx([0.6, 0.3])
 
@@ -143,7 +146,7 @@ def test_equal_scores_keep_the_order_of_pictures():
     away = truth + 500
     score = np.array([0.5], np.float32)
     hit, miss = (
-        average_precision.compare(truth, score, kinds, truth, kinds),
-        average_precision.compare(away, score, kinds, truth, kinds),
+        compare(truth, score, kinds, truth, kinds),
+        compare(away, score, kinds, truth, kinds),
     )
     assert average_precision.per_class([hit, miss])[0].map50 > average_precision.per_class([miss, hit])[0].map50

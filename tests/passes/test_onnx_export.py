@@ -158,7 +158,7 @@ torch.save({"model": torch.nn.Linear(2, 2)}, folder / "linear.pt")
 torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), folder / "script.pt")
 (folder / "empty.pt").write_bytes(b"")
 (folder / "noise.pt").write_bytes(bytes(range(256)) * 20)
-from edgecompile.passes.onnx_export import load_checkpoint
+from edgecompile.passes._ultralytics_checkpoint import load_checkpoint
 from ultralytics.nn.tasks import SegmentationModel, RTDETRDetectionModel
 for name, model, task in (("seg", SegmentationModel("yolo11n-seg.yaml", verbose=False), "segment"),):
     model.task, model.args = task, {}
@@ -199,7 +199,7 @@ def test_unsafe_import_is_refused():
 import os
 os.environ.pop("ULTRALYTICS_SAFE_LOAD")
 import ultralytics.utils, pathlib
-from edgecompile.passes.onnx_export import load_checkpoint
+from edgecompile.passes._ultralytics_checkpoint import load_checkpoint
 try:
     load_checkpoint(pathlib.Path({str(CHECKPOINT)!r}))
 except Exception as error:

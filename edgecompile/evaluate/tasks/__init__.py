@@ -113,12 +113,16 @@ class Task(ABC, Generic[Found, Truth, Judged]):
 
     Attributes:
         checkpoints: tasks that checkpoints state whose models can be used for this task.
+        heads: names of the classes of Ultralytics heads whose outputs the task reads.
+        plain_decode: how those put out what they find, in the words of `describe`, unless they are NMS-free.
         metrics: figures of accuracy; the first is the main metric, which verdicts weigh.
         drop: the loss of the main metric against the float model, as a gate.
         settings: of the recipe's `evaluate` that it reads.
     """
 
     checkpoints: ClassVar[tuple[str, ...]]
+    heads: ClassVar[tuple[str, ...]] = ()
+    plain_decode: ClassVar[str] = "yolo"
     metrics: ClassVar[tuple[Metric, ...]]
     drop: ClassVar[Metric]
     settings: ClassVar[tuple[Setting, ...]] = ()
@@ -128,12 +132,15 @@ class Task(ABC, Generic[Found, Truth, Judged]):
         return self.metrics[0]
 
     @abstractmethod
-    def describe(self, outputs: Sequence[OutputFacts], decode: str) -> dict[str, Any]:
-        """Returns the parts of `spec.json` that are the task's, which `edgecompile.runtime.tasks` reads.
+    def describe(self, outputs: Sequence[OutputFacts], decode: str, stated: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the parts of `spec.json` that are the task's, which `edgecompile.runtime.tasks` reads; they take the
+        place of those that a model of any task has, as `letterbox`.
 
         Args:
             outputs: of the model, in its order.
             decode: how the head puts out what it finds; see `edgecompile.graphs.onnx.layouts`.
+            stated: by the weights, beside task and classes: `imgsz`, height and width of the input; `kpt_shape`, number
+                of key points and of values of each, where the head has them.
         """
 
     @abstractmethod

@@ -1,29 +1,37 @@
-"""Compares outputs of (n, detections, 6): corners, score and class number, the best row first."""
+"""Compares outputs of (n, objects, 6 + extras): corners, score, class number and what the task adds, the best row
+first."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 
 
-def row_gaps(before: np.ndarray, after: np.ndarray, tolerance: float) -> tuple[float, float]:
-    """Returns the largest differences of corners and of scores, each row matched with the most similar row.
+def matched_rows(before: np.ndarray, after: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the rows of one output, and for each the most similar row of the other output: of its class, of a score
+    that ties with its own, with the nearest corners; infinities where there is none.
 
-    Detections whose score is that of the last detection kept may be replaced by others that tie with it: they are left
-    out of the corners.
+    Objects whose score is that of the last object kept may be replaced by others that tie with it: they are left out.
 
     Args:
-        before: float32 (n, detections, 6).
+        before: float32 (n, objects, 6 + extras).
         after: the same shape.
         tolerance: difference of scores up to which they tie.
+
+    Returns:
+        two arrays (m, 6 + extras).
     """
-    corners = scores = 0.0
+    expected_rows, actual_rows = [], []
     for expected, actual in zip(before, after, strict=True):
-        scores = max(scores, float(np.abs(np.sort(expected[:, 4]) - np.sort(actual[:, 4])).max()))
         last = max(expected[:, 4].min(), actual[:, 4].min()) + tolerance
         for row in expected[expected[:, 4] > last]:
             rivals = actual[(np.abs(actual[:, 4] - row[4]) <= tolerance) & (actual[:, 5] == row[5])]
-            gap = np.abs(rivals[:, :4] - row[:4]).max(axis=1).min() if len(rivals) else math.inf
-            corners = max(corners, float(gap))
-    return corners, scores
+            distances = np.abs(rivals[:, :4] - row[:4]).max(axis=1)
+            expected_rows.append(row)
+            actual_rows.append(rivals[distances.argmin()] if len(rivals) else np.full_like(row, np.inf))
+    width = before.shape[2]
+    return np.reshape(expected_rows, (-1, width)), np.reshape(actual_rows, (-1, width))
+
+
+def score_gap(before: np.ndarray, after: np.ndarray) -> float:
+    """Returns the largest difference of the sorted scores of two outputs, shaped as for `matched_rows`."""
+    return float(np.abs(np.sort(before[:, :, 4]) - np.sort(after[:, :, 4])).max(initial=0.0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from edgecompile.evaluate.tasks import OutputFacts, find_task
 from edgecompile.plan.shapes import POINTS, distinct
@@ -25,6 +25,7 @@ def spec_of(
     outputs: Sequence[OutputFacts],
     decode: str,
     profile: Mapping[str, Sequence[int]] | None = None,
+    stated: Mapping[str, Any] | None = None,
 ) -> SpecDocument:
     """Returns the spec of a model that takes float32 RGB pictures of shape (n, 3, h, w), scaled to 0..1.
 
@@ -38,6 +39,7 @@ def spec_of(
         decode: how the head puts out what it finds, in the words of the task's `describe`.
         profile: smallest, usual and largest shape of the input ("min", "opt", "max"). It stands in the spec where these
             differ: `input.profile`, in the layout of the input, as `input.shape` is.
+        stated: by the weights, for the task's `describe`.
     """
     points = {point: list(map(int, profile[point])) for point in POINTS} if profile else {}
     document = {
@@ -63,7 +65,7 @@ def spec_of(
             "scale_up": True,
             "interpolation": "linear",
         },
-        **find_task(task).describe(outputs, decode),
+        **find_task(task).describe(outputs, decode, {"imgsz": list(size), **(stated or {})}),
     }
     return cast("SpecDocument", document)
 

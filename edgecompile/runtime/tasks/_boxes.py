@@ -1,10 +1,14 @@
 """From the model's raw output to boxes: threshold and non-maximum suppression; and how two outputs are paired.
 
+What a task puts out beside a box (coefficients of a mask, key points) stands behind its class scores, and goes with it.
+
 Results equal those of Ultralytics' `non_max_suppression`, ties and rounding included: the arithmetic is float32 in the
 same order, boxes of different classes are kept apart by the same offset, and equal scores keep the order of the output.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,12 +26,25 @@ SCORE_SLACK = 0.01
 FARTHEST = 1e6
 """Pixels from the frame's corner within which the corners of a box lie."""
 
-Boxes = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""boxes float32 (n, 4) as x1 y1 x2 y2, scores float32 (n,), classes int64 (n,)."""
+
+class Boxes(NamedTuple):
+    """What was chosen of an output, best first.
+
+    Attributes:
+        boxes: float32 (n, 4) as x1 y1 x2 y2.
+        scores: float32 (n,).
+        classes: int64 (n,).
+        extras: float32 (n, m): what the model puts out for each box beside it.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    classes: np.ndarray
+    extras: np.ndarray
 
 
 def decode_end2end(rows: np.ndarray, *, conf: float, max_det: int, classes: int) -> Boxes:
-    """Reads an output of (boxes, 6): the model has done the suppression, so only the threshold remains.
+    """Reads an output of (boxes, 6 + extras): the model has done the suppression, so only the threshold remains.
 
     Raises:
         OutputError: a score is not in 0..1, or a chosen box or class is invalid.
@@ -39,7 +56,8 @@ def decode_end2end(rows: np.ndarray, *, conf: float, max_det: int, classes: int)
     wrong = numbers[~((numbers >= 0) & (numbers < classes))]
     if len(wrong):
         raise OutputError(f"the class {wrong[0]:g}, expected 0..{classes - 1}")
-    return rows[:, :4], rows[:, 4], numbers.astype(np.int64)
+    _require_numbers(rows[:, 6:])
+    return Boxes(rows[:, :4], rows[:, 4], numbers.astype(np.int64), rows[:, 6:])
 
 
 def decode_yolo(
@@ -50,8 +68,9 @@ def decode_yolo(
     max_det: int,
     class_agnostic: bool = False,
     multi_label: bool = False,
+    extras: int = 0,
 ) -> Boxes:
-    """Reads an output of (4 + classes, anchors) and suppresses overlapping boxes.
+    """Reads an output of (4 + classes + extras, anchors) and suppresses overlapping boxes.
 
     Args:
         conf: scores must be above it.
@@ -59,14 +78,16 @@ def decode_yolo(
         max_det: most boxes returned.
         class_agnostic: boxes also drop lesser boxes of other classes.
         multi_label: a box stands once for each class above `conf`, as in validation, not only for its best.
+        extras: how many values stand behind the class scores.
 
     Returns:
         Boxes in input pixels, best first.
 
     Raises:
-        OutputError: a score is not in 0..1, or a chosen box is invalid.
+        OutputError: a score is not in 0..1, or a chosen box or what goes with it is invalid.
     """
-    scores = output[4:]
+    end = len(output) - extras
+    scores = output[4:end]
     best = scores.max(axis=0)
     _require_scores(best)
     chosen = np.flatnonzero(best > conf)
@@ -85,7 +106,9 @@ def decode_yolo(
     kept = suppress(apart, iou, max_det)
     boxes = boxes[kept]
     _require_boxes(boxes)
-    return boxes, confidence[kept], classes[kept].astype(np.int64, copy=False)
+    rest = output[end:, chosen[kept]].T.astype(np.float32)
+    _require_numbers(rest)
+    return Boxes(boxes, confidence[kept], classes[kept].astype(np.int64, copy=False), rest)
 
 
 def _require_scores(best: np.ndarray) -> None:
@@ -104,6 +127,11 @@ def _require_boxes(boxes: np.ndarray) -> None:
         worst = boxes[~(np.abs(boxes) <= FARTHEST).all(axis=1)][0]
         numbers = ", ".join(f"{value:g}" for value in worst)
         raise OutputError(f"the box ({numbers}), expected numbers within {FARTHEST:g} pixels")
+
+
+def _require_numbers(extras: np.ndarray) -> None:
+    if not np.isfinite(extras).all():
+        raise OutputError("numbers beside a box that are not finite")
 
 
 def _corners(boxes: np.ndarray) -> np.ndarray:

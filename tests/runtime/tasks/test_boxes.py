@@ -33,7 +33,7 @@ def theirs(raw: np.ndarray, **settings: Any) -> np.ndarray:
 def ours(
     raw: np.ndarray, conf_thres: float, iou_thres: float, max_det: int, agnostic: bool, multi_label: bool
 ) -> np.ndarray:
-    boxes, scores, classes = decode_yolo(
+    boxes, scores, classes, _ = decode_yolo(
         raw, conf=conf_thres, iou=iou_thres, max_det=max_det, class_agnostic=agnostic, multi_label=multi_label
     )
     assert boxes.dtype == scores.dtype == np.float32
@@ -126,10 +126,10 @@ def test_blocks_suppress_as_one_by_one(count: int) -> None:
 
 
 def test_nothing_above_the_threshold_is_nothing() -> None:
-    boxes, scores, classes = decode_yolo(output(0, 3, 50) * 0, conf=0.1, iou=0.7, max_det=300)
+    boxes, scores, classes, _ = decode_yolo(output(0, 3, 50) * 0, conf=0.1, iou=0.7, max_det=300)
     assert boxes.shape == (0, 4)
     assert scores.shape == classes.shape == (0,)
-    boxes, scores, classes = decode_yolo(output(0, 3, 50)[:, :0].reshape(7, 0), conf=0.1, iou=0.7, max_det=300)
+    boxes, scores, classes, _ = decode_yolo(output(0, 3, 50)[:, :0].reshape(7, 0), conf=0.1, iou=0.7, max_det=300)
     assert boxes.shape == (0, 4)
 
 
@@ -202,7 +202,7 @@ def test_rows_that_are_no_detections_are_errors(column: int, value: float, messa
 
 
 def test_half_precision_outputs_become_float() -> None:
-    boxes, scores, _ = decode_yolo(output(0, 3, 50).astype(np.float16), conf=0.1, iou=0.5, max_det=300)
+    boxes, scores, *_ = decode_yolo(output(0, 3, 50).astype(np.float16), conf=0.1, iou=0.5, max_det=300)
     assert boxes.dtype == scores.dtype == np.float32
 
 
@@ -212,7 +212,7 @@ def test_end2end_equals_ultralytics(ultralytics: Any) -> None:
     rows[:, 4] = np.sort(rng.random(300))[::-1]
     rows[:, 5] = rng.integers(0, 80, 300)
     for conf, max_det in ((0.25, 300), (0.001, 20), (1.0, 300)):
-        boxes, scores, classes = decode_end2end(rows, conf=conf, max_det=max_det, classes=80)
+        boxes, scores, classes, _ = decode_end2end(rows, conf=conf, max_det=max_det, classes=80)
         wanted = theirs(rows, conf_thres=conf, max_det=max_det)
         assert np.array_equal(np.column_stack((boxes, scores, classes)).astype(np.float32), wanted)
         assert classes.dtype == np.int64

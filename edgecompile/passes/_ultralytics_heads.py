@@ -1,0 +1,130 @@
+"""The heads of Ultralytics models: which one is exported, how it comes to put out plain tensors, and torch's tracer."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+
+from edgecompile.errors import StepError
+
+
+def heads_of(model: Any) -> tuple[bool, bool]:
+    """Returns whether a checkpoint has an NMS-free head (one to one), and whether it has the other (one to many).
+
+    A head that finds no boxes counts as the latter.
+    """
+    head = model.model[-1]
+    has_one_to_one = getattr(head, "one2one_cv2", None) is not None
+    return has_one_to_one, getattr(head, "cv2", None) is not None or not has_one_to_one
+
+
+def select_head(model: Any, end2end: bool | str, name: str) -> bool:
+    """Chooses the head to export, fuses batch normalisation into the convolutions, and returns whether it is NMS-free.
+
+    Raises:
+        StepError: when the checkpoint lacks the head asked for.
+    """
+    has_one_to_one, has_one_to_many = heads_of(model)
+    if end2end is True and not has_one_to_one:
+        raise StepError(f"'{name}' has no NMS-free head", fix="set end2end to auto or false")
+    if end2end is False and not has_one_to_many:
+        raise StepError(f"'{name}' has only the NMS-free head left", fix="set end2end to auto or true")
+    nms_free = not has_one_to_many if end2end == "auto" else bool(end2end)
+    if has_one_to_one:
+        model.model[-1].end2end = nms_free
+    model.fuse(verbose=False)
+    return nms_free
+
+
+def stated_by(model: Any) -> dict[str, Any]:
+    """Returns what the head says of its outputs beside its classes; see `edgecompile.evaluate.tasks.Task.describe`."""
+    shape = getattr(model.model[-1], "kpt_shape", None)
+    return {} if shape is None else {"kpt_shape": [int(value) for value in shape]}
+
+
+def prepare_for_tracing(model: Any, *, dynamic: bool, smallest: Sequence[int]) -> None:
+    """Sets the flags by which the head puts out decoded tensors, and writes splits as `Split`, not as slices.
+
+    Args:
+        dynamic: whether height or width of the input change.
+        smallest: height and width of the smallest input, pixels: an NMS-free head puts out no more rows than it has
+            anchors.
+    """
+    from ultralytics.nn.modules import C2f, Classify, Detect
+
+    anchors = sum((smallest[0] // int(stride)) * (smallest[1] // int(stride)) for stride in model.stride)
+    for parameter in model.parameters():
+        parameter.requires_grad = False
+    for module in model.modules():
+        if isinstance(module, Detect):
+            module.export, module.format, module.dynamic, module.shape = True, "onnx", dynamic, None
+            module.max_det = min(300, anchors)
+        elif isinstance(module, Classify):
+            module.export = True
+        elif isinstance(module, C2f):
+            module.forward = module.forward_split
+
+
+def outputs_of(model: Any, picture: np.ndarray) -> list[np.ndarray]:
+    """Returns what a model puts out on pictures (n, channels, h, w), in its order."""
+    import torch
+
+    with torch.inference_mode():
+        found = model(torch.from_numpy(picture))
+    return [output.numpy() for output in (found if isinstance(found, tuple | list) else (found,))]
+
+
+def varying(outputs: Sequence[Sequence[np.ndarray]], batch: int) -> list[tuple[int, ...]]:
+    """Returns the shape of each output, -1 on the axes that change with the shape of the input.
+
+    Args:
+        outputs: of the model, for each shape of its input.
+        batch: pictures of one run; -1 where that may change.
+    """
+    shapes = []
+    for output in zip(*outputs, strict=True):
+        axes = zip(*(array.shape for array in output), strict=True)
+        sides = [sizes[0] if len(set(sizes)) == 1 else -1 for sizes in axes]
+        shapes.append((batch, *sides[1:]))
+    return shapes
+
+
+def trace(
+    model: Any, example: np.ndarray, opset: int, shape: Sequence[int], outputs: Mapping[str, Sequence[int]]
+) -> Any:
+    """Returns the ONNX graph that torch records while the model runs on `example`.
+
+    torch's TorchScript exporter is used, as Ultralytics does: dynamo writes absolute paths of the installation into
+    every node of its graphs.
+
+    Args:
+        shape: of the input, -1 on the axes that change.
+        outputs: name of each output to its shape, likewise.
+    """
+    import onnx
+    import torch
+
+    names = {"images": {2: "height", 3: "width"}, "output0": {1: "rows", 2: "anchors"}}
+    dynamic: dict[str, dict[int, str]] = {}
+    for tensor, sides in {"images": shape, **outputs}.items():
+        known = {0: "batch", **names.get(tensor, {2: f"{tensor}_height", 3: f"{tensor}_width"})}
+        if axes := {axis: known[axis] for axis, side in enumerate(sides) if side == -1}:
+            dynamic[tensor] = axes
+    buffer = BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracer warnings on python branches that are constant for one input size
+        torch.onnx.export(
+            model,
+            (torch.from_numpy(example),),
+            buffer,
+            opset_version=opset,
+            input_names=["images"],
+            output_names=list(outputs),
+            dynamic_axes=dynamic or None,
+            dynamo=False,
+        )
+    return onnx.load_model_from_string(buffer.getvalue())

@@ -1,0 +1,187 @@
+"""Tasks that find objects: a row of the output has a box, class scores, and what else the task knows of an object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar, cast
+
+from edgecompile.errors import BundleError
+from edgecompile.runtime import tasks
+from edgecompile.runtime.tasks import OutputError, Parts, Result, Setting
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgecompile.runtime.spec_document import SpecDocument
+    from edgecompile.runtime.tasks._boxes import Boxes
+
+DECODES = ("yolo", "end2end")
+MOST_BOXES = 1_000_000
+
+Found = TypeVar("Found", bound=Result)
+
+
+class OutputDocument(TypedDict):
+    """`output` of spec.json: name and shape of the output, and how it is read."""
+
+    name: str
+    shape: list[int]
+    decode: str
+
+
+class NmsDocument(TypedDict):
+    """`nms` of spec.json: defaults of the post-processing; the meaning of each key stands at `ObjectRows`."""
+
+    conf: float
+    iou: float
+    max_det: int
+    class_agnostic: bool
+
+
+class RowsDocument(TypedDict):
+    """The parts of spec.json that all tasks with rows of objects share."""
+
+    output: OutputDocument
+    nms: NmsDocument
+
+
+class ObjectRows(tasks.Task[Found]):
+    """A task whose first output holds rows of objects, as a spec describes it.
+
+    Attributes:
+        decode_as: "yolo": the output is (n, 4 + classes + extras, anchors), centre x, y, width, height in input pixels,
+            class scores 0..1, then the extras; "end2end": (n, boxes, 6 + extras), corners in input pixels, score,
+            class, then the extras: no suppression needed.
+        extras: how many values of a row belong to the task alone.
+        conf, iou, max_det: defaults: lowest score, largest overlap (intersection over union), most boxes.
+        class_agnostic: whether boxes of different classes may drop each other.
+    """
+
+    settings: ClassVar[tuple[Setting, ...]] = (
+        Setting("conf", float, "lowest score, 0..1 (default: the bundle's)"),
+        Setting("iou", float, "largest overlap of two boxes of a class, 0..1"),
+        Setting("max_det", int, "most boxes on a picture"),
+    )
+
+    switches: ClassVar[frozenset[str]] = frozenset({"multi_label", "clip"})
+
+    def __init__(self, document: SpecDocument, names: tuple[str, ...]) -> None:
+        own = cast("RowsDocument", document)
+        output, nms = own["output"], own["nms"]
+        self.names = names
+        self.outputs = (str(output["name"]),)
+        self.decode_as: str = output["decode"]
+        self.extras = self.extras_in(document)
+        self.conf, self.iou = float(nms["conf"]), float(nms["iou"])
+        self.max_det, self.class_agnostic = int(nms["max_det"]), bool(nms["class_agnostic"])
+        if self.decode_as not in DECODES:
+            known = ", ".join(DECODES)
+            raise BundleError(f"spec.json: output.decode is {self.decode_as!r}, this runtime does {known}")
+        if not (0 <= self.conf <= 1 and 0 <= self.iou <= 1 and 1 <= self.max_det <= MOST_BOXES):
+            raise BundleError(f"spec.json: nms wants conf and iou in 0..1 and max_det in 1..{MOST_BOXES}")
+        shape = tuple(int(side) for side in output["shape"])
+        channels = shape[self.channel_axis] if len(shape) == 3 else None
+        if not names or channels not in (-1, self.channels):
+            raise BundleError(f"spec.json: the output {list(shape)} does not fit {len(names)} classes")
+
+    def extras_in(self, document: SpecDocument) -> int:
+        """Returns how many values a row has behind box and scores, as a spec says.
+
+        Raises:
+            BundleError, KeyError, TypeError, ValueError: as `Task.__init__`.
+        """
+        return 0
+
+    @property
+    def channel_axis(self) -> int:
+        """The axis of the output along which the values of a row stand."""
+        return 1 if self.decode_as == "yolo" else 2
+
+    @property
+    def channels(self) -> int:
+        """How many values a row has."""
+        return (4 + len(self.names) if self.decode_as == "yolo" else 6) + self.extras
+
+    def choose(self, output: np.ndarray, slot: int, given: Mapping[str, Any]) -> Boxes:
+        """Returns the rows of one picture that count, with boxes in pixels of the input.
+
+        Args:
+            output: the first output.
+            slot: which picture of the stack.
+            given: settings and switches, as for `Task.decode`.
+        """
+        from edgecompile.runtime.tasks import _boxes
+
+        lowest, overlap, most = self.chosen_settings(given)
+        rows = self.rows(output, slot)
+        try:
+            if self.decode_as == "end2end":
+                return _boxes.decode_end2end(rows, conf=lowest, max_det=most, classes=len(self.names))
+            return _boxes.decode_yolo(
+                rows,
+                conf=lowest,
+                iou=overlap,
+                max_det=most,
+                class_agnostic=self.class_agnostic,
+                multi_label=bool(given.get("multi_label")),
+                extras=self.extras,
+            )
+        except OutputError as error:
+            raise OutputError(f"output '{self.outputs[0]}' of the model holds {error}") from error
+
+    def chosen_settings(self, given: Mapping[str, Any]) -> tuple[float, float, int]:
+        """Returns the lowest score, the largest overlap and the most boxes of a prediction.
+
+        Raises:
+            RecipeError: one is out of range.
+        """
+        defaults = {"conf": self.conf, "iou": self.iou, "max_det": self.max_det}
+        lowest, overlap, most = (
+            setting.checked(defaults[setting.name] if given.get(setting.name) is None else given[setting.name])
+            for setting in self.settings
+        )
+        return float(lowest), float(overlap), int(most)
+
+    def rows(self, output: np.ndarray, slot: int) -> np.ndarray:
+        """Returns the numbers of one picture of the stack, which have the shape that the spec states.
+
+        Raises:
+            OutputError: they have another.
+        """
+        shape: tuple[int, ...] = getattr(output, "shape", ())
+        kind = getattr(getattr(output, "dtype", None), "kind", "O")
+        fits = len(shape) == 3 and shape[self.channel_axis] == self.channels
+        if kind not in "fiu" or not fits or not slot < shape[0]:
+            expected = ["n", self.channels, -1] if self.decode_as == "yolo" else ["n", -1, self.channels]
+            actual = f"{list(shape)}, and numbers in it: {'yes' if kind in 'fiu' else 'no'}"
+            raise OutputError(f"output '{self.outputs[0]}' of the model is {actual}; expected numbers {expected}")
+        return output[slot]
+
+    def parts(self, reference: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> Parts:
+        """Returns the boxes, the scores and the extras of two outputs: compared together, dead scores would hide behind
+        good boxes (a cosine above 0.9999 with every score 0).
+
+        The anchors of `yolo` always stand in one order. The rows of `end2end` are sorted by score, so that the least
+        change of scores moves rows: each row that scores above `conf` in the reference is paired with the row of its
+        class that overlaps it most, or with zeros.
+        """
+        from edgecompile.runtime.tasks import _boxes
+
+        before, after = reference[0], other[0]
+        if before.ndim != 3 or before.shape[self.channel_axis] != self.channels:
+            return {"": (before, after)}
+        if self.decode_as == "yolo":
+            end = self.channels - self.extras
+            beside = self.extra_parts(before[0, end:].T, after[0, end:].T)
+            return {
+                "boxes": (before[:, :4], after[:, :4]),
+                "scores": (before[:, 4:end], after[:, 4:end]),
+                **beside,
+            }
+        sure, rows = _boxes.paired_rows(before[0], after[0], self.conf)
+        beside = self.extra_parts(sure[:, 6:], rows[:, 6:])
+        return {"boxes": (sure[:, :4], rows[:, :4]), "scores": (sure[:, 4], rows[:, 4]), **beside}
+
+    def extra_parts(self, reference: np.ndarray, other: np.ndarray) -> Parts:
+        """Pairs the extras of rows, (n, extras), by parts of one unit each."""
+        return {}
