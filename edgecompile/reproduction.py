@@ -18,6 +18,7 @@ from edgecompile.bundle.assemble import portable
 from edgecompile.bundle.diff import Difference, differences, first_apart, flat, mappings, states_outputs
 from edgecompile.bundle.lock import Lock, Locked, NamedDigest
 from edgecompile.data.counts import counts_from
+from edgecompile.data.label_reading import reading_from
 from edgecompile.data.search import Finder
 from edgecompile.data.yolo_labels import label_path
 from edgecompile.errors import Problem, RecipeError
@@ -218,6 +219,7 @@ class Inputs:
             labels=Source("labels", tuple(labels), many=True),
             names=tuple(data.names),
             notes=tuple(self.notes(recipe, len(calibration))),
+            reading=reading_from(data.reading.model_dump(mode="json", exclude_none=True) if data.reading else {}),
             counts=counts_from(data.counts.model_dump(mode="json")) if data.counts else None,
             task=recipe.model.task or "detect",
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from pydantic import JsonValue
 
 from edgecompile import __version__
-from edgecompile.bundle.lock import Lock, LockedData, LockedPicture, LockedResult, LockedStep, lock_from
+from edgecompile.bundle.lock import Lock, LockedData, LockedPicture, LockedReading, LockedResult, LockedStep, lock_from
 from edgecompile.bundle.manifest import (
     DataFacts,
     File,
@@ -186,6 +186,7 @@ def lock_of(
         for name, sha256 in read(materials.labels).files:
             yield NamedDigest(name=name, sha256=sha256) if sha256 else None
 
+    reading = materials.reading.as_json()
     weights, *external_data = named(materials.weights)
     result = plan.result
     lock = Lock(
@@ -200,6 +201,7 @@ def lock_of(
                 LockedPicture(name=picture.name, sha256=picture.sha256, label=label)
                 for picture, label in zip(named(materials.validation), labels(), strict=True)
             ],
+            reading=LockedReading.model_validate(reading) if reading else None,
             counts=DataFacts.model_validate(materials.counts.as_json()) if materials.counts else None,
             notes=list(materials.notes),
         ),

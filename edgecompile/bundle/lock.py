@@ -47,12 +47,20 @@ class LockedPicture(NamedDigest):
     label: NamedDigest | None = None
 
 
+class LockedReading(Document):
+    """How labels are read, where that is not said by their files alone."""
+
+    kpt_shape: list[int] | None = Field(default=None, description="key points of an object, values of each")
+    kpt_oks_sigmas: list[float] | None = Field(default=None, description="of the data set; null where it states none")
+
+
 class LockedData(Document):
     """The pictures that the build read, in the order in which it read them."""
 
     names: list[str] = Field(description="class names, in the order of their numbers")
     calibration: list[NamedDigest] | None = Field(description="null where nothing was calibrated")
     validation: Annotated[list[LockedPicture], Field(min_length=1)]
+    reading: LockedReading | None = Field(default=None, description="null for YOLO label files without key points")
     counts: DataFacts | None = Field(default=None, description="pictures found and left out; null where not stated")
     notes: list[str] | None = Field(default=None, description="remarks on the data set; null where not stated")
 

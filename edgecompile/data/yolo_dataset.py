@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import yaml
 
 from edgecompile.data.counts import listed
+from edgecompile.data.label_lines import LabelFacts
 from edgecompile.data.split_listing import Folders, Listing, list_pictures
 from edgecompile.errors import Problem, RecipeError, nearest
 from edgecompile.json_types import JsonObject
@@ -32,25 +34,34 @@ OTHER_FORMATS = {
 }
 """Suffixes of files in which data sets come and which are no data.yaml."""
 COCO_KEYS = ("annotations", "categories", "images")
-POSE_KEYS = ("kpt_shape", "flip_idx")
-"""Keys by which a data.yaml says that its labels are those of poses: a box, then key points."""
+NO_SPLITS = ("names", "nc", "path", "download", "kpt_shape", "kpt_oks_sigmas", "flip_idx", "channels")
+"""Keys of a data.yaml that name no split."""
+MOST_KEY_POINTS = 10_000
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """A YOLO data.yaml: `root` is the folder to which the splits are relative, `names` the classes by number."""
+    """A YOLO data.yaml.
+
+    Attributes:
+        root: the folder to which the splits are relative.
+        names: the classes by number.
+        facts: what holds for all labels.
+    """
 
     file: Path
     root: Path
     names: tuple[str, ...]
     splits: JsonObject
+    facts: LabelFacts
 
 
 def read_data(file: Path) -> DataFile:
     """Reads a YOLO data.yaml.
 
     Raises:
-        RecipeError: it is not the YAML of a data set: `names` is missing, or not one name for each of 0, 1, 2, ...
+        RecipeError: it is not the YAML of a data set: `names` is missing, or not one name for each of 0, 1, 2, ..., or
+            `kpt_shape` or `kpt_oks_sigmas` means nothing.
     """
     if file.suffix.lower() in OTHER_FORMATS:
         message = f"is {OTHER_FORMATS[file.suffix.lower()]}, expected a YOLO data.yaml"
@@ -80,17 +91,38 @@ def read_data(file: Path) -> DataFile:
     if not isinstance(root, str):
         wrong(f"found {root}, expected a folder", "path")
         root = "."
-    for key in POSE_KEYS:
-        if content.get(key) is not None and not problems:
-            message = f"{key} says that these are labels of poses, which are not compiled yet"
-            wrong(message, key, "name a data set with labels of boxes")
+    shape = content.get("kpt_shape")
+    if shape is not None and not _is_kpt_shape(shape):
+        wrong(
+            f"found {_brief(shape)}, expected the number of key points and 2 or 3 values of each: [17, 3]", "kpt_shape"
+        )
+        shape = None
+    sigmas = content.get("kpt_oks_sigmas")
+    if shape and sigmas and not _are_sigmas(sigmas, shape[0]):
+        wrong(f"found {_brief(sigmas)}, expected {shape[0]} positive numbers, one a key point", "kpt_oks_sigmas")
     if problems:
         raise RecipeError(problems)
     ordered = tuple(str(names[number]) for number in range(len(names)))
-    splits = {key: value for key, value in content.items() if key not in ("names", "nc", "path", "download")}
+    facts = LabelFacts(
+        len(ordered), tuple(shape) if shape else None, tuple(map(float, sigmas)) if shape and sigmas else None
+    )
+    splits = {key: value for key, value in content.items() if key not in NO_SPLITS}
     if "val" not in splits and "validation" in splits:
         splits["val"] = splits.pop("validation")  # as Ultralytics does
-    return DataFile(file, Path(os.path.abspath(file.parent / os.path.expanduser(root))), ordered, splits)
+    return DataFile(file, Path(os.path.abspath(file.parent / os.path.expanduser(root))), ordered, splits, facts)
+
+
+def _is_kpt_shape(value: Any) -> bool:
+    whole = isinstance(value, list) and len(value) == 2 and all(type(number) is int for number in value)
+    return whole and 1 <= value[0] <= MOST_KEY_POINTS and value[1] in (2, 3)
+
+
+def _are_sigmas(value: Any, count: int) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == count
+        and all(type(sigma) in (int, float) and math.isfinite(sigma) and sigma > 0 for sigma in value)
+    )
 
 
 def _refuse_coco(file: Path) -> None:
@@ -139,6 +171,11 @@ def list_split(data: DataFile, split: str, where: str, folders: Folders) -> List
 def split_line(data: DataFile, split: str) -> str:
     """Returns file, line and key of a split, for messages."""
     return f"{shown(data.file)}:{line_of(data.file, (split,))}:{split}"
+
+
+def _brief(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def _some(items: Iterable[Any]) -> str:

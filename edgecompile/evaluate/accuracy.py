@@ -7,11 +7,14 @@ it, is the task's business: `edgecompile.evaluate.tasks`.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgecompile.data.label_reading import reading_from
+from edgecompile.data.yolo_labels import read_lines
 from edgecompile.errors import BundleError, StepError
 from edgecompile.evaluate.tasks import AccuracyFacts, find_task
 from edgecompile.runtime import open_artifact
@@ -20,8 +23,6 @@ from edgecompile.runtime.pictures import read_picture
 
 RAW_PICTURES = 8
 """Of how many pictures the raw outputs are kept, for the distance to the reference."""
-MOST_CLASSES = 100_000
-"""Number that a class of a label stays below; the plan has compared it with the names of the data set."""
 RESULTS, COUNTS = "results.json", "counts.json"
 """Files of an evaluation: the results of each picture, and of how much in it a prediction would show."""
 
@@ -38,6 +39,7 @@ def evaluate(
     threads: int,
     settings: dict[str, float | int],
     shipped: Path | None = None,
+    reading: Mapping[str, Any] | None = None,
 ) -> AccuracyFacts:
     """Measures the metrics of the task of `artifact`, in all and by class.
 
@@ -50,6 +52,7 @@ def evaluate(
         backend: file of `edgecompile/runtime/backends/` that runs the artifact, opened with `options`.
         threads: of the backend. One, for figures that are the same everywhere.
         settings: of the recipe's `evaluate`, those that the task reads.
+        reading: how the labels are read, where that is not the default; see `edgecompile.data.label_reading`.
         shipped: the artifact whose size counts, where `artifact` stands for it.
 
     Returns:
@@ -61,7 +64,8 @@ def evaluate(
     """
     predictor = open_artifact(artifact, spec, backend, options, threads)
     task = find_task(predictor.layout.document["task"])
-    truth = [task.read_labels(path, MOST_CLASSES) for path in labels]
+    facts = reading_from(reading or {}).facts
+    truth = [task.read_labels(read_lines(path), facts) for path in labels]
     decoding = task.options(settings, truth)
     (out / "raw").mkdir()
 

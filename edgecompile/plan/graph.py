@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from edgecompile.data.counts import DataCounts
+from edgecompile.data.label_reading import LabelReading
 from edgecompile.errors import PlanError
 from edgecompile.plan.shapes import UNSTATED_SIZE, Profile, profile_of, sides
 from edgecompile.plan.step import Output, Source, Stage, Step
@@ -61,6 +62,7 @@ class Materials:
         labels: one YOLO label file for each validation picture, in the same order. A picture without objects may lack
             a file: its path then still stands here.
         names: class names, in the order of their numbers.
+        reading: how the labels are read.
         notes: remarks for a person (fewer pictures than were asked for).
         counts: pictures found, used and left out, and labels; None where a lock does not state them.
         imgsz: height and width that the weights take, pixels; None where the recipe names the size.
@@ -76,6 +78,7 @@ class Materials:
     counts: DataCounts | None = None
     imgsz: tuple[int, int] | None = None
     task: str = "detect"
+    reading: LabelReading = field(default_factory=LabelReading)
 
 
 @dataclass(frozen=True)

@@ -136,6 +136,7 @@ def _evaluate(
         shipped: the artifact whose files count, where `model` stands for it.
     """
     settings = graph.recipe.evaluate
+    reading = graph.materials.reading.as_json()
     stands_for = {"shipped": shipped.artifact} if shipped and shipped != model else {}
     return graph.add(
         Step(
@@ -150,6 +151,7 @@ def _evaluate(
                 "settings": {
                     setting.name: getattr(settings, setting.name) for setting in find_task(graph.task).settings
                 },
+                **({"reading": reading} if reading else {}),
             },
             inputs={
                 "artifact": model.artifact,

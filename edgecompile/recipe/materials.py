@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecompile.data.counts import DataCounts
+from edgecompile.data.label_reading import LabelReading
 from edgecompile.data.published import EXAMPLES, is_published
 from edgecompile.data.split_listing import shortened
 from edgecompile.data.yolo_dataset import read_data
@@ -88,6 +89,7 @@ def find_materials(recipe: Recipe, files: Files | None = None) -> Materials:
         validation=Source("validation pictures", tuple(validation.pictures), many=True),
         labels=Source("labels", tuple(validation.labels), many=True),
         names=data.names,
+        reading=LabelReading(data.facts.kpt_shape, data.facts.kpt_oks_sigmas),
         notes=(*((size.note,) if size else ()), *calibration.notes, *validation.notes),
         counts=DataCounts(validation.counts, validation.label_counts, calibration.counts),
         imgsz=size.imgsz if size else None,

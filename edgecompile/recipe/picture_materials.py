@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from edgecompile.data.counts import LabelCounts, SplitCounts, split_problems, split_remarks
+from edgecompile.data.label_lines import CheckedLabels, LabelFacts
 from edgecompile.data.label_search import FoundLabels, find_labels
 from edgecompile.data.search import file_digest
 from edgecompile.data.split_listing import Folders, Listing
 from edgecompile.data.yolo_dataset import DataFile, list_split, split_line
-from edgecompile.data.yolo_labels import CheckedLabels
+from edgecompile.data.yolo_labels import read_lines
 from edgecompile.errors import Problem, RecipeError
 from edgecompile.evaluate.tasks import find_task
 from edgecompile.places import shown
@@ -34,7 +35,7 @@ class Files:
     Attributes:
         size: of a path, in bytes.
         digest: sha256 of a path's content.
-        labels: of a task, a file of labels and a number of classes, what it holds and what is wrong with its lines.
+        labels: of a task, a file of labels and the facts of its data set, what it holds and what is wrong with it.
         folders: names of the files of folders.
         training_size: of a file of weights and the key that names it.
         stated_task: of a file of weights, the task that it states.
@@ -49,8 +50,12 @@ class Files:
         self.stated_task = cache(stated_task)
 
 
-def _checked(task: str, file: str, classes: int) -> CheckedLabels:
-    return find_task(task).check_labels(file, classes)
+def _checked(task: str, file: str, facts: LabelFacts) -> CheckedLabels:
+    try:
+        lines = read_lines(file)
+    except RecipeError as error:
+        return CheckedLabels(0, error.problems)
+    return find_task(task).check_labels(lines, facts)
 
 
 @dataclass(frozen=True)
@@ -85,14 +90,18 @@ def choose_validation(recipe: Recipe, data: DataFile, files: Files, task: str) -
     if len(pictures) < settings.minimum:
         return ChosenPictures(pictures, problems=[_too_few(recipe, len(pictures)), *chosen.problems])
     labels = find_labels(pictures, listing.resolved, files.folders, str(data.root))
-    checked = [files.labels(task, file.path, len(data.names)) for file in labels.files if file.exists]
+    checked = [files.labels(task, file.path, data.facts) for file in labels.files if file.exists]
     label_counts = LabelCounts(
         missing=len(labels.missing),
         empty=sum(not content.objects and not content.problems for content in checked),
         objects=sum(content.objects for content in checked),
         renamed=labels.renamed,
     )
-    problems = [*chosen.problems, *_missing_labels(recipe, data, labels)]
+    problems = [
+        *chosen.problems,
+        *(Problem(problem, shown(data.file)) for problem in find_task(task).fact_problems(data.facts)),
+        *_missing_labels(recipe, data, labels),
+    ]
     return ChosenPictures(
         pictures=pictures,
         counts=chosen.counts,

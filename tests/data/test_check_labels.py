@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from edgecompile.data.yolo_labels import check_labels, label_path
+from edgecompile.data.box_labels import check_labels
+from edgecompile.data.label_lines import LabelFacts
+from edgecompile.data.yolo_labels import label_path, read_lines
+from edgecompile.errors import RecipeError
 
 FINE = [
     "",
@@ -34,25 +37,25 @@ WRONG = [
 @pytest.mark.parametrize("text", FINE)
 def test_fine(tmp_path, text):
     (tmp_path / "a.txt").write_text(text, encoding="utf-8")
-    assert not check_labels(tmp_path / "a.txt", 3).problems
+    assert not check_labels(read_lines(tmp_path / "a.txt"), LabelFacts(3)).problems
 
 
 @pytest.mark.parametrize(("text", "line", "words"), WRONG)
 def test_wrong(tmp_path, text, line, words):
     (tmp_path / "a.txt").write_text(text)
-    (problem,) = check_labels(tmp_path / "a.txt", 3).problems
+    (problem,) = check_labels(read_lines(tmp_path / "a.txt"), LabelFacts(3)).problems
     assert problem.where.endswith(f"a.txt:{line}")
     assert words in problem.message
 
 
 def test_no_text(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe")
-    (problem,) = check_labels(tmp_path / "a.txt", 3).problems
-    assert "UTF-8" in problem.message
+    with pytest.raises(RecipeError, match="UTF-8"):
+        read_lines(tmp_path / "a.txt")
 
 
 def test_no_file_is_no_object(tmp_path):
-    assert check_labels(tmp_path / "none.txt", 3).objects == 0
+    assert check_labels(read_lines(tmp_path / "none.txt"), LabelFacts(3)).objects == 0
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
-from edgecompile.data.yolo_labels import read_labels
+from edgecompile.data.box_labels import BoxLabels
+from edgecompile.data.box_labels import read_labels as read_box_labels
+from edgecompile.data.label_lines import LabelFacts
+from edgecompile.data.yolo_labels import read_lines
 from edgecompile.errors import RecipeError
 
 GOOD = {
@@ -32,6 +37,10 @@ BAD = {
     "half a class": ("0.5 0.5 0.5 0.2 0.4\n", 1, "class 0.5"),
     "negative width": ("0 0.5 0.5 -0.005 0.4\n", 1, "size -0.005"),
 }
+
+
+def read_labels(file: Path, classes: int) -> BoxLabels:
+    return read_box_labels(read_lines(file), LabelFacts(classes))
 
 
 @pytest.mark.parametrize("text", GOOD.values(), ids=GOOD)

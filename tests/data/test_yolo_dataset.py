@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgecompile.compose.composition import compose
+from edgecompile.data.label_lines import LabelFacts
 from edgecompile.data.yolo_dataset import read_data
 from edgecompile.errors import RecipeError
 from edgecompile.recipe.materials import find_materials
@@ -22,16 +23,27 @@ def refused(file: Path) -> str:
     return str(problem)
 
 
-@pytest.mark.parametrize("key", ["kpt_shape: [17, 3]", "kpt_shape: [4, 2]", "flip_idx: [1, 0]"])
-def test_labels_of_poses_are_refused(here: Path, key: str):
-    (here / "d.yaml").write_text(f"{DATA}{key}\n")
-    name = key.partition(":")[0]
-    assert refused(here / "d.yaml") == (
-        f"d.yaml:4:{name}: {name} says that these are labels of poses, which are not compiled yet; "
-        "name a data set with labels of boxes"
-    )
-    (here / "d.yaml").write_text(f"{DATA}kpt_shape: null\n")  # the control
-    assert read_data(here / "d.yaml").names == ("a", "b")
+def test_what_holds_for_all_labels(here: Path):
+    (here / "d.yaml").write_text(f"{DATA}kpt_shape: [2, 3]\nkpt_oks_sigmas: [0.1, 1]\nflip_idx: [1, 0]\n")
+    data = read_data(here / "d.yaml")
+    assert data.facts == LabelFacts(2, (2, 3), (0.1, 1.0))
+    assert sorted(data.splits) == ["train", "val"]
+    (here / "d.yaml").write_text(f"{DATA}kpt_shape: null\n")
+    assert read_data(here / "d.yaml").facts == LabelFacts(2)
+
+
+@pytest.mark.parametrize(
+    "value", ["17", "[17]", "[17, 4]", "[0, 2]", "[true, 2]", "[17.0, 3]", "[99999999, 2]", "{a: 2}"]
+)
+def test_key_points_of_no_number_are_refused(here: Path, value: str):
+    (here / "d.yaml").write_text(f"{DATA}kpt_shape: {value}\n")
+    assert refused(here / "d.yaml").startswith("d.yaml:4:kpt_shape: found ")
+
+
+@pytest.mark.parametrize("value", ["[0.1]", "[0.1, 0]", "[0.1, .nan]", "[0.1, -1]", "[0.1, x]", "0.1"])
+def test_sigmas_that_are_not_one_a_key_point_are_refused(here: Path, value: str):
+    (here / "d.yaml").write_text(f"{DATA}kpt_shape: [2, 3]\nkpt_oks_sigmas: {value}\n")
+    assert "expected 2 positive numbers, one a key point" in refused(here / "d.yaml")
 
 
 @pytest.mark.parametrize("value", ["9" * 5000, f"0x{'f' * 5000}", f"0b{'1' * 20_000}", ":".join(["59"] * 3000)])

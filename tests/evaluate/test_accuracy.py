@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from exported import CHECKPOINT, SAMPLE
 
+from edgecompile.data.box_labels import BoxLabels
 from edgecompile.data.label_search import find_labels
 from edgecompile.data.split_listing import Folders
 from edgecompile.data.yolo_dataset import list_split, read_data
-from edgecompile.data.yolo_labels import Labels
 from edgecompile.errors import RecipeError, StepError
 from edgecompile.evaluate.accuracy import RAW_PICTURES, evaluate
 from edgecompile.evaluate.tasks import find_task
@@ -170,7 +170,7 @@ def test_objects_of_classes_that_the_model_does_not_know_are_missed(float_model,
 
 
 def test_a_crowded_picture_raises_the_default_limit_and_no_other():
-    task, crowd = find_task("detect"), Labels(np.zeros(450, np.int64), np.zeros((450, 4), np.float32))
+    task, crowd = find_task("detect"), BoxLabels(np.zeros(450, np.int64), np.zeros((450, 4), np.float32))
     assert task.options(SETTINGS, [crowd]) == {**SETTINGS, "max_det": 450, "multi_label": True, "clip": False}
     assert task.options({**SETTINGS, "max_det": 100}, [crowd])["max_det"] == 100
     assert task.options(SETTINGS, [])["max_det"] == 300

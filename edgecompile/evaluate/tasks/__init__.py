@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar
 
-from edgecompile.data.yolo_labels import CheckedLabels
+from edgecompile.data.label_lines import CheckedLabels, LabelFacts, LabelForm, LabelLines
 from edgecompile.entry_points import entry_points, named_point
 from edgecompile.errors import PlanError
 from edgecompile.runtime.spec_document import SpecDocument
@@ -115,6 +115,7 @@ class Task(ABC, Generic[Found, Truth, Judged]):
         checkpoints: tasks that checkpoints state whose models can be used for this task.
         heads: names of the classes of Ultralytics heads whose outputs the task reads.
         plain_decode: how those put out what they find, in the words of `describe`, unless they are NMS-free.
+        label_form: what the lines of its labels state; data sets in other layouts are converted to that.
         metrics: figures of accuracy; the first is the main metric, which verdicts weigh.
         drop: the loss of the main metric against the float model, as a gate.
         settings: of the recipe's `evaluate` that it reads.
@@ -123,6 +124,7 @@ class Task(ABC, Generic[Found, Truth, Judged]):
     checkpoints: ClassVar[tuple[str, ...]]
     heads: ClassVar[tuple[str, ...]] = ()
     plain_decode: ClassVar[str] = "yolo"
+    label_form: ClassVar[LabelForm] = LabelForm.BOXES
     metrics: ClassVar[tuple[Metric, ...]]
     drop: ClassVar[Metric]
     settings: ClassVar[tuple[Setting, ...]] = ()
@@ -168,17 +170,24 @@ class Task(ABC, Generic[Found, Truth, Judged]):
         """Returns the largest gap of each part that rounding explains, for pictures of height and width `size`."""
 
     @abstractmethod
-    def check_labels(self, file: str | Path, classes: int) -> CheckedLabels:
-        """Returns what a label file holds and what is wrong with it. A missing file is a picture without objects.
-        Needs no array library: `plan` calls it."""
+    def check_labels(self, lines: LabelLines, facts: LabelFacts) -> CheckedLabels:
+        """Returns what the labels of one picture hold and what is wrong with them. No line is a picture without
+        objects. Needs no array library: `plan` calls it."""
+
+    def fact_problems(self, facts: LabelFacts) -> Sequence[str]:
+        """Returns what a data set does not say of its labels and has to."""
+        return ()
 
     def label_remarks(self, checked: Sequence[CheckedLabels]) -> list[str]:
         """Returns what a person should know of labels that are well formed."""
         return []
 
     @abstractmethod
-    def read_labels(self, file: Path, classes: int) -> Truth:
+    def read_labels(self, lines: LabelLines, facts: LabelFacts) -> Truth:
         """Reads the labels of one picture.
+
+        Args:
+            facts: those of `check_labels`, but that classes may be more than the data set has.
 
         Raises:
             RecipeError: with a problem for each malformed line.

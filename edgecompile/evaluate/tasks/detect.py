@@ -6,11 +6,11 @@ Every class above a low threshold counts; overlaps are judged on boxes that are 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from edgecompile.data import yolo_labels
-from edgecompile.data.yolo_labels import CheckedLabels, Labels
+from edgecompile.data import box_labels
+from edgecompile.data.box_labels import BoxLabels
+from edgecompile.data.label_lines import CheckedLabels, LabelFacts, LabelForm, LabelLines
 from edgecompile.evaluate.tasks import Outline
 from edgecompile.evaluate.tasks._average_precision_task import AveragePrecisionTask, best_first
 from edgecompile.runtime.tasks.detect import Detections
@@ -22,17 +22,21 @@ FEWEST_POSES = 10
 """Objects from which it is no accident that all of them read as poses."""
 
 
-class Task(AveragePrecisionTask[Detections, Labels]):
+class Task(AveragePrecisionTask[Detections, BoxLabels]):
     """Detection."""
 
     checkpoints: ClassVar[tuple[str, ...]] = ("detect",)
+    label_form: ClassVar[LabelForm] = LabelForm.BOXES
     heads: ClassVar[tuple[str, ...]] = ("Detect", "v10Detect")
 
-    def check_labels(self, file: str | Path, classes: int) -> CheckedLabels:
-        return yolo_labels.check_labels(file, classes)
+    def check_labels(self, lines: LabelLines, facts: LabelFacts) -> CheckedLabels:
+        return box_labels.check_labels(lines, facts)
 
     def label_remarks(self, checked: Sequence[CheckedLabels]) -> list[str]:
-        """Returns the remark that labels may be those of poses, of which the data.yaml says nothing."""
+        """Returns the remark that key points are left out, or that labels may be those of poses, of which the data set
+        says nothing."""
+        if poses := sum(labels.poses for labels in checked):
+            return [f"{poses} objects are labelled with a box and key points (kpt_shape); their boxes alone count"]
         objects, widths = (
             sum(labels.objects for labels in checked),
             frozenset().union(*(labels.widths for labels in checked)),
@@ -45,10 +49,10 @@ class Task(AveragePrecisionTask[Detections, Labels]):
             f"{width // 2} points, as which it is taken: if these are poses, their figures mean nothing"
         ]
 
-    def read_labels(self, file: Path, classes: int) -> Labels:
-        return yolo_labels.read_labels(file, classes)
+    def read_labels(self, lines: LabelLines, facts: LabelFacts) -> BoxLabels:
+        return box_labels.read_labels(lines, facts)
 
-    def judge(self, result: Detections, truth: Labels, size: tuple[int, int]) -> Matches:
+    def judge(self, result: Detections, truth: BoxLabels, size: tuple[int, int]) -> Matches:
         from edgecompile.evaluate.average_precision import match, overlaps
 
         shared = overlaps(truth.in_pixels(size[1], size[0]), result.boxes)

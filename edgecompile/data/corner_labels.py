@@ -1,0 +1,75 @@
+"""Labels that are the corners of rotated boxes: `class x1 y1 x2 y2 x3 y3 x4 y4`.
+
+The rules are those of Ultralytics 8.4 (`ultralytics.data.utils.verify_image_label`), but for one: it takes a polygon of
+any number of corners, and the smallest rotated box around it.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgecompile.data.label_lines import (
+    CheckedLabels,
+    Fault,
+    Fields,
+    LabelFacts,
+    LabelLines,
+    check_points,
+    distinct,
+    numbers,
+    parsed,
+    parsed_or_error,
+    rows_of,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+CORNERS = 4
+
+
+@dataclass(frozen=True)
+class CornerLabels:
+    """The objects of one picture: `classes` (n,) int64 and `corners` (n, 4, 2) float32, x, y of the four corners as
+    shares of the picture's sides, in the order of the labels."""
+
+    classes: np.ndarray
+    corners: np.ndarray
+
+    def in_pixels(self, width: int, height: int) -> np.ndarray:
+        """Returns the corners in pixels of a picture of that size."""
+        import numpy as np
+
+        return self.corners * np.array([width, height], np.float32)
+
+
+def check_labels(lines: LabelLines, facts: LabelFacts) -> CheckedLabels:
+    """Returns what the lines hold and what is wrong with them."""
+    rows, problems = parsed(lines, lambda fields: _corners(fields, facts.classes))
+    return CheckedLabels(0 if problems else len({array("f", row).tobytes() for row in rows}), problems)
+
+
+def read_labels(lines: LabelLines, facts: LabelFacts) -> CornerLabels:
+    """Reads the labels of one picture. Drops lines that repeat another line.
+
+    Raises:
+        RecipeError: with a problem for each malformed line.
+    """
+    import numpy as np
+
+    parsed_rows = parsed_or_error(lines, lambda fields: _corners(fields, facts.classes))
+    values = np.array(parsed_rows, np.float32).reshape(-1, 1 + 2 * CORNERS)
+    values = values[distinct(rows_of(list(values)), [line.tobytes() for line in values])]
+    return CornerLabels(values[:, 0].astype(np.int64), values[:, 1:].reshape(-1, CORNERS, 2))
+
+
+def _corners(fields: Fields, classes: int) -> list[float]:
+    if len(fields) != 1 + 2 * CORNERS:
+        what = ", which are a box" if len(fields) == 5 else ""
+        fix = "label each object with the corners of its rotated box" if what else ""
+        raise Fault(f"found {len(fields)} values{what}, expected 9: class x1 y1 x2 y2 x3 y3 x4 y4", fix)
+    values = numbers(fields, classes)
+    check_points(values[1:])
+    return values
