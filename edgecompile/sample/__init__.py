@@ -1,1 +1,1 @@
-"""The embedded sample: pictures of small parts on a tray and a detection model trained on them."""
+"""The embedded sample: pictures of small parts on a tray and a model trained on them for each task."""

@@ -6,7 +6,7 @@ same for squares, with one channel of its attention 32 times as large, computing
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,12 +42,11 @@ def split(folder: Path) -> SimpleNamespace:
 
 def drawn(folder: Path) -> Path:
     """Draws pictures as the sample's were, from another seed."""
-    path = Path(__file__).parents[2] / "tools" / "make_sample.py"
-    spec = importlib.util.spec_from_file_location("make_sample", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parents[2] / "tools"))
+        pictures = importlib.import_module("sample.pictures")
     for name, count in (("train", CALIBRATION), ("val", VALIDATION)):
-        module.write_pictures(folder, 77, name, count)
+        pictures.write_pictures(folder, 77, name, count)
     return folder
 
 

@@ -29,7 +29,8 @@ def test_others(run, what, name):
 
 def test_data_says_what_is_at_hand(run):
     found = {row["name"]: row["at hand"] for row in json.loads(run("list", "data", "--json").out)}
-    assert found == {"coco128": "no: edgecompile fetch coco128.yaml", "sample": "yes"}
+    samples = ("sample", *(f"sample-{task}" for task in ("classify", "obb", "pose", "segment")))
+    assert found == {"coco128": "no: edgecompile fetch coco128.yaml", **dict.fromkeys(samples, "yes")}
 
 
 def test_wrong(run):
