@@ -11,13 +11,19 @@ import numpy as np
 
 from edgecompile.errors import StepError
 
+RTDETR = "RTDETRDecoder"
+"""Name of the class of RT-DETR's head."""
+
 
 def heads_of(model: Any) -> tuple[bool, bool]:
     """Returns whether a checkpoint has an NMS-free head (one to one), and whether it has the other (one to many).
 
-    A head that finds no boxes counts as the latter.
+    A head that finds no boxes counts as the latter; RT-DETR's decoder, which matches each object with one query, as the
+    former.
     """
     head = model.model[-1]
+    if type(head).__name__ == RTDETR:
+        return True, False
     has_one_to_one = getattr(head, "one2one_cv2", None) is not None
     return has_one_to_one, getattr(head, "cv2", None) is not None or not has_one_to_one
 
@@ -34,7 +40,7 @@ def select_head(model: Any, end2end: bool | str, name: str) -> bool:
     if end2end is False and not has_one_to_many:
         raise StepError(f"'{name}' has only the NMS-free head left", fix="set end2end to auto or true")
     nms_free = not has_one_to_many if end2end == "auto" else bool(end2end)
-    if has_one_to_one:
+    if has_one_to_one and has_one_to_many:
         model.model[-1].end2end = nms_free
     model.fuse(verbose=False)
     return nms_free
@@ -54,7 +60,7 @@ def prepare_for_tracing(model: Any, *, dynamic: bool, smallest: Sequence[int]) -
         smallest: height and width of the smallest input, pixels: an NMS-free head puts out no more rows than it has
             anchors.
     """
-    from ultralytics.nn.modules import C2f, Classify, Detect
+    from ultralytics.nn.modules import C2f, Classify, Detect, RTDETRDecoder
 
     anchors = sum((smallest[0] // int(stride)) * (smallest[1] // int(stride)) for stride in model.stride)
     for parameter in model.parameters():
@@ -63,10 +69,36 @@ def prepare_for_tracing(model: Any, *, dynamic: bool, smallest: Sequence[int]) -
         if isinstance(module, Detect):
             module.export, module.format, module.dynamic, module.shape = True, "onnx", dynamic, None
             module.max_det = min(300, anchors)
+        elif isinstance(module, RTDETRDecoder):
+            module.export, module.dynamic = True, dynamic
         elif isinstance(module, Classify):
             module.export = True
         elif isinstance(module, C2f):
             module.forward = module.forward_split
+
+
+def with_corners(model: Any) -> Any:
+    """Returns a model that puts out rows of corners in pixels of the input, score and class number.
+
+    RT-DETR's rows hold centre and size as shares of the input's sides; other models are returned as they are.
+    """
+    if type(model.model[-1]).__name__ != RTDETR:
+        return model
+    import torch
+
+    class WithCorners(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model
+
+        def forward(self, pictures: Any) -> Any:
+            centres, sizes, rest = self.inner(pictures).split((2, 2, 2), dim=-1)
+            height, width = pictures.shape[2:]
+            sides = torch.as_tensor([width, height], dtype=centres.dtype)
+            half = sizes / 2
+            return torch.cat(((centres - half) * sides, (centres + half) * sides, rest), dim=-1)
+
+    return WithCorners().eval()
 
 
 def outputs_of(model: Any, picture: np.ndarray) -> list[np.ndarray]:

@@ -25,6 +25,7 @@ from edgecompile.passes._ultralytics_heads import (
     stated_by,
     trace,
     varying,
+    with_corners,
 )
 from edgecompile.plan.graph import Graph, Model, Request
 from edgecompile.plan.shapes import Profile, distinct, merged, one_shape, shown
@@ -164,13 +165,14 @@ def _export(
             raise StepError(f"picture size {size} is not a multiple of the model's stride {stride}")
     shape = merged(shapes)
     prepare_for_tracing(model, dynamic=-1 in shape[2:], smallest=shapes["min"][2:])
+    traced = with_corners(model)
 
     pictures = [fixed_input(input_shape, input_shape[2:]) for input_shape in distinct(shapes)]
-    references = [outputs_of(model, picture) for picture in pictures]
+    references = [outputs_of(traced, picture) for picture in pictures]
     outputs = {f"output{number}": sides for number, sides in enumerate(varying(references, shape[0]))}
     example = fixed_input(shapes["opt"], imgsz)
-    outputs_of(model, example)  # builds the anchors for this size before tracing
-    exported = trace(model, example, opset, shape, outputs)
+    outputs_of(traced, example)  # builds the anchors for this size before tracing
+    exported = trace(traced, example, opset, shape, outputs)
     spec = spec_of(
         task=task,
         names=[str(model.names[index]) for index in sorted(model.names)],

@@ -27,7 +27,7 @@ class Task(AveragePrecisionTask[Detections, BoxLabels]):
 
     checkpoints: ClassVar[tuple[str, ...]] = ("detect",)
     label_form: ClassVar[LabelForm] = LabelForm.BOXES
-    heads: ClassVar[tuple[str, ...]] = ("Detect", "v10Detect")
+    heads: ClassVar[tuple[str, ...]] = ("Detect", "v10Detect", "RTDETRDecoder", "WorldDetect", "YOLOEDetect")
 
     def check_labels(self, lines: LabelLines, facts: LabelFacts) -> CheckedLabels:
         return box_labels.check_labels(lines, facts)
