@@ -107,7 +107,7 @@ def overrides_of(recipe: str, options: argparse.Namespace) -> list[str]:
         f"model.imgsz={options.imgsz}",
         f"data.path={options.data.resolve()}",
         f"data.validation.split={options.split}",
-        *(f"gates.{name}=null" for name in ("map_drop", "latency_p95_ms", "fps", "peak_memory_mb", "size_mb")),
+        *(f"gates.{name}=null" for name in ("accuracy_drop", "latency_p95_ms", "fps", "peak_memory_mb", "size_mb")),
     ]
 
 

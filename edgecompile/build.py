@@ -19,7 +19,6 @@ from edgecompile.bundle.documents import canonical_json
 from edgecompile.bundle.writer import copy_bundle
 from edgecompile.errors import StepError
 from edgecompile.evaluate import layer_coverage
-from edgecompile.evaluate.class_names import class_name_mismatch
 from edgecompile.evaluate.gates import Verdict, judge, raise_unmet, remarks
 from edgecompile.evaluate.metrics import figures_of
 from edgecompile.evaluate.tasks import find_task
@@ -199,7 +198,7 @@ def evaluate_gates(
     verdicts = judge(recipe.gates, figures, measured, on_device=on_device)
     lock = lock_document(recipe, plan, materials, entries, sources)
     spec = json.loads(entries[plan.result.spec.step].path(plan.result.spec.path).read_bytes())
-    notes = [*class_name_mismatch(materials.names, spec["names"]), *remarks(recipe.gates, figures)]
+    notes = [*task.class_remarks(materials.names, spec["names"]), *remarks(recipe.gates, figures)]
     notes += [line for entry in entries.values() for line in entry.facts.get("warnings", ())]
     notes += layer_coverage.remarks(figures.coverage, plan.result.precision)
     plan = replace(plan, notes=(*plan.notes, *notes))

@@ -31,7 +31,7 @@ words:
   RECIPE.yaml       a recipe of yours; it may extend a shipped recipe: `defaults: [x86-cpu_openvino_int8]`
   recipe=NAME       a recipe, shipped or in ./recipes; see `edgecompile list recipes`
   target=NAME       another target, model, data, gates: any config group; see `edgecompile list targets`
-  key=value         any key of the recipe: model.weights=my.pt passes.simplify=null gates.map_drop=0.01
+  key=value         any key of the recipe: model.weights=my.pt passes.simplify=null gates.accuracy_drop=0.01
 With no recipe, the quickstart is taken, which needs neither network nor files of yours."""
 
 

@@ -29,9 +29,10 @@ from edgecompile.json_types import JsonObject
 from edgecompile.places import conf_folder, shown
 from edgecompile.recipe import folders
 from edgecompile.recipe.locate import PRIMARY, Layer, Origins
-from edgecompile.recipe.materials import missing_files
-from edgecompile.recipe.schema import Recipe
-from edgecompile.recipe.validate import MISSING, recipe_from
+from edgecompile.recipe.materials import find_file, missing_files
+from edgecompile.recipe.schema import ModelSettings, Recipe
+from edgecompile.recipe.training_size import odd_sizes
+from edgecompile.recipe.validate import MISSING, read_part, recipe_from
 
 MOST_INTERPOLATIONS = 16
 """In all files together; see `edgecompile.recipe.recipe_text`."""
@@ -87,10 +88,30 @@ def recipe_of(config: DictConfig) -> tuple[Recipe, list[str]]:
     origins, notes = trace(loader, overrides)
     raw = plain(config, origins)
     notes += overruled(overrides, origins)
+    recipe, problems = checked_recipe(raw, origins)
+    if problems or recipe is None:
+        raise RecipeError(problems)
+    return recipe, notes
+
+
+def checked_recipe(raw: JsonObject, origins: Origins) -> tuple[Recipe | None, list[Problem]]:
+    """Returns the typed recipe of plain values, None where they make none, and every problem found."""
+    odd = sizes_refused(read_part("model", raw.get("model"), origins).value, origins)
     try:
-        return recipe_from(raw, origins), notes
+        return recipe_from(raw, origins), odd
     except RecipeError as error:
-        raise RecipeError(list(dict.fromkeys([*error.problems, *files_missing(raw, origins)]))) from error
+        return None, list(dict.fromkeys([*odd, *error.problems, *files_missing(raw, origins)]))
+
+
+def sizes_refused(model: ModelSettings | None, origins: Origins) -> list[Problem]:
+    """Returns the problem of a size that models of the recipe's task do not take."""
+    if model is None:
+        return []
+    try:
+        weights = find_file(model.weights, origins.of("model", "weights"), "weights")
+    except RecipeError:
+        return odd_sizes(model, None, origins)
+    return odd_sizes(model, weights, origins)
 
 
 def files_missing(raw: JsonObject, origins: Origins) -> list[Problem]:

@@ -25,14 +25,23 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from edgecompile.compose.composition import files_missing, overruled, plain, task_of, texts, trace
+from edgecompile.compose.composition import (
+    checked_recipe,
+    files_missing,
+    overruled,
+    plain,
+    sizes_refused,
+    task_of,
+    texts,
+    trace,
+)
 from edgecompile.compose.overrides import NotPlain, Reader, changed
 from edgecompile.errors import Problem, RecipeError
 from edgecompile.json_types import JsonObject
 from edgecompile.recipe.locate import COMMAND_LINE, PRIMARY, Origins
 from edgecompile.recipe.rules import calibrates
 from edgecompile.recipe.schema import Recipe
-from edgecompile.recipe.validate import PARTS, Part, join, problems_between, read_part, recipe_from
+from edgecompile.recipe.validate import PARTS, Part, join, problems_between, read_part
 from edgecompile.sweep.points import Point
 
 LISTING = ("list", "filter")
@@ -199,6 +208,7 @@ class Sweep:
         self._between: dict[Hashable, list[Problem]] = {}
         self._overruled: dict[Hashable, _Overruled] = {}
         self._missing: dict[Hashable, list[Problem]] = {}
+        self._sizes: dict[Hashable, list[Problem]] = {}
         self._weights: dict[Hashable, Hashable] = {}
         layouts = self._layouts()
         for number, job in enumerate(map(tuple, self.jobs)):
@@ -257,6 +267,7 @@ class Sweep:
             return self._by_hydra(number, job, base, origins, lost.problems)
         problems = [*lost.problems, *(problem for part in parts.values() for problem in part.problems)]
         problems += self._rules(choices, typed, parts, origins)
+        problems += self._sizes_refused(choices, typed, parts, origins)
         unread = (choices, typed[HEAD], *(part.value is None for part in parts.values()))
         recipe, faults = (None, self._faults[unread]) if unread in self._faults else join(head, parts, origins)
         problems += faults
@@ -265,9 +276,11 @@ class Sweep:
         if problems or recipe is None:
             problems += self._files_missing(choices, typed, parts, origins)
             return Point(number, job, None, tuple(dict.fromkeys(problems)))
-        alike = (choices, *(typed[name] for name in PARTS if name != "gates"))
+        gates = frozenset(name for name, limit in recipe.gates if limit is not None)
+        alike = (choices, gates, *(typed[name] for name in PARTS if name != "gates"))
         weights = self._origin_of_weights(choices, typed["model"], recipe)
-        files = (choices, weights, recipe.model.imgsz is None, typed["data"], _calibrates(recipe))
+        model = (weights, recipe.model.task, recipe.model.imgsz is None)
+        files = (choices, gates, model, typed["data"], _calibrates(recipe))
         return Point(number, job, recipe, (), alike, files)
 
     def _part(self, base: _Base, name: str, choices: Words, typed: Words) -> Part:
@@ -310,6 +323,15 @@ class Sweep:
                 self._overruled[choices, keys] = _Overruled((), error.problems)
         return self._overruled[choices, keys]
 
+    def _sizes_refused(
+        self, choices: Words, typed: dict[str, Words], parts: dict[str, Part], origins: Origins
+    ) -> list[Problem]:
+        """Returns the problem of a size that models of the recipe's task do not take."""
+        key = (choices, typed["model"])
+        if key not in self._sizes:
+            self._sizes[key] = sizes_refused(parts["model"].value, origins)
+        return self._sizes[key]
+
     def _files_missing(
         self, choices: Words, typed: dict[str, Words], parts: dict[str, Part], origins: Origins
     ) -> list[Problem]:
@@ -338,12 +360,11 @@ class Sweep:
         with read_write(base.whole.hydra), open_dict(base.whole.hydra):
             base.whole.hydra.job.num = number
         HydraConfig.instance().set_config(base.whole)
-        raw: JsonObject = {}
         try:
-            raw = plain(config, origins)
-            recipe = recipe_from(raw, origins)
+            recipe, found = checked_recipe(plain(config, origins), origins)
+            problems = [*problems, *found]
         except RecipeError as error:
-            problems = [*problems, *error.problems, *files_missing(raw, origins)]
+            problems = [*problems, *error.problems, *files_missing({}, origins)]
         if problems:
             return Point(number, job, None, tuple(dict.fromkeys(problems)))
         return Point(number, job, recipe, (), number, number)

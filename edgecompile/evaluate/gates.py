@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from edgecompile.evaluate.tasks import Task, all_drops, all_metrics
-from edgecompile.runtime.figures import Figures
+from edgecompile.evaluate.tasks import Task, all_drops, all_metrics, find_task, task_names
+from edgecompile.runtime.figures import ACCURACY_DROP, Figures
 from edgecompile.runtime.measured_gates import MEASURED, Gate, Numbers, Verdict, compared, named, raise_unmet
 from edgecompile.runtime.measurement import Measurement
 
@@ -25,6 +25,13 @@ gate on accuracy too: nothing broken ships unasked."""
 def _megabytes(figures: Numbers) -> float | None:
     size = figures.get("size_bytes")
     return None if size is None else size / 1e6
+
+
+def _accuracy_drop() -> Gate:
+    """Returns the gate on the drop of whatever metric is the main metric of a model's task."""
+    mains = ", ".join(dict.fromkeys(find_task(name).main.title for name in task_names()))
+    about = f"largest loss of the task's main metric ({mains}) against the float model, 0..1"
+    return Gate(named(ACCURACY_DROP), title="accuracy drop", about=about, digits=4, share=True)
 
 
 def _of_tasks() -> dict[str, Gate]:
@@ -46,6 +53,7 @@ def _of_tasks() -> dict[str, Gate]:
 
 
 GATES = {
+    ACCURACY_DROP: _accuracy_drop(),
     **_of_tasks(),
     **{name: gate for name, gate in MEASURED.items() if name != "fps_per_watt"},
     "size_mb": Gate(
@@ -78,7 +86,8 @@ def judge(
         measured: None where nothing was measured.
         on_device: whether gates on what is measured are left to the device, where the model is finished.
     """
-    limits, numbers = _limits(gates), {**(measured.by_name() if measured else {}), **figures.by_name()}
+    limits = _without_repeated_drop(_limits(gates), figures.drop)
+    numbers = {**(measured.by_name() if measured else {}), **figures.by_name()}
     reasons = measured.unmeasured if measured else {}
     deferred = {name for name in limits if on_device and GATES[name].measured}
     verdicts = [
@@ -102,6 +111,11 @@ def remarks(gates: Limits, figures: Figures) -> list[str]:
     ]
 
 
+def doubled_drop(gates: Limits, drop: str) -> bool:
+    """Whether a recipe limits the drop by both of its names: that of the task, `drop`, then counts alone."""
+    return {ACCURACY_DROP, drop} <= _limits(gates).keys()
+
+
 def strange_gates(gates: Limits, task: Task[Any, Any, Any]) -> list[str]:
     """Returns the gates with a limit that are on metrics of other tasks."""
     own = {task.drop.name, *(metric.name for metric in task.metrics)}
@@ -109,7 +123,12 @@ def strange_gates(gates: Limits, task: Task[Any, Any, Any]) -> list[str]:
 
 
 def _on_accuracy(figures: Figures) -> set[str]:
-    return {figures.drop, *figures.metrics}
+    return {figures.drop, ACCURACY_DROP, *figures.metrics}
+
+
+def _without_repeated_drop(limits: dict[str, float], drop: str) -> dict[str, float]:
+    """Returns the limits; of two on the drop, that under the task's name alone, which is the more specific."""
+    return {name: limit for name, limit in limits.items() if name != ACCURACY_DROP or not doubled_drop(limits, drop)}
 
 
 def _limits(gates: Limits) -> dict[str, float]:
@@ -135,7 +154,7 @@ def _verdict(name: str, limit: float, figures: Figures, numbers: Numbers, unmeas
     verdict = compared(name, GATES[name], limit, numbers, unmeasured)
     if verdict.figure is None:
         return verdict
-    if name == figures.drop:
+    if name in (figures.drop, ACCURACY_DROP):
         if figures.float_accuracy < NOTHING_FOUND:
             return replace(verdict, met=False, text=_blind(figures))
         return replace(verdict, text=_fall(verdict.figure, limit, figures, bool(verdict.met)))

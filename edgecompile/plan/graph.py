@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from edgecompile.data.counts import DataCounts
 from edgecompile.data.label_reading import LabelReading
 from edgecompile.errors import PlanError
-from edgecompile.plan.shapes import UNSTATED_SIZE, Profile, profile_of, sides
+from edgecompile.evaluate.tasks import find_task
+from edgecompile.plan.shapes import Profile, profile_of, sides
 from edgecompile.plan.step import Output, Source, Stage, Step
 
 
@@ -120,7 +121,7 @@ class Graph:
     @property
     def imgsz(self) -> list[int]:
         """Height and width of the usual input, pixels: as the recipe says, else as the weights do."""
-        return sides(self.recipe.model.imgsz or self.materials.imgsz or UNSTATED_SIZE)
+        return sides(self.recipe.model.imgsz or self.materials.imgsz or find_task(self.task).usual_size)
 
     @property
     def task(self) -> str:

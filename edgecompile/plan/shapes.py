@@ -7,9 +7,6 @@ from typing import Any
 POINTS = ("min", "opt", "max")
 """Points of a profile: smallest, usual and largest shape."""
 
-UNSTATED_SIZE = 640
-"""Pixels of the square input where neither recipe nor weights state any, as Ultralytics has it."""
-
 Profile = dict[str, list[int]]
 """Each of `POINTS` to a whole shape (pictures, 3, height, width)."""
 

@@ -18,8 +18,8 @@ from edgecompile.data.published import EXAMPLES, is_published
 from edgecompile.data.split_listing import shortened
 from edgecompile.data.yolo_dataset import read_data
 from edgecompile.errors import Problem, RecipeError
-from edgecompile.evaluate.gates import strange_gates
-from edgecompile.evaluate.tasks import chosen_task, find_task
+from edgecompile.evaluate.gates import doubled_drop, strange_gates
+from edgecompile.evaluate.tasks import all_drops, chosen_task, find_task
 from edgecompile.places import SAMPLE_SCHEME, fetched_folder, sample_folder, shown
 from edgecompile.plan.graph import Materials
 from edgecompile.plan.step import Source
@@ -32,6 +32,7 @@ from edgecompile.recipe.picture_materials import (
     shared_pictures,
 )
 from edgecompile.recipe.training_size import TrainingSize
+from edgecompile.runtime.figures import ACCURACY_DROP
 
 if TYPE_CHECKING:
     from edgecompile.recipe.schema import Recipe
@@ -90,7 +91,12 @@ def find_materials(recipe: Recipe, files: Files | None = None) -> Materials:
         labels=Source("labels", tuple(validation.labels), many=True),
         names=data.names,
         reading=LabelReading(data.facts.kpt_shape, data.facts.kpt_oks_sigmas),
-        notes=(*((size.note,) if size else ()), *calibration.notes, *validation.notes),
+        notes=(
+            *((size.note,) if size else ()),
+            *_gate_notes(recipe, task),
+            *calibration.notes,
+            *validation.notes,
+        ),
         counts=DataCounts(validation.counts, validation.label_counts, calibration.counts),
         imgsz=size.imgsz if size else None,
         task=task,
@@ -100,13 +106,25 @@ def find_materials(recipe: Recipe, files: Files | None = None) -> Materials:
 def _gates_of_others(recipe: Recipe, task: str) -> list[Problem]:
     """Returns the problems of gates and objectives on metrics that a task does not have."""
     own = find_task(task)
-    fix = f"those of '{task}': {', '.join([own.drop.name, *(metric.name for metric in own.metrics)])}"
-    gates = [("gates", name) for name in strange_gates(recipe.gates, own)]
-    objectives = [("objectives",) for _ in strange_gates(dict.fromkeys(recipe.objectives, 0.0), own)][:1]
+    names = ", ".join([own.drop.name, *(metric.name for metric in own.metrics)])
+
+    def problem(name: str, *keys: str) -> Problem:
+        dropped = f"write {own.drop.name}, or {ACCURACY_DROP} for any task" if name in all_drops() else ""
+        fix = dropped or f"those of '{task}': {names}"
+        return Problem(f"'{name}' is not on a metric of the task '{task}'", str(recipe.origins.of(*keys)), fix)
+
     return [
-        Problem(f"'{keys[-1]}' is not on a metric of the task '{task}'", str(recipe.origins.of(*keys)), fix)
-        for keys in (*gates, *objectives)
+        *(problem(name, "gates", name) for name in strange_gates(recipe.gates, own)),
+        *(problem(name, "objectives") for name in strange_gates(dict.fromkeys(recipe.objectives, 0.0), own)),
     ]
+
+
+def _gate_notes(recipe: Recipe, task: str) -> list[str]:
+    """Returns the remark that one of two gates on the same figure has no effect."""
+    drop = find_task(task).drop.name
+    if not doubled_drop(recipe.gates, drop):
+        return []
+    return [f"gates.{drop} and gates.{ACCURACY_DROP} limit the same figure: gates.{drop} alone counts"]
 
 
 def _size(weights: Path, recipe: Recipe, files: Files) -> TrainingSize | None:
@@ -117,7 +135,8 @@ def _size(weights: Path, recipe: Recipe, files: Files) -> TrainingSize | None:
     """
     if recipe.model.imgsz is not None:
         return None
-    return files.training_size(weights, str(recipe.origins.of("model", "weights")))
+    task = chosen_task(recipe.model.task, files.stated_task(weights))
+    return files.training_size(weights, str(recipe.origins.of("model", "weights")), task)
 
 
 def external_data(weights: Path) -> list[str]:

@@ -26,7 +26,7 @@ from edgecompile.targets import Target
 
 SCHEMA = 1
 
-Side = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
+Side = Annotated[int, Field(ge=1, le=4096)]
 THREE = Field(json_schema_extra={"minItems": 3, "maxItems": 3})
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -48,8 +48,8 @@ class Dynamic(Section):
     )
     imgsz: Annotated[tuple[Side | tuple[Side, Side], ...], THREE] | None = Field(
         default=None,
-        description="pixels of the square input, or [height, width]: [min, opt, max], multiples of 32; opt is "
-        "model.imgsz, where accuracy is validated; null for model.imgsz alone",
+        description="pixels of the square input, or [height, width]: [min, opt, max], multiples of 32, but for "
+        "classification; opt is model.imgsz, where accuracy is validated; null for model.imgsz alone",
     )
 
     @field_validator("batch", "imgsz")
@@ -90,8 +90,8 @@ class ModelSettings(Section):
     )
     imgsz: Side | tuple[Side, Side] | None = Field(
         default=None,
-        description="pixels of the square input, or [height, width]; multiples of 32; null for opt of dynamic.imgsz, "
-        "or else the size that the weights were trained at",
+        description="pixels of the square input, or [height, width]; multiples of 32, but for classification; null "
+        "for opt of dynamic.imgsz, or else the size that the weights were trained at",
     )
 
     @field_validator("task")

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edgecompile.evaluate.tasks import Outline
+from edgecompile.evaluate.tasks import Outline, WholeLabel
 from edgecompile.report.document import ReportedStep, StepRun
 from edgecompile.runtime.figures import Figures
 from edgecompile.runtime.measured_gates import GateDocument
@@ -168,27 +168,30 @@ class Shape:
 
 @dataclass(frozen=True)
 class LegendEntry:
-    """A class on the golden picture, number of its colour, how many of it there are."""
+    """A class on the golden picture, number of its colour, and how many of it there are, or how probable it is for the
+    whole picture: "3", "0.93"."""
 
     name: str
     colour: int
-    count: int
+    amount: str
 
 
 @dataclass(frozen=True)
 class GoldenView:
-    """What is drawn on the golden picture, and the classes, those with most first."""
+    """What is drawn on the golden picture, and the classes, those with most first, or the most probable."""
 
     shapes: tuple[Shape, ...]
     legend: tuple[LegendEntry, ...]
 
 
-def golden_view(outlines: Sequence[Outline], names: Sequence[str]) -> GoldenView:
-    """Returns what is drawn on the golden picture, and how many there are of each class."""
+def golden_view(
+    outlines: Sequence[Outline], names: Sequence[str], whole_labels: Sequence[WholeLabel] = ()
+) -> GoldenView:
+    """Returns what is drawn on the golden picture, how many there are of each class, and what the whole picture is."""
     shapes = tuple(
         Shape(
             points=" ".join(f"{x:.6g},{y:.6g}" for x, y in outline.corners),
-            name=names[outline.class_id] if 0 <= outline.class_id < len(names) else str(outline.class_id),
+            name=_class_name(outline.class_id, names),
             colour=outline.class_id % COLOURS,
             score=outline.score,
         )
@@ -196,8 +199,17 @@ def golden_view(outlines: Sequence[Outline], names: Sequence[str]) -> GoldenView
     )
     counts = Counter(shape.name for shape in shapes)
     colours = {shape.name: shape.colour for shape in reversed(shapes)}
-    legend = [LegendEntry(name, colours[name], count) for name, count in counts.items()]
-    return GoldenView(shapes, tuple(sorted(legend, key=lambda entry: (-entry.count, entry.name))))
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    legend = [LegendEntry(name, colours[name], str(count)) for name, count in ranked]
+    whole = [
+        LegendEntry(_class_name(label.class_id, names), label.class_id % COLOURS, f"{label.score:.2f}")
+        for label in whole_labels
+    ]
+    return GoldenView(shapes, (*legend, *whole))
+
+
+def _class_name(number: int, names: Sequence[str]) -> str:
+    return names[number] if 0 <= number < len(names) else str(number)
 
 
 def png_size(picture: bytes) -> tuple[int, int]:

@@ -72,7 +72,8 @@ def render_html(report: Report, *, picture: bytes | None = None, result: Any = N
 
 def _golden(picture: bytes, result: Any, model: Mapping[str, Any]) -> dict[str, Any]:
     width, height = charts.png_size(picture)
-    view = charts.golden_view(find_task(model["task"]).outlines(result), model["names"])
+    task = find_task(model["task"])
+    view = charts.golden_view(task.outlines(result), model["names"], task.whole_labels(result))
     return {"picture": base64.b64encode(picture).decode("ascii"), "width": width, "height": height, "view": view}
 
 

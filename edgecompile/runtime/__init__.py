@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from edgecompile.runtime.archive import Archive
     from edgecompile.runtime.pictures import find_pictures, read_picture
     from edgecompile.runtime.predictor import Predictor, load, open_artifact
+    from edgecompile.runtime.tasks.classify import Classification
     from edgecompile.runtime.tasks.detect import Detection, Detections
 
 __all__ = [
     "Archive",
+    "Classification",
     "Detection",
     "Detections",
     "Predictor",
@@ -33,6 +35,7 @@ __all__ = [
 
 _HOME = {
     "Archive": "archive",
+    "Classification": "tasks.classify",
     "Detection": "tasks.detect",
     "Detections": "tasks.detect",
     "Predictor": "predictor",

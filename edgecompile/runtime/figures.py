@@ -13,6 +13,8 @@ from typing import Any, TypedDict
 OLD_MAIN, OLD_DROP = "map50_95", "map_drop"
 OLD_TITLES = {OLD_MAIN: "mAP50-95", "map50": "mAP50", OLD_DROP: "mAP50-95 drop"}
 """Values that documents leave out which were written when every model was a detector."""
+ACCURACY_DROP = "accuracy_drop"
+"""Name that the drop of the main metric has for every task, beside the task's own name for it."""
 
 
 class LayerShare(TypedDict):
@@ -105,7 +107,7 @@ class Figures:
 
     def by_name(self) -> dict[str, float]:
         """Returns the numbers that gates and searches may name."""
-        return {**self.metrics, self.drop: self.lost, "size_bytes": self.size_bytes}
+        return {**self.metrics, self.drop: self.lost, ACCURACY_DROP: self.lost, "size_bytes": self.size_bytes}
 
     def to_json(self) -> dict[str, Any]:
         """Returns the section as it stands in manifests and reports: each metric under its own name."""

@@ -29,8 +29,8 @@ from edgecompile.runtime.target import read_target
 from edgecompile.runtime.tasks import OutputError
 
 Pictures = Picture | Iterable[Picture]
-MULTIPLE = 32
-"""Height and width chosen at run time are multiples of it, pixels."""
+USUAL_STRIDE = 32
+"""Pixels of which height and width chosen at run time are multiples, where a spec states no stride."""
 KEPT_BUFFERS = 4
 """How many shapes keep their buffers: the last used."""
 
@@ -146,7 +146,8 @@ class Predictor:
             image: path of a picture, or uint8 (height, width, 3) in the order blue green red, as OpenCV has it. Gray,
                 4 channels, 16 bits and PIL images are read as Ultralytics reads them.
             imgsz: size that the picture is scaled to, pixels: the side of a square, or height and width; multiples of
-                32 between the smallest and the largest that the bundle was built for. The spec's where None.
+                the model's stride between the smallest and the largest that the bundle was built for. The spec's where
+                None.
             **settings: numbers that the task takes, see `task.settings`; the spec's where left out. Detection takes
                 conf (lowest score, 0..1), iou (largest overlap of two boxes of a class, 0..1) and max_det (most
                 boxes).
@@ -318,9 +319,11 @@ def chosen_size(spec: Spec, imgsz: int | Sequence[int]) -> tuple[int, int]:
                 fix="build it with model.dynamic.imgsz: [min, opt, max]",
             )
         return spec.frame.size
-    if not (low[0] <= height <= high[0] and low[1] <= width <= high[1]) or height % MULTIPLE or width % MULTIPLE:
+    stride = int(spec.document.get("stride", USUAL_STRIDE))
+    if not (low[0] <= height <= high[0] and low[1] <= width <= high[1]) or height % stride or width % stride:
+        multiples = f"multiples of {stride}" if stride > 1 else "sides"
         raise RecipeError(
-            f"imgsz is {height}x{width}, expected multiples of {MULTIPLE} from {low[0]}x{low[1]} to {high[0]}x{high[1]}"
+            f"imgsz is {height}x{width}, expected {multiples} from {low[0]}x{low[1]} to {high[0]}x{high[1]}"
         )
     return height, width
 

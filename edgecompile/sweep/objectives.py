@@ -16,6 +16,7 @@ import yaml
 from edgecompile.errors import RecipeError, nearest
 from edgecompile.evaluate.gates import GATES
 from edgecompile.run_dir import REPORT
+from edgecompile.runtime.figures import figures_from
 
 LOSES = {True: 0.0, False: 1e9}
 """What a failed point returns for a figure that is to be large, and for a figure that is to be small. No figure of a
@@ -81,4 +82,4 @@ def drop_losers(names: Sequence[str], sweep: Path) -> None:
 def _figures(report: Path) -> Mapping[str, Any]:
     """Returns the figures that gates read."""
     document = json.loads(report.read_text(encoding="utf-8"))
-    return {**(document["measured"] or {}), **document["figures"]}
+    return {**(document["measured"] or {}), **figures_from(document["figures"]).by_name()}

@@ -23,7 +23,7 @@ def test_the_quickstart_is_the_default():
 def test_extends_a_shipped_recipe(write):
     recipe = compose(write(EXTENDS, base=False))
     assert (recipe.name, recipe.model.imgsz, recipe.target.kind) == ("my", 320, "openvino")
-    assert recipe.gates.map_drop == 0.01  # inherited
+    assert recipe.gates.accuracy_drop == 0.01  # inherited
     assert recipe.model.weights == "yolo11n.pt"
 
 

@@ -59,7 +59,7 @@ def test_accepts(validator, text):
         "modle: {}\n",
         "model: {imgz: 3}\n",
         "model: {imgsz: '640'}\n",
-        "model: {imgsz: 33}\n",
+        "model: {imgsz: 0}\n",
         "passes: {simplfy: {}}\n",
         "passes: {again: {kind: simplfy}}\n",
         "passes: {again: {kind: simplify, foldng: 1}}\n",

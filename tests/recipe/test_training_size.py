@@ -59,7 +59,7 @@ SAID = {
 
 @pytest.mark.parametrize(("train_args", "size", "note"), SAID.values(), ids=SAID)
 def test_checkpoints(tmp_path: Path, train_args: dict[str, Any], size: tuple[int, int], note: str):
-    found = training_size(checkpoint(tmp_path / "w.pt", **train_args), "x")
+    found = training_size(checkpoint(tmp_path / "w.pt", **train_args), "x", "detect")
     assert found.imgsz == size
     assert note in found.note
 
@@ -76,14 +76,14 @@ FILES = {
 
 @pytest.mark.parametrize(("shape", "metadata", "size", "note"), FILES.values(), ids=FILES)
 def test_onnx_files(tmp_path: Path, shape, metadata, size, note):
-    found = training_size(onnx_file(tmp_path / "m.onnx", *shape, **metadata), "x")
+    found = training_size(onnx_file(tmp_path / "m.onnx", *shape, **metadata), "x", "detect")
     assert found.imgsz == size
     assert note in found.note
 
 
 def wrong(path: Path) -> str:
     with pytest.raises(RecipeError) as caught:
-        training_size(path, "my.yaml:2:model.weights")
+        training_size(path, "my.yaml:2:model.weights", "detect")
     (problem,) = caught.value.problems
     return str(problem)
 

@@ -18,7 +18,7 @@ WRONG = [
     ("modle: {imgsz: 320}", 0, "modle", ["unknown key 'modle'", "did you mean 'model'?"]),
     ("model: {imgz: 320}", 0, "model.imgz", ["unknown key 'imgz'", "did you mean 'imgsz'?"]),
     ("model:\n  imgsz: 100", 1, "model.imgsz", ["found 100", "a multiple of 32"]),
-    ("model: {imgsz: 0}", 0, "model.imgsz", ["found 0", "at least 32"]),
+    ("model: {imgsz: 0}", 0, "model.imgsz", ["found 0", "at least 1"]),
     ("model: {imgsz: 8192}", 0, "model.imgsz", ["found 8192", "at most 4096"]),
     ("model: {imgsz: '640'}", 0, "model.imgsz", ["found the text '640'", "a whole number", "a list"]),
     ("model: {imgsz: 640.0}", 0, "model.imgsz", ["found 640.0", "a whole number"]),

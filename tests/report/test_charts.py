@@ -89,7 +89,7 @@ def test_golden_boxes_are_counted_by_class():
     found = {"boxes": [[1, 2, 4, 8], [0, 0, 2, 2], [5, 5, 4, 4]], "scores": [0.9, 0.8, 0.7], "classes": [1, 1, 7]}
     view = charts.golden_view(find_task("detect").outlines(found), ["a", "b"])
     assert view.shapes[0] == charts.Shape("1,2 4,2 4,8 1,8", "b", 1, 0.9)
-    assert [(one.name, one.colour, one.count) for one in view.legend] == [("b", 1, 2), ("7", 7, 1)]
+    assert [(one.name, one.colour, one.amount) for one in view.legend] == [("b", 1, "2"), ("7", 7, "1")]
     assert len(view.shapes) == 3
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypedDict, TypeVar
 from edgecompile.data.label_lines import CheckedLabels, LabelFacts, LabelForm, LabelLines
 from edgecompile.entry_points import entry_points, named_point
 from edgecompile.errors import PlanError
+from edgecompile.evaluate.class_names import class_name_mismatch
 from edgecompile.runtime.spec_document import SpecDocument
 from edgecompile.runtime.tasks import Result
 
@@ -96,6 +97,14 @@ class Outline:
 
 
 @dataclass(frozen=True)
+class WholeLabel:
+    """A class that a whole picture was found to be, for the page, and how probable."""
+
+    class_id: int
+    score: float
+
+
+@dataclass(frozen=True)
 class OutputFacts:
     """What is known of a model's output when its spec is written: its name, its shape with -1 for what may change."""
 
@@ -115,6 +124,8 @@ class Task(ABC, Generic[Found, Truth, Judged]):
         checkpoints: tasks that checkpoints state whose models can be used for this task.
         heads: names of the classes of Ultralytics heads whose outputs the task reads.
         plain_decode: how those put out what they find, in the words of `describe`, unless they are NMS-free.
+        size_multiple: height and width of pictures are multiples of it, pixels.
+        usual_size: pixels of the square input where neither recipe nor weights state any, as Ultralytics has it.
         label_form: what the lines of its labels state; data sets in other layouts are converted to that.
         metrics: figures of accuracy; the first is the main metric, which verdicts weigh.
         drop: the loss of the main metric against the float model, as a gate.
@@ -124,6 +135,8 @@ class Task(ABC, Generic[Found, Truth, Judged]):
     checkpoints: ClassVar[tuple[str, ...]]
     heads: ClassVar[tuple[str, ...]] = ()
     plain_decode: ClassVar[str] = "yolo"
+    size_multiple: ClassVar[int] = 32
+    usual_size: ClassVar[int] = 640
     label_form: ClassVar[LabelForm] = LabelForm.BOXES
     metrics: ClassVar[tuple[Metric, ...]]
     drop: ClassVar[Metric]
@@ -168,6 +181,10 @@ class Task(ABC, Generic[Found, Truth, Judged]):
     @abstractmethod
     def tolerances(self, size: Sequence[int]) -> dict[str, float]:
         """Returns the largest gap of each part that rounding explains, for pictures of height and width `size`."""
+
+    def class_remarks(self, data: Sequence[str], model: Sequence[str]) -> list[str]:
+        """Returns what to know where the class names of a data set are not those of the model."""
+        return class_name_mismatch(data, model)
 
     @abstractmethod
     def check_labels(self, lines: LabelLines, facts: LabelFacts) -> CheckedLabels:
@@ -232,6 +249,10 @@ class Task(ABC, Generic[Found, Truth, Judged]):
         Args:
             golden: what `edgecompile.runtime.tasks.Task.golden` returned.
         """
+
+    def whole_labels(self, golden: Any) -> list[WholeLabel]:
+        """Returns what the page says of the golden picture as a whole, best first; arguments as `outlines`."""
+        return []
 
 
 Gaps = dict[str, float]

@@ -14,7 +14,7 @@ GOLDEN_ANGLE = 0.618034
 
 def draw_box(canvas: np.ndarray, box: Sequence[float], text: str, number: int) -> None:
     """Draws a box (x1, y1, x2, y2 in pixels) in the colour of its class, with a caption, in place."""
-    scale = max(min(canvas.shape[:2]) / 900, 0.35)
+    scale = scale_of(canvas)
     color = color_of(number)
     x1, y1, x2, y2 = (round(value) for value in box)
     cv2.rectangle(canvas, (x1, y1), (x2, y2), color, max(round(scale * 2), 1), cv2.LINE_AA)
@@ -30,10 +30,26 @@ def color_of(number: int) -> tuple[int, int, int]:
 
 def draw_caption(canvas: np.ndarray, text: str, x: int, y: int, color: tuple[int, int, int], scale: float) -> None:
     """Writes a caption on a filled ground above the point (x, y), or below it at the upper border."""
-    thickness = max(round(scale * 1.5), 1)
-    (width, height), below = cv2.getTextSize(text, FONT, scale, thickness)
+    (width, height), below = cv2.getTextSize(text, FONT, scale, thickness_of(scale))
     x = max(min(x, canvas.shape[1] - width), 0)
-    top = y - height - below if y >= height + below else y
+    draw_text(canvas, text, x, y - height - below if y >= height + below else y, color, scale)
+
+
+def draw_text(canvas: np.ndarray, text: str, x: int, top: int, color: tuple[int, int, int], scale: float) -> int:
+    """Writes a line on a filled ground below and right of the point (x, top). Returns where the ground ends below."""
+    thickness = thickness_of(scale)
+    (width, height), below = cv2.getTextSize(text, FONT, scale, thickness)
     cv2.rectangle(canvas, (x, top), (x + width, top + height + below), color, cv2.FILLED)
     ink = (0, 0, 0) if sum(color) > 380 else (255, 255, 255)
     cv2.putText(canvas, text, (x, top + height + below // 2), FONT, scale, ink, thickness, cv2.LINE_AA)
+    return top + height + below
+
+
+def scale_of(canvas: np.ndarray) -> float:
+    """Returns the scale of writing on a picture: legible on small pictures, in proportion on large ones."""
+    return max(min(canvas.shape[:2]) / 900, 0.35)
+
+
+def thickness_of(scale: float) -> int:
+    """Returns how thick writing of a scale is, pixels."""
+    return max(round(scale * 1.5), 1)
