@@ -72,7 +72,7 @@ def evaluate(
     judged, counts = [], []
     results: list[dict[str, Any]] = []
     for index, (picture, labelled) in enumerate(zip(pictures, truth, strict=True)):
-        image = read_picture(picture)
+        image = read_picture(picture, predictor.layout.input.channels)
         tensor, geometry = predictor.preprocess(image)
         try:
             outputs = predictor.infer(tensor)

@@ -16,7 +16,7 @@ import numpy as np
 from edgecompile.evaluate.accuracy import COUNTS
 from edgecompile.runtime import Predictor, open_artifact
 from edgecompile.runtime.golden import DIFFERENT, RESULT, batch_at, filled, limits
-from edgecompile.runtime.letterbox import Letterbox
+from edgecompile.runtime.letterbox import Letterbox, fit
 from edgecompile.runtime.options import Options
 from edgecompile.runtime.pictures import read_picture
 from edgecompile.runtime.spec import Frame, read_spec
@@ -87,7 +87,7 @@ def golden(
     predictor = open_artifact(artifact, spec, backend, options, threads)
     counts = json.loads((evaluation / COUNTS).read_text(encoding="utf-8"))
     chosen = pictures[counts.index(max(counts))]
-    image = read_picture(chosen)
+    image = read_picture(chosen, layout.input.channels)
     count = write_vectors(out, predictor, image, layout.frame, "opt")
     for point in limits(predictor.spec):
         (out / point).mkdir()
@@ -124,10 +124,16 @@ def write_vectors(out: Path, predictor: Predictor, image: np.ndarray, frame: Fra
 
 
 def scaled(image: np.ndarray, frame: Frame) -> np.ndarray:
-    """Returns a picture, uint8 (height, width, 3), at the size it has in the frame, without the border."""
-    letterbox = Letterbox(frame)
+    """Returns a picture, uint8 (height, width, channels), at the size to which `frame` scales it: without the border,
+    and with what a cut cuts off."""
+    if frame.resize == "crop":
+        size = fit(image.shape[:2], frame).scaled
+        frame = replace(frame, size=size, resize="stretch", shortest=None)
+    letterbox = Letterbox(frame, channels=image.shape[2])
     geometry = letterbox.place(image)
     height, width = geometry.scaled
+    if frame.resize == "stretch":
+        return letterbox.canvas
     if geometry.scaled == frame.size:
         height = round(height * KEPT_SHARE)
     return letterbox.canvas[geometry.top : geometry.top + height, geometry.left : geometry.left + width].copy()

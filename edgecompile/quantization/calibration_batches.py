@@ -24,7 +24,7 @@ def input_reader(spec: Path | SpecDocument) -> Callable[[Path], np.ndarray]:
     preprocessor = Preprocessor(read, batch)
 
     def input_tensor(path: Path) -> np.ndarray:
-        picture = read_picture(path)
+        picture = read_picture(path, read.input.channels)
         for slot in range(batch):
             preprocessor.place(slot, picture)
         return preprocessor.tensor

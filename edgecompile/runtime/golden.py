@@ -23,7 +23,6 @@ from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.check import Check
 from edgecompile.runtime.pictures import decode_member
 from edgecompile.runtime.predictor import Predictor
-from edgecompile.runtime.spec import read_spec
 from edgecompile.runtime.spec_document import SpecDocument
 
 RESULT = "result.json"
@@ -82,9 +81,10 @@ def _check_point(
     archive: Archive, predictor: Predictor, golden: Mapping[str, Any], point: str, tolerance: Mapping[str, float]
 ) -> list[Check]:
     """Compares this machine's outputs with the golden outputs of one shape."""
-    picture = decode_member(archive, golden["input"])
+    entry = predictor.layout.input
+    picture = decode_member(archive, golden["input"], entry.channels)
     batch = batch_at(predictor.spec, point)
-    size = read_spec(predictor.spec).input.size_at(point)
+    size = entry.size_at(point)
     tensor, geometries = predictor.stack(filled(picture, batch), imgsz=size)
     stored = [_read_array(archive, name) for name in golden["outputs"]]
     outputs = predictor.infer(tensor)

@@ -23,15 +23,19 @@ Not HEIC, which OpenCV does not decode, nor DNG, of which it decodes the preview
 """
 
 
-def read_picture(path: str | Path) -> np.ndarray:
+def read_picture(path: str | Path, channels: int = 3) -> np.ndarray:
     """Reads a picture as `cv2.imread` does, turned as its EXIF says, after a look at its header.
 
+    Args:
+        channels: 3 for colour; 1 for grey (IMREAD_GRAYSCALE); 4 for what stands in the file (IMREAD_UNCHANGED, which
+            turns nothing), as Ultralytics reads pictures for models of that many channels.
+
     Returns:
-        uint8 (height, width, 3), blue green red.
+        uint8 (height, width, channels), blue green red (alpha).
 
     Raises:
         RecipeError: there is no such file, it is no picture of a kind that is read, truncated, damaged or too
-            large.
+            large, or it has not four channels where these are asked for.
     """
     path = Path(path)
     try:
@@ -42,16 +46,16 @@ def read_picture(path: str | Path) -> np.ndarray:
         content = path.read_bytes()
     except OSError as error:
         raise RecipeError(f"picture cannot be read: {error.strerror or error}", where=str(path)) from error
-    return decode_picture(content, str(path))
+    return decode_picture(content, str(path), channels)
 
 
-def decode_picture(content: bytes, where: str) -> np.ndarray:
+def decode_picture(content: bytes, where: str, channels: int = 3) -> np.ndarray:
     """Decodes the bytes of a picture's file; as `read_picture`. `where` names it in errors."""
     width, height = measure_picture(content, where)
     import cv2
 
     try:
-        image = _decoded_tiff(content) if is_tiff(content) else _decoded(content)
+        image = _decoded_tiff(content) if is_tiff(content) and channels == 3 else _decoded(content, channels)
     except cv2.error:
         image = None
     if image is None or sorted(image.shape[:2]) != sorted((height, width)):
@@ -61,27 +65,34 @@ def decode_picture(content: bytes, where: str) -> np.ndarray:
         image = (image >> 8).astype("uint8")
     if image.dtype != "uint8":
         raise RecipeError(f"picture holds numbers of kind {image.dtype}, expected 8 or 16 bits a channel", where=where)
+    image = image if image.ndim == 3 else image[..., None]
+    if image.shape[2] != channels:
+        fix = "give it an alpha channel, or take a model of colour pictures" if channels == 4 else ""
+        raise RecipeError(
+            f"the picture has {image.shape[2]} channels, the model takes {channels}", where=where, fix=fix
+        )
     return _upright(image, content) if is_avif(content) else image
 
 
-def decode_member(archive: Archive, name: str) -> np.ndarray:
-    """Returns the picture in a member of a bundle.
+def decode_member(archive: Archive, name: str, channels: int = 3) -> np.ndarray:
+    """Returns the picture in a member of a bundle; `channels` as for `read_picture`.
 
     Raises:
         BundleError: there is no such member, or it is no picture.
     """
     try:
-        return decode_picture(archive.read(name), f"{archive.path}:{name}")
+        return decode_picture(archive.read(name), f"{archive.path}:{name}", channels)
     except RecipeError as error:
         raise BundleError(error.problems) from error
 
 
-def _decoded(content: bytes) -> np.ndarray | None:
-    """Returns the colour picture that OpenCV reads; None where it reads nothing."""
+def _decoded(content: bytes, channels: int = 3) -> np.ndarray | None:
+    """Returns the picture that OpenCV reads; None where it reads nothing."""
     import cv2
     import numpy as np
 
-    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    flag = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR}.get(channels, cv2.IMREAD_UNCHANGED)
+    return cv2.imdecode(np.frombuffer(content, np.uint8), flag)
 
 
 def _decoded_tiff(content: bytes) -> np.ndarray | None:
@@ -104,7 +115,8 @@ def _upright(image: np.ndarray, content: bytes) -> np.ndarray:
     rotations = (0, cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
     if turns:
         image = cv2.rotate(image, rotations[turns])
-    return image if axis is None else cv2.flip(image, axis)
+    image = image if axis is None else cv2.flip(image, axis)
+    return image if image.ndim == 3 else image[..., None]
 
 
 def find_pictures(sources: Iterable[str | Path]) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Any, NoReturn
@@ -197,8 +198,9 @@ class Predictor:
         requests: list[Request] = getattr(self.backend, "requests", list)()
         size = self._spec.frame.size if imgsz is None else chosen_size(self._spec, imgsz)
         batch = self._spec.input.batches[0]
+        read = partial(as_picture, channels=self._spec.input.channels)
         lanes: list[Lane] = [
-            InFlight(self, request, Preprocessor(self._spec, batch, size), as_picture, settings) for request in requests
+            InFlight(self, request, Preprocessor(self._spec, batch, size), read, settings) for request in requests
         ]
         return Stream(pictures, lanes or [InTurn(self, {**settings, "imgsz": imgsz})])
 
@@ -225,7 +227,7 @@ class Predictor:
         most = self._spec.input.batches[1]
         if len(images) > most:
             raise RecipeError(f"{len(images)} pictures are more than the model takes at once: {most}")
-        pictures = [as_picture(image) for image in images]
+        pictures = [as_picture(image, self._spec.input.channels) for image in images]
         require_owner(self._process)
         with self._turn:
             preprocessor = self._preprocessor(len(pictures), imgsz)
@@ -264,7 +266,7 @@ class Predictor:
         require_owner(self._process)
         clock = time.perf_counter
         started = clock()
-        pictures = [as_picture(image) for image in images]
+        pictures = [as_picture(image, self._spec.input.channels) for image in images]
         with self._turn:
             read = clock()
             preprocessor = self._preprocessor(len(pictures), imgsz)

@@ -42,22 +42,23 @@ def _answer(request: dict[str, Any]) -> None:
 
     imported = time.perf_counter()
     model = _opened(request)
+    channels = model.layout.input.channels
     opened = time.perf_counter()
     stacks = request["stacks"]
     settings = {"imgsz": request["imgsz"]} if request["imgsz"] else {}
-    model.predict_batch([read_picture(path) for path in stacks[0]], **settings)
+    model.predict_batch([read_picture(path, channels) for path in stacks[0]], **settings)
     marks = (began, imported, opened, time.perf_counter())
     took = {name: 1e3 * (after - before) for name, before, after in zip(STARTUP, marks, marks[1:], strict=False)}
     _say({**took, "gpu": bool(getattr(model.backend, "gpu", False)), "backend": model.backend.version})
 
     sys.stdin.readline()
     for number in range(request["warmup"]):
-        model.predict_batch([read_picture(path) for path in stacks[number % len(stacks)]], **settings)
+        model.predict_batch([read_picture(path, channels) for path in stacks[number % len(stacks)]], **settings)
     samples: list[list[float]] = []
     deadline = time.perf_counter() + request["seconds"]
     while not samples or (len(samples) < request["predictions"] and time.perf_counter() < deadline):
         since = time.perf_counter()
-        images = [read_picture(path) for path in stacks[len(samples) % len(stacks)]]
+        images = [read_picture(path, channels) for path in stacks[len(samples) % len(stacks)]]
         read = time.perf_counter()
         model.predict_batch(images, **settings)
         total = time.perf_counter() - read

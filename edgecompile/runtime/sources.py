@@ -1,7 +1,8 @@
 """Sources of pictures: paths, arrays, PIL images, a camera; and how each becomes a BGR array.
 
 Arrays and PIL images are read as Ultralytics reads them: gray becomes three equal channels, alpha is dropped, of 16
-bits the upper 8 remain, and a PIL image is turned as its EXIF says and brought from RGB to BGR.
+bits the upper 8 remain, and a PIL image is turned as its EXIF says and brought from RGB to BGR. For a model of grey
+pictures, colour becomes grey; for a model of four channels, a picture has four.
 """
 
 from __future__ import annotations
@@ -41,19 +42,22 @@ TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 """EXIF orientation to the number of PIL's `Transpose` that undoes it."""
 
 
-def as_picture(image: Picture) -> np.ndarray:
-    """Returns a picture as contiguous uint8 (height, width, 3), blue green red.
+def as_picture(image: Picture, channels: int = 3) -> np.ndarray:
+    """Returns a picture as contiguous uint8 (height, width, channels), blue green red (alpha), or grey.
+
+    Args:
+        channels: that the model takes: 1, 3 or 4.
 
     Raises:
         RecipeError: the file cannot be read, or it is no picture in memory.
     """
     if isinstance(image, (str, Path)):
-        return read_picture(image)
-    return as_bgr(_from_pil(image) if _is_pil(image) else image)
+        return read_picture(image, channels)
+    return as_array(_from_pil(image, channels) if _is_pil(image) else image, channels)
 
 
-def as_bgr(image: Any) -> np.ndarray:
-    """Returns an array as contiguous uint8 (height, width, 3); gray, alpha and 16 bits are converted.
+def as_array(image: Any, channels: int = 3) -> np.ndarray:
+    """Returns an array as contiguous uint8 (height, width, channels); gray, alpha and 16 bits are converted.
 
     Raises:
         RecipeError: it is no picture.
@@ -71,10 +75,27 @@ def as_bgr(image: Any) -> np.ndarray:
         raise RecipeError(f"a picture in memory has shape (height, width, 3), not {tuple(image.shape)}")
     if image.dtype != np.uint8:
         image = (image >> 8).astype(np.uint8)
-    if sides[0] <= 2:  # gray, or gray and alpha
-        gray = image if image.ndim == 2 else image[..., 0]
-        return cv2.cvtColor(np.ascontiguousarray(gray), cv2.COLOR_GRAY2BGR)
-    return np.ascontiguousarray(image if sides[0] == 3 else image[..., :3])
+    image = image if image.ndim == 3 else image[..., None]
+    return with_channels(image[..., :1] if sides[0] == 2 else image, channels)  # of gray and alpha, gray
+
+
+def with_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """Returns a picture of 1, 3 or 4 channels as one of `channels`.
+
+    Raises:
+        RecipeError: it has no fourth channel, which the model takes.
+    """
+    count = image.shape[2]
+    if count == channels:
+        return np.ascontiguousarray(image)
+    if channels == 4:
+        raise RecipeError(f"the picture has {count} channels, the model takes 4: blue, green, red, alpha")
+    if channels == 1:
+        gray = cv2.cvtColor(image, cv2.COLOR_BGRA2GRAY if count == 4 else cv2.COLOR_BGR2GRAY)
+        return gray[..., None]
+    if count == 1:
+        return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2BGR)
+    return np.ascontiguousarray(image[..., :3])
 
 
 def pictures_of(images: Any) -> Iterable[Picture]:
@@ -133,8 +154,8 @@ def _is_pil(image: Any) -> TypeGuard[PilImage]:
     return pil is not None and isinstance(image, pil.Image)
 
 
-def _from_pil(image: PilImage) -> np.ndarray:
-    """Returns a PIL image as an array in BGR order, turned as its EXIF says.
+def _from_pil(image: PilImage, channels: int) -> np.ndarray:
+    """Returns a PIL image as an array in OpenCV's order, turned as its EXIF says.
 
     Raises:
         RecipeError: PIL cannot decode it.
@@ -144,6 +165,10 @@ def _from_pil(image: PilImage) -> np.ndarray:
         turned = image if turn is None else image.transpose(turn)
         if turned.mode.startswith("I;16"):
             return np.asarray(turned)
+        if channels == 1:
+            return np.asarray(turned.convert("L"))
+        if channels == 4:
+            return np.asarray(turned.convert("RGBA"))[..., [2, 1, 0, 3]]
         return np.asarray(turned.convert("RGB"))[..., ::-1]
     except (OSError, ValueError, SyntaxError) as error:  # PIL decodes late, so a damaged file shows here
         raise RecipeError(f"the PIL image cannot be read: {error}") from error

@@ -17,6 +17,8 @@ POINTS = ("min", "opt", "max")
 LARGEST_SIDE = 16384
 LARGEST_INPUT = 2 << 30
 """Bytes of a model's input: bounds the memory that a spec can ask for."""
+GRAY = "GRAY"
+LETTERBOX = "letterbox"
 MOST_STACKED = 8
 """Largest batch of a model whose batch may change and whose spec names no largest batch: bounds the memory."""
 
@@ -32,7 +34,7 @@ class Input:
             always the same.
         dtype: "float32", or "uint8" where scaling is built into the model.
         layout: "NCHW" or "NHWC".
-        color: "RGB" or "BGR".
+        color: "RGB" or "BGR", "GRAY" for one channel, "BGRA" for four.
         scale, mean, std: a pixel v of channel c is fed as (v * scale - mean[c]) / std[c], channels as in `color`.
     """
 
@@ -45,6 +47,11 @@ class Input:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     profile: Mapping[str, tuple[int, ...]] | None = None
+
+    @property
+    def channels(self) -> int:
+        """Channels of the pictures."""
+        return len(self.color) if self.color != GRAY else 1
 
     @property
     def batch(self) -> int:
@@ -68,14 +75,18 @@ class Input:
 
 @dataclass(frozen=True)
 class Frame:
-    """How a picture is brought to the model's size: scaled with its sides in proportion, the rest filled.
+    """How a picture is brought to the model's size.
 
     Attributes:
         size: height and width that come out, pixels.
         fill: value of the border, 0..255.
-        center: whether the picture stands in the middle, else top left.
+        center: whether the picture stands in the middle, or is cut around it; else top left.
         scale_up: whether a smaller picture is enlarged.
-        interpolation: "linear", "nearest", "area" or "cubic".
+        interpolation: "linear", "nearest", "area", "cubic" or "antialias".
+        resize: "letterbox": the whole picture, its sides in proportion, the rest filled; "stretch": the whole picture,
+            its sides out of proportion; "crop": its sides in proportion, what is too long cut off.
+        shortest: of "crop": pixels that the shortest side of the picture is scaled to; where None, as few as cover
+            `size`.
     """
 
     size: tuple[int, int]
@@ -83,6 +94,8 @@ class Frame:
     center: bool
     scale_up: bool
     interpolation: str
+    resize: str = LETTERBOX
+    shortest: int | None = None
 
 
 @dataclass(frozen=True)
@@ -99,8 +112,9 @@ class Spec:
 CHOICES = {
     "input.dtype": ("float32", "uint8"),
     "input.layout": ("NCHW", "NHWC"),
-    "input.color": ("RGB", "BGR"),
-    "letterbox.interpolation": ("linear", "nearest", "area", "cubic"),
+    "input.color": ("RGB", "BGR", GRAY, "BGRA"),
+    "letterbox.interpolation": ("linear", "nearest", "area", "cubic", "antialias"),
+    "letterbox.resize": (LETTERBOX, "stretch", "crop"),
 }
 
 
@@ -138,7 +152,7 @@ def _find_task(name: Any) -> type[Task[Any]]:
 def _build(document: SpecDocument, task: type[Task[Any]]) -> Spec:
     entry, letterbox = document["input"], document["letterbox"]
     names = tuple(str(name) for name in document["names"])
-    parts = {"input": {**entry}, "letterbox": {**letterbox}}
+    parts = {"input": {**entry}, "letterbox": {"resize": LETTERBOX, **letterbox}}
     for key, choices in CHOICES.items():
         part, name = key.split(".")
         if (value := parts[part][name]) not in choices:
@@ -162,6 +176,8 @@ def _build(document: SpecDocument, task: type[Task[Any]]) -> Spec:
             center=bool(letterbox["center"]),
             scale_up=bool(letterbox["scale_up"]),
             interpolation=letterbox["interpolation"],
+            resize=letterbox.get("resize", LETTERBOX),
+            shortest=int(letterbox["shortest"]) if letterbox.get("shortest") is not None else None,
         ),
         task=task(document, names),
         document=document,
@@ -188,10 +204,13 @@ def _check_profile(entry: Input, size: tuple[int, int]) -> None:
 def _check(spec: Spec) -> None:
     """Demands that the parts of a spec agree with one another."""
     entry, (height, width) = spec.input, spec.frame.size
-    sides = (3, height, width) if entry.layout == "NCHW" else (height, width, 3)
+    count = entry.channels
+    sides = (count, height, width) if entry.layout == "NCHW" else (height, width, count)
     fixed = tuple(side if given == -1 else given for given, side in zip(entry.shape[1:], sides, strict=False))
     if len(entry.shape) != 4 or fixed != sides:
-        raise BundleError(f"spec.json: the input {list(entry.shape)} does not take {height}x{width} pictures")
+        raise BundleError(
+            f"spec.json: the input {list(entry.shape)} does not take {height}x{width} pictures in {entry.color}"
+        )
     try:
         _check_profile(entry, spec.frame.size)
     except ValueError:
@@ -201,17 +220,21 @@ def _check(spec: Spec) -> None:
     plain = entry.scale == 1 and set(entry.mean) == {0.0} and set(entry.std) == {1.0}
     if entry.dtype == "uint8" and not plain:
         raise BundleError("spec.json: an input of bytes cannot be scaled outside of the model")
-    if len(entry.mean) != 3 or len(entry.std) != 3 or 0 in entry.std:
-        raise BundleError("spec.json: mean and std need three values each, and std no 0")
+    if len(entry.mean) != count or len(entry.std) != count or 0 in entry.std:
+        values = {1: "one value", 3: "three values", 4: "four values"}[count]
+        raise BundleError(f"spec.json: mean and std need {values} each, and std no 0")
     if not 0 <= spec.frame.fill <= 255:
         raise BundleError(f"spec.json: letterbox.fill is {spec.frame.fill}, expected 0..255")
+    shortest, longest = spec.frame.shortest, max(spec.input.size_at("max") or spec.frame.size)
+    if shortest is not None and not (spec.frame.resize == "crop" and longest <= shortest <= LARGEST_SIDE):
+        raise BundleError(f"spec.json: letterbox.shortest is {shortest}, expected {longest} or more, to crop from")
 
 
 def _check_size(spec: Spec) -> None:
     """Demands that the model's input fits into `LARGEST_INPUT`."""
     height, width = spec.input.size_at("max") or spec.frame.size
     batch = spec.input.batches[1]
-    size = batch * height * width * 3 * (4 if spec.input.dtype == "float32" else 1)
+    size = batch * height * width * spec.input.channels * (4 if spec.input.dtype == "float32" else 1)
     if size > LARGEST_INPUT:
         most = f"the {LARGEST_INPUT / 1e9:.1f} GB that this runtime feeds a model at once"
         raise BundleError(f"spec.json: {batch} pictures of {height}x{width} take {size / 1e9:.3g} GB, more than {most}")

@@ -27,6 +27,8 @@ class LetterboxDocument(TypedDict, total=False):
     center: bool
     scale_up: bool
     interpolation: str
+    resize: str
+    shortest: int
 
 
 class SpecDocument(TypedDict, total=False):

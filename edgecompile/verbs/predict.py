@@ -50,6 +50,7 @@ def predict_pictures(arguments: argparse.Namespace) -> int:
     from edgecompile.runtime.pictures import find_pictures, passed_over, read_picture
     from edgecompile.runtime.predictor import load
     from edgecompile.runtime.results import WRITERS, opened
+    from edgecompile.runtime.sources import with_channels
 
     pictures = find_pictures(arguments.sources)
     _tell_passed_over(passed_over(arguments.sources))
@@ -64,11 +65,11 @@ def predict_pictures(arguments: argparse.Namespace) -> int:
     with opened(arguments.out, whole=arguments.format != "table") as stream:
         writer = WRITERS[arguments.format](stream, pictures, model.task)
         for number, path in enumerate(pictures, 1):
-            image = read_picture(path)
+            image = read_picture(path, model.layout.input.channels)
             result = model.predict(image, **settings)
             writer.add(path, image.shape[:2], result)
             if path in saved:
-                _save(saved[path], model.task.draw(image, result))
+                _save(saved[path], model.task.draw(with_channels(image, 3), result))
             _progress(number, len(pictures))
         writer.finish()
     return 0

@@ -30,6 +30,11 @@ inline int round_half_to_even(double value) { return static_cast<int>(std::nearb
 
 inline Geometry fit(int source_height, int source_width, const json::Value& letterbox) {
   const double frame_height = letterbox["size"].at(0).number, frame_width = letterbox["size"].at(1).number;
+  const std::string resize = letterbox.has("resize") ? letterbox["resize"].string : "letterbox";
+  if (resize == "stretch") {
+    return {source_height, source_width, static_cast<int>(frame_height), static_cast<int>(frame_width), 0, 0};
+  }
+  if (resize != "letterbox") throw std::runtime_error("this example does not cut pictures");
   double ratio = std::min(frame_height / source_height, frame_width / source_width);
   if (!letterbox["scale_up"].boolean) ratio = std::min(ratio, 1.0);
   const int height = std::max(round_half_to_even(source_height * ratio), 1);
@@ -119,6 +124,7 @@ inline Picture letterboxed(const Picture& picture, const Geometry& at, const jso
 template <typename Number>
 std::vector<Number> tensor_of(const Picture& frame, const json::Value& input) {
   const bool planes = input["layout"].string == "NCHW", reversed = input["color"].string == "RGB";
+  if (!reversed && input["color"].string != "BGR") throw std::runtime_error("this example takes colour pictures only");
   const std::size_t area = std::size_t(frame.height) * frame.width;
   std::vector<Number> tensor(area * 3);
   for (std::size_t channel = 0; channel < 3; ++channel) {

@@ -73,6 +73,8 @@ def is_covered(key: str, keys: set[str]) -> bool:
             "spec.json",
             {
                 "input.profile",
+                "letterbox.resize",
+                "letterbox.shortest",
                 *keys_of_document(Archive(ROOT / "tests/golden/schema-1.bundle.zip").read_json("spec.json")),
             },
         ),

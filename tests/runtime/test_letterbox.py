@@ -3,9 +3,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
+from edgecompile.errors import RecipeError
 from edgecompile.runtime.letterbox import Letterbox, Preprocessor, fit
 from edgecompile.runtime.spec import Frame, read_spec
 
@@ -129,3 +131,82 @@ def test_embedded_preprocessing_needs_no_second_buffer() -> None:
     image = photo(64, 96)
     preprocessor.place(0, image)
     assert np.array_equal(preprocessor.tensor[0], image)
+
+
+def test_a_stretched_picture_fills_the_frame_and_boxes_come_back() -> None:
+    letterbox = Letterbox(replace(FRAME, size=(64, 96), resize="stretch"))
+    image = photo(50, 300)
+    geometry = letterbox.place(image)
+    assert np.array_equal(letterbox.canvas, cv2.resize(image, (96, 64), interpolation=cv2.INTER_LINEAR))
+    boxes = np.array([[0, 0, 96, 64], [48, 32, 96, 64]], np.float32)
+    assert geometry.restore(boxes).tolist() == [[0, 0, 300, 50], [150, 25, 300, 50]]
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "antialias"])
+@pytest.mark.parametrize("shortest", [None, 73])
+def test_a_cut_picture_covers_the_frame_and_boxes_come_back(interpolation: str, shortest: int | None) -> None:
+    frame = replace(FRAME, size=(64, 64), resize="crop", interpolation=interpolation, shortest=shortest)
+    for size in [(100, 200), (200, 100), (64, 64), (31, 47), (300, 97)]:
+        letterbox = Letterbox(frame)
+        geometry = letterbox.place(photo(*size))
+        assert min(geometry.scaled) == (shortest or 64)
+        whole = np.array([[0, 0, size[1], size[0]]], np.float32)
+        factors = [geometry.scaled[1] / size[1], geometry.scaled[0] / size[0]]
+        placed = np.array(whole * (factors * 2) + [geometry.left, geometry.top] * 2, np.float32)
+        assert np.allclose(geometry.restore(placed), whole, atol=1e-3)
+        top_left = fit(size, replace(frame, center=False))
+        assert (top_left.top, top_left.left) == (0, 0)
+        assert geometry.top + geometry.left < 0 or geometry.scaled == (64, 64)
+
+
+def test_a_cut_is_that_of_classifiers() -> None:
+    """Pillow's antialiased scaling of the shortest side, then the middle; as torchvision rounds."""
+    image = pytest.importorskip("PIL.Image")
+    frame = replace(FRAME, size=(64, 64), resize="crop", interpolation="antialias")
+    for height, width in [(99, 200), (201, 97), (64, 131), (480, 640)]:
+        picture = photo(height, width)
+        letterbox = Letterbox(frame)
+        letterbox.place(picture)
+        short = min(height, width)
+        size = (64, int(64 * width / short)) if height == short else (int(64 * height / short), 64)
+        scaled = np.asarray(image.fromarray(picture).resize(size[::-1], image.Resampling.BILINEAR))
+        top, left = round((size[0] - 64) / 2.0), round((size[1] - 64) / 2.0)
+        assert np.array_equal(letterbox.canvas, scaled[top : top + 64, left : left + 64]), (height, width)
+
+
+def test_a_line_that_would_become_gigabytes_is_refused() -> None:
+    frame = replace(FRAME, resize="crop")
+    with pytest.raises(RecipeError, match="too long and narrow"):
+        Letterbox(frame).place(np.zeros((1, 3000, 3), np.uint8))
+    Letterbox(replace(frame, interpolation="antialias")).place(np.zeros((1, 3000, 3), np.uint8))
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize(("color", "channels"), [("GRAY", 1), ("BGRA", 4)])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("interpolation", ["linear", "antialias"])
+def test_other_numbers_of_channels(layout: str, color: str, channels: int, dtype: str, interpolation: str) -> None:
+    document = tiny_spec()
+    shape = [1, channels, 64, 96] if layout == "NCHW" else [1, 64, 96, channels]
+    entry = {
+        "layout": layout,
+        "color": color,
+        "shape": shape,
+        "dtype": dtype,
+        "scale": 1 if dtype == "uint8" else 1 / 255,
+    }
+    entry |= {"mean": [0] * channels, "std": [1] * channels}
+    frame = {**document["letterbox"], "interpolation": interpolation}
+    spec = read_spec({**document, "input": {**document["input"], **entry}, "letterbox": frame})
+    image = np.random.default_rng(0).integers(0, 256, (70, 40, channels), dtype=np.uint8)
+    preprocessor = Preprocessor(spec)
+    preprocessor.place(0, image)
+    letterbox = Letterbox(spec.frame, channels=channels)
+    letterbox.place(image)
+    wanted = letterbox.canvas / 255 if dtype == "float32" else letterbox.canvas
+    found = preprocessor.tensor[0]
+    assert np.abs((found.transpose(1, 2, 0) if layout == "NCHW" else found) - wanted).max() <= 3e-7
+    for channel in range(channels):  # each channel as if it were alone
+        alone = Letterbox(spec.frame, channels=1)
+        alone.place(np.ascontiguousarray(image[..., channel : channel + 1]))
+        assert np.array_equal(alone.canvas[..., 0], letterbox.canvas[..., channel])

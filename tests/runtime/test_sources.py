@@ -15,7 +15,7 @@ import pytest
 
 import edgecompile.runtime as rt
 from edgecompile.errors import RecipeError
-from edgecompile.runtime.sources import as_bgr, as_picture, pictures_of
+from edgecompile.runtime.sources import as_array, as_picture, pictures_of
 
 from .tiny import photo, tiny_onnx, tiny_spec
 
@@ -48,20 +48,37 @@ def arrays() -> Iterator[Any]:
 def test_arrays_are_read_as_ultralytics_reads_them(image: np.ndarray, ultralytics: Any) -> None:
     from ultralytics.data.loaders import LoadPilAndNumpy
 
-    found = as_bgr(image)
+    found = as_array(image)
     assert np.array_equal(found, LoadPilAndNumpy._single_check(image))
     assert found.dtype == np.uint8
     assert found.flags.c_contiguous
 
 
+@pytest.mark.parametrize("image", [pytest.param(image, id=name) for name, image in arrays()])
+def test_arrays_become_grey_as_ultralytics_makes_them(image: np.ndarray, ultralytics: Any) -> None:
+    from ultralytics.data.loaders import LoadPilAndNumpy
+
+    found = as_array(image, 1)
+    assert np.array_equal(found, LoadPilAndNumpy._single_check(image, 1))
+    assert found.shape[2:] == (1,)
+
+
+def test_a_picture_without_a_fourth_channel_is_refused() -> None:
+    image = photo(20, 30)
+    assert as_array(np.dstack((image, image[..., 0])), 4).shape == (20, 30, 4)
+    for other in (image, image[..., 0]):
+        with pytest.raises(RecipeError, match="the model takes 4"):
+            as_array(other, 4)
+
+
 def test_bytes_of_an_array_may_stand_in_either_order() -> None:
     wide = photo(20, 30)[..., 0].astype(np.uint16) * 255
-    assert np.array_equal(as_bgr(wide.astype(">u2")), as_bgr(wide))
+    assert np.array_equal(as_array(wide.astype(">u2")), as_array(wide))
 
 
 def test_an_array_that_is_right_already_is_not_copied() -> None:
     image = photo(20, 30)
-    assert as_bgr(image) is image
+    assert as_array(image) is image
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "CMYK", "1", "I;16"])

@@ -43,17 +43,18 @@ def compile_ncnn(out: Path, *, model: Path, spec: Path, half: bool) -> GraphFact
     if read["input"]["shape"][0] > 1:
         raise StepError("ncnn runs one picture at a time", fix="model.dynamic.batch=null")
     with TemporaryDirectory() as folder:
-        exact = convert(model, Path(folder), size, half=False)
+        channels = read["input"]["shape"][1]
+        exact = convert(model, Path(folder), [channels, *size], half=False)
         text = (exact / PARAM).read_text(encoding="utf-8")
         require_layers(text, read)
-        picture = fixed_input([1, 3, *size], size)
+        picture = fixed_input([1, channels, *size], size)
         before = run(load(model).SerializeToString(), picture)
         after = [np.array(output) for output in Backend(exact, read, 1, {}).infer(picture)]
         proof = require_agreement(before, after, read, size, "converting the graph to ncnn")
-        chosen = convert(model, Path(folder), size, half=True) if half else exact
+        chosen = convert(model, Path(folder), [channels, *size], half=True) if half else exact
         for name in (PARAM, BIN):
             shutil.copyfile(chosen / name, out / name)
-    read["input"] |= {"name": INPUT, "shape": [1, 3, *size]}  # ncnn plans for one size: dynamic sizes are fixed
+    read["input"] |= {"name": INPUT, "shape": [1, channels, *size]}  # ncnn plans for one size: dynamic sizes are fixed
     write_spec(with_outputs(read, [list(output.shape) for output in after], [OUTPUT]), out / "spec.json")
     kinds = [layer.kind for layer in read_layers(text)]
     counts = {kind: kinds.count(kind) for kind in sorted(set(kinds))}
@@ -61,11 +62,11 @@ def compile_ncnn(out: Path, *, model: Path, spec: Path, half: bool) -> GraphFact
     return {"changes": [f"ONNX converted to ncnn, weights in {stored}"], "max_abs_diff": proof, "layers": counts}
 
 
-def convert(model: Path, folder: Path, size: list[int], *, half: bool) -> Path:
+def convert(model: Path, folder: Path, sides: list[int], *, half: bool) -> Path:
     """Returns a new folder inside `folder` with `model.param` and `model.bin` of an ONNX file.
 
     Args:
-        size: height and width of the input in pixels.
+        sides: channels, height and width of the input.
         half: whether weights are stored in FP16.
     """
     from edgecompile.graphs.ncnn import BIN, PARAM
@@ -74,7 +75,7 @@ def convert(model: Path, folder: Path, size: list[int], *, half: bool) -> Path:
     scratch = place / "pnnx"  # it writes much more than is wanted, beside the file that it reads
     scratch.mkdir(parents=True)
     shutil.copyfile(model, scratch / "model.onnx")
-    shape = ",".join(map(str, (1, 3, *size)))
+    shape = ",".join(map(str, (1, *sides)))
     command = [str(program()), "model.onnx", f"inputshape=[{shape}]", f"fp16={int(half)}", "device=cpu"]
     done = subprocess.run(command, cwd=scratch, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     files = {"model.ncnn.param": PARAM, "model.ncnn.bin": BIN}

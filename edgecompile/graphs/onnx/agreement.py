@@ -12,6 +12,9 @@ from edgecompile.errors import StepError
 from edgecompile.evaluate.tasks import Gaps, find_task
 from edgecompile.runtime.spec_document import SpecDocument
 
+COLOURS = 3
+"""Channels of pictures whose order models and OpenCV do not share."""
+
 EXACT_ON_X86 = ("session.x64quantprecision", "1")
 """Option of ONNX Runtime by which an x86 CPU without VNNI adds products of 8 bits without overflow, as a CPU with VNNI
 does (there it changes nothing). Without it, a quantized graph computes something else on each kind of machine."""
@@ -47,6 +50,23 @@ def fixed_input(shape: Sequence[int], size: Sequence[int]) -> np.ndarray:
     blobs = coarse.repeat(32, axis=2).repeat(32, axis=3)[:, :, :height, :width]
     fine = noise.random((count, channels, height, width), dtype=np.float32)
     return np.ascontiguousarray(0.7 * blobs + 0.3 * fine, dtype=np.float32)
+
+
+def fixed_pictures(shape: Sequence[int], size: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the same made-up pictures twice: float32 (n, channels, h, w) of whole numbers 0..255, ordered as a model
+    takes them before preprocessing is built in, and uint8 (n, h, w, channels), in OpenCV's order where they have three
+    channels.
+
+    The caller scales the first as the graph does that he compares with: v / 255 and v * (1 / 255) differ in their last
+    bit, which may round to the next of 256 levels.
+
+    Args:
+        shape: as for `fixed_input`; `size` too.
+    """
+    values = np.round(fixed_input(shape, size) * 255)
+    ordered = values[:, ::-1] if values.shape[1] == COLOURS else values
+    pixels = np.ascontiguousarray(ordered.transpose(0, 2, 3, 1)).astype(np.uint8)
+    return values, pixels
 
 
 def run(model: bytes, picture: np.ndarray) -> list[np.ndarray]:

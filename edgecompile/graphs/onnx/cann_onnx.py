@@ -55,7 +55,7 @@ def compile_cann(out: Path, *, model: Path, spec: Path) -> CannFacts:
     import numpy as np
 
     from edgecompile.errors import StepError
-    from edgecompile.graphs.onnx.agreement import fixed_input
+    from edgecompile.graphs.onnx.agreement import COLOURS, fixed_pictures
     from edgecompile.graphs.onnx.model_spec import embed_preprocessing, read_spec, write_spec
     from edgecompile.graphs.onnx.serialization import load, operator_counts, save
     from edgecompile.runtime.aipp import config_of, preprocess, read_config
@@ -73,11 +73,14 @@ def compile_cann(out: Path, *, model: Path, spec: Path) -> CannFacts:
         lacking = ", ".join(f"{name} ({count})" for name, count in covered["not_covered"].items())
         raise StepError(f"CANN's list of ONNX operators ({covered['source']}) lacks {lacking}")
 
+    if read["input"]["shape"][1] != COLOURS:
+        raise StepError(
+            f"aipp.cfg is written for colour pictures; this model takes {read['input']['shape'][1]} channels"
+        )
     final = embed_preprocessing(read)
     config = config_of(read, final)
-    picture = np.round(fixed_input(read["input"]["shape"], read["letterbox"]["size"]) * 255)
-    pixels = np.ascontiguousarray(picture[:, ::-1].transpose(0, 2, 3, 1)).astype(np.uint8)
-    gap = float(np.abs(preprocess(pixels, read_config(config)) - picture / np.float32(255)).max())
+    values, pixels = fixed_pictures(read["input"]["shape"], read["letterbox"]["size"])
+    gap = float(np.abs(preprocess(pixels, read_config(config)) - values / np.float32(255)).max())
     if gap > CLOSE:
         raise StepError(f"aipp.cfg makes other numbers than the model is fed elsewhere: they differ by {gap:.3g}")
 

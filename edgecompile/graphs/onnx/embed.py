@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from edgecompile.graphs.onnx.agreement import COLOURS
 from edgecompile.graphs.onnx.structure import Structure
 from edgecompile.graphs.onnx.walk import nodes_within
 
@@ -15,35 +16,37 @@ BYTE = 1 / 255
 
 
 def embed_pictures(model: onnx.ModelProto) -> str:
-    """Changes the model's input, in place, to uint8 (n, h, w, 3) BGR. Returns a line on what was done.
+    """Changes the model's input, in place, from float32 (n, channels, h, w) scaled to 0..1 to uint8 (n, h, w,
+    channels); of three channels, from RGB to BGR. Returns a line on what was done.
 
     Scaling and colour order cost nothing at run time where they can be folded into the first convolution: a picture
     padded with zeros is zero before and after scaling, so the fold is exact up to rounding.
     """
     structure = Structure(model)
     entry = model.graph.input[0]
-    name = entry.name
+    name, colours = entry.name, _takes_colours(entry)
+    order = "NHWC BGR" if colours else "NHWC"
     planes = f"{name}_planes"
     readers = structure.consumers.get(name, [])
     nested = _nested_readers(model, name)
     learned = [] if nested else readers  # what nested graphs read cannot be folded into weights
     added = [helper.make_node("Transpose", [name], [planes], name=f"{name}/Transpose", perm=[0, 3, 1, 2])]
-    if _reverse_convolutions(model, structure, _quantized_readers(structure, learned)):
+    if _rewrite_convolutions(model, structure, _quantized_readers(structure, learned), reverse=colours):
         for reader in readers:  # the byte is the quantized value: scale 1/255, zero point 0
             _replace(model, reader.output[0], planes)
             model.graph.node.remove(reader)
-        change = "takes uint8 NHWC BGR: bytes feed the first INT8 convolution, colour order is folded into its weights"
-    elif _reverse_convolutions(model, structure, _learned_readers(structure, learned), scale=BYTE):
+        change = f"takes uint8 {order}: bytes feed the first INT8 convolution, colour order is folded into its weights"
+    elif _rewrite_convolutions(model, structure, _learned_readers(structure, learned), reverse=colours, scale=BYTE):
         added.append(
             helper.make_node("Cast", [planes], [f"{name}_float"], name=f"{name}/Cast", to=onnx.TensorProto.FLOAT)
         )
         _redirect(readers, name, f"{name}_float")
-        change = "takes uint8 NHWC BGR: scaling and colour order are folded into the first convolution"
+        change = f"takes uint8 {order}: scaling and colour order are folded into the first convolution"
     else:
-        added += _arithmetic(model, name, planes)
+        added += _arithmetic(model, name, planes, reverse=colours)
         _redirect([*readers, *nested], name, f"{name}_scaled")
         change = (
-            "takes uint8 NHWC BGR: scaling and colour order stand before the first operator, which cannot take them in"
+            f"takes uint8 {order}: scaling and colour order stand before the first operator, which cannot take them in"
         )
     for position, node in enumerate(added):
         model.graph.node.insert(position, node)
@@ -61,16 +64,22 @@ def embed_casts(model: onnx.ModelProto) -> str:
         helper.make_node(
             "Transpose", [f"{name}_float"], [f"{name}_planes"], name=f"{name}/Transpose", perm=[0, 3, 1, 2]
         ),
-        helper.make_node("Gather", [f"{name}_planes", f"{name}_order"], [f"{name}_rgb"], name=f"{name}/Gather", axis=1),
-        helper.make_node("Mul", [f"{name}_rgb", f"{name}_unit"], [f"{name}_scaled"], name=f"{name}/Mul"),
     ]
-    model.graph.initializer.extend(_constants(name))
+    planes, order = f"{name}_planes", "NHWC"
+    if _takes_colours(entry):
+        added.append(_reversal(model, name, planes))
+        planes, order = added[-1].output[0], "NHWC BGR"
+    added.append(_scaling(model, name, planes))
     readers = [*structure.consumers.get(name, []), *_nested_readers(model, name)]
     _redirect(readers, name, f"{name}_scaled")
     for position, node in enumerate(added):
         model.graph.node.insert(position, node)
     _take_pictures(entry)
-    return "takes uint8 NHWC BGR: cast, colour order and scaling stand before the first operator"
+    return f"takes uint8 {order}: cast, colour order and scaling stand before the first operator"
+
+
+def _takes_colours(entry: onnx.ValueInfoProto) -> bool:
+    return entry.type.tensor_type.shape.dim[1].dim_value == COLOURS
 
 
 def _take_pictures(entry: onnx.ValueInfoProto) -> None:
@@ -119,8 +128,8 @@ def _groups(node: Any) -> int:
     return next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
 
 
-def _reverse_convolutions(
-    model: onnx.ModelProto, structure: Structure, convolutions: list[Any], *, scale: float = 1.0
+def _rewrite_convolutions(
+    model: onnx.ModelProto, structure: Structure, convolutions: list[Any], *, reverse: bool, scale: float = 1.0
 ) -> bool:
     """Reverses the input channels of the weights (and scales float weights); returns whether it could be done."""
     sources = []
@@ -134,7 +143,8 @@ def _reverse_convolutions(
         sources.append(weights)
     for weights in sources:
         tensor = structure.initializers[weights]
-        value = numpy_helper.to_array(tensor)[:, ::-1]
+        value = numpy_helper.to_array(tensor)
+        value = value[:, ::-1] if reverse else value
         if scale != 1.0:
             value = (value.astype(np.float64) * scale).astype(value.dtype)
         tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value), weights))
@@ -145,22 +155,24 @@ def _reads(model: onnx.ModelProto, structure: Structure, name: str) -> int:
     return len(structure.consumers.get(name, [])) + len(_nested_readers(model, name))
 
 
-def _arithmetic(model: onnx.ModelProto, name: str, planes: str) -> list[Any]:
+def _arithmetic(model: onnx.ModelProto, name: str, planes: str, *, reverse: bool) -> list[Any]:
     """Returns nodes that reverse the channels, convert to float and scale."""
-    model.graph.initializer.extend(_constants(name))
-    return [
-        helper.make_node("Gather", [planes, f"{name}_order"], [f"{name}_rgb"], name=f"{name}/Gather", axis=1),
-        helper.make_node("Cast", [f"{name}_rgb"], [f"{name}_float"], name=f"{name}/Cast", to=onnx.TensorProto.FLOAT),
-        helper.make_node("Mul", [f"{name}_float", f"{name}_unit"], [f"{name}_scaled"], name=f"{name}/Mul"),
-    ]
+    nodes = [_reversal(model, name, planes)] if reverse else []
+    ordered = nodes[-1].output[0] if nodes else planes
+    cast = helper.make_node("Cast", [ordered], [f"{name}_float"], name=f"{name}/Cast", to=onnx.TensorProto.FLOAT)
+    return [*nodes, cast, _scaling(model, name, cast.output[0])]
 
 
-def _constants(name: str) -> list[onnx.TensorProto]:
-    constants: dict[str, np.ndarray] = {
-        f"{name}_order": np.array([2, 1, 0], np.int64),
-        f"{name}_unit": np.array(BYTE, np.float32),
-    }
-    return [numpy_helper.from_array(value, key) for key, value in constants.items()]
+def _reversal(model: onnx.ModelProto, name: str, planes: str) -> Any:
+    """Returns a node that reverses three channels; adds its constant."""
+    model.graph.initializer.append(numpy_helper.from_array(np.array([2, 1, 0], np.int64), f"{name}_order"))
+    return helper.make_node("Gather", [planes, f"{name}_order"], [f"{name}_rgb"], name=f"{name}/Gather", axis=1)
+
+
+def _scaling(model: onnx.ModelProto, name: str, values: str) -> Any:
+    """Returns a node that scales bytes to 0..1; adds its constant."""
+    model.graph.initializer.append(numpy_helper.from_array(np.array(BYTE, np.float32), f"{name}_unit"))
+    return helper.make_node("Mul", [values, f"{name}_unit"], [f"{name}_scaled"], name=f"{name}/Mul")
 
 
 def _redirect(readers: list[Any], old: str, new: str) -> None:

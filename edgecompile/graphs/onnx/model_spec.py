@@ -9,9 +9,13 @@ from typing import Any, cast
 
 from edgecompile.evaluate.tasks import OutputFacts, find_task
 from edgecompile.plan.shapes import POINTS, distinct
-from edgecompile.runtime.spec_document import InputDocument, SpecDocument
+from edgecompile.runtime.spec_document import InputDocument, LetterboxDocument, SpecDocument
 
 SCHEMA = 1
+COLORS = {1: "GRAY", 3: "RGB", 4: "BGRA"}
+"""Number of channels to their order in what an exported model takes."""
+EMBEDDED_COLORS = {"RGB": "BGR"}
+"""Order of channels to that of a model whose preprocessing is built in, where that is another."""
 
 
 def spec_of(
@@ -26,8 +30,10 @@ def spec_of(
     decode: str,
     profile: Mapping[str, Sequence[int]] | None = None,
     stated: Mapping[str, Any] | None = None,
+    frame: LetterboxDocument | None = None,
 ) -> SpecDocument:
-    """Returns the spec of a model that takes float32 RGB pictures of shape (n, 3, h, w), scaled to 0..1.
+    """Returns the spec of a model that takes float32 pictures of shape (n, channels, h, w), scaled to 0..1: RGB, grey
+    where there is one channel, blue green red alpha where there are four.
 
     Args:
         task: file of `edgecompile/evaluate/tasks/`.
@@ -37,10 +43,12 @@ def spec_of(
         input_shape: shape of the input; -1 where it is dynamic.
         outputs: names and shapes of the outputs, in their order.
         decode: how the head puts out what it finds, in the words of the task's `describe`.
+        frame: how pictures are brought to `size`, as far as otherwise than Ultralytics letterboxes for detection.
         profile: smallest, usual and largest shape of the input ("min", "opt", "max"). It stands in the spec where these
             differ: `input.profile`, in the layout of the input, as `input.shape` is.
         stated: by the weights, for the task's `describe`.
     """
+    channels = int(input_shape[1])
     points = {point: list(map(int, profile[point])) for point in POINTS} if profile else {}
     document = {
         "schema": SCHEMA,
@@ -52,10 +60,10 @@ def spec_of(
             "shape": [int(value) for value in input_shape],
             "dtype": "float32",
             "layout": "NCHW",
-            "color": "RGB",
+            "color": COLORS[channels],
             "scale": 1 / 255,
-            "mean": [0, 0, 0],
-            "std": [1, 1, 1],
+            "mean": [0] * channels,
+            "std": [1] * channels,
             **({"profile": points} if points and points["min"] != points["max"] else {}),
         },
         "letterbox": {
@@ -64,6 +72,7 @@ def spec_of(
             "center": True,
             "scale_up": True,
             "interpolation": "linear",
+            **(frame or {}),
         },
         **find_task(task).describe(outputs, decode, {"imgsz": list(size), **(stated or {})}),
     }
@@ -92,13 +101,14 @@ def simpler_head(spec: SpecDocument) -> str:
 def embed_preprocessing(spec: SpecDocument) -> SpecDocument:
     """Returns the spec of the same model with colour order, scaling and layout built into it.
 
-    Such a model takes what a camera or `cv2.imread` gives: uint8 pictures of shape (n, h, w, 3), BGR, 0..255.
+    Such a model takes what a camera or `cv2.imread` gives: uint8 pictures of shape (n, h, w, 3), BGR, 0..255; grey and
+    four channels likewise.
     """
     embedded: InputDocument = {
         "shape": _interleaved(spec["input"]["shape"]),
         "dtype": "uint8",
         "layout": "NHWC",
-        "color": "BGR",
+        "color": EMBEDDED_COLORS.get(spec["input"]["color"], spec["input"]["color"]),
         "scale": 1,
     }
     if "profile" in spec["input"]:
@@ -117,7 +127,7 @@ def shapes_of(spec: SpecDocument) -> list[list[int]]:
     if "profile" in spec["input"]:
         return distinct(spec["input"]["profile"])
     count, channels = spec["input"]["shape"][:2]
-    return [[max(count, 1), max(channels, 3), *spec["letterbox"]["size"]]]
+    return [[max(count, 1), channels, *spec["letterbox"]["size"]]]
 
 
 def write_spec(spec: SpecDocument, path: Path) -> None:

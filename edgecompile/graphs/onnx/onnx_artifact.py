@@ -8,14 +8,14 @@ from edgecompile.plan.facts import GraphFacts
 
 
 def compile_onnx(out: Path, *, model: Path, spec: Path) -> GraphFacts:
-    """Writes `model.onnx` that takes uint8 (n, h, w, 3) BGR, and its final `spec.json`.
+    """Writes `model.onnx` that takes uint8 (n, h, w, channels) in OpenCV's order, and its final `spec.json`.
 
     Raises:
         StepError: when the outputs change by more than rounding explains.
     """
     import numpy as np
 
-    from edgecompile.graphs.onnx.agreement import fixed_input, largest, require_agreement, run
+    from edgecompile.graphs.onnx.agreement import fixed_pictures, largest, require_agreement, run
     from edgecompile.graphs.onnx.dfl import rewrite_expectations
     from edgecompile.graphs.onnx.embed import BYTE, embed_pictures
     from edgecompile.graphs.onnx.model_spec import embed_preprocessing, read_spec, shapes_of, write_spec
@@ -34,9 +34,9 @@ def compile_onnx(out: Path, *, model: Path, spec: Path) -> GraphFacts:
     before, after = (without_rounding(proto).SerializeToString() for proto in (original, graph))
     proof: dict[str, float] = {}
     for shape in shapes_of(read):
-        picture = np.round(fixed_input(shape, shape[2:]) * 255)
-        pixels = np.ascontiguousarray(picture[:, ::-1].transpose(0, 2, 3, 1)).astype(np.uint8)
-        outputs = run(before, (picture * np.float32(BYTE)).astype(np.float32)), run(after, pixels)
+        values, pixels = fixed_pictures(shape, shape[2:])
+        tensor = (values * np.float32(BYTE)).astype(np.float32)
+        outputs = run(before, tensor), run(after, pixels)
         proof = largest(proof, require_agreement(*outputs, read, shape[2:], action))
 
     save(graph, out / "model.onnx")

@@ -36,7 +36,7 @@ def compile_typed(out: Path, *, model: Path, spec: Path, build: EngineOptions | 
     """
     import numpy as np
 
-    from edgecompile.graphs.onnx.agreement import fixed_input, largest, require_agreement
+    from edgecompile.graphs.onnx.agreement import fixed_pictures, largest, require_agreement
     from edgecompile.graphs.onnx.embed import BYTE, embed_casts
     from edgecompile.graphs.onnx.model_spec import embed_preprocessing, read_spec, shapes_of, write_spec
     from edgecompile.graphs.onnx.serialization import load, operator_counts, save, sort_nodes
@@ -48,9 +48,9 @@ def compile_typed(out: Path, *, model: Path, spec: Path, build: EngineOptions | 
     before, after = original.SerializeToString(), graph.SerializeToString()
     proof: dict[str, float] = {}
     for shape in shapes_of(read):
-        picture = np.round(fixed_input(shape, shape[2:]) * 255)
-        pixels = np.ascontiguousarray(picture[:, ::-1].transpose(0, 2, 3, 1)).astype(np.uint8)
-        outputs = _run(before, (picture * np.float32(BYTE)).astype(np.float32)), _run(after, pixels)
+        values, pixels = fixed_pictures(shape, shape[2:])
+        tensor = (values * np.float32(BYTE)).astype(np.float32)
+        outputs = _run(before, tensor), _run(after, pixels)
         proof = largest(proof, require_agreement(*outputs, read, shape[2:], "building in the preprocessing"))
 
     save(graph, out / "model.onnx")

@@ -23,7 +23,9 @@ def compile_ir(out: Path, *, model: Path, spec: Path, half: bool, separate_silu:
 
     openvino = import_openvino()
 
-    from edgecompile.graphs.onnx.agreement import largest, require_agreement
+    import numpy as np
+
+    from edgecompile.graphs.onnx.agreement import fixed_pictures, largest, require_agreement
     from edgecompile.graphs.onnx.model_spec import embed_preprocessing, read_spec, shapes_of, with_outputs, write_spec
     from edgecompile.graphs.openvino.canonical_names import XML, save
 
@@ -32,8 +34,8 @@ def compile_ir(out: Path, *, model: Path, spec: Path, half: bool, separate_silu:
     graph = openvino.Core().read_model(model / XML) if XML in files else openvino.convert_model(model)
     shapes = shapes_of(read)
     graph.reshape(_bounds(openvino, shapes))
-    inputs = [_fixed_inputs(count, size) for count, _, *size in shapes]
-    before = _float_outputs(graph, [tensor for tensor, _ in inputs])
+    inputs = [fixed_pictures(shape, shape[2:]) for shape in shapes]
+    before = _float_outputs(graph, [(values / np.float32(255)).astype(np.float32) for values, _ in inputs])
     changes = []
     if separate_silu:
         changes.append(f"{separate_silus(graph)} SiLU activations kept apart from INT8 convolutions")
@@ -64,17 +66,6 @@ def _plain_shape(port: Any) -> list[int]:
     return [-1 if side.is_dynamic else side.get_length() for side in port.get_partial_shape()]
 
 
-def _fixed_inputs(count: int, size: list[int]) -> tuple[Any, Any]:
-    """Returns the same made-up pictures twice: as the model takes them before, and as bytes."""
-    import numpy as np
-
-    from edgecompile.graphs.onnx.agreement import fixed_input
-
-    values = np.round(fixed_input([count, 3, *size], size) * 255)
-    pixels = np.ascontiguousarray(values[:, ::-1].transpose(0, 2, 3, 1)).astype(np.uint8)
-    return (values / np.float32(255)).astype(np.float32), pixels
-
-
 def _float_outputs(graph: Any, tensors: list[Any]) -> list[list[Any]]:
     """Returns the outputs of a model without its FakeQuantize operations for each input, on one thread.
 
@@ -97,15 +88,22 @@ def _float_outputs(graph: Any, tensors: list[Any]) -> list[list[Any]]:
 
 
 def embed_pictures(graph: Any) -> Any:
-    """Returns the model that takes uint8 (n, h, w, 3) BGR instead of float32 (n, 3, h, w) RGB scaled to 0..1."""
+    """Returns the model that takes uint8 (n, h, w, channels) instead of float32 (n, channels, h, w) scaled to 0..1; of
+    three channels BGR instead of RGB."""
     from openvino import Layout, Type
     from openvino.preprocess import ColorFormat, PrePostProcessor
 
+    from edgecompile.graphs.onnx.agreement import COLOURS
+
     prepared = PrePostProcessor(graph)
     entry = prepared.input(0)
-    entry.tensor().set_element_type(Type.u8).set_layout(Layout("NHWC")).set_color_format(ColorFormat.BGR)
+    colours = graph.input(0).get_partial_shape()[1].get_length() == COLOURS
+    tensor, steps = entry.tensor().set_element_type(Type.u8).set_layout(Layout("NHWC")), entry.preprocess()
     entry.model().set_layout(Layout("NCHW"))
-    entry.preprocess().convert_color(ColorFormat.RGB).convert_element_type(Type.f32).scale(255.0)
+    if colours:
+        tensor.set_color_format(ColorFormat.BGR)
+        steps.convert_color(ColorFormat.RGB)
+    steps.convert_element_type(Type.f32).scale(255.0)
     return prepared.build()
 
 

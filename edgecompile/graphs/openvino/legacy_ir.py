@@ -51,8 +51,8 @@ def compile_legacy(out: Path, *, model: Path, spec: Path) -> GraphFacts:
 
     read = read_spec(spec)
     size = read["letterbox"]["size"]
-    count = read["input"]["shape"][0]
-    pixels = np.round(fixed_input([count, 3, *size], size).transpose(0, 2, 3, 1) * 255).astype(np.uint8)
+    count, channels = read["input"]["shape"][0], read["input"]["shape"][3]
+    pixels = np.round(fixed_input([count, channels, *size], size).transpose(0, 2, 3, 1) * 255).astype(np.uint8)
     pixels = np.ascontiguousarray(pixels)
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
 

@@ -107,7 +107,7 @@ def test_layers_that_ncnn_lacks_are_named(converted):
 def test_what_pnnx_cannot_read_is_one_line(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"no model")
     with pytest.raises(StepError, match="pnnx cannot convert the model") as caught:
-        ncnn_artifact.convert(tmp_path / "model.onnx", tmp_path, SIZE, half=False)
+        ncnn_artifact.convert(tmp_path / "model.onnx", tmp_path, [3, *SIZE], half=False)
     assert "\n" not in str(caught.value)
 
 
