@@ -204,12 +204,7 @@ class Inputs:
         weights = self.weights()
         calibration = self.files("calibration picture", data.calibration or ())
         validation = self.files("validation picture", data.validation)
-        labels = [
-            self.file("label file", picture.label)
-            if picture.label
-            else str(self.place / "none" / label_path(picture.name))
-            for picture in data.validation
-        ]
+        labels = self.labels()
         if self.missing:
             raise RecipeError(list(map(self._nowhere, self.missing.items())))
         return Materials(
@@ -219,10 +214,22 @@ class Inputs:
             labels=Source("labels", tuple(labels), many=True),
             names=tuple(data.names),
             notes=tuple(self.notes(recipe, len(calibration))),
-            reading=reading_from(data.reading.model_dump(mode="json", exclude_none=True) if data.reading else {}),
+            reading=reading_from(data.reading.as_json() if data.reading else {}),
             counts=counts_from(data.counts.model_dump(mode="json")) if data.counts else None,
             task=recipe.model.task or "detect",
         )
+
+    def labels(self) -> list[str]:
+        """Returns the files of the labels: one for all pictures, where the lock says so, else one a picture."""
+        reading = self.lock.data.reading
+        if reading and reading.layout:
+            return self.files("label file", reading.files)
+        return [
+            self.file("label file", picture.label)
+            if picture.label
+            else str(self.place / "none" / label_path(picture.name))
+            for picture in self.lock.data.validation
+        ]
 
     def notes(self, recipe: Recipe, calibrated: int) -> list[str]:
         """Returns the remarks on the data set: those of the lock, or those that can be made without it."""

@@ -179,14 +179,18 @@ def lock_of(
         RecipeError: a value has no exact form in a lock.
     """
 
+    reading = materials.reading.as_json()
+
     def named(source: Source) -> list[NamedDigest]:
         return [NamedDigest(name=name, sha256=sha256) for name, sha256 in read(source).files if sha256]
 
     def labels() -> Iterator[NamedDigest | None]:
+        if reading.get("layout"):
+            yield from [None] * len(materials.validation.paths)
+            return
         for name, sha256 in read(materials.labels).files:
             yield NamedDigest(name=name, sha256=sha256) if sha256 else None
 
-    reading = materials.reading.as_json()
     weights, *external_data = named(materials.weights)
     result = plan.result
     lock = Lock(
@@ -201,7 +205,11 @@ def lock_of(
                 LockedPicture(name=picture.name, sha256=picture.sha256, label=label)
                 for picture, label in zip(named(materials.validation), labels(), strict=True)
             ],
-            reading=LockedReading.model_validate(reading) if reading else None,
+            reading=LockedReading.model_validate(
+                {**reading, "files": named(materials.labels) if "layout" in reading else []}
+            )
+            if reading
+            else None,
             counts=DataFacts.model_validate(materials.counts.as_json()) if materials.counts else None,
             notes=list(materials.notes),
         ),

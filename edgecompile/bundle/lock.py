@@ -52,6 +52,14 @@ class LockedReading(Document):
 
     kpt_shape: list[int] | None = Field(default=None, description="key points of an object, values of each")
     kpt_oks_sigmas: list[float] | None = Field(default=None, description="of the data set; null where it states none")
+    layout: str | None = Field(default=None, pattern=r"^[a-z_]+$", description="of the data set; null for YOLO's")
+    keys: list[str] | None = Field(default=None, description="by which each validation picture's labels are found")
+    names: list[str] | None = Field(default=None, description="class names by which labels are numbered")
+    files: list[NamedDigest] = Field(default=[], description="that hold the labels of all pictures")
+
+    def as_json(self) -> JsonObject:
+        """Returns it as `edgecompile.data.label_reading.LabelReading.as_json` does."""
+        return self.model_dump(mode="json", exclude_none=True, exclude={"files"})
 
 
 class LockedData(Document):

@@ -18,10 +18,16 @@ class LabelReading:
 
     Attributes:
         kpt_shape, kpt_oks_sigmas: see `edgecompile.data.label_lines.LabelFacts`.
+        layout: of the data set; see `edgecompile.data.layouts`.
+        keys: of each picture that by which the layout finds its labels; none where each has a file of its own.
+        names: of the classes by number, where the layout needs them.
     """
 
     kpt_shape: tuple[int, int] | None = None
     kpt_oks_sigmas: tuple[float, ...] | None = None
+    layout: str = "yolo"
+    keys: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Returns the attributes that differ from the defaults, as plain JSON."""
@@ -37,6 +43,7 @@ class LabelReading:
 
 def reading_from(document: Mapping[str, Any]) -> LabelReading:
     """Returns what `LabelReading.as_json` wrote."""
-    return LabelReading(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in document.items()}
-    )
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in document.items()
+    }
+    return LabelReading(**values)

@@ -27,7 +27,7 @@ class LabelFile:
 
 
 @dataclass(frozen=True)
-class FoundLabels:
+class LabelFiles:
     """The label files of pictures, in the order of the pictures.
 
     Attributes:
@@ -100,15 +100,13 @@ class FoundLabels:
         return os.path.basename(path) if relative.startswith("..") else relative
 
 
-def find_labels(pictures: Sequence[str], resolved: Mapping[str, str], folders: Folders, root: str) -> FoundLabels:
+def find_label_files(pictures: Sequence[str], resolved: Mapping[str, str], folders: Folders, root: str) -> LabelFiles:
     """Finds the label files of pictures.
 
     Args:
         resolved: for pictures in a place that is a link, the path through what the link leads to; see `Listing`.
     """
-    return FoundLabels(
-        pictures, [_find(picture, resolved.get(picture), folders) for picture in pictures], folders, root
-    )
+    return LabelFiles(pictures, [_find(picture, resolved.get(picture), folders) for picture in pictures], folders, root)
 
 
 def _find(picture: str, resolved: str | None, folders: Folders) -> LabelFile:

@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -52,6 +52,7 @@ DENIED = "that may not be read"
 LARGE = f"larger than {MOST_BYTES >> 20} MiB"
 SPECIAL = "that are no regular files"
 NO_SUFFIX = "without a suffix"
+MISSING = "that are not there"
 OTHER_FORM = "named as another but for Unicode normalisation"
 
 
@@ -65,12 +66,14 @@ class Listing:
             Ultralytics looks for labels beside that.
         left_out: why files were left out, and how many.
         repeated: how often the split names a picture that it has named already.
+        keys: of each picture the name by which a document names it, where one does.
     """
 
     pictures: list[str] = field(default_factory=list)
     resolved: dict[str, str] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     repeated: int = 0
+    keys: dict[str, str] = field(default_factory=dict)
 
     @property
     def found(self) -> int:
@@ -135,6 +138,25 @@ def list_pictures(root: Path, places: Iterable[str], where: str, folders: Folder
     return listing
 
 
+def list_files(names: Mapping[str, str], where: str, folders: Folders) -> Listing:
+    """Lists pictures that a document names; those that are not there are counted.
+
+    Args:
+        names: absolute path to the name in the document.
+        where: the place in a file that names the document, for messages.
+    """
+    lister = _Lister(Path(), where, folders)
+    for path, name in names.items():
+        before = len(lister.listing.pictures)
+        if (existing := folders.as_written(path)) is None or not os.path.isfile(existing):
+            lister.listing.left_out[MISSING] += 1
+            continue
+        lister.add_file(existing)
+        if len(lister.listing.pictures) > before:
+            lister.listing.keys[existing] = name
+    return lister.listing
+
+
 def is_picture(name: str) -> bool:
     """Returns whether a name has a suffix that is read."""
     return os.path.splitext(name)[1].lower() in PICTURES
@@ -163,6 +185,10 @@ class _Lister:
         else:
             fix = "check `path:` in it"
             raise RecipeError(f"'{place}' not found (looked in {self.root})", where=self.where, fix=fix)
+
+    def add_file(self, path: str) -> None:
+        """Adds one picture."""
+        self._add_file(path, os.path.realpath(path), hidden=False)
 
     def _add_pattern(self, pattern: str, place: str) -> None:
         """Adds what a pattern matches; what lies in a folder that matches too belongs to that folder."""

@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from edgecompile.data.counts import listed
+from edgecompile.data.data_file import DataFile
 from edgecompile.data.label_lines import LabelFacts
 from edgecompile.data.split_listing import Folders, Listing, list_pictures
 from edgecompile.errors import Problem, RecipeError, nearest
-from edgecompile.json_types import JsonObject
 from edgecompile.places import shown
 from edgecompile.runtime.pictures import PICTURES
 from edgecompile.yaml_text import check_data, line_of, read_text
@@ -34,26 +33,9 @@ OTHER_FORMATS = {
 }
 """Suffixes of files in which data sets come and which are no data.yaml."""
 COCO_KEYS = ("annotations", "categories", "images")
-NO_SPLITS = ("names", "nc", "path", "download", "kpt_shape", "kpt_oks_sigmas", "flip_idx", "channels")
+NO_SPLITS = ("names", "nc", "path", "download", "kpt_shape", "kpt_oks_sigmas", "flip_idx", "channels", "images")
 """Keys of a data.yaml that name no split."""
 MOST_KEY_POINTS = 10_000
-
-
-@dataclass(frozen=True)
-class DataFile:
-    """A YOLO data.yaml.
-
-    Attributes:
-        root: the folder to which the splits are relative.
-        names: the classes by number.
-        facts: what holds for all labels.
-    """
-
-    file: Path
-    root: Path
-    names: tuple[str, ...]
-    splits: JsonObject
-    facts: LabelFacts
 
 
 def read_data(file: Path) -> DataFile:
@@ -100,6 +82,12 @@ def read_data(file: Path) -> DataFile:
     sigmas = content.get("kpt_oks_sigmas")
     if shape and sigmas and not _are_sigmas(sigmas, shape[0]):
         wrong(f"found {_brief(sigmas)}, expected {shape[0]} positive numbers, one a key point", "kpt_oks_sigmas")
+    images = content.get("images") or {}
+    images = {"": images} if isinstance(images, str) else images
+    if not isinstance(images, dict) or not all(isinstance(folder, str) for folder in images.values()):
+        wrong(
+            "expected a folder of pictures, or one for each split", "images", "images: {train: train2017, val: val2017}"
+        )
     if problems:
         raise RecipeError(problems)
     ordered = tuple(str(names[number]) for number in range(len(names)))
@@ -109,7 +97,7 @@ def read_data(file: Path) -> DataFile:
     splits = {key: value for key, value in content.items() if key not in NO_SPLITS}
     if "val" not in splits and "validation" in splits:
         splits["val"] = splits.pop("validation")  # as Ultralytics does
-    return DataFile(file, Path(os.path.abspath(file.parent / os.path.expanduser(root))), ordered, splits, facts)
+    return DataFile(file, Path(os.path.abspath(file.parent / os.path.expanduser(root))), ordered, splits, facts, images)
 
 
 def _is_kpt_shape(value: Any) -> bool:
@@ -137,7 +125,7 @@ def _refuse_coco(file: Path) -> None:
     except OSError:
         return  # the caller reads the file and reports why
     if begin.startswith((b"{", b"[")) and sum(f'"{key}"'.encode() in begin for key in COCO_KEYS) > 1:
-        fix = "convert it: ultralytics.data.converter.convert_coco writes label files"
+        fix = "give it the suffix .json"
         raise RecipeError("is COCO's JSON, expected a YOLO data.yaml", where=shown(file), fix=fix)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgecompile.data.label_reading import reading_from
-from edgecompile.data.yolo_labels import read_lines
+from edgecompile.data.layouts import find_layout
 from edgecompile.errors import BundleError, StepError
 from edgecompile.evaluate.tasks import AccuracyFacts, find_task
 from edgecompile.runtime import open_artifact
@@ -47,8 +47,9 @@ def evaluate(
     prediction of each picture would show) and, of the first pictures, `raw/<picture>_<output>.npy`.
 
     Args:
-        pictures: in a fixed order, which is also that of `labels`.
-        labels: label files; a file that is missing stands for a picture without objects.
+        pictures: in a fixed order, which is also that of their labels.
+        labels: files of the labels; in YOLO's layout one a picture, of which a missing one stands for a picture
+            without objects.
         backend: file of `edgecompile/runtime/backends/` that runs the artifact, opened with `options`.
         threads: of the backend. One, for figures that are the same everywhere.
         settings: of the recipe's `evaluate`, those that the task reads.
@@ -64,8 +65,9 @@ def evaluate(
     """
     predictor = open_artifact(artifact, spec, backend, options, threads)
     task = find_task(predictor.layout.document["task"])
-    facts = reading_from(reading or {}).facts
-    truth = [task.read_labels(read_lines(path), facts) for path in labels]
+    how = reading_from(reading or {})
+    lines = find_layout(how.layout).read_lines(labels, how, task.label_form)
+    truth = [task.read_labels(one, how.facts) for one in lines]
     decoding = task.options(settings, truth)
     (out / "raw").mkdir()
 

@@ -60,8 +60,8 @@ class Materials:
         weights: the checkpoint or the ONNX file.
         calibration: pictures to calibrate with, in a fixed order; None where the recipe names none.
         validation: pictures to validate on, in a fixed order.
-        labels: one YOLO label file for each validation picture, in the same order. A picture without objects may lack
-            a file: its path then still stands here.
+        labels: files of the labels of the validation pictures. In YOLO's layout one for each picture, in the same
+            order; a picture without objects may lack a file: its path then still stands here.
         names: class names, in the order of their numbers.
         reading: how the labels are read.
         notes: remarks for a person (fewer pictures than were asked for).

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecompile.data.counts import DataCounts
-from edgecompile.data.label_reading import LabelReading
+from edgecompile.data.layouts import YOLO, layout_of
 from edgecompile.data.published import EXAMPLES, is_published
 from edgecompile.data.split_listing import shortened
-from edgecompile.data.yolo_dataset import read_data
 from edgecompile.errors import Problem, RecipeError
 from edgecompile.evaluate.gates import doubled_drop, strange_gates
 from edgecompile.evaluate.tasks import all_drops, chosen_task, find_task
@@ -67,7 +66,8 @@ def find_materials(recipe: Recipe, files: Files | None = None) -> Materials:
     except RecipeError as error:
         problems += error.problems
     try:
-        data = read_data(find_file(recipe.data.path, recipe.origins.of("data", "path"), "data set"))
+        path = find_file(recipe.data.path, recipe.origins.of("data", "path"), "data set")
+        data = layout_of(path).read_data(path, lambda: files.stated_names(weights) if weights else None)
     except RecipeError as error:
         problems += error.problems
     if data is None:
@@ -90,7 +90,7 @@ def find_materials(recipe: Recipe, files: Files | None = None) -> Materials:
         validation=Source("validation pictures", tuple(validation.pictures), many=True),
         labels=Source("labels", tuple(validation.labels), many=True),
         names=data.names,
-        reading=LabelReading(data.facts.kpt_shape, data.facts.kpt_oks_sigmas),
+        reading=validation.reading,
         notes=(
             *((size.note,) if size else ()),
             *_gate_notes(recipe, task),
@@ -185,7 +185,8 @@ def find_file(name: str, origin: Origin, role: str) -> Path:
         name = os.path.expanduser(name)
     for folder in folders:
         path = folder / name
-        if path.is_file() and path != origin.file:  # data/coco128.yaml names a coco128.yaml that is not itself
+        known = path.is_file() or (role == "data set" and layout_of(path).name != YOLO)
+        if known and path != origin.file:  # data/coco128.yaml names a coco128.yaml that is not itself
             return Path(os.path.abspath(path))
     if is_published(name):
         raise RecipeError(f"{role} '{name}' not at hand", where=str(origin), fix=f"run `edgecompile fetch {name}`")
@@ -217,10 +218,9 @@ def _folder_fix(folder: Path) -> str:
     """Returns what to name in the stead of the folder of a data set."""
     if documents := sorted(folder.glob("*.yaml")):
         return f"name {shown(documents[0])}"
-    splits = [folder / name for name in ("train", "val", "test") if (folder / name).is_dir()]
-    if any(inner.is_dir() and inner.name not in ("images", "labels") for split in splits for inner in split.iterdir()):
-        return "it has folders of classes, as data sets for classification have, which are not compiled yet"
-    return "name a YOLO data.yaml"
+    if documents := sorted(folder.glob("**/*.json"))[:1]:
+        return f"name {shown(documents[0])}"
+    return "name a YOLO data.yaml, COCO's JSON, or a folder with train/ and val/ and folders of classes in them"
 
 
 def _folders(folders: Iterable[Path]) -> list[str]:

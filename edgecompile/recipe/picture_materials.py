@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from edgecompile.data.counts import LabelCounts, SplitCounts, split_problems, split_remarks
-from edgecompile.data.label_lines import CheckedLabels, LabelFacts
-from edgecompile.data.label_search import FoundLabels, find_labels
+from edgecompile.data.data_file import DataFile
+from edgecompile.data.label_lines import CheckedLabels, LabelFacts, LabelLines
+from edgecompile.data.label_reading import LabelReading
+from edgecompile.data.layouts import Reader, layout_of_split
 from edgecompile.data.search import file_digest
 from edgecompile.data.split_listing import Folders, Listing
-from edgecompile.data.yolo_dataset import DataFile, list_split, split_line
 from edgecompile.data.yolo_labels import read_lines
 from edgecompile.errors import Problem, RecipeError
 from edgecompile.evaluate.tasks import find_task
 from edgecompile.places import shown
 from edgecompile.recipe.rules import calibrates
 from edgecompile.recipe.training_size import training_size
-from edgecompile.weights.stated_task import stated_task
+from edgecompile.weights.stated_task import stated_names, stated_task
 
 if TYPE_CHECKING:
     from edgecompile.recipe.schema import Recipe
@@ -36,18 +37,21 @@ class Files:
         size: of a path, in bytes.
         digest: sha256 of a path's content.
         labels: of a task, a file of labels and the facts of its data set, what it holds and what is wrong with it.
+        check_lines: of a task and the facts of a data set, what checks the lines of a picture.
         folders: names of the files of folders.
         training_size: of a file of weights and the key that names it.
-        stated_task: of a file of weights, the task that it states.
+        stated_task, stated_names: of a file of weights, the task and the names of classes that it states.
     """
 
     def __init__(self) -> None:
         self.size = cache(os.path.getsize)
         self.digest = cache(file_digest)
         self.labels = cache(_checked)
+        self.check_lines = cache(_line_check)
         self.folders = Folders()
         self.training_size = cache(training_size)
         self.stated_task = cache(stated_task)
+        self.stated_names = cache(stated_names)
 
 
 def _checked(task: str, file: str, facts: LabelFacts) -> CheckedLabels:
@@ -58,6 +62,10 @@ def _checked(task: str, file: str, facts: LabelFacts) -> CheckedLabels:
     return find_task(task).check_labels(lines, facts)
 
 
+def _line_check(task: str, facts: LabelFacts) -> Callable[[LabelLines], CheckedLabels]:
+    return lambda lines: find_task(task).check_labels(lines, facts)
+
+
 @dataclass(frozen=True)
 class ChosenPictures:
     """Pictures of one split.
@@ -65,7 +73,8 @@ class ChosenPictures:
     Attributes:
         pictures: absolute paths, in a fixed order.
         counts: what the split holds; None where it cannot be listed.
-        labels: the label file of each picture that is validated on; it need not exist.
+        labels: files of the labels of pictures that are validated on; see `edgecompile.data.layouts.FoundLabels`.
+        reading: how those are read.
         notes: remarks for a person.
         problems: what is wrong with the pictures or their labels.
     """
@@ -73,6 +82,7 @@ class ChosenPictures:
     pictures: Sequence[str] = ()
     counts: SplitCounts | None = None
     labels: Sequence[str] = ()
+    reading: LabelReading = field(default_factory=LabelReading)
     label_counts: LabelCounts | None = None
     notes: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -82,38 +92,55 @@ def choose_validation(recipe: Recipe, data: DataFile, files: Files, task: str) -
     """Chooses the pictures to validate on, and finds their labels, which are those of a task."""
     settings = recipe.data.validation
     try:
-        listing = list_split(data, settings.split, str(recipe.origins.of("data", "validation", "split")), files.folders)
+        layout = layout_of_split(data, settings.split)
+        where = str(recipe.origins.of("data", "validation", "split"))
+        listing = layout.list_split(data, settings.split, where, files.folders)
     except RecipeError as error:
         return ChosenPictures(problems=list(error.problems))
     pictures = spread(listing.pictures, settings.images) if settings.images else listing.pictures
     chosen = _chosen(recipe, data, settings.split, "validation", listing, pictures, files)
     if len(pictures) < settings.minimum:
         return ChosenPictures(pictures, problems=[_too_few(recipe, len(pictures)), *chosen.problems])
-    labels = find_labels(pictures, listing.resolved, files.folders, str(data.root))
-    checked = [files.labels(task, file.path, data.facts) for file in labels.files if file.exists]
+    reader = _reader(recipe, data, files, task)
+    labels = layout.find_labels(data, settings.split, listing, pictures, reader, files.folders)
+    checked = labels.checked
     label_counts = LabelCounts(
-        missing=len(labels.missing),
+        missing=labels.missing,
         empty=sum(not content.objects and not content.problems for content in checked),
         objects=sum(content.objects for content in checked),
         renamed=labels.renamed,
     )
-    problems = [
-        *chosen.problems,
-        *(Problem(problem, shown(data.file)) for problem in find_task(task).fact_problems(data.facts)),
-        *_missing_labels(recipe, data, labels),
-    ]
+    unstated = find_task(task).fact_problems(data.facts)
     return ChosenPictures(
         pictures=pictures,
         counts=chosen.counts,
-        labels=[file.path for file in labels.files],
+        labels=labels.files,
+        reading=labels.reading,
         label_counts=label_counts,
         notes=[
             *_few(recipe, len(pictures)),
             *chosen.notes,
-            *_label_remarks(recipe, labels),
+            *labels.notes,
             *find_task(task).label_remarks(checked),
         ],
-        problems=[*problems, *(problem for content in checked for problem in content.problems)],
+        problems=[
+            *chosen.problems,
+            *(Problem(problem, shown(data.file)) for problem in unstated),
+            *labels.problems,
+            *(problem for content in checked for problem in content.problems),
+        ],
+    )
+
+
+def _reader(recipe: Recipe, data: DataFile, files: Files, task: str) -> Reader:
+    """Returns how a task reads the labels of a data set."""
+    return Reader(
+        task=task,
+        form=find_task(task).label_form,
+        check_lines=files.check_lines(task, data.facts),
+        check_file=lambda file: files.labels(task, file, data.facts),
+        remark_share=recipe.data.remark_share,
+        error_share=recipe.data.error_share,
     )
 
 
@@ -147,7 +174,7 @@ def choose_calibration(recipe: Recipe, data: DataFile, files: Files) -> ChosenPi
         return None
     try:
         where = str(recipe.origins.of("data", "calibration", "split"))
-        listing = list_split(data, settings.split, where, files.folders)
+        listing = layout_of_split(data, settings.split).list_split(data, settings.split, where, files.folders)
     except RecipeError as error:
         return ChosenPictures(problems=list(error.problems))
     pictures = spread(listing.pictures, settings.images)
@@ -177,7 +204,7 @@ def _chosen(
     """Returns pictures with the counts, remarks and problems of their split."""
     left_out = dict(sorted(listing.left_out.items()))
     counts = SplitCounts(split, listing.found, len(pictures), listing.repeated, left_out)
-    where = split_line(data, split)
+    where = layout_of_split(data, split).split_line(data, split)
     problems = [
         *split_problems(counts, purpose, recipe.data.error_share, where),
         *(Problem("the picture is an empty file", shown(path)) for path in pictures if files.size(path) == 0),
@@ -185,33 +212,6 @@ def _chosen(
     return ChosenPictures(
         pictures, counts, notes=split_remarks(counts, purpose, recipe.data.remark_share), problems=problems
     )
-
-
-def _missing_labels(recipe: Recipe, data: DataFile, labels: FoundLabels) -> list[Problem]:
-    """Returns the problem of pictures without a label file: of all of them, or of more than `data.error_share`."""
-    count, share = len(labels.missing), recipe.data.error_share
-    where = split_line(data, recipe.data.validation.split)
-    if count == len(labels.pictures):
-        fix = "labels lie beside them, in a folder named labels where theirs is named images"
-        message = labels.none_line(data.names)
-        return [Problem(message, where, fix)]
-    if count > share * len(labels.pictures):
-        fix = "write an empty file for each picture without objects, or raise data.error_share knowingly"
-        return [Problem(labels.missing_line(), where, fix)]
-    return []
-
-
-def _label_remarks(recipe: Recipe, labels: FoundLabels) -> list[str]:
-    """Returns what a person should know of the labels that were found and of those that were not."""
-    notes = []
-    misplaced = labels.elsewhere()
-    if len(labels.missing) > recipe.data.remark_share * len(labels.pictures) or misplaced:
-        notes.append(f"{labels.missing_line()}; they count as pictures without objects")
-    notes += labels.bare_folders()
-    if labels.renamed:
-        files = "1 label file is" if labels.renamed == 1 else f"{labels.renamed} label files are"
-        notes.append(f"{files} named as the picture in another Unicode normalisation; Ultralytics does not find them")
-    return notes
 
 
 def remarks(recipe: Recipe, count: int) -> list[str]:

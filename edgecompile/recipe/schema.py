@@ -141,7 +141,11 @@ class Validation(Section):
 class Data(Section):
     """The data set."""
 
-    path: str = Field(min_length=1, description="YOLO data.yaml; a relative path is relative to the file that names it")
+    path: str = Field(
+        min_length=1,
+        description="YOLO data.yaml, COCO's JSON, or a folder with train/ and val/ and folders of classes in them; a "
+        "relative path is relative to the file that names it",
+    )
     calibration: Calibration | None = Field(default=Calibration(), description="null where no pass calibrates")
     validation: Validation = Validation()
     remark_share: Share = Field(

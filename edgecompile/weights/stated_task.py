@@ -1,4 +1,4 @@
-"""The task that a file of weights states."""
+"""The task, and the names of classes, that a file of weights states."""
 
 from __future__ import annotations
 
@@ -15,3 +15,9 @@ def stated_task(weights: Path) -> str | None:
         return header.metadata.get("task") if header else None
     checkpoint = read_checkpoint(weights)
     return checkpoint.task if checkpoint else None
+
+
+def stated_names(weights: Path) -> tuple[str, ...] | None:
+    """Returns the names of the classes of a checkpoint, by number; None where it states none that can be read."""
+    checkpoint = None if weights.suffix == ".onnx" else read_checkpoint(weights)
+    return checkpoint.names if checkpoint else None

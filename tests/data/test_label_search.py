@@ -8,14 +8,14 @@ from unicodedata import normalize
 
 import pytest
 
-from edgecompile.data.label_search import FoundLabels, find_labels
+from edgecompile.data.label_search import LabelFiles, find_label_files
 from edgecompile.data.split_listing import Folders, list_pictures
 
 
-def found(root: Path, *places: str) -> FoundLabels:
+def found(root: Path, *places: str) -> LabelFiles:
     folders = Folders()
     listing = list_pictures(root, places, "d.yaml:1:val", folders)
-    return find_labels(listing.pictures, listing.resolved, folders, str(root))
+    return find_label_files(listing.pictures, listing.resolved, folders, str(root))
 
 
 def lay(root: Path, *names: str) -> None:
@@ -24,7 +24,7 @@ def lay(root: Path, *names: str) -> None:
         (root / name).write_bytes(b"x")
 
 
-def below(root: Path, labels: FoundLabels) -> list[tuple[str, bool]]:
+def below(root: Path, labels: LabelFiles) -> list[tuple[str, bool]]:
     return [(os.path.relpath(one.path, root), one.exists) for one in labels.files]
 
 

@@ -57,12 +57,12 @@ def test_numbers_that_cannot_be_written_are_refused(here: Path, value: str):
 
 
 @pytest.mark.parametrize("large", [False, True])
-def test_cocos_json_is_refused_whatever_its_size(here: Path, large: bool):
+def test_cocos_json_is_no_data_yaml_whatever_its_size(here: Path, large: bool):
     boxes = [{"id": number, "image_id": 1, "bbox": [1, 2, 3, 4]} for number in range(50_000 if large else 1)]
     document = {"images": [{"id": 1}], "annotations": boxes, "categories": [{"id": 1, "name": "a"}]}
     for name in ("instances_val.json", "renamed.yaml"):
         (here / name).write_text(json.dumps(document))
-        assert f"{name}: is COCO's JSON, expected a YOLO data.yaml; convert it: " in refused(here / name)
+        assert f"{name}: is COCO's JSON, expected a YOLO data.yaml; give it the suffix .json" in refused(here / name)
     (here / "d.json").write_text(json.dumps({"names": ["a"], "val": "images"}))  # the control: JSON is YAML
     assert read_data(here / "d.json").names == ("a",)
 
@@ -93,7 +93,13 @@ def test_a_split_named_validation_is_val(here: Path):
 
 def test_a_folder_of_classes_is_told(here: Path):
     (here / "set/train/cat").mkdir(parents=True)
-    with pytest.raises(RecipeError, match="folders of classes, as data sets for classification have"):
+    for split in ("train", "test"):
+        (here / "set" / split / "cat").mkdir(parents=True, exist_ok=True)
+        for number in range(40):
+            (here / "set" / split / f"cat/{number}.jpg").write_bytes(f"{split} {number}".encode())
+    with pytest.raises(
+        RecipeError, match="folders of classes, as data sets for classification have, not the labels of"
+    ):
         find_materials(compose("quickstart", "data.path=set"))
     (here / "set/data.yaml").write_text(DATA)
     with pytest.raises(RecipeError, match=r"is a folder; expected a file; name set/data\.yaml"):

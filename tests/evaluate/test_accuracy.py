@@ -11,10 +11,11 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from coco_text import as_coco, write_coco
 from exported import CHECKPOINT, SAMPLE
 
 from edgecompile.data.box_labels import BoxLabels
-from edgecompile.data.label_search import find_labels
+from edgecompile.data.label_search import find_label_files
 from edgecompile.data.split_listing import Folders
 from edgecompile.data.yolo_dataset import list_split, read_data
 from edgecompile.errors import RecipeError, StepError
@@ -79,7 +80,7 @@ def test_half_of_the_photographs_as_tiff(tmp_path):
     data = tmp_path / "data.yaml"
     data.write_text("path: .\ntrain: images/train\nval: images/val\nnames: [RBC, WBC, Platelets]\n")
     listing = list_split(read_data(data), "val", "", Folders())
-    labels = find_labels(listing.pictures, listing.resolved, Folders(), str(tmp_path))
+    labels = find_label_files(listing.pictures, listing.resolved, Folders(), str(tmp_path))
     held_out = SimpleNamespace(
         pictures=[Path(one) for one in listing.pictures], labels=[Path(one.path) for one in labels.files]
     )
@@ -192,3 +193,14 @@ def test_an_artifact_that_puts_out_what_is_no_number_fails_the_step(
         evaluated(tmp_path / "wrong", model, few)
     assert message in str(caught.value)
     assert f"on {few.pictures[0].name}" in str(caught.value)
+
+
+def test_cocos_json_gives_the_same_figures(whole, float_model, held_out, tmp_path):
+    file = write_coco(tmp_path / "test.json", as_coco(held_out.pictures, held_out.labels, ("bolt", "nut", "washer")))
+    data = SimpleNamespace(pictures=held_out.pictures, labels=[file])
+    keys = [picture.name for picture in held_out.pictures]
+    reading = {"layout": "coco", "keys": keys, "names": ["bolt", "nut", "washer"]}
+    assert evaluated(tmp_path / "out", float_model, data, reading=reading) == whole[1]
+    renumbered = {**reading, "names": ["nut", "bolt", "washer"]}  # the control
+    other = evaluated(tmp_path / "other", float_model, data, reading=renumbered)
+    assert other["metrics"]["map50_95"] < whole[1]["metrics"]["map50_95"] - 0.3
