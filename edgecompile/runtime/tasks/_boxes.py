@@ -8,6 +8,7 @@ same order, boxes of different classes are kept apart by the same offset, and eq
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +42,17 @@ class Boxes(NamedTuple):
     scores: np.ndarray
     classes: np.ndarray
     extras: np.ndarray
+
+    def at(self, kept: np.ndarray) -> Boxes:
+        """Returns the boxes of these indices.
+
+        Raises:
+            OutputError: one of them, or what goes with it, is invalid.
+        """
+        chosen = Boxes(*(column[kept] for column in self))
+        _require_boxes(chosen.boxes)
+        _require_numbers(chosen.extras)
+        return chosen
 
 
 def decode_end2end(rows: np.ndarray, *, conf: float, max_det: int, classes: int) -> Boxes:
@@ -86,29 +98,45 @@ def decode_yolo(
     Raises:
         OutputError: a score is not in 0..1, or a chosen box or what goes with it is invalid.
     """
+    found = candidates(output, conf=conf, multi_label=multi_label, extras=extras)
+    boxes = corners_of(found.boxes)
+    apart = boxes if class_agnostic else boxes + offsets(found.classes)[:, None]
+    kept = suppress(apart, iou, max_det)
+    return found._replace(boxes=boxes).at(kept)
+
+
+def candidates(output: np.ndarray, *, conf: float, multi_label: bool, extras: int) -> Boxes:
+    """Returns the boxes that enter the suppression, best first: centre x, centre y, width, height in input pixels.
+
+    Args:
+        output: (4 + classes + extras, anchors).
+        conf, multi_label, extras: as for `decode_yolo`.
+
+    Raises:
+        OutputError: a score is not in 0..1.
+    """
     end = len(output) - extras
     scores = output[4:end]
     best = scores.max(axis=0)
     _require_scores(best)
     chosen = np.flatnonzero(best > conf)
     if multi_label and len(scores) > 1:
-        candidates, classes = np.nonzero((scores[:, chosen] > conf).T)
-        chosen = chosen[candidates]
+        rows, classes = np.nonzero((scores[:, chosen] > conf).T)
+        chosen = chosen[rows]
         confidence = scores[classes, chosen]
     else:
         classes = scores[:, chosen].argmax(axis=0)
         confidence = best[chosen]
     confidence = confidence.astype(np.float32, copy=False)
     order = np.argsort(-confidence, kind="stable")[:MOST_CANDIDATES]
-    chosen, classes, confidence = chosen[order], classes[order], confidence[order]
-    boxes = _corners(output[:4, chosen].T.astype(np.float32, copy=False))
-    apart = boxes if class_agnostic else boxes + (classes * CLASS_OFFSET).astype(np.float32)[:, None]
-    kept = suppress(apart, iou, max_det)
-    boxes = boxes[kept]
-    _require_boxes(boxes)
-    rest = output[end:, chosen[kept]].T.astype(np.float32)
-    _require_numbers(rest)
-    return Boxes(boxes, confidence[kept], classes[kept].astype(np.int64, copy=False), rest)
+    chosen = chosen[order]
+    boxes, rest = (output[rows, chosen].T.astype(np.float32, copy=False) for rows in (slice(4), slice(end, None)))
+    return Boxes(boxes, confidence[order], classes[order].astype(np.int64, copy=False), rest)
+
+
+def offsets(classes: np.ndarray) -> np.ndarray:
+    """Returns by how many pixels boxes of each class are moved, so that those of different classes never overlap."""
+    return (classes * CLASS_OFFSET).astype(np.float32)
 
 
 def _require_scores(best: np.ndarray) -> None:
@@ -134,7 +162,7 @@ def _require_numbers(extras: np.ndarray) -> None:
         raise OutputError("numbers beside a box that are not finite")
 
 
-def _corners(boxes: np.ndarray) -> np.ndarray:
+def corners_of(boxes: np.ndarray) -> np.ndarray:
     """Turns centre x, centre y, width, height into x1, y1, x2, y2."""
     half = boxes[:, 2:] / 2
     return np.concatenate((boxes[:, :2] - half, boxes[:, :2] + half), axis=1)
@@ -191,11 +219,17 @@ def _greedy(overlap: np.ndarray) -> list[int]:
     return kept
 
 
-def paired_rows(reference: np.ndarray, other: np.ndarray, conf: float) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the rows x1, y1, x2, y2, score, class of `reference` with a score of `conf` or more, the best first, and
-    the rows of `other` that match them."""
+def paired_rows(
+    reference: np.ndarray, other: np.ndarray, conf: float, corners: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the rows box, score, class of `reference` with a score of `conf` or more, the best first, and the rows of
+    `other` that match them.
+
+    Args:
+        corners: returns x1, y1, x2, y2 of boxes (n, 4) as they stand in the rows.
+    """
     sure = reference[reference[:, 4] >= conf]
-    shared = overlaps(sure[:, :4], other[:, :4]) * (sure[:, None, 5] == other[None, :, 5])
+    shared = overlaps(corners(sure[:, :4]), corners(other[:, :4])) * (sure[:, None, 5] == other[None, :, 5])
     rows = np.zeros_like(sure)
     for index in range(len(sure)):
         best = int(shared[index].argmax())

@@ -10,6 +10,8 @@ import numpy as np
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 GOLDEN_ANGLE = 0.618034
 """Step around the colour wheel that keeps the colours of neighbouring classes apart, however many there are."""
+MOST_DRAWN = 30_000
+"""Pixels from the picture's corner up to which OpenCV draws lines."""
 
 
 def draw_box(canvas: np.ndarray, box: Sequence[float], text: str, number: int) -> None:
@@ -17,8 +19,43 @@ def draw_box(canvas: np.ndarray, box: Sequence[float], text: str, number: int) -
     scale = scale_of(canvas)
     color = color_of(number)
     x1, y1, x2, y2 = (round(value) for value in box)
-    cv2.rectangle(canvas, (x1, y1), (x2, y2), color, max(round(scale * 2), 1), cv2.LINE_AA)
+    cv2.rectangle(canvas, (x1, y1), (x2, y2), color, thickness_at(scale), cv2.LINE_AA)
     draw_caption(canvas, text, x1, y1, color, scale)
+
+
+def draw_polygon(canvas: np.ndarray, corners: Sequence[Sequence[float]], text: str, number: int) -> None:
+    """Draws a closed line through corners (x, y in pixels) in the colour of its class, with a caption at the uppermost,
+    in place."""
+    scale, color = scale_of(canvas), color_of(number)
+    points = np.clip(np.rint(corners), -MOST_DRAWN, MOST_DRAWN).astype(np.int32)
+    cv2.polylines(canvas, [points.reshape(-1, 1, 2)], True, color, thickness_at(scale), cv2.LINE_AA)
+    x, y = points[points[:, 1].argmin()].tolist()
+    draw_caption(canvas, text, x, y, color, scale)
+
+
+def draw_points(
+    canvas: np.ndarray, points: Sequence[Sequence[float]], limbs: Sequence[tuple[int, int]], lowest: float
+) -> None:
+    """Draws key points (x, y in pixels, confidence) and the limbs between them, in place; each point in a colour of its
+    own, those whose confidence is below `lowest` not at all."""
+    thickness = thickness_at(scale_of(canvas))
+    places = [(round(x), round(y)) if confidence >= lowest else None for x, y, confidence in points]
+    for first, second in limbs:
+        if (begin := places[first]) and (end := places[second]):
+            cv2.line(canvas, begin, end, color_of(second), thickness, cv2.LINE_AA)
+    for number, place in enumerate(places):
+        if place:
+            cv2.circle(canvas, place, thickness + 1, color_of(number), cv2.FILLED, cv2.LINE_AA)
+
+
+def scale_of(canvas: np.ndarray) -> float:
+    """Returns the scale of letters and lines on a picture of that size."""
+    return max(min(canvas.shape[:2]) / 900, 0.35)
+
+
+def thickness_at(scale: float) -> int:
+    """Returns the thickness of lines in pixels."""
+    return max(round(scale * 2), 1)
 
 
 def color_of(number: int) -> tuple[int, int, int]:

@@ -117,17 +117,23 @@ class ObjectRows(tasks.Task[Found]):
         try:
             if self.decode_as == "end2end":
                 return _boxes.decode_end2end(rows, conf=lowest, max_det=most, classes=len(self.names))
-            return _boxes.decode_yolo(
-                rows,
-                conf=lowest,
-                iou=overlap,
-                max_det=most,
-                class_agnostic=self.class_agnostic,
-                multi_label=bool(given.get("multi_label")),
-                extras=self.extras,
-            )
+            return self.suppressed(rows, lowest, overlap, most, multi_label=bool(given.get("multi_label")))
         except OutputError as error:
             raise OutputError(f"output '{self.outputs[0]}' of the model holds {error}") from error
+
+    def suppressed(self, rows: np.ndarray, conf: float, iou: float, max_det: int, *, multi_label: bool) -> Boxes:
+        """Returns the rows (channels, anchors) of a `yolo` output that non-maximum suppression leaves."""
+        from edgecompile.runtime.tasks import _boxes
+
+        return _boxes.decode_yolo(
+            rows,
+            conf=conf,
+            iou=iou,
+            max_det=max_det,
+            class_agnostic=self.class_agnostic,
+            multi_label=multi_label,
+            extras=self.extras,
+        )
 
     def chosen_settings(self, given: Mapping[str, Any]) -> tuple[float, float, int]:
         """Returns the lowest score, the largest overlap and the most boxes of a prediction.
@@ -178,9 +184,13 @@ class ObjectRows(tasks.Task[Found]):
                 "scores": (before[:, 4:end], after[:, 4:end]),
                 **beside,
             }
-        sure, rows = _boxes.paired_rows(before[0], after[0], self.conf)
+        sure, rows = _boxes.paired_rows(before[0], after[0], self.conf, self.corners)
         beside = self.extra_parts(sure[:, 6:], rows[:, 6:])
         return {"boxes": (sure[:, :4], rows[:, :4]), "scores": (sure[:, 4], rows[:, 4]), **beside}
+
+    def corners(self, boxes: np.ndarray) -> np.ndarray:
+        """Returns x1, y1, x2, y2 of boxes (n, 4) as `end2end` rows hold them."""
+        return boxes
 
     def extra_parts(self, reference: np.ndarray, other: np.ndarray) -> Parts:
         """Pairs the extras of rows, (n, extras), by parts of one unit each."""
