@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 
 MOST_VISIBLE = 2
 """COCO's visibility: 0 not labelled, 1 hidden, 2 visible; labels that a model wrote hold its confidence."""
+COCO_SHAPE = (17, 3)
+COCO_SIGMAS = (
+    0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089,
+    0.089,
+)  # fmt: skip
+"""Sigmas of the key points of a person, as COCO measured them (https://cocodataset.org/#keypoints-eval)."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +48,14 @@ class KeyPointLabels:
         classes: (n,) int64.
         boxes: (n, 4) float32, x1, y1, x2, y2.
         key_points: (n, key points, 3) float32, x, y and visibility; those whose visibility is 0 do not count.
-        sigmas: of the data set, one a key point; None where it states none.
+        sigmas: one a key point: those of the data set or, where it states none, COCO's for 17 key points of 3 values,
+            else 1 / key points each, as in Ultralytics.
     """
 
     classes: np.ndarray
     boxes: np.ndarray
     key_points: np.ndarray
-    sigmas: tuple[float, ...] | None = None
+    sigmas: tuple[float, ...]
 
 
 def fact_problems(facts: LabelFacts) -> tuple[str, ...]:
@@ -84,7 +91,9 @@ def read_labels(lines: LabelLines, facts: LabelFacts) -> KeyPointLabels:
     if values == 2:
         seen = (points >= 0).all(axis=2, keepdims=True)
         points = np.concatenate((points, seen.astype(np.float32)), axis=2)
-    return KeyPointLabels(rows[:, 0].astype(np.int64), corners_of(rows[:, 1:5]), points, facts.kpt_oks_sigmas)
+    usual = COCO_SIGMAS if shape == COCO_SHAPE else (1 / count,) * count
+    sigmas = facts.kpt_oks_sigmas or usual
+    return KeyPointLabels(rows[:, 0].astype(np.int64), corners_of(rows[:, 1:5]), points, sigmas)
 
 
 def _pose(fields: Fields, classes: int, shape: tuple[int, int]) -> list[float]:

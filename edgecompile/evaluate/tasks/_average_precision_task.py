@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 
 from edgecompile.evaluate import tasks
 from edgecompile.evaluate.class_names import unique_names
-from edgecompile.evaluate.tasks import Accuracy, Gaps, Metric, OutputFacts, Setting
+from edgecompile.evaluate.tasks import Accuracy, Gaps, Metric, Outline, OutputFacts, Setting
 from edgecompile.runtime.spec_document import SpecDocument
 from edgecompile.runtime.tasks import Result
 from edgecompile.runtime.tasks._object_rows import ObjectRows, RowsDocument
@@ -175,6 +175,14 @@ def best_first(result: ScoredObjects) -> list[int]:
     import numpy as np
 
     return [int(index) for index in np.argsort(-result.scores, kind="stable")[:KEPT_RESULTS]]
+
+
+def box_outlines(golden: Any) -> list[Outline]:
+    """Returns the outlines of upright boxes, `boxes` of a golden result."""
+    objects = zip(golden["boxes"], golden["scores"], golden["classes"], strict=True)
+    return [
+        Outline(((x1, y1), (x2, y1), (x2, y2), (x1, y2)), number, score) for (x1, y1, x2, y2), score, number in objects
+    ]
 
 
 def _named(names: tuple[str, ...], truth: Sequence[LabelledObjects]) -> tuple[str, ...]:

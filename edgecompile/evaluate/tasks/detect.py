@@ -12,7 +12,7 @@ from edgecompile.data import box_labels
 from edgecompile.data.box_labels import BoxLabels
 from edgecompile.data.label_lines import CheckedLabels, LabelFacts, LabelForm, LabelLines
 from edgecompile.evaluate.tasks import Outline
-from edgecompile.evaluate.tasks._average_precision_task import AveragePrecisionTask, best_first
+from edgecompile.evaluate.tasks._average_precision_task import AveragePrecisionTask, best_first, box_outlines
 from edgecompile.runtime.tasks.detect import Detections
 
 if TYPE_CHECKING:
@@ -73,8 +73,4 @@ class Task(AveragePrecisionTask[Detections, BoxLabels]):
         return results
 
     def outlines(self, golden: Any) -> list[Outline]:
-        objects = zip(golden["boxes"], golden["scores"], golden["classes"], strict=True)
-        return [
-            Outline(((x1, y1), (x2, y1), (x2, y2), (x1, y2)), number, score)
-            for (x1, y1, x2, y2), score, number in objects
-        ]
+        return box_outlines(golden)

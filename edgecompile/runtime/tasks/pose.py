@@ -78,7 +78,9 @@ class Poses(FoundObjects[Pose]):
     def __getitem__(self, index: int) -> Pose:
         number = int(self.classes[index])
         points = tuple((x, y, confidence) for x, y, confidence in self.key_points[index].tolist())
-        return Pose(self.class_name(number), float(self.scores[index]), tuple(self.boxes[index].tolist()), number, points)
+        return Pose(
+            self.class_name(number), float(self.scores[index]), tuple(self.boxes[index].tolist()), number, points
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain JSON values: boxes and key points to a thousandth of a pixel (confidence likewise), scores to
