@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from exported import CHECKPOINT, EXPORT, NAMES, SIZE, exported, graph_for, run_code, run_step
 
+from edgecompile.evaluate.tasks import task_names
 from edgecompile.passes.onnx_export import OnnxExport
 
 pytestmark = pytest.mark.slow
@@ -245,9 +246,8 @@ from ultralytics.nn import tasks
 folder = pathlib.Path(sys.stdin.read())
 made = {
     "seg": (tasks.SegmentationModel, "yolo11n-seg.yaml", "segment", {}),
-    "rtdetr": (tasks.RTDETRDetectionModel, "rtdetr-l.yaml", "detect", {}),
     "grey": (tasks.DetectionModel, "yolo11n.yaml", "detect", {"ch": 1}),
-    "unnamed": (tasks.PoseModel, "yolo11n-pose.yaml", None, {}),
+    "another": (tasks.PoseModel, "yolo11n-pose.yaml", "depth", {}),
 }
 for name, (kind, architecture, task, settings) in made.items():
     model = kind(architecture, verbose=False, **settings)
@@ -260,6 +260,9 @@ print()
 """
 
 
+LOADABLE = ", ".join(f"'{name}'" for name in sorted(task_names()))
+
+
 def test_plan_tells_what_a_checkpoint_is_no_use_for(tmp_path, capfd, monkeypatch):
     pytest.importorskip("ultralytics")
     monkeypatch.setenv("EDGECOMPILE_CACHE", str(tmp_path / "cache"))
@@ -268,10 +271,9 @@ def test_plan_tells_what_a_checkpoint_is_no_use_for(tmp_path, capfd, monkeypatch
     (tmp_path / "noise.pt").write_bytes(b"noise" * 100)
     shutil.copy(exported().model, tmp_path / "model.onnx")
     for name, said in {
-        "seg.pt": "'seg.pt' is a model for the task 'segment'; only 'detect' can be compiled",
-        "rtdetr.pt": "'rtdetr.pt' has the head 'RTDETRDecoder'; the heads that can be compiled: Detect, v10Detect",
+        "seg.pt": f"'seg.pt' is a model for the task 'segment'; only {LOADABLE} can be compiled",
         "grey.pt": "'grey.pt' takes pictures of 1 channels; only 3 can be compiled",
-        "unnamed.pt": "'unnamed.pt' is a model for the task 'pose'; only 'detect' can be compiled",
+        "another.pt": f"'another.pt' is a model for the task 'depth'; only {LOADABLE} can be compiled",
         "linear.pt": "'linear.pt' holds a 'torch.nn.modules.linear.Linear', not an Ultralytics model",
         "noise.pt": "'noise.pt' is damaged or is no Ultralytics checkpoint",
         "model.onnx": "'model.onnx' is an ONNX file; take the pass onnx_import, not onnx_export",

@@ -358,8 +358,8 @@ AT_PLAN = {
     "plugin": (with_plugin(), ["'a.onnx' uses 'EfficientNMS_TRT', which only a plugin of some runtime brings; "]),
     "quantized": (quantized(), ["'a.onnx' is quantized already; import the float model it was made from"]),
     "task": (
-        foreign_models.noted(foreign_models.sample(), task="pose"),
-        ["'a.onnx' is a model for the task 'pose'; only 'detect' can be compiled"],
+        foreign_models.noted(foreign_models.sample(), task="depth"),
+        ["'a.onnx' is a model for the task 'depth'; only 'detect', "],
     ),
     "names and stride": (
         foreign_models.noted(foreign_models.sample(), names="{1: 'a'}", stride="x"),
