@@ -48,13 +48,8 @@ def draw_points(
             cv2.circle(canvas, place, thickness + 1, color_of(number), cv2.FILLED, cv2.LINE_AA)
 
 
-def scale_of(canvas: np.ndarray) -> float:
-    """Returns the scale of letters and lines on a picture of that size."""
-    return max(min(canvas.shape[:2]) / 900, 0.35)
-
-
 def thickness_at(scale: float) -> int:
-    """Returns the thickness of lines in pixels."""
+    """Returns how thick lines of a scale are, pixels."""
     return max(round(scale * 2), 1)
 
 
