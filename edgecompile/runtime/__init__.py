@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgecompile.runtime.predictor import Predictor, load, open_artifact
     from edgecompile.runtime.tasks.classify import Classification
     from edgecompile.runtime.tasks.detect import Detection, Detections
+    from edgecompile.runtime.tasks.segment import Segment, Segments
 
 __all__ = [
     "Archive",
@@ -27,6 +28,8 @@ __all__ = [
     "Detection",
     "Detections",
     "Predictor",
+    "Segment",
+    "Segments",
     "find_pictures",
     "load",
     "open_artifact",
@@ -39,6 +42,8 @@ _HOME = {
     "Detection": "tasks.detect",
     "Detections": "tasks.detect",
     "Predictor": "predictor",
+    "Segment": "tasks.segment",
+    "Segments": "tasks.segment",
     "find_pictures": "pictures",
     "load": "predictor",
     "open_artifact": "predictor",

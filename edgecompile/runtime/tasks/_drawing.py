@@ -48,6 +48,22 @@ def draw_points(
             cv2.circle(canvas, place, thickness + 1, color_of(number), cv2.FILLED, cv2.LINE_AA)
 
 
+def draw_mask(part: np.ndarray, mask: np.ndarray, number: int, opacity: float) -> None:
+    """Tints the pixels of a mask, bool of the size of a part of a picture, in the colour of a class, in place."""
+    tint = np.array(color_of(number), np.float32) * opacity
+    part[mask] = (part[mask] * (1 - opacity) + tint).astype(np.uint8)
+
+
+def draw_outlines(
+    canvas: np.ndarray, polygons: Sequence[np.ndarray], box: Sequence[float], text: str, number: int
+) -> None:
+    """Draws the borders of an object, int32 (k, 2) each, and a caption at the corner of its box, in place."""
+    scale = scale_of(canvas)
+    color = color_of(number)
+    cv2.polylines(canvas, list(polygons), True, color, thickness_at(scale), cv2.LINE_AA)
+    draw_caption(canvas, text, round(box[0]), round(box[1]), color, scale)
+
+
 def thickness_at(scale: float) -> int:
     """Returns how thick lines of a scale are, pixels."""
     return max(round(scale * 2), 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from edgecompile.errors import BundleError
 from edgecompile.runtime.tasks import Agreement
@@ -12,6 +12,8 @@ from edgecompile.text import escape
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from edgecompile.runtime.tasks._supervision import Boxed, SupervisionFields
 
 Item = TypeVar("Item")
 
@@ -50,6 +52,20 @@ class FoundObjects(Generic[Item]):
     def class_name(self, number: int) -> str:
         """Returns the name of a class: its number where the model has no such class."""
         return self.names[number] if 0 <= number < len(self.names) else str(number)
+
+    def to_supervision(self) -> Any:
+        """Returns the objects as `supervision.Detections`, with all that these have a place for.
+
+        Raises:
+            MissingToolError: supervision is not installed.
+        """
+        from edgecompile.runtime.tasks import _supervision
+
+        return _supervision.detections_of(cast("Boxed", self), **self.supervision_fields())
+
+    def supervision_fields(self) -> SupervisionFields:
+        """Returns what the task knows beside boxes, scores and classes."""
+        return {}
 
 
 def rounded(values: np.ndarray, digits: int = 3) -> list[Any]:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from edgecompile.errors import BundleError
-from edgecompile.runtime.tasks import Agreement
+from edgecompile.runtime.tasks import Agreement, _found_objects
+from edgecompile.runtime.tasks._found_objects import FoundObjects, rounded
 from edgecompile.runtime.tasks._object_rows import ObjectRows
-from edgecompile.text import escape
 
 if TYPE_CHECKING:
     import numpy as np
 
     from edgecompile.runtime.geometry import Geometry
-
-MOST_PIXELS_OFF = 0.01
-MOST_SCORE_OFF = 1e-4
 
 
 class Detection(NamedTuple):
@@ -29,8 +25,8 @@ class Detection(NamedTuple):
     class_id: int
 
 
-@dataclass(frozen=True, eq=False)
-class Detections:
+@dataclass(frozen=True, eq=False, repr=False)
+class Detections(FoundObjects[Detection]):
     """The objects found on one picture, best first.
 
     Attributes:
@@ -45,36 +41,20 @@ class Detections:
     classes: np.ndarray
     names: tuple[str, ...]
 
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def __iter__(self) -> Iterator[Detection]:
-        for box, score, number in zip(self.boxes.tolist(), self.scores.tolist(), self.classes.tolist(), strict=True):
-            yield Detection(self._name(number), score, tuple(box), number)
-
     def __getitem__(self, index: int) -> Detection:
         number = int(self.classes[index])
-        return Detection(self._name(number), float(self.scores[index]), tuple(self.boxes[index].tolist()), number)
-
-    def __repr__(self) -> str:
-        counts: dict[str, int] = {}
-        for number in self.classes.tolist():
-            counts[self._name(number)] = counts.get(self._name(number), 0) + 1
-        return f"Detections({', '.join(f'{count} {name}' for name, count in counts.items()) or 'none'})"
+        return Detection(self.class_name(number), float(self.scores[index]), tuple(self.boxes[index].tolist()), number)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain JSON values: boxes to a thousandth of a pixel, scores to five digits, numbers and names of
         classes."""
         classes = self.classes.tolist()
         return {
-            "boxes": [[round(value, 3) for value in box] for box in self.boxes.tolist()],
-            "scores": [round(score, 5) for score in self.scores.tolist()],
+            "boxes": rounded(self.boxes),
+            "scores": rounded(self.scores, 5),
             "classes": classes,
-            "names": [self._name(number) for number in classes],
+            "names": [self.class_name(number) for number in classes],
         }
-
-    def _name(self, number: int) -> str:
-        return self.names[number] if 0 <= number < len(self.names) else str(number)
 
 
 class Task(ObjectRows[Detections]):
@@ -99,11 +79,7 @@ class Task(ObjectRows[Detections]):
         return canvas
 
     def lines(self, result: Detections) -> Iterable[str]:
-        yield f"{len(result)} object{'' if len(result) == 1 else 's'}"
-        width = max((len(escape(detection.name)) for detection in result), default=0)
-        for detection in result:
-            box = "  ".join(f"{value:7.1f}" for value in detection.box)
-            yield f"{escape(detection.name):<{width}}  {detection.score:.2f}  {box}"
+        return _found_objects.text_lines([(one.name, one.score, one.box, "") for one in result])
 
     def fields(self, result: Detections) -> dict[str, Any]:
         objects = [
@@ -128,25 +104,12 @@ class Task(ObjectRows[Detections]):
 
     def golden(self, result: Detections) -> dict[str, Any]:
         return {
-            "boxes": [[round(value, 3) for value in box] for box in result.boxes.tolist()],
-            "scores": [round(score, 6) for score in result.scores.tolist()],
+            "boxes": rounded(result.boxes),
+            "scores": rounded(result.scores, 6),
             "classes": result.classes.tolist(),
         }
 
     def agreement(self, result: Detections, golden: Any) -> Agreement:
         """Demands as many detections, equal classes, equal boxes and scores but for rounding."""
-        import numpy as np
-
-        try:
-            boxes = np.array(golden["boxes"], np.float64).reshape(-1, 4)
-            scores, classes = np.array(golden["scores"], np.float64), np.array(golden["classes"], np.int64)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise BundleError(f"the golden detections are malformed: {error!r}") from None
-        if scores.ndim != 1 or scores.shape != classes.shape or boxes.shape != (len(scores), 4):
-            raise BundleError(f"the golden detections are malformed: {len(boxes)} boxes, {scores.size} scores")
-        if len(result) != len(scores) or not np.array_equal(result.classes, classes):
-            return Agreement(False, f"{len(result)} instead of {len(scores)}, or of other classes")
-        pixels = float(np.abs(result.boxes - boxes).max(initial=0.0))
-        score = float(np.abs(result.scores - scores).max(initial=0.0))
-        met = pixels <= MOST_PIXELS_OFF and score <= MOST_SCORE_OFF
-        return Agreement(met, f"{len(scores)}, boxes within {pixels:.2g} pixels, scores within {score:.2g}")
+        arrays = {"boxes": result.boxes, "scores": result.scores, "classes": result.classes}
+        return _found_objects.agreement(arrays, golden, (_found_objects.BOXES, _found_objects.SCORES))

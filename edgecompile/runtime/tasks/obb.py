@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgecompile.runtime.geometry import Geometry
     from edgecompile.runtime.spec_document import SpecDocument
     from edgecompile.runtime.tasks._boxes import Boxes
+    from edgecompile.runtime.tasks._supervision import SupervisionFields
 
 ANGLE_DIGITS = 5
 
@@ -82,6 +83,11 @@ class RotatedBoxes(FoundObjects[RotatedBox]):
             "classes": classes,
             "names": [self.class_name(number) for number in classes],
         }
+
+    def supervision_fields(self) -> SupervisionFields:
+        from edgecompile.runtime.tasks._supervision import CORNERS
+
+        return {"data": {CORNERS: self.corners}}
 
 
 class Task(ObjectRows[RotatedBoxes]):

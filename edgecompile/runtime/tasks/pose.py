@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from edgecompile.runtime.geometry import Geometry
     from edgecompile.runtime.spec_document import SpecDocument
+    from edgecompile.runtime.tasks._supervision import SupervisionFields
 
 MOST_KEY_POINTS = 10_000
 SHOWN = 0.25
@@ -93,6 +94,9 @@ class Poses(FoundObjects[Pose]):
             "names": [self.class_name(number) for number in classes],
             "key_points": rounded(self.key_points),
         }
+
+    def supervision_fields(self) -> SupervisionFields:
+        return {"data": {"key_points": self.key_points}}
 
 
 class Task(ObjectRows[Poses]):

@@ -1,0 +1,65 @@
+"""Results as `supervision.Detections` (https://supervision.roboflow.com/latest/detection/core/), for its trackers,
+zones and annotators. The library is imported here alone, and only when somebody asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, TypedDict
+
+import numpy as np
+
+from edgecompile.errors import MissingToolError
+
+CLASS_NAME, CORNERS = "class_name", "xyxyxyxy"
+"""Keys of `data` that supervision's own annotators look for."""
+
+
+class Boxed(Protocol):
+    """Objects with upright boxes, x1, y1, x2, y2 in pixels of the picture."""
+
+    @property
+    def boxes(self) -> np.ndarray: ...
+
+    @property
+    def scores(self) -> np.ndarray: ...
+
+    @property
+    def classes(self) -> np.ndarray: ...
+
+    def class_name(self, number: int) -> str:
+        """Returns the name of a class."""
+
+
+class SupervisionFields(TypedDict, total=False):
+    """What some tasks know beside boxes, scores and classes.
+
+    mask: bool (n, height, width), at the size of the picture.
+    data: further arrays of one element an object, by name.
+    """
+
+    mask: np.ndarray
+    data: Mapping[str, np.ndarray]
+
+
+def detections_of(
+    objects: Boxed, *, mask: np.ndarray | None = None, data: Mapping[str, np.ndarray] | None = None
+) -> Any:
+    """Returns objects as `supervision.Detections`; arguments as in `SupervisionFields`.
+
+    Raises:
+        MissingToolError: supervision is not installed.
+    """
+    try:
+        import supervision
+    except ImportError as error:
+        fix = "pip install supervision"
+        raise MissingToolError(f"supervision cannot be imported ({error})", fix=fix) from error
+    names = np.array([objects.class_name(number) for number in objects.classes.tolist()], dtype=str)
+    return supervision.Detections(
+        xyxy=objects.boxes,
+        mask=mask,
+        confidence=objects.scores,
+        class_id=objects.classes,
+        data={CLASS_NAME: names, **(data or {})},
+    )
