@@ -18,6 +18,9 @@ OLD_YOLOV5 = "comes from the old yolov5 repository; ultralytics reads YOLOv5u ch
 
 WOULD_CALL = "would call '{}' when loaded; refusing to load it"
 
+CHANNELS = (1, 3, 4)
+"""Numbers of channels of pictures that OpenCV reads: grey, colour, colour with alpha."""
+
 
 def foreign_head(head: str, task: str) -> str:
     """Returns why a task cannot read what a head puts out, or ""."""
@@ -25,6 +28,18 @@ def foreign_head(head: str, task: str) -> str:
     if head in heads:
         return ""
     return f"has the head '{head[:60]}'; the heads that can be compiled: {', '.join(heads)}"
+
+
+def foreign_channels(channels: int) -> str:
+    """Returns why pictures of so many channels cannot be read, or ""."""
+    if channels in CHANNELS:
+        return ""
+    return f"takes pictures of {channels} channels; those of {', '.join(map(str, CHANNELS))} can be compiled"
+
+
+def channels_of(model: Any) -> int:
+    """Returns how many channels the pictures of a loaded model have."""
+    return int(model.yaml.get("channels", 3))
 
 
 def load_checkpoint(weights: Path, task: str = "detect") -> Any:
@@ -63,8 +78,8 @@ def load_checkpoint(weights: Path, task: str = "detect") -> Any:
         raise StepError(unfit_task)
     if reason := foreign_head(type(model.model[-1]).__name__, task):
         raise StepError(f"'{weights.name}' {reason}")
-    if (channels := model.yaml.get("channels", 3)) != 3:
-        raise StepError(f"'{weights.name}' takes pictures of {channels} channels; only 3 can be compiled")
+    if reason := foreign_channels(channels_of(model)):
+        raise StepError(f"'{weights.name}' {reason}")
     return model.float().eval()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgecompile.errors import StepError
+from edgecompile.runtime.spec_document import LetterboxDocument
 
 RTDETR = "RTDETRDecoder"
 """Name of the class of RT-DETR's head."""
@@ -50,6 +51,12 @@ def stated_by(model: Any) -> dict[str, Any]:
     """Returns what the head says of its outputs beside its classes; see `edgecompile.evaluate.tasks.Task.describe`."""
     shape = getattr(model.model[-1], "kpt_shape", None)
     return {} if shape is None else {"kpt_shape": [int(value) for value in shape]}
+
+
+def frame_of(model: Any) -> LetterboxDocument:
+    """Returns how Ultralytics brings pictures to the model's size, as far as otherwise than by letterboxing: RT-DETR
+    sees pictures stretched (`RTDETRPredictor.pre_transform`, `RTDETRValidator.build_dataset`)."""
+    return {"resize": "stretch"} if type(model.model[-1]).__name__ == RTDETR else {}
 
 
 def prepare_for_tracing(model: Any, *, dynamic: bool, smallest: Sequence[int]) -> None:

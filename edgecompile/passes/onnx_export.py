@@ -16,8 +16,16 @@ from edgecompile.errors import Problem, StepError
 from edgecompile.evaluate.tasks import chosen_task, unfit
 from edgecompile.library_errors import explained
 from edgecompile.passes import Pass
-from edgecompile.passes._ultralytics_checkpoint import OLD_YOLOV5, WOULD_CALL, foreign_head, load_checkpoint
+from edgecompile.passes._ultralytics_checkpoint import (
+    OLD_YOLOV5,
+    WOULD_CALL,
+    channels_of,
+    foreign_channels,
+    foreign_head,
+    load_checkpoint,
+)
 from edgecompile.passes._ultralytics_heads import (
+    frame_of,
     heads_of,
     outputs_of,
     prepare_for_tracing,
@@ -28,7 +36,7 @@ from edgecompile.passes._ultralytics_heads import (
     with_corners,
 )
 from edgecompile.plan.graph import Graph, Model, Request
-from edgecompile.plan.shapes import Profile, distinct, merged, one_shape, shown
+from edgecompile.plan.shapes import Profile, distinct, merged, one_shape, shown, with_channels
 from edgecompile.plan.step import Output, Stage, Step
 from edgecompile.weights.checkpoint import Checkpoint, read_checkpoint
 from edgecompile.weights.guard import may_be_called
@@ -108,8 +116,8 @@ def doubts(checkpoint: Checkpoint, name: str, asked: str | None) -> Iterator[str
         yield unfit_task
     elif checkpoint.head is not None and (reason := foreign_head(checkpoint.head, chosen_task(asked, checkpoint.task))):
         yield f"'{name}' {reason}"
-    if checkpoint.channels not in (3, None):
-        yield f"'{name}' takes pictures of {checkpoint.channels} channels; only 3 can be compiled"
+    if checkpoint.channels is not None and (reason := foreign_channels(checkpoint.channels)):
+        yield f"'{name}' {reason}"
 
 
 def export(
@@ -159,7 +167,7 @@ def _export(
     both = all(heads_of(model))
     nms_free = select_head(model, end2end, weights.name)
     stride = int(max(model.stride))
-    shapes = profile or one_shape(imgsz)
+    shapes = with_channels(profile or one_shape(imgsz), channels_of(model))
     for size in (shape[2:] for shape in shapes.values()):
         if any(side % stride for side in size):
             raise StepError(f"picture size {size} is not a multiple of the model's stride {stride}")
@@ -182,8 +190,9 @@ def _export(
         input_shape=shape,
         outputs=[OutputFacts(name, sides) for name, sides in outputs.items()],
         decode="end2end" if nms_free else find_task(task).plain_decode,
-        profile=profile,
+        profile=profile and shapes,
         stated=stated_by(model),
+        frame=frame_of(model),
     )
     graph = exported.SerializeToString()
     proof: dict[str, float] = {}

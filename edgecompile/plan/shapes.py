@@ -8,7 +8,7 @@ POINTS = ("min", "opt", "max")
 """Points of a profile: smallest, usual and largest shape."""
 
 Profile = dict[str, list[int]]
-"""Each of `POINTS` to a whole shape (pictures, 3, height, width)."""
+"""Each of `POINTS` to a whole shape (pictures, channels, height, width); of 3 channels until the weights say other."""
 
 
 def profile_of(model: Any, target: Any, usual: list[int]) -> tuple[Profile | None, list[str]]:
@@ -45,6 +45,11 @@ def profile_of(model: Any, target: Any, usual: list[int]) -> tuple[Profile | Non
 def one_shape(imgsz: list[int]) -> Profile:
     """Returns the profile of a model that takes one picture of height and width `imgsz`."""
     return {point: [1, 3, *imgsz] for point in POINTS}
+
+
+def with_channels(profile: Profile, channels: int) -> Profile:
+    """Returns the profile of a model that takes pictures of so many channels."""
+    return {point: [shape[0], channels, *shape[2:]] for point, shape in profile.items()}
 
 
 def merged(profile: Profile) -> list[int]:

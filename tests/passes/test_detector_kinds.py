@@ -24,14 +24,16 @@ kinds = {
     "world": ("v8/yolov8-worldv2", tasks.WorldModel),
     "yoloe": ("11/yoloe-11", tasks.YOLOEModel),
     "yoloe26": ("26/yoloe-26", tasks.YOLOEModel),
+    "grey": ("11/yolo11", tasks.DetectionModel),
 }
-facts = {}
+PLAIN, facts = ("rtdetr", "grey"), {}
 for kind, (file, make) in kinds.items():
     torch.manual_seed(0)
     architecture = YAML.load(ROOT / f"cfg/models/{file}.yaml")
-    architecture.update(scales={"p": [0.5, 0.125, 512]}, nc=3 if kind == "rtdetr" else 80)
-    model = make({**architecture, "yaml_file": f"{kind}.yaml", "scale": "p"}, ch=3, verbose=False)
-    if kind != "rtdetr":  # what set_classes does, without the text encoder
+    architecture.update(scales={"p": [0.5, 0.125, 512]}, nc=3 if kind in PLAIN else 80)
+    channels = 1 if kind == "grey" else 3
+    model = make({**architecture, "yaml_file": f"{kind}.yaml", "scale": "p"}, ch=channels, verbose=False)
+    if kind not in PLAIN:  # what set_classes does, without the text encoder
         classes = torch.nn.functional.normalize(torch.randn(1, 3, 512), dim=-1)
         setattr(model, "txt_feats" if kind == "world" else "pe", classes)
         model.model[-1].nc = 3
@@ -83,6 +85,7 @@ def test_rows_of_rt_detr_are_corners_in_pixels(kinds):
 
     folder, _ = kinds
     (rows,) = run((folder / "rtdetr/model.onnx").read_bytes(), fixed_input((1, 3, 64, 96), (64, 96)))
+    assert json.loads((folder / "rtdetr/spec.json").read_text())["letterbox"]["resize"] == "stretch"
     boxes = rows[0, :, :4]
     assert (boxes[:, 2:] > boxes[:, :2]).all()
     assert np.abs(boxes).max() > 20
@@ -93,3 +96,10 @@ def test_rows_of_rt_detr_are_corners_in_pixels(kinds):
 def test_rt_detr_has_no_head_that_needs_suppression(kinds):
     _, facts = kinds
     assert facts["refused"] == "'rtdetr.pt' has only the NMS-free head left; set end2end to auto or true"
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_grey_pictures_says_so_in_its_spec(kinds):
+    folder, _ = kinds
+    spec = json.loads((folder / "grey/spec.json").read_text())
+    assert (spec["input"]["shape"], spec["input"]["color"]) == ([1, 1, 64, 96], "GRAY")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from exported import CHECKPOINT, EXPORT, NAMES, SIZE, exported, graph_for, run_code, run_step
 
-from edgecompile.evaluate.tasks import task_names
+from edgecompile.evaluate.tasks import find_task, task_names
 from edgecompile.passes.onnx_export import OnnxExport
 
 pytestmark = pytest.mark.slow
@@ -245,9 +245,9 @@ import pathlib, sys, torch
 from ultralytics.nn import tasks
 folder = pathlib.Path(sys.stdin.read())
 made = {
-    "seg": (tasks.SegmentationModel, "yolo11n-seg.yaml", "segment", {}),
-    "grey": (tasks.DetectionModel, "yolo11n.yaml", "detect", {"ch": 1}),
-    "another": (tasks.PoseModel, "yolo11n-pose.yaml", "depth", {}),
+    "semantic": (tasks.SemanticSegmentationModel, "yolo26n-sem.yaml", "semantic", {}),
+    "five": (tasks.DetectionModel, "yolo11n.yaml", "detect", {"ch": 5}),
+    "unnamed": (tasks.SemanticSegmentationModel, "yolo26n-sem.yaml", None, {}),
 }
 for name, (kind, architecture, task, settings) in made.items():
     model = kind(architecture, verbose=False, **settings)
@@ -260,9 +260,6 @@ print()
 """
 
 
-LOADABLE = ", ".join(f"'{name}'" for name in sorted(task_names()))
-
-
 def test_plan_tells_what_a_checkpoint_is_no_use_for(tmp_path, capfd, monkeypatch):
     pytest.importorskip("ultralytics")
     monkeypatch.setenv("EDGECOMPILE_CACHE", str(tmp_path / "cache"))
@@ -270,10 +267,11 @@ def test_plan_tells_what_a_checkpoint_is_no_use_for(tmp_path, capfd, monkeypatch
     run_code(HEADS + "print('made')", text=str(tmp_path))
     (tmp_path / "noise.pt").write_bytes(b"noise" * 100)
     shutil.copy(exported().model, tmp_path / "model.onnx")
+    loadable = ", ".join(sorted(f"'{stated}'" for name in task_names() for stated in find_task(name).checkpoints))
     for name, said in {
-        "seg.pt": f"'seg.pt' is a model for the task 'segment'; only {LOADABLE} can be compiled",
-        "grey.pt": "'grey.pt' takes pictures of 1 channels; only 3 can be compiled",
-        "another.pt": f"'another.pt' is a model for the task 'depth'; only {LOADABLE} can be compiled",
+        "semantic.pt": f"'semantic.pt' is a model for the task 'semantic'; only {loadable} can be compiled",
+        "five.pt": "'five.pt' takes pictures of 5 channels; those of 1, 3, 4 can be compiled",
+        "unnamed.pt": f"'unnamed.pt' is a model for the task 'semantic'; only {loadable} can be compiled",
         "linear.pt": "'linear.pt' holds a 'torch.nn.modules.linear.Linear', not an Ultralytics model",
         "noise.pt": "'noise.pt' is damaged or is no Ultralytics checkpoint",
         "model.onnx": "'model.onnx' is an ONNX file; take the pass onnx_import, not onnx_export",
