@@ -24,7 +24,7 @@ from edgecompile import runtime
 found = runtime.load(sys.argv[1]).predict(sys.argv[2], conf=0.4)
 print(type(found).__module__, len(found))
 """
-COUNT = ("build", "recipe=quickstart", "model.task=count", "gates.map_drop=null", "--quiet")
+COUNT = ("build", "recipe=quickstart", "model.task=count", "gates.accuracy_drop=null", "--quiet")
 
 
 @pytest.fixture(scope="module")
