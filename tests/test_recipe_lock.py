@@ -91,7 +91,7 @@ def test_a_lock_replaces_nothing_but_a_lock(here, run):
 def test_what_differs_is_told_all_at_once_and_nothing_runs(here, run, monkeypatch):
     """A key, the weights, a picture, a label, a tool, the instruction set and a step's version, each on its line."""
     assert run("lock", "my.yaml")[0] == 0
-    (here / "my.yaml").write_text(f"{RECIPE}gates:\n  map_drop: 0.5\n")
+    (here / "my.yaml").write_text(f"{RECIPE}gates:\n  accuracy_drop: 0.5\n")
     with (here / "parts.pt").open("ab") as stream:
         stream.write(b"\0")
     picture, label = here / "data/images/train/train_0000.jpg", here / "data/labels/test/test_0001.txt"
@@ -105,7 +105,7 @@ def test_what_differs_is_told_all_at_once_and_nothing_runs(here, run, monkeypatc
     code, out, lines = run("build", "--locked", "my.yaml")
     assert (code, out) == (3, "")
     expected = [
-        r"edgecompile: my\.yaml:7:gates\.map_drop: found 0\.5, locked is 0\.0\d+ \(my\.lock\.yaml\)",
+        r"edgecompile: my\.yaml:7:gates\.accuracy_drop: found 0\.5, locked is 0\.0\d+ \(my\.lock\.yaml\)",
         r"edgecompile: my\.lock\.yaml: weights parts\.pt: found \w{12}, locked is \w{12}",
         r"edgecompile: my\.lock\.yaml: calibration picture train_0000\.jpg: found \w{12}, locked is \w{12}",
         r"edgecompile: my\.lock\.yaml: label file test_0001\.txt: found \w{12}, locked is \w{12}",

@@ -49,7 +49,7 @@ def test_recipes_groups_keys_and_values():
     assert {"recipe=", "target=", "model.", "gates."} <= set(offered("edgecompile build "))
     assert "target=x86-cpu_openvino" in offered("edgecompile plan target=x86")
     assert offered("edgecompile plan model.im") == ["model.imgsz="]
-    assert offered("edgecompile plan gates.map_drop=") == ["gates.map_drop=0.02"]
+    assert offered("edgecompile plan gates.accuracy_drop=") == ["gates.accuracy_drop=0.02"]
 
 
 @pytest.mark.slow
