@@ -67,6 +67,8 @@ def evaluate(
     task = find_task(predictor.layout.document["task"])
     how = reading_from(reading or {})
     lines = find_layout(how.layout).read_lines(labels, how, task.label_form)
+    if len(lines) != len(pictures):
+        raise StepError(f"labels of {len(lines)} pictures, expected {len(pictures)}")
     truth = [task.read_labels(one, how.facts) for one in lines]
     decoding = task.options(settings, truth)
     (out / "raw").mkdir()

@@ -201,6 +201,9 @@ def test_cocos_json_gives_the_same_figures(whole, float_model, held_out, tmp_pat
     keys = [picture.name for picture in held_out.pictures]
     reading = {"layout": "coco", "keys": keys, "names": ["bolt", "nut", "washer"]}
     assert evaluated(tmp_path / "out", float_model, data, reading=reading) == whole[1]
+    for strange, words in (({"keys": keys[1:]}, "labels of"), ({"keys": ["x"]}, "names no picture 'x'")):
+        with pytest.raises((RecipeError, StepError), match=words):
+            evaluated(tmp_path / words, float_model, data, reading={**reading, **strange})
     renumbered = {**reading, "names": ["nut", "bolt", "washer"]}  # the control
     other = evaluated(tmp_path / "other", float_model, data, reading=renumbered)
     assert other["metrics"]["map50_95"] < whole[1]["metrics"]["map50_95"] - 0.3

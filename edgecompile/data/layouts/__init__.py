@@ -18,7 +18,7 @@ from edgecompile.data.data_file import DataFile
 from edgecompile.data.label_lines import CheckedLabels, LabelForm, LabelLines
 from edgecompile.data.label_reading import LabelReading
 from edgecompile.data.split_listing import Folders, Listing
-from edgecompile.errors import Problem
+from edgecompile.errors import Problem, RecipeError
 
 ModelNames = Callable[[], Sequence[str] | None]
 """Returns the names of the classes of the weights, by number; None where these are not known."""
@@ -127,7 +127,7 @@ class Layout(ABC):
             files, reading: what `find_labels` returned.
 
         Raises:
-            RecipeError: a file is malformed.
+            RecipeError: a file is malformed, or not the one that the keys were found in.
         """
 
 
@@ -136,10 +136,10 @@ def find_layout(name: str) -> Layout:
     """Returns a layout by its name.
 
     Raises:
-        KeyError: there is none.
+        RecipeError: there is none.
     """
     if name not in layout_names():
-        raise KeyError(name)
+        raise RecipeError(f"there is no layout '{name}'", fix=f"layouts: {', '.join(layout_names())}")
     layout: Layout = import_module(f"{__name__}.{name}").Layout()
     return layout
 

@@ -135,8 +135,11 @@ class Layout(layouts.Layout):
     def read_lines(self, files: Sequence[Path], reading: LabelReading, form: LabelForm) -> list[LabelLines]:
         from edgecompile.data.coco_outlines import outline
 
-        (file,) = files
-        document = read_document(file)
+        if len(files) != 1:
+            raise RecipeError(f"{len(files)} files of labels, expected one document")
+        document = read_document(files[0])
+        if unknown := [key for key in reading.keys if key not in document.pictures]:
+            raise RecipeError(f"names no picture '{unknown[0]}'", where=shown(document.file))
         classes = _classes(document, reading.names)
         pictures = [document.pictures[key] for key in reading.keys]
         return [_lines(document, picture, form, classes, outline, Counter()) for picture in pictures]
