@@ -197,7 +197,7 @@ def test_other_defaults_of_a_later_version_change_nothing(made, tmp_path):
     changed(later / "conf/target/x86-cpu_onnxruntime.yaml", "threads: 2", "threads: 1")
     changed(later / "conf/pass/int8_static.yaml", "per_channel: true", "per_channel: false")
     changed(later / "recipes/quickstart.yaml", "defaults:", "model: {imgsz: 128}\ndefaults:")
-    changed(later / "edgecompile/evaluate/tasks/detect.py", 'Setting("iou", 0.7', 'Setting("iou", 0.5')
+    changed(later / "edgecompile/evaluate/tasks/_average_precision_task.py", 'Setting("iou", 0.7', 'Setting("iou", 0.5')
     words = ["reproduce", made.bundle, "--search", made.data, "--quiet"]
     finished = edgecompile(*words, cwd=tmp_path, cache=made.cache, PYTHONPATH=str(later))
     assert finished.returncode == 0, finished.stdout + finished.stderr
