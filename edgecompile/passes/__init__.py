@@ -27,6 +27,7 @@ class Pass(BaseModel, ABC):
         stage: where in the order of stages the pass stands when the recipe gives no explicit order.
         output_precision: the precision the model has after it, or "" where it leaves the precision alone.
         is_source: whether the pass makes the model (an export or import): exactly one such pass, and it comes first.
+        on_artifact: whether it works on what the target compiled, after all that does not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
@@ -34,6 +35,7 @@ class Pass(BaseModel, ABC):
     stage: ClassVar[Stage]
     output_precision: ClassVar[str] = ""
     is_source: ClassVar[bool] = False
+    on_artifact: ClassVar[bool] = False
 
     def check_weights(self, weights: Path, recipe: Request) -> list[Problem]:
         """Returns what is wrong with the weights for a pass that makes the model, as far as can be seen at once.

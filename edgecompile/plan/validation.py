@@ -18,31 +18,38 @@ READERS = ("numpy", "opencv-python-headless")
 """Distributions that prepare pictures and boxes, and so have a say in every figure."""
 
 
-def add_validation(graph: Graph, artifact: Model, reference: Model) -> dict[str, Output]:
+def add_validation(graph: Graph, artifact: Model, reference: Model, plain: Model | None = None) -> dict[str, Output]:
     """Adds the steps that judge the artifact against the float model on the same pictures.
 
     Accuracy is evaluated with one thread, so that every machine of one instruction set sums in one order; latency with
     the threads of the target. Where the device's own backend cannot run here, the target's proxy backend judges
     accuracy, and latency is left to the device.
 
+    Args:
+        plain: the artifact without the post-processing that passes have built into it, where they have. Accuracy is
+            evaluated on it, by the thresholds of an evaluation, which lie far below those of a prediction; and the
+            results of the artifact are proven equal to those of the runtime on what `plain` puts out.
+
     Returns:
         the folder of each step's output by the step's name: `coverage` (of an artifact in a known format),
-        `reference.evaluate`, `evaluate`, `distance`, `golden` and, without a proxy backend, `measure`.
+        `reference.evaluate`, `evaluate`, `distance`, `golden`, without a proxy backend `measure`, and with `plain`
+        `same_results`.
     """
     target = graph.target
     proxy_backend = target.proxy_backend()
     backend, distribution, options = proxy_backend or (target.backend, target.runtime[0], target.options())
     coverage = [_coverage(graph, artifact)] if artifact.format in COUNTED else []
     baseline = _evaluate(graph, "reference.evaluate", reference, *REFERENCE_BACKEND, {}, "the float model")
-    judged = artifact
+    judged, whole = plain or artifact, artifact
     if proxy_backend and artifact.format == "onnx" and target.computes_fp16(artifact.precision):
-        judged = _simulated(graph, artifact)
+        judged = _simulated(graph, "fp16_simulation", judged)
+        whole = _simulated(graph, "fp16_simulation.whole", artifact) if plain else judged
     evaluated = _evaluate(graph, "evaluate", judged, backend, distribution, options, "the artifact", artifact)
     distance = Step(
         name="distance",
         function="edgecompile.evaluate.distance:compare",
         stage=Stage.VALIDATION,
-        inputs={"reference": Output(baseline.name), "artifact": Output(evaluated.name), "spec": artifact.spec},
+        inputs={"reference": Output(baseline.name), "artifact": Output(evaluated.name), "spec": judged.spec},
         tools=("numpy",),
         isa=True,
         memory_mb=300,
@@ -55,7 +62,7 @@ def add_validation(graph: Graph, artifact: Model, reference: Model) -> dict[str,
         stage=Stage.VALIDATION,
         params={"backend": backend, "options": options, "threads": 1, "precision": artifact.precision},
         inputs={
-            "artifact": judged.artifact,
+            "artifact": whole.artifact,
             "spec": artifact.spec,
             "pictures": graph.materials.validation,
             "evaluation": Output(evaluated.name),
@@ -81,17 +88,40 @@ def add_validation(graph: Graph, artifact: Model, reference: Model) -> dict[str,
         measured=True,
         about="latency, memory and power on this machine",
     )
-    steps = (distance, golden) if proxy_backend else (distance, golden, measure)  # a proxy's latency says nothing
+    run = {"backend": backend, "options": options, "threads": 1}
+    same = [_same_results(judged, whole, graph, run, distribution)] if plain else []
+    steps = [distance, *same, golden, *([] if proxy_backend else [measure])]  # a proxy's latency says nothing
     for step in steps:
         graph.add(step)
     return {step.name: Output(step.name) for step in (*coverage, baseline, evaluated, *steps)}
 
 
-def _simulated(graph: Graph, artifact: Model) -> Model:
+def _same_results(plain: Model, whole: Model, graph: Graph, run: dict[str, Any], distribution: str) -> Step:
+    """Returns the step that proves that an artifact with its post-processing gives the results of the runtime."""
+    return Step(
+        name="same_results",
+        function="edgecompile.evaluate.same_results:compare",
+        stage=Stage.VALIDATION,
+        params=run,
+        inputs={
+            "plain": plain.artifact,
+            "plain_spec": plain.spec,
+            "artifact": whole.artifact,
+            "spec": whole.spec,
+            "pictures": graph.materials.validation,
+        },
+        tools=(distribution, *READERS),
+        isa=True,
+        memory_mb=800,
+        about="results of the post-processing in the artifact against the runtime's, on the validation pictures",
+    )
+
+
+def _simulated(graph: Graph, name: str, artifact: Model) -> Model:
     """Adds the step that makes a float graph which rounds where the device computes in FP16, and returns the model."""
     graph.add(
         Step(
-            name="fp16_simulation",
+            name=name,
             function="edgecompile.graphs.onnx.fp16_simulation:simulate",
             stage=Stage.VALIDATION,
             params={"everything": not graph.target.keeps_float},
@@ -101,7 +131,7 @@ def _simulated(graph: Graph, artifact: Model) -> Model:
             about="rounds to FP16 where the device does: the CPU that stands in computes in float",
         )
     )
-    return artifact.with_(artifact=Output("fp16_simulation"))
+    return artifact.with_(artifact=Output(name))
 
 
 def _coverage(graph: Graph, artifact: Model) -> Step:

@@ -104,6 +104,13 @@ class Target(BaseModel, ABC):
     fixed, and `plan` says so."""
     dynamic_int8: ClassVar[bool] = False
     """Whether the runtime computes matrix products of float activations, quantized as it runs, and int8 weights."""
+    embeds: ClassVar[frozenset[str]] = frozenset()
+    """Outputs whose post-processing can be built into its artifact (the pass `embed_postprocess`): "yolo", which needs
+    non-maximum suppression, "end2end", which needs the choice of rows."""
+    why_not_embedded: ClassVar[str] = "nobody has shown that its runtime has the operators"
+    """Why an output is missing among these."""
+    embedding_remark: ClassVar[str] = ""
+    """What a person should know where the suppression is built in."""
 
     def options(self) -> Options:
         """Returns plain-JSON options that the backend is opened with on the device: of those that it declares."""
@@ -129,6 +136,11 @@ class Target(BaseModel, ABC):
 
     def compile(self, graph: Graph, model: Model) -> Model:
         """Adds the steps that turn the optimized model into the artifact that ships; may return it unchanged."""
+        return model
+
+    def finish(self, graph: Graph, model: Model) -> Model:
+        """Adds the steps that make of the compiled model what depends on all of it, such as an engine; may return it
+        unchanged. Passes on the artifact stand between `compile` and this."""
         return model
 
     def warnings(self, precision: str) -> list[str]:

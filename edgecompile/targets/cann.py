@@ -36,6 +36,7 @@ class Cann(Target):
     system_runtime: ClassVar[bool] = True  # Huawei's installer brings it; it is in no package index
     finalize: ClassVar[bool] = True
     keeps_float: ClassVar[bool] = False
+    why_not_embedded: ClassVar[str] = "ATC is not here to show that it takes the operators"
     fp16_fix: ClassVar[str] = "rescale these layers in the model: Ascend computes in FP16 only"
 
     def computes_fp16(self, precision: str) -> bool:

@@ -30,6 +30,7 @@ class Ncs2(Target):
     runtime: ClassVar[tuple[str, str]] = ("openvino", ">=2022.3,<2023")
     fp16_in_graph: ClassVar[bool] = False
     keeps_float: ClassVar[bool] = False
+    why_not_embedded: ClassVar[str] = "the stick knows no results of another size for each picture"
     fp16_fix: ClassVar[str] = "rescale these layers in the model: the stick computes in FP16 only"
 
     def options(self) -> Options:

@@ -51,6 +51,7 @@ class OpenVino(Target):
     runtime: ClassVar[tuple[str, str]] = ("openvino", ">=2024.6,<2027")
     fp16_in_graph: ClassVar[bool] = False
     keeps_float: ClassVar[bool] = False
+    why_not_embedded: ClassVar[str] = "an NPU runs no suppression, whose result has another size for each picture"
 
     def options(self) -> Options:
         chosen: dict[str, OptionValue] = {"DEVICE": self.device_name, "PERFORMANCE_HINT": self.hint.upper()}
@@ -85,6 +86,10 @@ class OpenVino(Target):
     @property
     def dynamic(self) -> frozenset[str]:  # type: ignore[override]  # an NPU compiles for one shape
         return frozenset() if "NPU" in self.device_name else frozenset({"batch", "imgsz"})
+
+    @property
+    def embeds(self) -> frozenset[str]:  # type: ignore[override]  # an NPU knows no outputs whose size follows from numbers
+        return frozenset() if "NPU" in self.device_name else frozenset({"yolo", "end2end"})
 
     @property
     def _family(self) -> str:

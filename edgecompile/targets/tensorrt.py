@@ -46,6 +46,11 @@ class TensorRt(Target):
     system_runtime: ClassVar[bool] = True  # JetPack brings it; what PyPI has is not for Jetson
     finalize: ClassVar[bool] = True
     dynamic: ClassVar[frozenset[str]] = frozenset({"batch", "imgsz"})
+    why_not_embedded: ClassVar[str] = "a DLA, and what falls back from it, may compute it in FP16"
+    embedding_remark: ClassVar[str] = (
+        "the suppression in the graph is proven by ONNX Runtime here, and by TensorRT on the device (finalize): "
+        "TensorRT-RTX, which proves the rest of the ONNX, has no kernel for it"
+    )
 
     def options(self) -> Options:
         return {"workspace_mb": self.workspace_mb, "dla": self.dla}
@@ -53,6 +58,10 @@ class TensorRt(Target):
     @property
     def keeps_float(self) -> bool:  # type: ignore[override]  # a DLA, and what falls back from it, is not strongly typed
         return self.dla is None
+
+    @property
+    def embeds(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset() if self.dla is not None else frozenset({"yolo", "end2end"})
 
     def computes_fp16(self, precision: str) -> bool:
         return precision != "fp32" or self.dla is not None

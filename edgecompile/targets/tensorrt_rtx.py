@@ -37,6 +37,8 @@ class TensorRtRtx(Target):
     runtime: ClassVar[tuple[str, str]] = ("tensorrt-rtx", ">=1.7,<1.8")
     finalize: ClassVar[bool] = True
     dynamic: ClassVar[frozenset[str]] = frozenset({"batch", "imgsz"})
+    embeds: ClassVar[frozenset[str]] = frozenset({"end2end"})
+    why_not_embedded: ClassVar[str] = "TensorRT-RTX 1.7 parses non-maximum suppression and has no kernel for it"
 
     def computes_fp16(self, precision: str) -> bool:
         return precision != "fp32"
@@ -51,7 +53,9 @@ class TensorRtRtx(Target):
         return quantize_signed(graph, model, settings)
 
     def compile(self, graph: Graph, model: Model) -> Model:
-        typed = compile_typed(graph, model, None, "strongly typed ONNX that takes uint8 NHWC BGR pictures")
+        return compile_typed(graph, model, None, "strongly typed ONNX that takes uint8 NHWC BGR pictures")
+
+    def finish(self, graph: Graph, model: Model) -> Model:
         names = ", ".join(str(sm) for sm in self.sm)
         graph.add(
             Step(
@@ -59,13 +63,13 @@ class TensorRtRtx(Target):
                 function="edgecompile.targets.tensorrt_rtx:engines",
                 stage=Stage.COMPILATION,
                 params={"groups": groups(self.sm)},
-                inputs={"artifact": typed.artifact},
+                inputs={"artifact": model.artifact},
                 tools=PROVER[1:],
                 memory_mb=1500,
                 about=f"TensorRT-RTX engines for SM {names}",
             )
         )
-        return typed.with_(artifact=Output("engines"))
+        return model.with_(artifact=Output("engines"))
 
     def warnings(self, precision: str) -> list[str]:
         if precision == "int8" and TURING in self.sm:

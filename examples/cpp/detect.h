@@ -165,6 +165,22 @@ inline std::vector<Detection> decode_rows(
   return found;
 }
 
+// "suppressed": the model has done all of it; the first `count` places of each output hold the objects, best first.
+inline std::vector<Detection> read_suppressed(
+    const float* boxes, const float* scores, const std::int64_t* numbers, std::int64_t count, std::size_t classes) {
+  std::vector<Detection> found;
+  for (std::int64_t place = 0; place < count; ++place) {
+    const float* at = boxes + place * 4;
+    require_score(scores[place]);
+    if (numbers[place] < 0 || numbers[place] >= static_cast<std::int64_t>(classes)) {
+      throw std::runtime_error("the output holds no class");
+    }
+    found.push_back({at[0], at[1], at[2], at[3], scores[place], static_cast<int>(numbers[place])});
+    require_box(found.back());
+  }
+  return found;
+}
+
 // "yolo": 4 + classes lines of `anchors` numbers each: centre x, centre y, width, height, then a score for each class.
 inline std::vector<Detection> decode_anchors(
     const float* output, std::size_t classes, std::size_t anchors, const json::Value& nms) {

@@ -72,14 +72,25 @@ class Detector {
     const Ort::Value fed =
         Ort::Value::CreateTensor<Number>(memory, tensor.data(), tensor.size(), shape.data(), shape.size());
     const char* in = input["name"].string.c_str();
-    const char* out = output["name"].string.c_str();
-    const std::vector<Ort::Value> results = session_.Run(Ort::RunOptions{nullptr}, &in, &fed, 1, &out, 1);
+    std::vector<const char*> names = {output["name"].string.c_str()};
+    const bool whole = output["decode"].string == "suppressed";
+    for (const char* key : {"scores", "classes", "counts"}) {
+      if (whole) names.push_back(output[key].string.c_str());
+    }
+    const std::vector<Ort::Value> results =
+        session_.Run(Ort::RunOptions{nullptr}, &in, &fed, 1, names.data(), names.size());
 
     const std::vector<std::int64_t> given = results[0].GetTensorTypeAndShapeInfo().GetShape();
     const float* numbers = results[0].GetTensorData<float>();  // the first picture of the batch
     if (given.size() != 3) throw std::runtime_error("the output has not three axes");
     const auto lines = static_cast<std::size_t>(given[1]), columns = static_cast<std::size_t>(given[2]);
     const std::size_t classes = spec_["names"].array.size();
+    if (whole) {
+      const std::int64_t count = *results[3].GetTensorData<std::int64_t>();
+      if (columns != 4 || count < 0 || count > given[1]) throw std::runtime_error("unknown output");
+      return read_suppressed(
+          numbers, results[1].GetTensorData<float>(), results[2].GetTensorData<std::int64_t>(), count, classes);
+    }
     if (output["decode"].string == "end2end" && columns == 6) return decode_rows(numbers, lines, classes, spec_["nms"]);
     if (output["decode"].string != "yolo" || lines != 4 + classes) throw std::runtime_error("unknown output");
     return suppressed(decode_anchors(numbers, classes, columns, spec_["nms"]), spec_["nms"]);

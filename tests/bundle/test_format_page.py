@@ -16,6 +16,7 @@ from edgecompile.runtime.archive import MOST_MEMBERS, SEAL, SEAL_LENGTH, Archive
 from edgecompile.runtime.figures import OLD_TITLES
 from edgecompile.runtime.spec import CHOICES
 from edgecompile.runtime.tasks._boxes import CLASS_OFFSET, FARTHEST, MOST_CANDIDATES, SCORE_SLACK
+from edgecompile.runtime.tasks._object_rows import BESIDE, BORDER, CLASSES, COUNTS, SCORES
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "bundle-format.md").read_text(encoding="utf-8")
@@ -75,6 +76,7 @@ def is_covered(key: str, keys: set[str]) -> bool:
                 "input.profile",
                 "letterbox.resize",
                 "letterbox.shortest",
+                *(f"output.{name}" for name in (SCORES, CLASSES, COUNTS, BESIDE)),
                 *keys_of_document(Archive(ROOT / "tests/golden/schema-1.bundle.zip").read_json("spec.json")),
             },
         ),
@@ -107,6 +109,7 @@ def test_each_choice_is_named(key: str, choices: tuple[str, ...]):
         f"at most {MOST_MEMBERS} members",
         f"`{CLASS_OFFSET} ",
         f"best {MOST_CANDIDATES:_}".replace("_", " "),
+        f"less than {BORDER} above",
         f"beyond {FARTHEST:_.0f} pixels".replace("_", " "),
         f"to {1 + SCORE_SLACK} (",
     ],

@@ -20,6 +20,7 @@ import pytest
 
 from edgecompile import runtime
 from edgecompile.errors import BundleError
+from edgecompile.passes.embed_postprocess import embed_in_onnx
 from edgecompile.runtime.letterbox import INTERPOLATIONS
 
 from .tiny import bundled, photo, tiny_manifest, tiny_onnx, tiny_spec
@@ -144,6 +145,28 @@ def test_the_golden_bundle(program: Path, tmp_path: Path):
 )
 def test_what_a_spec_may_say(program: Path, pictures: list[Path], tmp_path: Path, kind: Any, changes: Any):
     assert agreed(program, tiny(tmp_path / "tiny.bundle.zip", changes, **kind), pictures) >= len(SIZES)
+
+
+@pytest.mark.parametrize("decode", ["yolo", "end2end"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_model_that_holds_its_post_processing(
+    program: Path, pictures: list[Path], tmp_path: Path, decode: str, batch: int
+):
+    """And it finds what the same model without it gives."""
+    kind: dict[str, Any] = {"batch": batch, "decode": decode}
+    plain = tiny(tmp_path / "plain.bundle.zip", **kind)
+    (tmp_path / "model.onnx").write_bytes(tiny_onnx(**kind))
+    (tmp_path / "spec.json").write_text(json.dumps(tiny_spec(**kind)))
+    (tmp_path / "out").mkdir()
+    limits: dict[str, Any] = {"conf": 0.25, "iou": 0.7, "max_det": 300, "thresholds": "constants", "decodes": [decode]}
+    embed_in_onnx(tmp_path / "out", artifact=tmp_path / "model.onnx", spec=tmp_path / "spec.json", **limits)
+    members = {
+        "artifact/model.onnx": (tmp_path / "out" / "model.onnx").read_bytes(),
+        "spec.json": (tmp_path / "out" / "spec.json").read_bytes(),
+    }
+    whole = tmp_path / "whole.bundle.zip"
+    whole.write_bytes(bundled(members, tiny_manifest()))
+    assert agreed(program, whole, pictures) == agreed(program, plain, pictures) >= len(SIZES)
 
 
 @pytest.mark.parametrize("name", sorted(set(INTERPOLATIONS) - {"linear"}))

@@ -50,7 +50,7 @@ def test_turing_has_an_engine_of_its_own() -> None:
 def test_the_artifact_is_the_engines_and_the_onnx_they_are_built_of() -> None:
     graph = graph_for(a_pc())
     graph.steps.update(fp16=None, onnx_export=None)
-    model = a_pc().compile(graph, FLOAT)
+    model = a_pc().finish(graph, a_pc().compile(graph, FLOAT))
     assert (model.artifact, model.spec) == (Output("engines"), Output("compile", "spec.json"))
     assert a_pc().finalize
     assert a_pc().proxy_backend()[0] == "onnxruntime"

@@ -130,6 +130,8 @@ class Task(ABC, Generic[Found, Truth, Judged]):
         metrics: figures of accuracy; the first is the main metric, which verdicts weigh.
         drop: the loss of the main metric against the float model, as a gate.
         settings: of the recipe's `evaluate` that it reads.
+        embeds: outputs whose post-processing the pass `embed_postprocess` can build into an artifact: "yolo", "end2end".
+        why_not_embedded: why one is missing among these.
     """
 
     checkpoints: ClassVar[tuple[str, ...]]
@@ -137,6 +139,8 @@ class Task(ABC, Generic[Found, Truth, Judged]):
     plain_decode: ClassVar[str] = "yolo"
     size_multiple: ClassVar[int] = 32
     usual_size: ClassVar[int] = 640
+    embeds: ClassVar[frozenset[str]] = frozenset()
+    why_not_embedded: ClassVar[str] = "its outputs are no rows of objects"
     label_form: ClassVar[LabelForm] = LabelForm.BOXES
     metrics: ClassVar[tuple[Metric, ...]]
     drop: ClassVar[Metric]

@@ -66,6 +66,7 @@ class AveragePrecisionTask(tasks.Task[Found, Truth, "Matches"]):
 
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("map50_95", "mAP50-95"), Metric("map50", "mAP50"))
     drop: ClassVar[Metric] = Metric("map_drop", "mAP50-95 drop")
+    embeds: ClassVar[frozenset[str]] = frozenset({"yolo", "end2end"})
     settings: ClassVar[tuple[Setting, ...]] = (
         Setting("conf", 0.001, "smallest score of a detection that counts"),
         Setting("iou", 0.7, "overlap above which non-maximum suppression drops a box"),

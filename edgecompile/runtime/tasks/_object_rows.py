@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar, cast
 
-from edgecompile.errors import BundleError
+from edgecompile.errors import BundleError, RecipeError
 from edgecompile.runtime import tasks
 from edgecompile.runtime.tasks import OutputError, Parts, Result, Setting
 
@@ -15,14 +15,32 @@ if TYPE_CHECKING:
     from edgecompile.runtime.spec_document import SpecDocument
     from edgecompile.runtime.tasks._boxes import Boxes
 
-DECODES = ("yolo", "end2end")
+SUPPRESSED = "suppressed"
+DECODES = ("yolo", "end2end", SUPPRESSED)
 MOST_BOXES = 1_000_000
+BORDER = 0.15
+"""How far above the lowest score an object may score that another machine does not find: so far scores drift in 8
+bits."""
+
+BOXES, SCORES, CLASSES, COUNTS, BESIDE = "boxes", "scores", "classes", "counts", "extras"
+"""Outputs of a model that holds its post-processing; all but the first are also keys of `output` of spec.json."""
+THRESHOLDS = ("conf", "iou", "max_det")
+"""Inputs of such a model whose thresholds are given with each run."""
 
 Found = TypeVar("Found", bound=Result)
 
 
-class OutputDocument(TypedDict):
-    """`output` of spec.json: name and shape of the output, and how it is read."""
+class SuppressedOutputs(TypedDict, total=False):
+    """Names of the outputs of "suppressed" beside the boxes; see `ObjectRows.decode_as`."""
+
+    scores: str
+    classes: str
+    counts: str
+    extras: str
+
+
+class OutputDocument(SuppressedOutputs):
+    """`output` of spec.json: name and shape of the output, and how it is read; of "suppressed", of the boxes."""
 
     name: str
     shape: list[int]
@@ -51,7 +69,10 @@ class ObjectRows(tasks.Task[Found]):
     Attributes:
         decode_as: "yolo": the output is (n, 4 + classes + extras, anchors), centre x, y, width, height in input pixels,
             class scores 0..1, then the extras; "end2end": (n, boxes, 6 + extras), corners in input pixels, score,
-            class, then the extras: no suppression needed.
+            class, then the extras: no suppression needed; "suppressed": the suppression is in the model, whose outputs
+            are boxes (n, max_det, 4), corners in input pixels, scores (n, max_det), classes (n, max_det), counts (n,)
+            and, where there are extras, those (n, max_det, extras).
+        row_outputs: how many outputs hold rows: the first of `outputs`.
         extras: how many values of a row belong to the task alone.
         conf, iou, max_det: defaults: lowest score, largest overlap (intersection over union), most boxes.
         class_agnostic: whether boxes of different classes may drop each other.
@@ -69,9 +90,10 @@ class ObjectRows(tasks.Task[Found]):
         own = cast("RowsDocument", document)
         output, nms = own["output"], own["nms"]
         self.names = names
-        self.outputs = (str(output["name"]),)
         self.decode_as: str = output["decode"]
         self.extras = self.extras_in(document)
+        self.outputs = (str(output["name"]), *self._outputs_beside(output))
+        self.row_outputs = len(self.outputs)
         self.conf, self.iou = float(nms["conf"]), float(nms["iou"])
         self.max_det, self.class_agnostic = int(nms["max_det"]), bool(nms["class_agnostic"])
         if self.decode_as not in DECODES:
@@ -92,6 +114,13 @@ class ObjectRows(tasks.Task[Found]):
         """
         return 0
 
+    def _outputs_beside(self, output: OutputDocument) -> tuple[str, ...]:
+        """Returns the names of the outputs with rows, but for the first."""
+        if self.decode_as != SUPPRESSED:
+            return ()
+        beside = (output["scores"], output["classes"], output["counts"])
+        return (*map(str, beside), *([str(output["extras"])] if self.extras else []))
+
     @property
     def channel_axis(self) -> int:
         """The axis of the output along which the values of a row stand."""
@@ -99,23 +128,25 @@ class ObjectRows(tasks.Task[Found]):
 
     @property
     def channels(self) -> int:
-        """How many values a row has."""
+        """How many values a row of the first output has."""
+        if self.decode_as == SUPPRESSED:
+            return 4
         return (4 + len(self.names) if self.decode_as == "yolo" else 6) + self.extras
 
-    def choose(self, output: np.ndarray, slot: int, given: Mapping[str, Any]) -> Boxes:
+    def choose(self, outputs: Sequence[np.ndarray], slot: int, given: Mapping[str, Any]) -> Boxes:
         """Returns the rows of one picture that count, with boxes in pixels of the input.
 
         Args:
-            output: the first output.
+            outputs: those that `self.outputs` names; those after the first `row_outputs` are not read.
             slot: which picture of the stack.
             given: settings and switches, as for `Task.decode`.
         """
         from edgecompile.runtime.tasks import _boxes
 
         lowest, overlap, most = self.chosen_settings(given)
-        rows = self.rows(output, slot)
+        rows = self._joined_rows(outputs, slot) if self.decode_as == SUPPRESSED else self.rows(outputs[0], slot)
         try:
-            if self.decode_as == "end2end":
+            if self.decode_as != "yolo":
                 return _boxes.decode_end2end(rows, conf=lowest, max_det=most, classes=len(self.names))
             return self.suppressed(rows, lowest, overlap, most, multi_label=bool(given.get("multi_label")))
         except OutputError as error:
@@ -139,13 +170,20 @@ class ObjectRows(tasks.Task[Found]):
         """Returns the lowest score, the largest overlap and the most boxes of a prediction.
 
         Raises:
-            RecipeError: one is out of range.
+            RecipeError: one is out of range, or the suppression is in the model and another is asked for.
         """
         defaults = {"conf": self.conf, "iou": self.iou, "max_det": self.max_det}
         lowest, overlap, most = (
             setting.checked(defaults[setting.name] if given.get(setting.name) is None else given[setting.name])
             for setting in self.settings
         )
+        if self.decode_as == SUPPRESSED and (lowest < self.conf or overlap != self.iou or most > self.max_det):
+            built_in = f"conf {self.conf:g}, iou {self.iou:g} and max_det {self.max_det}"
+            raise RecipeError(
+                f"conf {lowest:g}, iou {overlap:g} and max_det {most} are asked for, and the model holds its "
+                f"post-processing with {built_in}: conf can be raised and max_det lowered, iou stays",
+                fix="build the bundle without the pass embed_postprocess, or with other thresholds",
+            )
         return float(lowest), float(overlap), int(most)
 
     def rows(self, output: np.ndarray, slot: int) -> np.ndarray:
@@ -163,19 +201,41 @@ class ObjectRows(tasks.Task[Found]):
             raise OutputError(f"output '{self.outputs[0]}' of the model is {actual}; expected numbers {expected}")
         return output[slot]
 
+    def _joined_rows(self, outputs: Sequence[np.ndarray], slot: int) -> np.ndarray:
+        """Returns the rows of one picture as "end2end" has them, of a model that holds its suppression.
+
+        Raises:
+            OutputError: an output has another shape than the spec states, or a count is none.
+        """
+        import numpy as np
+
+        boxes = self.rows(outputs[0], slot)
+        columns = [boxes]
+        for name, output in zip(self.outputs[1:3], outputs[1:3], strict=True):
+            columns.append(_picture(output, slot, (len(boxes),), name)[:, None])
+        if self.extras:
+            columns.append(_picture(outputs[4], slot, (len(boxes), self.extras), self.outputs[4]))
+        count = float(_picture(outputs[3], slot, (), self.outputs[3]))
+        if not (0 <= count <= len(boxes) and count == int(count)):
+            raise OutputError(f"output '{self.outputs[3]}' of the model holds {count:g}, expected 0..{len(boxes)}")
+        return np.concatenate([column[: int(count)] for column in columns], axis=1, dtype=np.float32)
+
     def parts(self, reference: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> Parts:
         """Returns the boxes, the scores and the extras of two outputs: compared together, dead scores would hide behind
         good boxes (a cosine above 0.9999 with every score 0).
 
-        The anchors of `yolo` always stand in one order. The rows of `end2end` are sorted by score, so that the least
-        change of scores moves rows: each row that scores above `conf` in the reference is paired with the row of its
-        class that overlaps it most, or with zeros.
+        The anchors of `yolo` always stand in one order. The rows of `end2end` and `suppressed` are sorted by score, so
+        that the least change of scores moves rows: each row that scores above `conf` in the reference is paired with
+        the row of its class that overlaps it most, or with zeros. Of `suppressed`, rows that are just above `conf` may
+        be missing.
         """
         from edgecompile.runtime.tasks import _boxes
 
         before, after = reference[0], other[0]
         if before.ndim != 3 or before.shape[self.channel_axis] != self.channels:
             return {"": (before, after)}
+        if self.decode_as == SUPPRESSED:
+            before, after = (self._joined_rows(outputs, 0)[None] for outputs in (reference, other))
         if self.decode_as == "yolo":
             end = self.channels - self.extras
             beside = self.extra_parts(before[0, end:].T, after[0, end:].T)
@@ -185,6 +245,9 @@ class ObjectRows(tasks.Task[Found]):
                 **beside,
             }
         sure, rows = _boxes.paired_rows(before[0], after[0], self.conf, self.corners)
+        if self.decode_as == SUPPRESSED:  # rows below the lowest score are not there to be paired with
+            there = rows.any(axis=1) | (sure[:, 4] >= self.conf + BORDER)
+            sure, rows = sure[there], rows[there]
         beside = self.extra_parts(sure[:, 6:], rows[:, 6:])
         return {"boxes": (sure[:, :4], rows[:, :4]), "scores": (sure[:, 4], rows[:, 4]), **beside}
 
@@ -195,3 +258,17 @@ class ObjectRows(tasks.Task[Found]):
     def extra_parts(self, reference: np.ndarray, other: np.ndarray) -> Parts:
         """Pairs the extras of rows, (n, extras), by parts of one unit each."""
         return {}
+
+
+def _picture(output: np.ndarray, slot: int, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """Returns the numbers of one picture of the stack, which have a shape.
+
+    Raises:
+        OutputError: they have another, or are no numbers.
+    """
+    kind = getattr(getattr(output, "dtype", None), "kind", "O")
+    actual = tuple(getattr(output, "shape", ()))
+    if kind not in "fiu" or not actual or not slot < actual[0] or actual[1:] != shape:
+        raise OutputError(f"output '{name}' of the model is {list(actual)}; expected numbers {['n', *shape]}")
+    part: np.ndarray = output[slot]
+    return part

@@ -67,7 +67,7 @@ class Task(ObjectRows[Detections]):
     ) -> Detections:
         """As `tasks.Task.decode`. Switches: `multi_label`, whether a box stands once for each class above `conf`, as in
         Ultralytics' validation; `clip`, whether boxes are cut at the border of the picture (they are)."""
-        boxes, scores, classes, _ = self.choose(outputs[0], slot, given)
+        boxes, scores, classes, _ = self.choose(outputs, slot, given)
         return Detections(geometry.restore(boxes, clip=bool(given.get("clip", True))), scores, classes, self.names)
 
     def draw(self, image: np.ndarray, result: Detections) -> np.ndarray:

@@ -118,7 +118,7 @@ class Task(ObjectRows[RotatedBoxes]):
         Ultralytics' validation; `clip` changes nothing: rotated boxes are not cut."""
         import numpy as np
 
-        boxes, scores, classes, angles = self.choose(outputs[0], slot, given)
+        boxes, scores, classes, angles = self.choose(outputs, slot, given)
         xywhr = geometry.restore_rotated(np.concatenate((boxes, angles), axis=1))
         return RotatedBoxes(xywhr, scores, classes, self.names)
 

@@ -127,7 +127,7 @@ class Task(ObjectRows[Poses]):
         lie outside (they are)."""
         import numpy as np
 
-        boxes, scores, classes, extras = self.choose(outputs[0], slot, given)
+        boxes, scores, classes, extras = self.choose(outputs, slot, given)
         clip = bool(given.get("clip", True))
         points = np.full((len(boxes), self.key_points, 3), CERTAIN, np.float32)
         points[..., : self.values] = extras.reshape(len(boxes), self.key_points, self.values)

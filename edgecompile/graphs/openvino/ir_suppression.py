@@ -1,0 +1,47 @@
+"""Post-processing behind an OpenVINO model: that of `edgecompile.graphs.onnx.suppression`, converted and joined."""
+
+from __future__ import annotations
+
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from edgecompile.graphs.onnx.suppression import RAW
+
+if TYPE_CHECKING:
+    import onnx
+
+OPERATOR_SET = 18
+"""ONNX operator set of the graph that is converted."""
+
+
+def append(model: Any, output: str, behind: onnx.ModelProto) -> Any:
+    """Returns a model in which the graph of `graph_behind` reads an output of `model`: its outputs come first, then the
+    model's other outputs.
+
+    Args:
+        output: its name; the only output may have another.
+    """
+    import openvino
+
+    results = model.get_results()
+    (read,) = [result for result in results if len(results) == 1 or output in result.output(0).get_names()]
+    converted = _converted(behind)
+    entry = next(parameter for parameter in converted.get_parameters() if RAW in parameter.output(0).get_names())
+    source = read.input_value(0)
+    own_names = set(source.get_names())
+    entry.output(0).replace(source)
+    source.get_tensor().set_names(own_names)  # an output of a model goes by its names: RAW is none
+    others = [result for result in results if result is not read]
+    inputs = [parameter for parameter in converted.get_parameters() if parameter is not entry]
+    return openvino.Model([*converted.get_results(), *others], [*model.get_parameters(), *inputs], "model")
+
+
+def _converted(graph: onnx.ModelProto) -> Any:
+    from edgecompile.graphs.openvino import import_openvino
+
+    openvino = import_openvino()
+    with TemporaryDirectory() as folder:
+        path = f"{folder}/behind.onnx"  # the name of the file would stand in the model, and is always this
+        with open(path, "wb") as stream:
+            stream.write(graph.SerializeToString(deterministic=True))
+        return openvino.convert_model(path)

@@ -1,0 +1,170 @@
+"""Post-processing in the artifact: where it can be, and that it gives what the runtime gives without it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from exported import exported, graph_for, pictures
+
+from edgecompile.errors import PlanError, RecipeError, StepError
+from edgecompile.passes.embed_postprocess import EmbedPostprocess, embed_in_onnx, embed_in_openvino
+from edgecompile.plan.graph import Model
+from edgecompile.plan.step import Output
+from edgecompile.targets.cann import Cann
+from edgecompile.targets.ncnn import Ncnn
+from edgecompile.targets.ncs2 import Ncs2
+from edgecompile.targets.onnxruntime import OnnxRuntime
+from edgecompile.targets.openvino import OpenVino
+from edgecompile.targets.tensorrt import TensorRt
+from edgecompile.targets.tensorrt_rtx import TensorRtRtx
+
+LIMITS: dict[str, Any] = {"conf": 0.25, "iou": 0.7, "max_det": 300, "thresholds": "constants"}
+BOTH = ["end2end", "yolo"]
+
+
+def lowered(kind: Any, form: str = "onnx", end2end: Any = "auto", task: str = "detect", **fields: Any):
+    target = kind(device="a device", memory_mb=1024, **fields)
+    graph = graph_for(target)
+    graph.recipe.ordered_passes = lambda: [SimpleNamespace(end2end=end2end)]
+    graph.materials = SimpleNamespace(task=task)
+    graph.steps["compile"] = None
+    compiled = Model(Output("compile"), Output("compile", "spec.json"), form)
+    return graph, EmbedPostprocess(conf=0.4).lower(graph, compiled)
+
+
+@pytest.mark.parametrize("kind", [OnnxRuntime, OpenVino, TensorRt])
+def test_it_stands_behind_what_the_target_compiled(kind):
+    graph, model = lowered(kind, "openvino" if kind is OpenVino else "onnx")
+    step = graph.steps["embed_postprocess"]
+    assert step.inputs["artifact"] == Output("compile")
+    assert step.params["conf"] == 0.4
+    assert (model.artifact, model.spec) == (Output(step.name), Output(step.name, "spec.json"))
+    assert bool(graph.notes) is (kind is TensorRt)
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "fields"),
+    [
+        (Ncnn, "ncnn", {}),
+        (Cann, "onnx", {"soc": ("Ascend310B4",)}),
+        (Ncs2, "openvino", {}),
+        (OpenVino, "openvino", {"device_name": "NPU"}),
+        (OpenVino, "openvino", {"device_name": "AUTO:NPU,CPU"}),
+        (TensorRtRtx, "onnx", {}),
+        (TensorRt, "onnx", {"dla": 0}),
+    ],
+    ids=str,
+)
+def test_a_device_that_cannot_is_named_with_the_reason_and_the_fix(kind, form, fields):
+    with pytest.raises(PlanError, match="cannot be built into the model of a device") as refused:
+        lowered(kind, form, **fields)
+    assert "passes.embed_postprocess=null" in str(refused.value)
+    assert refused.value.exit_code == 3
+
+
+def test_a_runtime_without_suppression_takes_nms_free_heads():
+    assert lowered(TensorRtRtx, end2end=True)[1].artifact == Output("embed_postprocess")
+
+
+@pytest.mark.parametrize(("task", "reason"), [("classify", "no rows of objects"), ("obb", "rotated boxes")])
+def test_a_task_without_upright_boxes_is_refused(task, reason):
+    with pytest.raises(PlanError, match=reason) as refused:
+        lowered(OnnxRuntime, task=task)
+    assert ("end2end=true" in str(refused.value)) is (task == "obb")
+
+
+def test_rows_of_rotated_boxes_are_chosen_from_where_nothing_is_suppressed():
+    assert lowered(OnnxRuntime, end2end=True, task="obb")[0].steps["embed_postprocess"].params["decodes"] == ["end2end"]
+
+
+@pytest.fixture(scope="module")
+def onnx_artifact(tmp_path_factory) -> Path:
+    """The exported sample as it ships for ONNX Runtime."""
+    pytest.importorskip("onnxruntime")
+    from edgecompile.graphs.onnx.onnx_artifact import compile_onnx
+
+    folder = tmp_path_factory.mktemp("compiled")
+    compile_onnx(folder, model=exported().model, spec=exported().spec)
+    return folder
+
+
+def same(plain: Path, embedded: Path, backend: str) -> dict[str, int]:
+    from edgecompile.evaluate.same_results import compare
+
+    name = "model.onnx" if backend == "onnxruntime" else ""
+    return compare(
+        embedded, plain=plain / name, plain_spec=plain / "spec.json", artifact=embedded / name,
+        spec=embedded / "spec.json", pictures=pictures("test", 12), backend=backend, options={}, threads=1,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def embedded(onnx_artifact, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("embedded")
+    facts = embed_in_onnx(folder, artifact=onnx_artifact, spec=onnx_artifact / "spec.json", decodes=BOTH, **LIMITS)
+    assert "non-maximum suppression built in" in facts["changes"][0]
+    assert facts["operators"]["NonMaxSuppression"] == 1
+    return folder
+
+
+@pytest.mark.slow
+def test_results_are_identical_on_onnx_runtime(onnx_artifact, embedded):
+    facts = same(onnx_artifact, embedded, "onnxruntime")
+    assert facts["identical"] == facts["pictures"] == 12
+    assert facts["found"] > 30
+
+
+@pytest.mark.slow
+def test_results_agree_on_openvino(tmp_path):
+    pytest.importorskip("openvino")
+    from edgecompile.graphs.openvino.ir_artifact import compile_ir
+
+    plain, whole = tmp_path / "plain", tmp_path / "whole"
+    plain.mkdir()
+    whole.mkdir()
+    compile_ir(plain, model=exported().model, spec=exported().spec, half=True, separate_silu=False)
+    embed_in_openvino(whole, artifact=plain, spec=plain / "spec.json", decodes=BOTH, **LIMITS)
+    facts = same(plain, whole, "openvino")
+    assert facts["identical"] == facts["pictures"] == 12
+    again = tmp_path / "again"
+    again.mkdir()
+    embed_in_openvino(again, artifact=plain, spec=plain / "spec.json", decodes=BOTH, **LIMITS)
+    for name in ("model.xml", "model.bin", "spec.json"):
+        assert (whole / name).read_bytes() == (again / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_another_threshold_in_the_graph_than_in_the_spec_is_found(onnx_artifact, embedded, tmp_path):
+    """The negative control of the proof."""
+    spec = json.loads((embedded / "spec.json").read_text())
+    spec["nms"]["conf"] = 0.1
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    (tmp_path / "model.onnx").write_bytes((embedded / "model.onnx").read_bytes())
+    with pytest.raises(StepError, match="finds other things than the runtime"):
+        same(onnx_artifact, tmp_path, "onnxruntime")
+
+
+@pytest.mark.slow
+def test_a_prediction_may_be_stricter_than_the_graph_and_not_laxer(onnx_artifact, embedded):
+    from edgecompile.runtime import open_artifact
+
+    plain, whole = (
+        open_artifact(folder / "model.onnx", folder / "spec.json", "onnxruntime", {}, 1)
+        for folder in (onnx_artifact, embedded)
+    )
+    image = str(pictures("test", 1)[0])
+    for settings in ({"conf": 0.5}, {"max_det": 2}, {"conf": 0.4, "max_det": 3}):
+        assert whole.predict(image, **settings).to_dict() == plain.predict(image, **settings).to_dict()
+    for settings in ({"conf": 0.1}, {"iou": 0.5}, {"max_det": 301}):
+        with pytest.raises(RecipeError, match="holds its post-processing with"):
+            whole.predict(image, **settings)
+
+
+@pytest.mark.slow
+def test_a_model_that_the_target_cannot_finish_is_refused(onnx_artifact, tmp_path):
+    with pytest.raises(StepError, match="puts out 'yolo'"):
+        embed_in_onnx(tmp_path, artifact=onnx_artifact, spec=onnx_artifact / "spec.json", decodes=["end2end"], **LIMITS)
