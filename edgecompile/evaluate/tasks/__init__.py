@@ -130,7 +130,7 @@ class Task(ABC, Generic[Found, Truth, Judged]):
         metrics: figures of accuracy; the first is the main metric, which verdicts weigh.
         drop: the loss of the main metric against the float model, as a gate.
         settings: of the recipe's `evaluate` that it reads.
-        embeds: outputs whose post-processing the pass `embed_postprocess` can build into an artifact: "yolo", "end2end".
+        embeds: outputs that the pass `embed_postprocess` can finish in the graph: "yolo", "end2end".
         why_not_embedded: why one is missing among these.
     """
 
