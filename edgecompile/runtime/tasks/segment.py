@@ -158,8 +158,8 @@ class Task(ObjectRows[Segments]):
         whose mask has no pixel are found too (they are not, as in Ultralytics' prediction)."""
         from edgecompile.runtime.tasks._masks import Plane, masks_of
 
-        prototypes = self.prototypes_of(outputs[1], slot)
-        found = self.choose(outputs[0], slot, given)
+        prototypes = self.prototypes_of(outputs[self.row_outputs], slot)
+        found = self.choose(outputs, slot, given)
         input_boxes = found.boxes.copy()
         boxes = geometry.restore(found.boxes, clip=bool(given.get("clip", True)))
         plane = Plane((prototypes.shape[1], prototypes.shape[2]), geometry)
@@ -167,7 +167,7 @@ class Task(ObjectRows[Segments]):
             shapes = masks_of(prototypes, found.extras, input_boxes, boxes, plane)
         except OutputError as error:
             raise OutputError(
-                f"outputs '{self.outputs[0]}' and '{self.outputs[1]}' of the model hold {error}"
+                f"outputs '{self.outputs[0]}' and '{self.outputs[self.row_outputs]}' of the model hold {error}"
             ) from error
         kept = [index for index, shape in enumerate(shapes) if given.get("keep_empty") or not shape.is_empty()]
         shown = tuple(shapes[index] for index in kept)
@@ -186,12 +186,15 @@ class Task(ObjectRows[Segments]):
         if kind not in "fiu" or len(shape) != 4 or shape[1] != self.extras or not slot < shape[0]:
             actual = f"{list(shape)}, and numbers in it: {'yes' if kind in 'fiu' else 'no'}"
             expected = f"numbers ['n', {self.extras}, -1, -1]"
-            raise OutputError(f"output '{self.outputs[1]}' of the model is {actual}; expected {expected}")
+            raise OutputError(
+                f"output '{self.outputs[self.row_outputs]}' of the model is {actual}; expected {expected}"
+            )
         return np.ascontiguousarray(output[slot], np.float32)
 
     def parts(self, reference: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> Parts:
         """As `ObjectRows.parts`, with the coefficients of rows and the prototypes as parts of their own."""
-        return {**super().parts(reference, other), "prototypes": (reference[1], other[1])}
+        place = self.row_outputs
+        return {**super().parts(reference, other), "prototypes": (reference[place], other[place])}
 
     def extra_parts(self, reference: np.ndarray, other: np.ndarray) -> Parts:
         return {"coefficients": (reference, other)}
