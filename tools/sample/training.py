@@ -1,4 +1,4 @@
-"""Trains a narrow YOLO11 from scratch with Ultralytics, and writes its weights without anything of this machine."""
+"""Trains a narrow YOLO11 with Ultralytics, and writes its weights without anything of this machine."""
 
 import os
 import sys
@@ -35,7 +35,6 @@ COMMON = {
     "val": False,
     "plots": False,
     "amp": False,
-    "pretrained": False,
     "device": "cpu",
     "seed": 0,
     "name": "run",
@@ -84,8 +83,9 @@ def import_torchvision():
     return True
 
 
-def train(scratch, task, epochs):
-    """Train a YOLO11 of an eighth of the full width from scratch; return where its checkpoint lies."""
+def train(scratch, task, epochs, first=None):
+    """Train a YOLO11 of an eighth of the full width, from scratch or beginning with the weights of another one as far
+    as their shapes are the same; return where its checkpoint lies."""
     prepare(scratch)
     from ultralytics import YOLO
     from ultralytics.utils import ROOT, YAML
@@ -98,7 +98,8 @@ def train(scratch, task, epochs):
     YAML.save(scratch / "parts.yaml", architecture)
     model = YOLO(scratch / "parts.yaml", task=task)
     data = scratch if task == "classify" else scratch / "data.yaml"
-    given = {**COMMON, "batch": 16, "nbs": 16, **OF_TASK.get(task, {})}
+    given = {**COMMON, "batch": 16, "nbs": 16, "pretrained": str(first) if first else False}
+    given |= OF_TASK.get(task, {})
     model.train(data=str(data), imgsz=image_size(task), epochs=epochs, project=str(scratch), **given)
     return Path(model.trainer.last)
 
