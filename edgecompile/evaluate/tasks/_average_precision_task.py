@@ -34,6 +34,7 @@ SCORE_TOLERANCE = 1e-3
 KEPT_RESULTS = 100
 """How many objects a picture keeps in the file of results: the best. All count towards the figures."""
 DEFAULT_MAX_DET = 300
+DEFAULT_CONF = 0.001
 
 
 class ScoredObjects(Result, Protocol):
@@ -68,7 +69,7 @@ class AveragePrecisionTask(tasks.Task[Found, Truth, "Matches"]):
     drop: ClassVar[Metric] = Metric("map_drop", "mAP50-95 drop")
     embeds: ClassVar[frozenset[str]] = frozenset({"yolo", "end2end"})
     settings: ClassVar[tuple[Setting, ...]] = (
-        Setting("conf", 0.001, "smallest score of a detection that counts"),
+        Setting("conf", DEFAULT_CONF, "smallest score of a detection that counts"),
         Setting("iou", 0.7, "overlap above which non-maximum suppression drops a box"),
         Setting("max_det", DEFAULT_MAX_DET, "most detections a picture"),
     )

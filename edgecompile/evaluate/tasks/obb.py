@@ -4,14 +4,18 @@ Ultralytics' own validation computes it, with its settings and `rect=False`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgecompile.data import corner_labels
 from edgecompile.data.corner_labels import CornerLabels
 from edgecompile.data.label_lines import CheckedLabels, LabelFacts, LabelForm, LabelLines
 from edgecompile.evaluate.tasks import Gaps, Outline
-from edgecompile.evaluate.tasks._average_precision_task import AveragePrecisionTask, best_first
+from edgecompile.evaluate.tasks._average_precision_task import (
+    DEFAULT_CONF,
+    AveragePrecisionTask,
+    best_first,
+)
 from edgecompile.runtime.spec_document import SpecDocument
 from edgecompile.runtime.tasks.obb import RotatedBoxes
 
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
 
     from edgecompile.evaluate.tasks._average_precision_task import Matches
 
+DEFAULT_CONF_ROTATED = 0.01
 ANGLE_TOLERANCE = 1e-3
 """Largest allowed difference of an angle, radians: moves the corner of a box of 100 pixels by 0.05."""
 
@@ -44,6 +49,12 @@ class Task(AveragePrecisionTask[RotatedBoxes, CornerLabels]):
 
     def read_labels(self, lines: LabelLines, facts: LabelFacts) -> CornerLabels:
         return corner_labels.read_labels(lines, facts)
+
+    def options(self, settings: Mapping[str, float | int], truth: Sequence[CornerLabels]) -> dict[str, Any]:
+        """As in `AveragePrecisionTask`, but that the default of the smallest score is 0.01, as Ultralytics has it for
+        rotated boxes; a score that a person chose stays."""
+        lowest = DEFAULT_CONF_ROTATED if settings["conf"] == DEFAULT_CONF else settings["conf"]
+        return super().options({**settings, "conf": lowest}, truth)
 
     def judge(self, result: RotatedBoxes, truth: CornerLabels, size: tuple[int, int]) -> Matches:
         from edgecompile.evaluate.average_precision import match
