@@ -34,18 +34,19 @@ def quantize(
     """
     from edgecompile.graphs.openvino import import_openvino
 
-    openvino = import_openvino()
+    import_openvino()
     sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # nncf would import it, and 200 MB, for no use here
     import nncf
 
     from edgecompile.graphs.openvino.canonical_names import XML, save
+    from edgecompile.graphs.openvino.conversion import from_onnx
     from edgecompile.graphs.openvino.ir_layers import layers
     from edgecompile.graphs.openvino.ir_structure import decode
     from edgecompile.quantization.calibration_batches import input_reader
     from edgecompile.quantization.exclusion import excluded
 
     nncf.set_log_level(30)
-    graph = openvino.convert_model(model)
+    graph = from_onnx(model)
     operations = graph.get_ordered_ops()
     left_out = excluded(exclude, (operation.get_friendly_name() for operation in operations), lambda: decode(graph))
     read = input_reader(spec)
@@ -59,7 +60,7 @@ def quantize(
     )
     _widen_input(quantized)
     if not exclude:
-        _quantize_outputs(quantized, openvino.convert_model(model), map(read, pictures))
+        _quantize_outputs(quantized, from_onnx(model), map(read, pictures))
     save(quantized, out)
     precisions = [layer.precision for layer in layers((out / XML).read_bytes())]
     fakes = sum(operation.get_type_name() == "FakeQuantize" for operation in quantized.get_ordered_ops())

@@ -28,10 +28,11 @@ def compile_ir(out: Path, *, model: Path, spec: Path, half: bool, separate_silu:
     from edgecompile.graphs.onnx.agreement import fixed_pictures, largest, require_agreement
     from edgecompile.graphs.onnx.model_spec import embed_preprocessing, read_spec, shapes_of, with_outputs, write_spec
     from edgecompile.graphs.openvino.canonical_names import XML, save
+    from edgecompile.graphs.openvino.conversion import from_onnx
 
     read = read_spec(spec)
     files = {path.name for path in model.iterdir()} if model.is_dir() else set()
-    graph = openvino.Core().read_model(model / XML) if XML in files else openvino.convert_model(model)
+    graph = openvino.Core().read_model(model / XML) if XML in files else from_onnx(model)
     shapes = shapes_of(read)
     graph.reshape(_bounds(openvino, shapes))
     inputs = [fixed_pictures(shape, shape[2:]) for shape in shapes]
