@@ -1,5 +1,6 @@
 """Results as `supervision.Detections` (https://supervision.roboflow.com/latest/detection/core/), for its trackers,
-zones and annotators. The library is imported here alone, and only when somebody asks for it.
+zones and annotators, and as its `Classifications`. The library is imported here alone, and only when somebody asks for
+it.
 """
 
 from __future__ import annotations
@@ -50,11 +51,7 @@ def detections_of(
     Raises:
         MissingToolError: supervision is not installed.
     """
-    try:
-        import supervision
-    except ImportError as error:
-        fix = "pip install supervision"
-        raise MissingToolError(f"supervision cannot be imported ({error})", fix=fix) from error
+    supervision = import_supervision()
     names = np.array([objects.class_name(number) for number in objects.classes.tolist()], dtype=str)
     return supervision.Detections(
         xyxy=objects.boxes,
@@ -63,3 +60,27 @@ def detections_of(
         class_id=objects.classes,
         data={CLASS_NAME: names, **(data or {})},
     )
+
+
+def classifications_of(probabilities: np.ndarray) -> Any:
+    """Returns the probability of each class, float32 (classes,), as `supervision.Classifications`.
+
+    Raises:
+        MissingToolError: supervision is not installed.
+    """
+    supervision = import_supervision()
+    return supervision.Classifications(class_id=np.arange(len(probabilities)), confidence=probabilities)
+
+
+def import_supervision() -> Any:
+    """Returns the library.
+
+    Raises:
+        MissingToolError: it is not installed.
+    """
+    try:
+        import supervision
+    except ImportError as error:
+        fix = "pip install supervision"
+        raise MissingToolError(f"supervision cannot be imported ({error})", fix=fix) from error
+    return supervision

@@ -98,6 +98,16 @@ class Classification:
             "scores": [round(label.score, 6) for label in self],
         }
 
+    def to_supervision(self) -> Any:
+        """Returns the probabilities of all classes as `supervision.Classifications`.
+
+        Raises:
+            MissingToolError: supervision is not installed.
+        """
+        from edgecompile.runtime.tasks._supervision import classifications_of
+
+        return classifications_of(self.probabilities)
+
     def _class(self, number: int) -> Class:
         return Class(self.names[number], float(self.probabilities[number]), number)
 
