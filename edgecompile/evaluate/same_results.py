@@ -17,11 +17,13 @@ class SameFacts(TypedDict):
     pictures: how many were compared.
     found: how many things on them.
     identical: on how many pictures every number is the same, as the golden vectors keep numbers.
+    changes: the same in the words of the report.
     """
 
     pictures: int
     found: int
     identical: int
+    changes: list[str]
 
 
 def compare(
@@ -67,4 +69,5 @@ def compare(
             )
         found += len(result)
         identical += embedded.task.golden(result) == golden
-    return {"pictures": len(pictures), "found": found, "identical": identical}
+    line = f"{found} results on {len(pictures)} pictures agree, {identical} pictures to the last digit kept"
+    return {"pictures": len(pictures), "found": found, "identical": identical, "changes": [line]}

@@ -34,7 +34,8 @@ class EmbedPostprocess(Pass):
         conf: scores must be above it.
         iou: boxes that overlap a better box of their class by more are dropped; no part of NMS-free heads.
         max_det: most boxes of a picture: so many places the outputs have.
-        thresholds: "constants" of the graph.
+        thresholds: where the three stand. "constants" of the graph; "inputs" of the model, beside the picture: they
+            are defaults, and max_det is also the most that can be asked for.
     """
 
     stage: ClassVar[Stage] = Stage.COMPILATION
@@ -43,7 +44,7 @@ class EmbedPostprocess(Pass):
     conf: float = Field(default=0.25, ge=0, le=1)
     iou: float = Field(default=0.7, ge=0, le=1)
     max_det: int = Field(default=300, ge=1, le=10_000)
-    thresholds: Literal["constants"] = "constants"
+    thresholds: Literal["constants", "inputs"] = "constants"
 
     def lower(self, graph: Graph, model: Model | None) -> Model:
         target, task = graph.target, find_task(graph.task)
@@ -59,6 +60,11 @@ class EmbedPostprocess(Pass):
             raise PlanError(
                 f"'{NAME}' cannot be built into {who}: {reason}; the runtime of edgecompile does it on the device",
                 fix=f"{head}leave the pass out: passes.{NAME}=null",
+            )
+        if self.thresholds == "inputs" and not target.embeds_inputs:
+            raise PlanError(
+                f"'{NAME}': the model of {target.device} ({target.kind}) takes no thresholds beside the picture",
+                fix=f"passes.{NAME}.thresholds=constants",
             )
         if target.embedding_remark and not _is_nms_free(graph):
             graph.note(target.embedding_remark)
@@ -106,7 +112,7 @@ def embed_in_onnx(
     from edgecompile.graphs.onnx.suppression import append, graph_behind
     from edgecompile.runtime.backends import choose_file
 
-    values = _thresholds(conf, iou, max_det)
+    values = _thresholds(conf, iou, max_det, thresholds)
     rows, document, name = _read_rows(spec, decodes)
     file = artifact if artifact.is_file() else artifact / choose_file(artifact, ".onnx")
     model = load(file)
@@ -135,7 +141,7 @@ def embed_in_openvino(
     from edgecompile.graphs.openvino.canonical_names import XML, save
     from edgecompile.graphs.openvino.ir_suppression import OPERATOR_SET, append
 
-    values = _thresholds(conf, iou, max_det)
+    values = _thresholds(conf, iou, max_det, thresholds)
     rows, document, name = _read_rows(spec, decodes)
     model = import_openvino().Core().read_model(artifact / XML)
     before = len(model.get_ordered_ops())
@@ -145,10 +151,10 @@ def embed_in_openvino(
     return {"changes": [_change(rows, values, len(embedded.get_ordered_ops()) - before)]}
 
 
-def _thresholds(conf: float, iou: float, max_det: int) -> Thresholds:
+def _thresholds(conf: float, iou: float, max_det: int, stand: str) -> Thresholds:
     from edgecompile.graphs.onnx.suppression import Thresholds
 
-    return Thresholds(conf, iou, max_det)
+    return Thresholds(conf, iou, max_det, as_inputs=stand == "inputs")
 
 
 def _read_rows(path: Path, decodes: list[str]) -> tuple[Rows, SpecDocument, str]:
@@ -173,7 +179,7 @@ def _read_rows(path: Path, decodes: list[str]) -> tuple[Rows, SpecDocument, str]
 
 def _write_spec(out: Path, document: SpecDocument, rows: Rows, values: Thresholds) -> None:
     from edgecompile.graphs.onnx.model_spec import write_spec
-    from edgecompile.runtime.tasks._object_rows import BESIDE, BOXES, CLASSES, COUNTS, SCORES, SUPPRESSED
+    from edgecompile.runtime.tasks._object_rows import BESIDE, BOXES, CLASSES, COUNTS, PARAMETERS, SCORES, SUPPRESSED
 
     names = (SCORES, CLASSES, COUNTS, *([BESIDE] if rows.extras else []))
     parts = {
@@ -189,6 +195,7 @@ def _write_spec(out: Path, document: SpecDocument, rows: Rows, values: Threshold
             "max_det": values.max_det,
             "class_agnostic": rows.class_agnostic,
         },
+        **({"parameters": PARAMETERS} if values.as_inputs else {}),
     }
     document = {**document, **parts}  # type: ignore[typeddict-item]
     write_spec(document, out / "spec.json")
@@ -196,4 +203,5 @@ def _write_spec(out: Path, document: SpecDocument, rows: Rows, values: Threshold
 
 def _change(rows: Rows, values: Thresholds, count: int) -> str:
     work = "non-maximum suppression" if rows.decode == "yolo" else "the choice of rows"
-    return f"{work} built in, {count} operators: at most {values.max_det} boxes above {values.conf:g}"
+    limits = "thresholds are inputs" if values.as_inputs else f"boxes above {values.conf:g}"
+    return f"{work} built in, {count} operators: at most {values.max_det} boxes, {limits}"

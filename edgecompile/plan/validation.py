@@ -26,9 +26,10 @@ def add_validation(graph: Graph, artifact: Model, reference: Model, plain: Model
     accuracy, and latency is left to the device.
 
     Args:
-        plain: the artifact without the post-processing that passes have built into it, where they have. Accuracy is
-            evaluated on it, by the thresholds of an evaluation, which lie far below those of a prediction; and the
-            results of the artifact are proven equal to those of the runtime on what `plain` puts out.
+        plain: the artifact without the post-processing that passes have built into it, where they have. Its layers are
+            counted, since nothing that is learned was added. Accuracy is evaluated on it, by the thresholds of an
+            evaluation, which lie far below those of a prediction; and the results of the artifact are proven equal to
+            those of the runtime on what `plain` puts out.
 
     Returns:
         the folder of each step's output by the step's name: `coverage` (of an artifact in a known format),
@@ -38,7 +39,7 @@ def add_validation(graph: Graph, artifact: Model, reference: Model, plain: Model
     target = graph.target
     proxy_backend = target.proxy_backend()
     backend, distribution, options = proxy_backend or (target.backend, target.runtime[0], target.options())
-    coverage = [_coverage(graph, artifact)] if artifact.format in COUNTED else []
+    coverage = [_coverage(graph, plain or artifact)] if artifact.format in COUNTED else []
     baseline = _evaluate(graph, "reference.evaluate", reference, *REFERENCE_BACKEND, {}, "the float model")
     judged, whole = plain or artifact, artifact
     if proxy_backend and artifact.format == "onnx" and target.computes_fp16(artifact.precision):

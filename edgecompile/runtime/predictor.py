@@ -136,6 +136,8 @@ class Predictor:
         self._path = path
         self._process = own(self)
         self._turn = threading.Lock()
+        if self.task.parameters({}) and not hasattr(backend, "give"):
+            raise BundleError("the model takes parameters beside the picture, which its backend does not give it")
 
     def __reduce__(self) -> NoReturn:
         raise RecipeError("a loaded model cannot be sent to another process or copied", fix=FIX)
@@ -205,11 +207,12 @@ class Predictor:
         return Stream(pictures, lanes or [InTurn(self, {**settings, "imgsz": imgsz})])
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
-        """Runs the model on an input tensor and returns copies of its raw outputs, in the order of the model's."""
+        """Runs the model on an input tensor and returns copies of its raw outputs, in the order of the model's. A model
+        that takes thresholds is given those of the spec."""
         require_owner(self._process)
         doing(RUNNING)
         with self._turn:
-            return [np.array(output) for output in self._run(np.ascontiguousarray(tensor))]
+            return [np.array(output) for output in self._run(np.ascontiguousarray(tensor), {})]
 
     def preprocess(self, image: Picture) -> tuple[np.ndarray, Geometry]:
         """Returns the model's input for one picture, and where the picture stands in it."""
@@ -273,7 +276,7 @@ class Predictor:
             geometries = [preprocessor.place(slot, picture) for slot, picture in enumerate(pictures)]
             doing(RUNNING)
             prepared = clock()
-            outputs = self._run(preprocessor.tensor)
+            outputs = self._run(preprocessor.tensor, settings)
             inferred = clock()
             results = [
                 self.postprocess(outputs, geometry, slot=slot, **settings) for slot, geometry in enumerate(geometries)
@@ -281,9 +284,15 @@ class Predictor:
             self.timings = timings(started, read, prepared, inferred, clock())
         return results
 
-    def _run(self, tensor: np.ndarray) -> list[np.ndarray]:
+    def give(self, taker: Any, settings: Mapping[str, Any]) -> None:
+        """Gives a backend or a request the parameters of a prediction, where the model takes any."""
+        if parameters := self.task.parameters(settings):
+            taker.give(parameters)
+
+    def _run(self, tensor: np.ndarray, settings: Mapping[str, Any]) -> list[np.ndarray]:
         """Runs the backend; an error of its library is raised as an error of the bundle."""
         try:
+            self.give(self.backend, settings)
             return self.backend.infer(tensor)
         except (EdgecompileError, MemoryError):
             raise

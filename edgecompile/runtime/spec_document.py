@@ -32,11 +32,15 @@ class LetterboxDocument(TypedDict, total=False):
 
 
 class SpecDocument(TypedDict, total=False):
-    """spec.json as it stands in a bundle, but for the parts of its task, which that reads."""
+    """spec.json as it stands in a bundle, but for the parts of its task, which that reads.
+
+    parameters: further inputs of the model, of shape (1,), by name, with their types; absent where it takes none.
+    """
 
     schema: int
     task: str
     names: list[str]
     stride: int
     input: InputDocument
+    parameters: dict[str, str]
     letterbox: LetterboxDocument

@@ -292,6 +292,7 @@ class InFlight:
         read = clock()
         self._geometry = self._preprocessor.place(0, picture)
         self._marks = (began, read, clock())
+        self._predictor.give(self._request, self._settings)
         self._request.start(self._preprocessor.tensor)
 
     def finish(self) -> Any:

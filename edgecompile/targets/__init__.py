@@ -109,6 +109,8 @@ class Target(BaseModel, ABC):
     non-maximum suppression, "end2end", which needs the choice of rows."""
     why_not_embedded: ClassVar[str] = "nobody has shown that its runtime has the operators"
     """Why an output is missing among these."""
+    embeds_inputs: ClassVar[bool] = False
+    """Whether the thresholds of that may be inputs of the artifact, beside the picture."""
     embedding_remark: ClassVar[str] = ""
     """What a person should know where the suppression is built in."""
 

@@ -36,6 +36,7 @@ class OnnxRuntime(Target):
     runtime: ClassVar[tuple[str, str]] = ("onnxruntime", ">=1.19,<2")
     dynamic: ClassVar[frozenset[str]] = frozenset({"batch", "imgsz"})
     dynamic_int8: ClassVar[bool] = True
+    embeds_inputs: ClassVar[bool] = True
     embeds: ClassVar[frozenset[str]] = frozenset({"yolo", "end2end"})
 
     @property

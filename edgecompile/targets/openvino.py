@@ -51,6 +51,7 @@ class OpenVino(Target):
     runtime: ClassVar[tuple[str, str]] = ("openvino", ">=2024.6,<2027")
     fp16_in_graph: ClassVar[bool] = False
     keeps_float: ClassVar[bool] = False
+    embeds_inputs: ClassVar[bool] = True
     why_not_embedded: ClassVar[str] = "an NPU runs no suppression, whose result has another size for each picture"
 
     def options(self) -> Options:

@@ -69,16 +69,25 @@ class Detector {
     if (input["layout"].string == "NCHW") shape = {batch(), 3, frame.height, frame.width};
     tensor.resize(tensor.size() * static_cast<std::size_t>(batch()));  // other places of a fixed batch stay black
     const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
-    const Ort::Value fed =
-        Ort::Value::CreateTensor<Number>(memory, tensor.data(), tensor.size(), shape.data(), shape.size());
-    const char* in = input["name"].string.c_str();
+    std::vector<Ort::Value> fed;
+    fed.push_back(Ort::Value::CreateTensor<Number>(memory, tensor.data(), tensor.size(), shape.data(), shape.size()));
+    std::vector<const char*> inputs = {input["name"].string.c_str()};
+    float conf = static_cast<float>(spec_["nms"]["conf"].number), iou = static_cast<float>(spec_["nms"]["iou"].number);
+    auto most = static_cast<std::int64_t>(spec_["nms"]["max_det"].number);
+    if (spec_.has("parameters")) {  // thresholds are inputs: give your own, up to max_det
+      const std::int64_t one = 1;
+      for (const char* name : {"conf", "iou", "max_det"}) inputs.push_back(name);
+      fed.push_back(Ort::Value::CreateTensor<float>(memory, &conf, 1, &one, 1));
+      fed.push_back(Ort::Value::CreateTensor<float>(memory, &iou, 1, &one, 1));
+      fed.push_back(Ort::Value::CreateTensor<std::int64_t>(memory, &most, 1, &one, 1));
+    }
     std::vector<const char*> names = {output["name"].string.c_str()};
     const bool whole = output["decode"].string == "suppressed";
     for (const char* key : {"scores", "classes", "counts"}) {
       if (whole) names.push_back(output[key].string.c_str());
     }
     const std::vector<Ort::Value> results =
-        session_.Run(Ort::RunOptions{nullptr}, &in, &fed, 1, names.data(), names.size());
+        session_.Run(Ort::RunOptions{nullptr}, inputs.data(), fed.data(), fed.size(), names.data(), names.size());
 
     const std::vector<std::int64_t> given = results[0].GetTensorTypeAndShapeInfo().GetShape();
     const float* numbers = results[0].GetTensorData<float>();  // the first picture of the batch

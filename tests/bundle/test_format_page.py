@@ -74,6 +74,7 @@ def is_covered(key: str, keys: set[str]) -> bool:
             "spec.json",
             {
                 "input.profile",
+                "parameters",
                 "letterbox.resize",
                 "letterbox.shortest",
                 *(f"output.{name}" for name in (SCORES, CLASSES, COUNTS, BESIDE)),

@@ -168,3 +168,49 @@ def test_a_prediction_may_be_stricter_than_the_graph_and_not_laxer(onnx_artifact
 def test_a_model_that_the_target_cannot_finish_is_refused(onnx_artifact, tmp_path):
     with pytest.raises(StepError, match="puts out 'yolo'"):
         embed_in_onnx(tmp_path, artifact=onnx_artifact, spec=onnx_artifact / "spec.json", decodes=["end2end"], **LIMITS)
+
+
+def finished(backend: str, folder: Path, **limits: Any) -> tuple[Any, Any]:
+    """Returns the sample without and with its post-processing, ready to predict."""
+    from edgecompile.graphs.onnx.onnx_artifact import compile_onnx
+    from edgecompile.graphs.openvino.ir_artifact import compile_ir
+    from edgecompile.runtime import open_artifact
+
+    plain, whole = folder / "plain", folder / "whole"
+    plain.mkdir()
+    whole.mkdir()
+    sample = {"model": exported().model, "spec": exported().spec}
+    name = "model.onnx" if backend == "onnxruntime" else ""
+    if name:
+        compile_onnx(plain, **sample)
+    else:
+        compile_ir(plain, **sample, half=False, separate_silu=False)
+    embed = embed_in_onnx if name else embed_in_openvino
+    embed(whole, artifact=plain, spec=plain / "spec.json", decodes=BOTH, **{**LIMITS, **limits})
+    first, second = (open_artifact(place / name, place / "spec.json", backend, {}, 1) for place in (plain, whole))
+    return first, second
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_thresholds_as_inputs_are_those_of_each_prediction(backend, tmp_path):
+    pytest.importorskip(backend)
+    plain, whole = finished(backend, tmp_path, thresholds="inputs")
+    images = [str(path) for path in pictures("test", 6)]
+    seen = set()
+    for settings in ({}, {"conf": 0.05}, {"conf": 0.02, "iou": 0.2}, {"max_det": 2}, {}):
+        expected = [plain.predict(image, **settings).to_dict() for image in images]
+        assert [whole.predict(image, **settings).to_dict() for image in images] == expected
+        assert [found.to_dict() for found in whole.stream(images, **settings)] == expected
+        seen.add(sum(len(found["scores"]) for found in expected))
+    assert len(seen) >= 3  # settings matter
+    with pytest.raises(RecipeError, match="have 300 places"):
+        whole.predict(images[0], max_det=301)
+
+
+def test_thresholds_as_inputs_need_a_runtime_that_takes_them():
+    target = TensorRt(device="a device", memory_mb=1024)
+    graph = graph_for(target)
+    graph.recipe.ordered_passes = list
+    with pytest.raises(PlanError, match="takes no thresholds"):
+        EmbedPostprocess(thresholds="inputs").lower(graph, Model(Output("compile"), Output("compile", "spec.json")))

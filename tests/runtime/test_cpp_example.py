@@ -148,9 +148,9 @@ def test_what_a_spec_may_say(program: Path, pictures: list[Path], tmp_path: Path
 
 
 @pytest.mark.parametrize("decode", ["yolo", "end2end"])
-@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(("batch", "thresholds"), [(1, "constants"), (3, "constants"), (1, "inputs")])
 def test_a_model_that_holds_its_post_processing(
-    program: Path, pictures: list[Path], tmp_path: Path, decode: str, batch: int
+    program: Path, pictures: list[Path], tmp_path: Path, decode: str, batch: int, thresholds: str
 ):
     """And it finds what the same model without it gives."""
     kind: dict[str, Any] = {"batch": batch, "decode": decode}
@@ -158,7 +158,7 @@ def test_a_model_that_holds_its_post_processing(
     (tmp_path / "model.onnx").write_bytes(tiny_onnx(**kind))
     (tmp_path / "spec.json").write_text(json.dumps(tiny_spec(**kind)))
     (tmp_path / "out").mkdir()
-    limits: dict[str, Any] = {"conf": 0.25, "iou": 0.7, "max_det": 300, "thresholds": "constants", "decodes": [decode]}
+    limits: dict[str, Any] = {"conf": 0.25, "iou": 0.7, "max_det": 300, "thresholds": thresholds, "decodes": [decode]}
     embed_in_onnx(tmp_path / "out", artifact=tmp_path / "model.onnx", spec=tmp_path / "spec.json", **limits)
     members = {
         "artifact/model.onnx": (tmp_path / "out" / "model.onnx").read_bytes(),

@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 from edgecompile.errors import StepError
 from edgecompile.graphs.onnx.walk import nodes_within
 from edgecompile.runtime.tasks._boxes import CLASS_OFFSET
-from edgecompile.runtime.tasks._object_rows import BESIDE, BOXES, CLASSES, COUNTS, SCORES, THRESHOLDS
+from edgecompile.runtime.tasks._object_rows import BESIDE, BOXES, CLASSES, COUNTS, PARAMETERS, SCORES
 
 RAW = "raw"
 """Name of the input of a graph that `graph_behind` returns: the rows of a model."""
@@ -122,15 +122,15 @@ def _threshold_values(nodes: _Nodes, thresholds: Thresholds) -> tuple[str, str, 
     if not thresholds.as_inputs:
         conf, iou = (nodes.constant(np.array([value], np.float32)) for value in (thresholds.conf, thresholds.iou))
         return conf, iou, nodes.whole(thresholds.max_det)
-    conf, iou, most = THRESHOLDS
+    conf, iou, most = PARAMETERS
     return conf, iou, nodes.add("Min", most, nodes.whole(thresholds.max_det))
 
 
 def _threshold_inputs(thresholds: Thresholds) -> list[onnx.ValueInfoProto]:
     if not thresholds.as_inputs:
         return []
-    kinds = zip(THRESHOLDS, (FLOAT, FLOAT, INT64), strict=True)
-    return [helper.make_tensor_value_info(name, kind, [1]) for name, kind in kinds]
+    kinds = {name: helper.np_dtype_to_tensor_dtype(np.dtype(kind)) for name, kind in PARAMETERS.items()}
+    return [helper.make_tensor_value_info(name, kind, [1]) for name, kind in kinds.items()]
 
 
 def _open_axes(shape: Sequence[int]) -> list[int | str]:

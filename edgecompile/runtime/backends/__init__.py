@@ -6,7 +6,7 @@ A backend is a class named `Backend` with the form of the protocol below. It imp
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -70,6 +70,13 @@ class Request(Protocol):
     def wait(self) -> list[Any]:
         """Returns the outputs once they are there, also when called again; they may be overwritten by the next start
         of this request."""
+
+
+class TakesParameters(Protocol):
+    """A backend, or a request, that runs models with `parameters` in their spec: inputs beside the picture."""
+
+    def give(self, values: Mapping[str, Any]) -> None:
+        """Sets the parameters of the runs to come, by the name of the input."""
 
 
 class Builder(Protocol):
@@ -142,6 +149,20 @@ def open_backend(
         raise BundleError(Problem(f"{kind}: {fault.key}: {fault.message}", "", fault.fix) for fault in faults)
     doing(OPENING)
     return backend(artifact, spec, threads, options)
+
+
+def picture_input(names: Sequence[str], spec: SpecDocument) -> int:
+    """Returns the place of the input that takes pictures: the one that is no parameter.
+
+    Raises:
+        BundleError: the inputs are others than a spec says.
+    """
+    parameters = spec.get("parameters", {})
+    places = [place for place, name in enumerate(names) if name not in parameters]
+    if len(places) != 1 or len(names) != 1 + len(parameters):
+        expected = f"one, and {', '.join(sorted(parameters))}" if parameters else "one"
+        raise BundleError(f"the model has {len(names)} inputs, expected {expected}")
+    return places[0]
 
 
 def missing(package: str, extra: str, error: ImportError) -> MissingToolError:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgecompile.errors import BundleError
-from edgecompile.runtime.backends import last_line, missing, read_onnx
+from edgecompile.runtime.backends import last_line, missing, picture_input, read_onnx
 from edgecompile.runtime.options import Choice, Option, Options, Switch
 from edgecompile.runtime.spec_document import SpecDocument
 
@@ -70,12 +70,14 @@ class Backend:
         self.outputs = tuple(frozenset([name]) for name in names)
         self._names = names
         inputs = [entry.name for entry in self._session.get_inputs()]
-        if len(inputs) != 1:
-            raise BundleError(f"the model has {len(inputs)} inputs, expected one")
-        self._input = inputs[0]
+        self._input = inputs[picture_input(inputs, spec)]
+        self._given: dict[str, np.ndarray] = {}
+
+    def give(self, values: Mapping[str, np.ndarray]) -> None:
+        self._given = dict(values)
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
-        return self._session.run(self._names, {self._input: tensor})
+        return self._session.run(self._names, {**self._given, self._input: tensor})
 
 
 def _session_options(onnxruntime: Any, threads: int, settings: Options) -> Any:

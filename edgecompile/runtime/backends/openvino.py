@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from edgecompile.errors import BundleError
 from edgecompile.json_types import JsonObject
 from edgecompile.runtime import device_cache, openvino_ir
-from edgecompile.runtime.backends import file_names, last_line, missing, read_member, read_onnx
+from edgecompile.runtime.backends import file_names, last_line, missing, picture_input, read_member, read_onnx
 from edgecompile.runtime.fork import require_first_use
 from edgecompile.runtime.options import Choice, Group, Matching, Option, Options, Switch, Whole
 from edgecompile.runtime.spec_document import SpecDocument
@@ -91,11 +91,12 @@ class Backend:
             request = self._compiled.create_infer_request()
         except (RuntimeError, ValueError, TypeError) as error:
             raise BundleError(f"openvino {self.version} cannot open the model: {last_line(error)}") from error
-        if len(self._compiled.inputs) != 1:
-            raise BundleError(f"the model has {len(self._compiled.inputs)} inputs, expected one")
+        parameters = spec.get("parameters", {})
+        names = [next(iter(port.get_names() & parameters.keys()), "") for port in self._compiled.inputs]
+        self._input = picture_input(names, spec)
         self.outputs = tuple(frozenset(port.get_names()) for port in self._compiled.outputs)
         self._wrap = openvino.Tensor
-        self._request = Request(request, self._wrap, len(self.outputs), self.version)
+        self._request = self._as_request(request)
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
         self._request.start(tensor)
@@ -105,26 +106,37 @@ class Backend:
         """Returns one request more than the device wants in flight: it is prepared while the others run."""
         count = 1 + int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         made = (self._compiled.create_infer_request() for _ in range(count))
-        return [Request(request, self._wrap, len(self.outputs), self.version) for request in made]
+        return [self._as_request(request) for request in made]
+
+    def give(self, values: Mapping[str, np.ndarray]) -> None:
+        self._request.give(values)
+
+    def _as_request(self, request: Any) -> Request:
+        return Request(request, self._wrap, self._input, len(self.outputs), self.version)
 
 
 class Request:
     """An inference that runs beside others; see `edgecompile.runtime.backends.Request`."""
 
-    def __init__(self, request: Any, wrap: Any, outputs: int, version: str) -> None:
+    def __init__(self, request: Any, wrap: Any, picture: int, outputs: int, version: str) -> None:
         self._request = request
         self._version = version
         self._wrap = wrap
+        self._picture = picture
         self._outputs = outputs
         self._bound: np.ndarray | None = None
         self._running = False
+
+    def give(self, values: Mapping[str, np.ndarray]) -> None:
+        for name, value in values.items():
+            self._request.set_tensor(name, self._wrap(value))
 
     def start(self, tensor: np.ndarray) -> None:
         if self._running:  # whoever started it was interrupted before the result was there
             with suppress(RuntimeError):
                 self._request.wait()
         if tensor is not self._bound:  # a buffer that is used again stays bound: nothing is copied or converted
-            self._request.set_input_tensor(self._wrap(tensor, shared_memory=True))
+            self._request.set_input_tensor(self._picture, self._wrap(tensor, shared_memory=True))
             self._bound = tensor
         self._running = True
         self._request.start_async()

@@ -112,6 +112,17 @@ class Task(ABC, Generic[Found]):
             KeyError, TypeError, ValueError: a part is missing or of another kind; the caller reports it.
         """
 
+    def parameters(self, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Returns what the model takes beside the picture, by the name of the input: nothing, for most models.
+
+        Args:
+            given: settings, as for `decode`.
+
+        Raises:
+            RecipeError: a setting is out of range.
+        """
+        return {}
+
     @abstractmethod
     def decode(self, outputs: Sequence[np.ndarray], geometry: Geometry, slot: int, given: Mapping[str, Any]) -> Found:
         """Returns what the model found on one picture.

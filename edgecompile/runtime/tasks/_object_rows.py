@@ -24,8 +24,8 @@ bits."""
 
 BOXES, SCORES, CLASSES, COUNTS, BESIDE = "boxes", "scores", "classes", "counts", "extras"
 """Outputs of a model that holds its post-processing; all but the first are also keys of `output` of spec.json."""
-THRESHOLDS = ("conf", "iou", "max_det")
-"""Inputs of such a model whose thresholds are given with each run."""
+PARAMETERS = {"conf": "float32", "iou": "float32", "max_det": "int64"}
+"""Inputs of such a model whose thresholds are given with each run: `parameters` of spec.json."""
 
 Found = TypeVar("Found", bound=Result)
 
@@ -75,6 +75,7 @@ class ObjectRows(tasks.Task[Found]):
         row_outputs: how many outputs hold rows: the first of `outputs`.
         extras: how many values of a row belong to the task alone.
         conf, iou, max_det: defaults: lowest score, largest overlap (intersection over union), most boxes.
+        takes_thresholds: whether the model, one of "suppressed", takes them as inputs.
         class_agnostic: whether boxes of different classes may drop each other.
     """
 
@@ -96,6 +97,12 @@ class ObjectRows(tasks.Task[Found]):
         self.row_outputs = len(self.outputs)
         self.conf, self.iou = float(nms["conf"]), float(nms["iou"])
         self.max_det, self.class_agnostic = int(nms["max_det"]), bool(nms["class_agnostic"])
+        parameters = document.get("parameters", {})
+        self.takes_thresholds = bool(parameters)
+        if parameters and (self.decode_as != SUPPRESSED or parameters != PARAMETERS):
+            raise BundleError(
+                f"spec.json: parameters are {parameters}, this runtime gives {PARAMETERS} to 'suppressed'"
+            )
         if self.decode_as not in DECODES:
             known = ", ".join(DECODES)
             raise BundleError(f"spec.json: output.decode is {self.decode_as!r}, this runtime does {known}")
@@ -177,7 +184,10 @@ class ObjectRows(tasks.Task[Found]):
             setting.checked(defaults[setting.name] if given.get(setting.name) is None else given[setting.name])
             for setting in self.settings
         )
-        if self.decode_as == SUPPRESSED and (lowest < self.conf or overlap != self.iou or most > self.max_det):
+        if self.takes_thresholds and most > self.max_det:
+            raise RecipeError(f"max_det is {most}, and the outputs of the model have {self.max_det} places")
+        fixed = self.decode_as == SUPPRESSED and not self.takes_thresholds
+        if fixed and (lowest < self.conf or overlap != self.iou or most > self.max_det):
             built_in = f"conf {self.conf:g}, iou {self.iou:g} and max_det {self.max_det}"
             raise RecipeError(
                 f"conf {lowest:g}, iou {overlap:g} and max_det {most} are asked for, and the model holds its "
@@ -185,6 +195,14 @@ class ObjectRows(tasks.Task[Found]):
                 fix="build the bundle without the pass embed_postprocess, or with other thresholds",
             )
         return float(lowest), float(overlap), int(most)
+
+    def parameters(self, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        import numpy as np
+
+        if not self.takes_thresholds:
+            return {}
+        values = zip(PARAMETERS.items(), self.chosen_settings(given), strict=True)
+        return {name: np.array([value], kind) for (name, kind), value in values}
 
     def rows(self, output: np.ndarray, slot: int) -> np.ndarray:
         """Returns the numbers of one picture of the stack, which have the shape that the spec states.

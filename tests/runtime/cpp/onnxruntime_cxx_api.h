@@ -107,6 +107,10 @@ template <>
 struct ElementType<std::uint8_t> {
   static constexpr int value = 2;
 };
+template <>
+struct ElementType<std::int64_t> {
+  static constexpr int value = 7;
+};
 
 struct Value : Handle<places::ReleaseValue> {
   template <typename Number>
