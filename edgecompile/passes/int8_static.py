@@ -11,6 +11,8 @@ from edgecompile.passes import Pass
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Stage
 
+ALREADY = "the imported model holds Q/DQ pairs: it is judged and packed as it is"
+
 
 class Int8Static(Pass):
     """Quantizes the model as the target's runtime wants it.
@@ -37,6 +39,8 @@ class Int8Static(Pass):
     exclude: Literal["auto"] | tuple[str, ...] = "auto"
 
     def lower(self, graph: Graph, model: Model | None) -> Model:
+        if model is not None and model.precision == "int8" and model.artifact.step == "onnx_import":
+            raise PlanError(f"'int8_static': {ALREADY}", fix="passes.int8_static=null")
         if model is None or model.precision != "fp32":
             raise PlanError("'int8_static' works on a float model: put it after the export, alone of its kind")
         if graph.materials.calibration is None:

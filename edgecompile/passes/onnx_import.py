@@ -1,41 +1,49 @@
-"""Takes a detection model that is ONNX already: reads it safely, normalises it, finds out how to feed and read it."""
+"""Takes a model that is ONNX already: reads it safely, normalises it, finds out how to feed and read it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edgecompile.errors import Problem, StepError
-from edgecompile.graphs.onnx.first_look import FLOAT_MODEL, problems_of
+from edgecompile.graphs.onnx.families import family, family_names
+from edgecompile.graphs.onnx.first_look import problems_of
 from edgecompile.graphs.onnx.layouts import AUTO, layout_names
+from edgecompile.graphs.onnx.statement import InputStatement, OutputStatement, over
 from edgecompile.library_errors import EXPORT_AGAIN
 from edgecompile.passes import Pass
 from edgecompile.plan.graph import Graph, Model, Request
 from edgecompile.plan.shapes import Profile, distinct, merged, one_shape, profile_of, sides
 from edgecompile.plan.step import Output, Source, Stage, Step
+from edgecompile.runtime.spec_document import LetterboxDocument
+from edgecompile.weights.onnx_header import PAIR, read_header
 
 if TYPE_CHECKING:
     from edgecompile.graphs.onnx.layouts import Observed, Reading
 
 DECODES = (AUTO, *layout_names())
+FAMILIES = family_names()
 
 PICTURES = 4
-"""Pictures on which the output must agree with how it is read."""
+"""Pictures on which the outputs must agree with how they are read."""
 
 
 class OnnxImport(Pass):
     """Imports the ONNX file of the recipe.
 
     What Ultralytics wrote into the file (class names, stride, task) is believed. Where nothing is written, the class
-    names come from the data set and the rest from these fields. How the output is read is never guessed from its shape
-    alone: the output on pictures of the data set must agree.
+    names come from the data set and the rest from these fields. How outputs are read is never guessed from their shapes
+    alone: the outputs on pictures of the data set must agree.
 
     Fields:
-        decode: layout of the output, a file of `graphs/onnx/layouts/`: "yolo" for (1, 4 + classes, anchors), "end2end"
-            for (1, detections, 6), ...; "auto" takes the layout that fits, where only one does.
+        family: presets of `input` and `outputs` for models of one kind, a file of `graphs/onnx/families/`; what is
+            stated beside it counts more.
+        input: how the model wants its pictures, as far as otherwise than Ultralytics' models: RGB, scaled to 0..1.
+        outputs: how it puts out what it finds.
+        decode: an older name of `outputs.layout`.
         stride: coarsest stride of the model's feature maps in pixels, or "auto": what the file says, else 32.
         class_names: "file" takes the class names that the file states, "data" always takes those of the data set.
     """
@@ -44,18 +52,40 @@ class OnnxImport(Pass):
     output_precision: ClassVar[str] = "fp32"
     is_source: ClassVar[bool] = True
 
+    family: Literal[FAMILIES] | None = None  # type: ignore[valid-type]
+    input: InputStatement = InputStatement()
+    outputs: OutputStatement = OutputStatement()
     decode: Literal[DECODES] = AUTO  # type: ignore[valid-type]
     stride: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     class_names: Literal["file", "data"] = "file"
 
+    @model_validator(mode="after")
+    def _names_one_layout(self) -> OnnxImport:
+        if self.decode != AUTO and self.outputs.layout not in (None, AUTO, self.decode):
+            raise ValueError("decode is an older name of outputs.layout, and the two differ: leave decode out")
+        return self
+
+    def statement(self) -> tuple[InputStatement, OutputStatement]:
+        """Returns what is stated of input and outputs, the family's where nothing is."""
+        usual = family(self.family) if self.family else {}
+        outputs = self.outputs
+        if self.decode != AUTO:
+            outputs = outputs.model_copy(update={"layout": self.decode})
+        usual_outputs = dict(usual.get("outputs", {}))
+        if outputs.layout not in (None, usual_outputs.get("layout")):
+            usual_outputs = {}  # of another layout
+        return over(self.input, usual.get("input", {})), over(outputs, usual_outputs)
+
     def check_weights(self, weights: Path, recipe: Request) -> list[Problem]:
         if weights.suffix != ".onnx":
             return [Problem(f"'{weights.name}' is no ONNX file", fix="take the pass onnx_export for a checkpoint")]
-        if recipe.model.imgsz is None:  # the file's own
-            return problems_of(weights, None, self.class_names, recipe.model.task)
-        usual = sides(recipe.model.imgsz)
-        profile, _ = profile_of(recipe.model, recipe.target, usual)
-        return problems_of(weights, profile or one_shape(usual), self.class_names, recipe.model.task)
+        shapes: Profile | None = None  # the file's own
+        if recipe.model.imgsz is not None:
+            usual = sides(recipe.model.imgsz)
+            profile, _ = profile_of(recipe.model, recipe.target, usual)
+            shapes = profile or one_shape(usual)
+        stated, _ = self.statement()
+        return problems_of(weights, shapes, self.class_names, recipe.model.task, stated.stated())
 
     def lower(self, graph: Graph, model: Model | None) -> Model:
         height, width = graph.imgsz
@@ -63,10 +93,11 @@ class OnnxImport(Pass):
         names = list(graph.materials.names)
         pictures = graph.materials.validation.paths
         proof = Source("pictures", pictures[:: -(-len(pictures) // PICTURES)], many=True)
+        entry, outputs = self.statement()
         graph.add(
             Step(
                 name="onnx_import",
-                version=3,
+                version=4,
                 function="edgecompile.passes.onnx_import:import_model",
                 stage=Stage.EXPORT,
                 params={
@@ -74,7 +105,10 @@ class OnnxImport(Pass):
                     "profile": profile,
                     "names": names,
                     "task": graph.task,
-                    **self.model_dump(),
+                    "entry": entry.stated(),
+                    "outputs": outputs.stated(),
+                    "stride": self.stride,
+                    "class_names": self.class_names,
                 },
                 inputs={"weights": graph.materials.weights, "pictures": proof},
                 tools=("onnx", "onnxruntime", "numpy", "opencv-python-headless"),
@@ -83,7 +117,14 @@ class OnnxImport(Pass):
                 about="reads, checks and normalises the ONNX file",
             )
         )
-        return Model(Output("onnx_import", "model.onnx"), Output("onnx_import", "spec.json"))
+        precision = "int8" if _holds_pairs(graph.materials.weights) else "fp32"
+        return Model(Output("onnx_import", "model.onnx"), Output("onnx_import", "spec.json"), precision=precision)
+
+
+def _holds_pairs(weights: Source) -> bool:
+    """Whether the file holds Q/DQ pairs: such a model is judged and packed as it is."""
+    header = read_header(Path(weights.paths[0]))
+    return header is not None and bool(PAIR & {name for _, name in header.operators})
 
 
 def import_model(
@@ -93,50 +134,67 @@ def import_model(
     pictures: list[Path],
     imgsz: list[int],
     names: list[str],
-    decode: str,
-    stride: int | str,
-    class_names: str,
     task: str,
+    stride: int | str = "auto",
+    class_names: str = "file",
+    entry: dict[str, Any] | None = None,
+    outputs: dict[str, Any] | None = None,
     profile: Profile | None = None,
 ) -> dict[str, Any]:
     """Writes `model.onnx`, in one file and without metadata, and `spec.json`.
 
+    Whatever input and outputs the file has, those of `model.onnx` are canonical: float32 pictures (n, channels, h, w)
+    scaled to 0..1, RGB, and one output that the runtime reads.
+
     Args:
-        pictures: of the data set, on which the output must agree with how it is read.
+        pictures: of the data set, on which the outputs must agree with how they are read.
         imgsz: height and width, pixels; also those of the usual shape of the profile.
         names: class names of the data set.
         task: that the model is compiled for.
+        entry: what `statement.InputStatement` states.
+        outputs: what `statement.OutputStatement` states.
         profile: shapes that the model takes; one picture of `imgsz` where None. Axes that the file leaves open and the
             profile does not are fixed.
 
     Raises:
-        StepError: when the file cannot be trusted or is no detection model for pictures of this size.
+        StepError: when the file cannot be trusted or is no model of the task for pictures of this size.
     """
     from edgecompile.evaluate.tasks import OutputFacts
     from edgecompile.graphs.onnx import metadata
+    from edgecompile.graphs.onnx.canonical_input import take_canonical
     from edgecompile.graphs.onnx.constants import fold_weights
     from edgecompile.graphs.onnx.foreign import read_foreign
     from edgecompile.graphs.onnx.layouts import Expected, read_as
     from edgecompile.graphs.onnx.model_spec import spec_of, write_spec
-    from edgecompile.graphs.onnx.picture_input import agreed, fix_axes, only_input
+    from edgecompile.graphs.onnx.picture_input import agreed, fix_axes, only_input, with_channels
     from edgecompile.graphs.onnx.serialization import operator_counts, save
-    from edgecompile.graphs.onnx.structure import Structure, name_nodes
+    from edgecompile.graphs.onnx.statement import frame_of
+    from edgecompile.graphs.onnx.structure import name_nodes
+    from edgecompile.graphs.onnx.widening import widen
 
     files = weights if isinstance(weights, list) else [weights]
     file = files[0].name
+    entry, outputs = entry or {}, outputs or {}
     model = read_foreign(files)
-    if Structure(model).is_quantized():
-        raise StepError(f"'{file}' is quantized already", fix=FLOAT_MODEL)
     notes = metadata.notes_of(model)
     metadata.require_task(notes, file, task)
     stated = metadata.class_names(notes, file) if class_names == "file" else None
-    entry, opened = only_input(model)
-    shapes = agreed(opened, profile or one_shape(imgsz))
-    entry_name, shape = entry.name, merged(shapes)
-    changes = fix_axes(entry, shape, opened)
+    form, changes = only_input(model, entry, imgsz)
+    shapes = agreed(form.opened, with_channels(profile or one_shape(imgsz), form.channels))
+    changes += take_canonical(model, form, entry)
+    if widened := widen(model):
+        changes.append(f"{widened} weights of half precision are float32 now")
+    shape = merged(shapes)
+    changes += fix_axes(model.graph.input[0], shape, form.opened)
 
-    model, observed, raised = _observed(model, file, _pictures(pictures, entry_name, shapes, imgsz), shapes)
-    reading = read_as(observed, Expected(None if stated is None else len(stated), len(names)), decode)
+    entry_name, frame = model.graph.input[0].name, frame_of(InputStatement.model_validate(entry))
+    stack = _pictures(pictures, entry_name, shapes, imgsz, task, frame)
+    model, observed, raised = _observed(model, file, stack, shapes)
+    expected = Expected(None if stated is None else len(stated), len(names))
+    options = {key: value for key, value in outputs.items() if key != "layout"}
+    output_names = [output.name for output in model.graph.output]
+    reading = read_as(observed, output_names, expected, outputs.get("layout", AUTO), options, DECODED[task])
+    _require_one_size(reading, shapes)
     output_shape, added = _rewrite(model, file, reading, shapes)
     if folded := fold_weights(model):
         changes.append(f"{folded} weights and biases that were computed of constants are constants now")
@@ -153,6 +211,7 @@ def import_model(
         outputs=[OutputFacts(model.graph.output[0].name, tuple(output_shape))],
         decode=reading.layout.DECODE,
         profile=shapes,
+        frame=frame,
     )
     write_spec(spec, out / "spec.json")
     return {
@@ -166,15 +225,40 @@ def import_model(
     }
 
 
-def _pictures(pictures: Sequence[Path], entry: str, shapes: Profile, imgsz: Sequence[int]) -> list[Any]:
-    """Returns pictures of the data set as the model takes them."""
-    from edgecompile.evaluate.tasks import OutputFacts
+DECODED: Mapping[str, frozenset[str]] = {
+    "detect": frozenset({"yolo", "end2end"}),
+    "classify": frozenset({"probabilities"}),
+}
+"""Task to what layouts may leave for the runtime to decode."""
+
+
+def _require_one_size(reading: Reading, shapes: Profile) -> None:
+    """Raises:
+    StepError: the size may change, and the nodes of the layout hold for one.
+    """
+    if reading.layout.FIXED_SIZE and shapes["min"][2:] != shapes["max"][2:]:
+        message = f"the layout '{reading.name}' is decoded for one size, and model.dynamic asks for several"
+        raise StepError(message, fix="leave model.dynamic.imgsz out")
+
+
+def _pictures(
+    pictures: Sequence[Path],
+    entry: str,
+    shapes: Profile,
+    imgsz: Sequence[int],
+    task: str,
+    frame: LetterboxDocument,
+) -> list[Any]:
+    """Returns pictures of the data set as the canonical input takes them."""
+    from edgecompile.evaluate.tasks import OutputFacts, find_task
     from edgecompile.graphs.onnx.model_spec import spec_of
     from edgecompile.quantization.calibration_batches import input_reader
 
+    plain = find_task(task).plain_decode
+    outputs = [OutputFacts("any", (-1, 5, -1) if plain == "yolo" else (-1, 1))]
     spec = spec_of(  # of the input; how the output is read is what the pictures are for
-        task="detect", names=["any"], stride=32, size=imgsz, input_name=entry, input_shape=merged(shapes),
-        outputs=[OutputFacts("any", (-1, -1, 6))], decode="end2end", profile=shapes,
+        task=task, names=["any"], stride=32, size=imgsz, input_name=entry, input_shape=merged(shapes),
+        outputs=outputs, decode=plain, profile=shapes, frame=frame,
     )  # fmt: skip
     read = input_reader(spec)
     return [read(picture).copy() for picture in pictures]
@@ -198,50 +282,50 @@ def _observed(model: Any, file: str, pictures: Sequence[Any], shapes: Profile) -
 
     run = bounded_run(model.SerializeToString(), file)
     inputs = [*(fixed_input(input_shape, input_shape[2:]) for input_shape in distinct(shapes)), *pictures]
-    observed = [Observed(run(picture), picture.shape[2:]) for picture in inputs]
+    observed = [Observed(tuple(run(picture)), picture.shape[2:]) for picture in inputs]
     version = operator_set(model)
     model = raise_operator_set(model, file)
     if operator_set(model) == version:
         return model, observed, []
     rerun = bounded_run(model.SerializeToString(), file)
     for picture, original in zip(inputs, observed, strict=True):
-        if not np.allclose(rerun(picture), original.output, rtol=1e-3, atol=1e-3, equal_nan=True):
-            raise StepError(f"raising '{file}' from operator set {version} changed what it computes", fix=EXPORT_AGAIN)
+        for after, before in zip(rerun(picture), original.outputs, strict=True):
+            if after.shape != before.shape or not np.allclose(after, before, rtol=1e-3, atol=1e-3, equal_nan=True):
+                raise StepError(
+                    f"raising '{file}' from operator set {version} changed what it computes", fix=EXPORT_AGAIN
+                )
     return model, observed, [f"operator set raised from {version} to {operator_set(model)}"]
 
 
 def _rewrite(model: Any, file: str, reading: Reading, shapes: Profile) -> tuple[list[int], list[str]]:
-    """Adds the nodes of a layout, in place. Returns the shape of the first output, -1 where it changes, and what was
-    added."""
+    """Adds the nodes of a layout, in place. Returns the shape of the output, -1 where it changes, and what was
+    changed."""
     from edgecompile.graphs.onnx.agreement import fixed_input
     from edgecompile.graphs.onnx.bounded_run import bounded_run
     from edgecompile.graphs.onnx.layouts import rewrite
 
-    def output_shape() -> list[int]:
-        run = bounded_run(model.SerializeToString(), file)
-        output_shapes = [run(fixed_input(input_shape, input_shape[2:])).shape for input_shape in distinct(shapes)]
-        return [axis[0] if len(set(axis)) == 1 else -1 for axis in zip(*output_shapes, strict=True)]
-
-    shape = output_shape()
+    count, unread = rewrite(model, reading)
+    run = bounded_run(model.SerializeToString(), file)
+    output_shapes = [run(fixed_input(input_shape, input_shape[2:]))[0].shape for input_shape in distinct(shapes)]
+    shape = [axis[0] if len(set(axis)) == 1 else -1 for axis in zip(*output_shapes, strict=True)]
     _state_output(model, shape)
-    if not (count := rewrite(model, reading)):
-        return shape, []
-    shape = output_shape()
-    _state_output(model, shape)
-    return shape, [f"{count} operators bring the output from {reading.name} to {reading.layout.DECODE}"]
+    changes = []
+    if count:
+        changes.append(f"{count} operators bring the output from {reading.name} to {reading.layout.DECODE}")
+    if unread:
+        listed = ", ".join(name[:60] for name in unread[:4]) + (", …" if len(unread) > 4 else "")
+        changes.append(f"{len(unread)} outputs that nothing reads are left out: {listed}")
+    return shape, changes
 
 
 def _state_output(model: Any, shape: Sequence[int]) -> None:
-    """States the shape of the first output, in place, and forgets those of tensors between, noted before axes were
-    fixed."""
+    """States the shape of the output, in place, and forgets those of tensors between, noted before axes were fixed."""
     del model.graph.value_info[:]
     kind = model.graph.output[0].type.tensor_type
-    names = ("batch", "rows", "anchors")
-    open_axes = [axis.dim_param for axis in kind.shape.dim] if len(kind.shape.dim) == len(shape) else names
-    del kind.shape.dim[:]
-    for value, name, noted in zip(shape, names, open_axes, strict=True):
+    kind.ClearField("shape")
+    for value, name in zip(shape, ("batch", "rows", "anchors"), strict=False):
         axis = kind.shape.dim.add()
         if value == -1:
-            axis.dim_param = noted or name
+            axis.dim_param = name
         else:
             axis.dim_value = value

@@ -45,6 +45,11 @@ class Simplify(Pass):
         return self
 
     def lower(self, graph: Graph, model: Model | None) -> Model:
+        if model is not None and model.precision == "int8" and model.artifact.step == "onnx_import":
+            raise PlanError(
+                "'simplify': the imported model holds Q/DQ pairs: it is judged and packed as it is",
+                fix="passes.simplify=null",
+            )
         if model is None or model.format != "onnx" or model.precision != "fp32":
             raise PlanError("'simplify' works on a float ONNX graph: put it after the export and before quantization")
         graph.add(

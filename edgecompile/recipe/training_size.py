@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edgecompile.recipe.schema import ModelSettings
 
 LARGEST = 4096
-COLOURS = (1, 3)
+COLOURS = (1, 3, 4)
 LONGEST = 40
 """Characters of a size that is written as text."""
 
@@ -46,7 +46,8 @@ def training_size(weights: Path, where: str, task: str) -> TrainingSize:
     Raises:
         RecipeError: the file states no size that can be read, or a size that cannot be compiled.
     """
-    multiple, usual = find_task(task).size_multiple, find_task(task).usual_size
+    usual = find_task(task).usual_size
+    multiple = 1 if weights.suffix == ".onnx" else find_task(task).size_multiple
     size = _of_onnx(weights, usual) if weights.suffix == ".onnx" else _of_checkpoint(weights, multiple, usual)
     if size is None:
         kind = "an ONNX file" if weights.suffix == ".onnx" else "a checkpoint of Ultralytics"
@@ -72,6 +73,8 @@ def odd_sizes(model: ModelSettings, weights: Path | None, origins: Origins) -> l
         key, sizes = ("dynamic", "imgsz"), list(model.dynamic.imgsz)
     if not any(side % multiple for size in sizes for side in sides(size) for multiple in _all_multiples()):
         return []  # and the weights are not read
+    if weights is not None and weights.suffix == ".onnx":
+        return []  # of any size that its file takes, which the import checks
     multiple = find_task(chosen_task(model.task, stated_task(weights) if weights else None)).size_multiple
     odd = [size for size in sizes if any(side % multiple for side in sides(size))]
     return [

@@ -48,6 +48,9 @@ QUANTIZED = frozenset(
 )
 """Operators of a graph that computes with integers."""
 
+PAIR = frozenset({"DequantizeLinear", "QuantizeLinear"})
+"""Those of Q/DQ pairs, between which a graph computes as in float."""
+
 OWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc"})
 """Domains of operators that ONNX Runtime brings."""
 

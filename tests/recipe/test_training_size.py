@@ -101,7 +101,8 @@ def test_what_does_not_tell(tmp_path: Path):
 
 
 def test_sizes_that_cannot_be_compiled(tmp_path: Path):
-    assert "'m.onnx' takes pictures of 300x300" in wrong(onnx_file(tmp_path / "m.onnx", 1, 3, 300, 300))
+    assert "'m.onnx' takes pictures of 5000x300" in wrong(onnx_file(tmp_path / "m.onnx", 1, 3, 5000, 300))
+    assert training_size(onnx_file(tmp_path / "m.onnx", 1, 3, 300, 300), "x", "detect").imgsz == (300, 300)
     assert "takes pictures of 999968x999968" in wrong(checkpoint(tmp_path / "w.pt", imgsz=999_968))
 
 

@@ -17,11 +17,11 @@ RUN_S = 120
 """Seconds that one run may take: the largest detection models need 20 on one core. Where a person has set the limit of
 a whole step, that limit applies."""
 
-Run = Callable[[np.ndarray], np.ndarray]
+Run = Callable[[np.ndarray], list[np.ndarray]]
 
 
 def bounded_run(model: bytes, name: str, seconds: float = RUN_S) -> Run:
-    """Returns a function that returns the first output of an ONNX model on a picture.
+    """Returns a function that returns the outputs of an ONNX model on a picture.
 
     Args:
         model: a serialized model.
@@ -38,8 +38,9 @@ def bounded_run(model: bytes, name: str, seconds: float = RUN_S) -> Run:
     except Exception as error:  # its exceptions have no common base
         raise explain(error, f"'{name}'") from error
     (entry,) = (argument.name for argument in session.get_inputs())
+    names = [argument.name for argument in session.get_outputs()]
 
-    def run(picture: np.ndarray) -> np.ndarray:
+    def run(picture: np.ndarray) -> list[np.ndarray]:
         options = onnxruntime.RunOptions()
         timer = None
         if TIMEOUT not in os.environ:
@@ -47,7 +48,7 @@ def bounded_run(model: bytes, name: str, seconds: float = RUN_S) -> Run:
             timer.daemon = True
             timer.start()
         try:
-            output = session.run(None, {entry: picture}, options)[0]
+            outputs: list[np.ndarray] = session.run(None, {entry: picture}, options)
         except Exception as error:
             if options.terminate:
                 fix = f"allow it more: --step-timeout {round(10 * seconds)}, or {TIMEOUT}"
@@ -56,10 +57,11 @@ def bounded_run(model: bytes, name: str, seconds: float = RUN_S) -> Run:
         finally:
             if timer:
                 timer.cancel()
-        if not isinstance(output, np.ndarray) or output.dtype.kind != "f":
-            kind = str(output.dtype) if isinstance(output, np.ndarray) else f"a {type(output).__name__}"
-            kind = "text" if kind in ("object", "a str") else kind
-            raise StepError(f"the first output of '{name}' holds {kind}, expected float32")
-        return output
+        for name_of, output in zip(names, outputs, strict=True):
+            if not isinstance(output, np.ndarray) or output.dtype.kind not in "fiub":
+                kind = str(output.dtype) if isinstance(output, np.ndarray) else f"a {type(output).__name__}"
+                kind = "text" if kind in ("object", "a str") else kind
+                raise StepError(f"the output '{name_of[:60]}' of '{name}' holds {kind}, expected numbers")
+        return outputs
 
     return run

@@ -2,38 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from edgecompile.errors import EdgecompileError, Problem
 from edgecompile.evaluate.tasks import chosen_task
 from edgecompile.graphs.onnx import metadata
-from edgecompile.graphs.onnx.picture_input import agreed, require_channels, require_float32, require_one_input
+from edgecompile.graphs.onnx.picture_input import (
+    agreed,
+    form_of,
+    pictures_among,
+    require_one_input,
+    with_channels,
+)
 from edgecompile.library_errors import EXPORT_AGAIN
 from edgecompile.plan.shapes import Profile, one_shape
 from edgecompile.runtime.spec import LARGEST_SIDE
-from edgecompile.weights.onnx_header import NEWEST, OLDEST, QUANTIZED, OnnxHeader, read_header
+from edgecompile.weights.onnx_header import NEWEST, OLDEST, PAIR, QUANTIZED, OnnxHeader, read_header
 
 FLOAT_MODEL = "import the float model it was made from"
 WITHOUT_PLUGINS = "export the model again without plugins, and without suppression built in"
 
 
-def problems_of(weights: Path, shapes: Profile | None, class_names: str, task: str | None) -> list[Problem]:
+def problems_of(
+    weights: Path, shapes: Profile | None, class_names: str, task: str | None, statement: Mapping[str, Any]
+) -> list[Problem]:
     """Returns what is wrong with an ONNX file, as far as its header shows; the rest shows when it is imported.
 
     Args:
         shapes: that the recipe asks for; None for the shape that the file takes.
         class_names: whose are taken, as in `OnnxImport`.
         task: that the recipe names, if it does.
+        statement: on the input, see `statement.InputStatement`.
     """
     header = read_header(weights)
     if header is None or not header.operators:
         return [Problem(f"'{weights.name}' is damaged, is no ONNX file or has no operators")]
-    return list(_problems(header, weights.name, shapes, class_names, task))
+    return list(_problems(header, weights.name, shapes, class_names, task, statement))
 
 
 def _problems(
-    header: OnnxHeader, file: str, shapes: Profile | None, class_names: str, task: str | None
+    header: OnnxHeader,
+    file: str,
+    shapes: Profile | None,
+    class_names: str,
+    task: str | None,
+    statement: Mapping[str, Any],
 ) -> Iterator[Problem]:
     version = header.operator_set
     if not OLDEST <= version <= NEWEST:
@@ -41,12 +56,13 @@ def _problems(
     if plugins := header.plugins():
         listed = ", ".join(f"'{name[:60]}'" for name in plugins[:4])
         yield Problem(f"'{file}' uses {listed}, which only a plugin of some runtime brings", fix=WITHOUT_PLUGINS)
-    if QUANTIZED & {name for _, name in header.operators}:
-        yield Problem(f"'{file}' is quantized already", fix=FLOAT_MODEL)
+    if not_pairs := (QUANTIZED - PAIR) & {name for _, name in header.operators}:
+        message = f"'{file}' computes with integers ({', '.join(sorted(not_pairs))}), not by Q/DQ pairs"
+        yield Problem(message, fix=FLOAT_MODEL)
     checks: list[Callable[[], object]] = [
         lambda: metadata.require_task(header.metadata, file, chosen_task(task, header.metadata.get("task"))),
         lambda: metadata.coarsest_stride(header.metadata, file),
-        lambda: _require_input(header, shapes),
+        lambda: _require_input(header, shapes, statement),
     ]
     if class_names == "file":
         checks.append(lambda: metadata.class_names(header.metadata, file))
@@ -57,13 +73,13 @@ def _problems(
             yield from error.problems
 
 
-def _require_input(header: OnnxHeader, shapes: Profile | None) -> None:
-    require_one_input([entry.name for entry in header.inputs])
-    entry = header.inputs[0]
-    opened = [side or -1 for side in entry.shape]
-    require_float32(entry.name, entry.element_type)
-    require_channels(opened)
-    if shapes is None and len(opened) == 4 and all(0 < side <= LARGEST_SIDE for side in opened[2:]):
-        shapes = one_shape(opened[2:])
+def _require_input(header: OnnxHeader, shapes: Profile | None, statement: Mapping[str, Any]) -> None:
+    pictures = pictures_among([entry.name for entry in header.inputs])
+    require_one_input(pictures)
+    entry = next(entry for entry in header.inputs if entry.name == pictures[0])
+    form = form_of(entry.name, entry.element_type, [side or -1 for side in entry.shape], statement)
+    opened = form.opened
+    if shapes is None and all(0 < side <= LARGEST_SIDE for side in opened[2:]):
+        shapes = one_shape(list(opened[2:]))
     if shapes:
-        agreed(opened, shapes)
+        agreed(opened, with_channels(shapes, form.channels))

@@ -43,14 +43,14 @@ def spec_of(
         input_shape: shape of the input; -1 where it is dynamic.
         outputs: names and shapes of the outputs, in their order.
         decode: how the head puts out what it finds, in the words of the task's `describe`.
-        frame: how pictures are brought to `size`, as far as otherwise than Ultralytics letterboxes for detection.
+        frame: how pictures are brought to `size`, as far as otherwise than for Ultralytics' models of the task.
         profile: smallest, usual and largest shape of the input ("min", "opt", "max"). It stands in the spec where these
             differ: `input.profile`, in the layout of the input, as `input.shape` is.
         stated: by the weights, for the task's `describe`.
     """
     channels = int(input_shape[1])
     points = {point: list(map(int, profile[point])) for point in POINTS} if profile else {}
-    document = {
+    document: dict[str, Any] = {
         "schema": SCHEMA,
         "task": task,
         "names": list(names),
@@ -72,10 +72,10 @@ def spec_of(
             "center": True,
             "scale_up": True,
             "interpolation": "linear",
-            **(frame or {}),
         },
         **find_task(task).describe(outputs, decode, {"imgsz": list(size), **(stated or {})}),
     }
+    document["letterbox"] = {**document["letterbox"], **(frame or {})}
     return cast("SpecDocument", document)
 
 

@@ -112,6 +112,6 @@ def _shapes(model: onnx.ModelProto, names: set[str], size: Sequence[int]) -> dic
 
 def _usual(sides: Sequence[int], size: Sequence[int]) -> list[int]:
     """Returns the shape of one picture: (n, c, h, w), or (n, h, w, c) where the last side is that of the channels."""
-    interleaved = sides[3] in (1, 3) and sides[1] not in (1, 3)
+    interleaved = sides[3] in (1, 3, 4) and sides[1] not in (1, 3, 4)
     usual = [1, *size, sides[3]] if interleaved else [1, sides[1] or 3, *size]
     return [side or default for side, default in zip(sides, usual, strict=True)]

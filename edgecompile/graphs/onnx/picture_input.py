@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from edgecompile.errors import StepError
 from edgecompile.plan.shapes import Profile, merged
@@ -14,27 +15,120 @@ from edgecompile.weights.onnx_header import ELEMENT_TYPES, FLOAT
 if TYPE_CHECKING:
     import onnx
 
+COLOR_CHANNELS = {"RGB": 3, "BGR": 3, "GRAY": 1, "BGRA": 4, "RGBA": 4}
+"""Order of channels to how many there are."""
+
 AXES = ("batch", "channels", "height", "width")
 
 
-def only_input(model: onnx.ModelProto) -> tuple[onnx.ValueInfoProto, list[int]]:
-    """Returns the graph's one input and its shape, -1 where that is open. Weights that old files list among the inputs
-    are taken off that list.
+PICTURE_TYPES = {FLOAT: "float32", 10: "float16", 2: "uint8"}
+"""Element types of an input that takes pictures, as ONNX numbers them."""
+CHANNELS = (1, 3, 4)
+
+FILLED_IN = {"orig_target_sizes": "width and height", "im_shape": "height and width", "scale_factor": "ones"}
+"""Second inputs of exported detectors, by which boxes come in pixels of some picture: filled in with those of the
+input, since the runtime brings boxes back itself."""
+
+
+@dataclass(frozen=True)
+class PictureForm:
+    """How an input takes pictures.
+
+    Attributes:
+        opened: its shape as (n, channels, h, w), -1 where that is open.
+        layout: "NCHW" or "NHWC", as it is.
+        dtype: "float32", "float16" or "uint8".
+        channels: of its pictures.
+    """
+
+    opened: tuple[int, ...]
+    layout: str
+    dtype: str
+    channels: int
+
+
+def form_of(name: str, element_type: int, shape: Sequence[int], statement: Mapping[str, Any]) -> PictureForm:
+    """Returns how an input takes pictures.
+
+    Args:
+        name: of the input.
+        element_type: as ONNX numbers it.
+        shape: -1 where it is open.
+        statement: of the recipe, see `InputStatement`.
 
     Raises:
-        StepError: when there are several, or it takes no float32 pictures of three channels.
+        StepError: it takes none, or others than the recipe states.
+    """
+    dtype = PICTURE_TYPES.get(element_type)
+    if dtype is None:
+        kind = ELEMENT_TYPES.get(element_type, "no tensor of numbers")
+        expected = ", ".join(PICTURE_TYPES.values())
+        raise StepError(f"the model's input '{name[:60]}' is {kind}, expected one of {expected}")
+    if statement.get("dtype") not in (None, dtype):
+        message = f"passes.onnx_import.input.dtype is {statement['dtype']}, and the model's input is {dtype}"
+        raise StepError(message, fix="leave dtype out: the file says it")
+    if len(shape) != 4:
+        raise StepError(f"the model's input has the shape {shown(shape)}, expected four axes: those of pictures")
+    wanted = COLOR_CHANNELS.get(statement.get("color") or "")
+    counts = (wanted,) if wanted else CHANNELS
+    first, last = shape[1] in counts, shape[3] in counts
+    layout = statement.get("layout") or ("NHWC" if last and not first else "NCHW")
+    opened = tuple(shape) if layout == "NCHW" else (shape[0], shape[3], *shape[1:3])
+    channels = opened[1]
+    if channels == -1:
+        channels = wanted or 3
+    if channels not in counts:
+        count = "1 channel" if channels == 1 else f"{channels} channels"
+        expected = " or ".join(map(str, counts))
+        message = f"the model takes pictures of {count} (its input has the shape {shown(shape)}), expected {expected}"
+        raise StepError(message, fix="state passes.onnx_import.input.layout or color where that is wrong")
+    return PictureForm((opened[0], channels, *opened[2:]), layout, dtype, channels)
+
+
+def only_input(
+    model: onnx.ModelProto, statement: Mapping[str, Any], size: Sequence[int]
+) -> tuple[PictureForm, list[str]]:
+    """Returns how the graph's one input takes pictures, and what was changed. Weights that old files list among the
+    inputs are taken off that list, and so are inputs of sizes of pictures, which become constants.
+
+    Args:
+        statement: of the recipe.
+        size: height and width of pictures.
+
+    Raises:
+        StepError: when there are several, or it takes no pictures.
     """
     weights = {tensor.name for tensor in model.graph.initializer}
-    entries = [entry for entry in model.graph.input if entry.name not in weights]
-    require_one_input([entry.name for entry in entries])
     for entry in [entry for entry in model.graph.input if entry.name in weights]:
         model.graph.input.remove(entry)
         model.ir_version = max(model.ir_version, 4)  # from which on weights need not be inputs
+    changes = _fill_in(model, size)
+    require_one_input([entry.name for entry in model.graph.input])
     entry, kind = model.graph.input[0], model.graph.input[0].type.tensor_type
-    require_float32(entry.name, kind.elem_type)
     opened = [side.dim_value if side.dim_value > 0 else -1 for side in kind.shape.dim]
-    require_channels(opened)
-    return entry, opened
+    return form_of(entry.name, kind.elem_type, opened, statement), changes
+
+
+def _fill_in(model: onnx.ModelProto, size: Sequence[int]) -> list[str]:
+    """Makes constants, in place, of the inputs that `FILLED_IN` names."""
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    height, width = size
+    values = {"width and height": [width, height], "height and width": [height, width], "ones": [1, 1]}
+    changes = []
+    for entry in [entry for entry in model.graph.input if entry.name in FILLED_IN and len(model.graph.input) > 1]:
+        content = FILLED_IN[entry.name]
+        kind = helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type)
+        model.graph.initializer.append(numpy_helper.from_array(np.array([values[content]], kind), entry.name))
+        model.graph.input.remove(entry)
+        changes.append(f"the input '{entry.name}' is a constant: {content} of the model's input")
+    return changes
+
+
+def pictures_among(names: Sequence[str]) -> list[str]:
+    """Returns the inputs that are none of those that are filled in."""
+    return [name for name in names if name not in FILLED_IN] if len(names) > 1 else list(names)
 
 
 def require_one_input(names: Sequence[str]) -> None:
@@ -46,38 +140,6 @@ def require_one_input(names: Sequence[str]) -> None:
     if len(names) != 1:
         listed = f" ({', '.join(name[:60] for name in names[:4])})" if names else ""
         raise StepError(f"the model has {len(names)} inputs{listed}; a detection model has one, the picture")
-
-
-def require_float32(name: str, element_type: int) -> None:
-    """Demands that an input takes float32.
-
-    Args:
-        element_type: as ONNX numbers it.
-
-    Raises:
-        StepError: it does not.
-    """
-    if element_type != FLOAT:
-        kind = ELEMENT_TYPES.get(element_type, "no tensor of numbers")
-        fix = "export the model with a float32 input: edgecompile builds the scaling of bytes in"
-        raise StepError(f"the model's input '{name[:60]}' is {kind}, expected float32", fix=fix)
-
-
-def require_channels(opened: Sequence[int]) -> None:
-    """Demands that an input takes pictures of three channels, channels first.
-
-    Raises:
-        StepError: it does not.
-    """
-    if len(opened) != 4 or opened[1] in (-1, 3):
-        return
-    if opened[3] == 3:
-        fix = "export the model with its channels first: (n, 3, height, width)"
-        raise StepError(f"the model's input has the shape {shown(opened)}: its channels stand last", fix=fix)
-    count = "1 channel" if opened[1] == 1 else f"{opened[1]} channels"
-    raise StepError(
-        f"the model takes pictures of {count} (its input has the shape {shown(opened)}); only 3 are supported"
-    )
 
 
 def agreed(opened: Sequence[int], shapes: Profile) -> Profile:
@@ -106,6 +168,11 @@ def agreed(opened: Sequence[int], shapes: Profile) -> Profile:
     return shapes
 
 
+def with_channels(shapes: Profile, channels: int) -> Profile:
+    """Returns the shapes of a profile for pictures of a number of channels."""
+    return {point: [shape[0], channels, *shape[2:]] for point, shape in shapes.items()}
+
+
 def fix_axes(entry: onnx.ValueInfoProto, shape: Sequence[int], opened: Sequence[int]) -> list[str]:
     """Fixes the axes of the input that the file leaves open and `shape` does not, in place; returns what was fixed."""
     changes = []
@@ -123,7 +190,7 @@ def shown(shape: Sequence[int]) -> str:
 
 def _size(opened: Sequence[int]) -> str:
     """Returns the fix for a size that the file does not take: its own, where a recipe can name that."""
-    if len(opened) != 4 or not all(side > 0 and side % 32 == 0 for side in opened[2:]):
+    if len(opened) != 4 or not all(side > 0 for side in opened[2:]):
         return ""
     height, width = opened[2:]
     return f"set model.imgsz={height if height == width else f'[{height},{width}]'}"

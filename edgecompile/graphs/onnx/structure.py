@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from edgecompile.weights.onnx_header import QUANTIZED
+from edgecompile.weights.onnx_header import PAIR, QUANTIZED
 
 LEARNED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators that hold learned weights, where one of their inputs is constant."""
@@ -17,7 +17,6 @@ LAYOUT = frozenset({"Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze
 RANDOM = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
-PAIR = frozenset({"DequantizeLinear", "QuantizeLinear"})
 DISTRIBUTIONS = frozenset({"Exp", "Softmax"})
 """Operators that put out a distribution over bins, or what is proportional to a distribution."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import foreign_models
 import numpy as np
@@ -13,7 +14,16 @@ from exported import NAMES, SIZE, exported, pictures
 
 from edgecompile.errors import StepError
 from edgecompile.graphs.onnx.agreement import run
-from edgecompile.graphs.onnx.layouts import AUTO, Expected, Observed, layout_names, layout_of, read_as, rewrite
+from edgecompile.graphs.onnx.layouts import (
+    AUTO,
+    Expected,
+    Observed,
+    Reading,
+    layout_names,
+    layout_of,
+    read_as,
+    rewrite,
+)
 from edgecompile.quantization.calibration_batches import input_reader
 
 STATED = Expected(stated=3, assumed=3)
@@ -35,30 +45,38 @@ def tensors() -> list[np.ndarray]:
 
 
 def observed(model: onnx.ModelProto, tensors: list[np.ndarray]) -> list[Observed]:
-    return [Observed(run(model.SerializeToString(), one)[0], SIZE) for one in tensors]
+    return [Observed(tuple(run(model.SerializeToString(), one)), SIZE) for one in tensors]
+
+
+def reading_of(
+    model: onnx.ModelProto, tensors: list[np.ndarray], expected: Expected = STATED, wanted: str = AUTO, **options: Any
+) -> Reading:
+    names = [output.name for output in model.graph.output]
+    return read_as(observed(model, tensors), names, expected, wanted, options)
 
 
 def refusal(model: onnx.ModelProto, tensors: list[np.ndarray], expected: Expected = STATED, wanted: str = AUTO) -> str:
     with pytest.raises(StepError) as raised:
-        read_as(observed(model, tensors), expected, wanted)
+        reading_of(model, tensors, expected, wanted)
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
 
 def test_each_file_is_a_layout() -> None:
-    assert set(layout_names()) == set(LAYOUTS)
+    assert {name for name in layout_names() if layout_of(name).BY_NUMBERS} == set(LAYOUTS)
     for name in layout_names():
-        assert layout_of(name).DECODE in ("yolo", "end2end")
-        assert layout_of(name).ABOUT.startswith("(n, ")
+        assert layout_of(name).DECODE in ("yolo", "end2end", "probabilities")
+        assert "(n, " in layout_of(name).ABOUT or "cls_8" in layout_of(name).ABOUT
 
 
 @pytest.mark.parametrize("wanted", [AUTO, "its own"])
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_layout_is_recognised_and_rewritten(name: str, wanted: str, tensors: list[np.ndarray]) -> None:
     model = LAYOUTS[name]()
-    reading = read_as(observed(model, tensors), STATED, AUTO if wanted == AUTO else name)
+    reading = reading_of(model, tensors, STATED, AUTO if wanted == AUTO else name)
     assert (reading.name, reading.classes) == (name, 3)
-    added = rewrite(model, reading)
+    added, unread = rewrite(model, reading)
+    assert unread == []
     assert bool(added) == (name not in ("yolo", "end2end"))
     onnx.checker.check_model(model, full_check=True)
     if reading.layout.DECODE == "yolo":
@@ -70,7 +88,7 @@ def test_a_layout_is_recognised_and_rewritten(name: str, wanted: str, tensors: l
 def test_half_precision_outputs_become_float32(tensors: list[np.ndarray]) -> None:
     half = foreign_models.behind(lambda add: add("Cast", "output0", to=onnx.TensorProto.FLOAT16), [1, 7, 1008])
     half.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
-    assert rewrite(half, read_as(observed(half, tensors), STATED, AUTO)) == 1
+    assert rewrite(half, reading_of(half, tensors, STATED, AUTO)) == (1, [])
     assert run(half.SerializeToString(), tensors[0])[0].dtype == np.float32
 
 
@@ -80,7 +98,7 @@ def test_names_that_the_model_uses_are_not_taken(tensors: list[np.ndarray]) -> N
     for node in model.graph.node:
         node.input[:] = ["boxes_transpose" if name == first.output[0] else name for name in node.input]
     first.output[0], first.name = "boxes_transpose", "boxes/Transpose"
-    rewrite(model, read_as(observed(model, tensors), STATED, AUTO))
+    rewrite(model, reading_of(model, tensors, STATED, AUTO))
     onnx.checker.check_model(model, full_check=True)
 
 
@@ -118,7 +136,7 @@ def test_end2end_rows_of_other_numbers_are_refused(tensors: list[np.ndarray]) ->
     assert "its class numbers range from 0 to 14, expected 0 to 2" in refusal(rows(5, 7), tensors)
     assert "its scores range from 0 to" in refusal(rows(4, 7), tensors)
     assert "the second corner stands before the first" in refusal(rows(2, 0.1), tensors)
-    assert read_as(observed(rows(2, 1), tensors), STATED, AUTO).name == "end2end"
+    assert reading_of(rows(2, 1), tensors, STATED, AUTO).name == "end2end"
 
 
 def test_the_file_decides_how_many_classes_there_are(tensors: list[np.ndarray]) -> None:
@@ -137,8 +155,9 @@ def test_without_names_in_the_file_a_layout_of_rows_must_be_stated(tensors: list
         "fits rows_with_objectness ((n, anchors, 5 + classes): centre, size, objectness, class scores) of 1 class"
         in said
     )
-    assert "passes.onnx_import.decode=rows_with_objectness or passes.onnx_import.decode=yolo_rows" in said
-    reading = read_as(observed(model, tensors), ASSUMED, "rows_with_objectness")
+    key = "passes.onnx_import.outputs.layout"
+    assert f"{key}=rows_with_objectness or {key}=yolo_rows" in said
+    reading = reading_of(model, tensors, ASSUMED, "rows_with_objectness")
     assert (reading.name, reading.classes) == ("rows_with_objectness", 1)
 
 
@@ -147,8 +166,8 @@ def test_without_names_in_the_file_another_count_than_that_of_the_data_must_be_s
 ) -> None:
     few = Expected(stated=None, assumed=2)
     said = refusal(foreign_models.sample(), tensors, few)
-    assert "of 3 classes; the data set names 2; state which it is: passes.onnx_import.decode=yolo" in said
-    assert read_as(observed(foreign_models.sample(), tensors), few, "yolo").classes == 3
+    assert "of 3 classes; the data set names 2; state which it is: passes.onnx_import.outputs.layout=yolo" in said
+    assert reading_of(foreign_models.sample(), tensors, few, "yolo").classes == 3
 
 
 def test_rows_of_one_class_without_suppression_are_told_from_those_with_objectness(tensors: list[np.ndarray]) -> None:
@@ -158,7 +177,7 @@ def test_rows_of_one_class_without_suppression_are_told_from_those_with_objectne
     model.graph.node.append(onnx.helper.make_node("Mul", [model.graph.output[0].name, "only"], ["of_one"]))
     model.graph.output[0].name = "of_one"
     for expected in (Expected(1, 1), Expected(None, 1)):
-        assert read_as(observed(model, tensors), expected, AUTO).name == "end2end"
+        assert reading_of(model, tensors, expected, AUTO).name == "end2end"
 
 
 def test_every_name_of_the_sample_is_used() -> None:

@@ -16,7 +16,7 @@ from edgecompile.graphs.onnx.picture_input import only_input
 
 def test_an_old_model_is_raised_and_computes_the_same() -> None:
     model = foreign_models.in_operator_set_11()
-    only_input(model)
+    only_input(model, {}, foreign_models.SHAPE[2:])
     raised = raise_operator_set(model, "a.onnx")
     assert (operator_set(model), operator_set(raised)) == (11, 18)
     picture = fixed_input(foreign_models.SHAPE, foreign_models.SHAPE[2:])

@@ -1,8 +1,9 @@
-"""Layouts of detection outputs: how foreign models put out their boxes. One file each; the file name is the registry.
+"""Layouts of outputs: how foreign models put out what they find. One file each; the file name is the registry.
 
-A layout adds nodes to a graph until the runtime can decode its first output: "yolo", (n, 4 + classes, anchors) of
-centre, size and class scores, or "end2end", (n, boxes, 6) of corners, score and class number. The shape of an output
-alone never shows which layout it has: its numbers on real pictures must agree.
+A layout adds nodes to a graph until the runtime can decode its only output: "yolo", (n, 4 + classes, anchors) of
+centre, size and class scores, or "end2end", (n, boxes, 6) of corners, score and class number, both in pixels; for
+classifiers "probabilities", (n, classes). The shapes of outputs alone never show which layout they have: their numbers
+on real pictures must agree.
 
 To add a layout: `layouts/<layout>.py` with what `Layout` asks for, and a test.
 """
@@ -10,11 +11,11 @@ To add a layout: `layouts/<layout>.py` with what `Layout` asks for, and a test.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from edgecompile.errors import StepError
 
@@ -22,49 +23,97 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx
 
-AUTO = "auto"
-KEY = "passes.onnx_import.decode"
+    from edgecompile.graphs.onnx.layouts._nodes import Behind
 
-FLOAT32 = 1
-"""As ONNX numbers its types."""
+AUTO = "auto"
+KEY = "passes.onnx_import.outputs.layout"
+
+AXES = {"yolo": 3, "end2end": 3, "probabilities": 2}
+"""Forms that layouts may leave, to the number of their axes."""
 
 ANY_NUMBER = 0
 """Number of classes of an output whose shape does not show it."""
+
+Shape = Sequence[int]
+
+
+@dataclass(frozen=True)
+class Output:
+    """Name and shape of an output of a model."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What a layout may go by.
+
+    Attributes:
+        classes: how many the file, else the data set names.
+        size: height and width of the input, pixels.
+        options: what the recipe states beside the layout, see `statement.OutputStatement`.
+    """
+
+    classes: int
+    size: Sequence[int]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Match:
+    """That outputs have the shapes of a layout.
+
+    Attributes:
+        classes: how many there are; `ANY_NUMBER` where the shapes do not show it.
+        places: which outputs the layout reads, in its own order.
+    """
+
+    classes: int
+    places: tuple[int, ...] = (0,)
 
 
 class Layout(Protocol):
     """What the module of a layout offers.
 
     Attributes:
-        ABOUT: shape and content of the output, for people.
+        ABOUT: shape and content of the outputs, for people.
         DECODE: how the runtime decodes what `rewrite` leaves.
+        BY_NUMBERS: whether its numbers are so telling that `AUTO` tries it.
+        FIXED_SIZE: whether its nodes hold for one size of pictures only.
+        OPTIONS: of the recipe's statement, those that it goes by.
     """
 
     ABOUT: str
     DECODE: str
+    BY_NUMBERS: bool
+    FIXED_SIZE: bool
+    OPTIONS: frozenset[str]
 
-    def classes_in(self, shape: Sequence[int]) -> int | None:
-        """Returns how many classes an output of `shape` has in this layout, `ANY_NUMBER` where the shape does not show
-        it, None where no output of this layout has such a shape."""
+    def match(self, outputs: Sequence[Output], hints: Hints) -> Match | None:
+        """Returns which outputs of these shapes are those of this layout; None where there are none."""
 
-    def doubt(self, output: np.ndarray, classes: int, size: Sequence[int]) -> str:
-        """Returns what in an output contradicts this layout, "" where nothing does.
+    def doubt(self, outputs: Sequence[np.ndarray], classes: int, hints: Hints) -> str:
+        """Returns what in the outputs contradicts this layout, "" where nothing does.
 
         Args:
-            output: float32, of a shape that `classes_in` accepts.
+            outputs: those that `match` names, in its order.
             classes: number of classes.
-            size: height and width of the input, pixels.
         """
 
-    def rewrite(self, model: onnx.ModelProto) -> None:
-        """Adds nodes behind the first output, in place, that bring it into the form that `DECODE` names."""
+    def rewrite(self, behind: Behind, shapes: Sequence[Shape], classes: int, hints: Hints) -> str:
+        """Adds nodes that bring `behind.outputs` into the form that `DECODE` names. Returns the name of the result.
+
+        Args:
+            shapes: of the outputs that `match` names.
+        """
 
 
 @dataclass(frozen=True)
 class Observed:
     """What a model put out on one batch of pictures of height and width `size`."""
 
-    output: np.ndarray
+    outputs: tuple[np.ndarray, ...]
     size: Sequence[int]
 
 
@@ -82,11 +131,13 @@ class Expected:
 
 @dataclass(frozen=True)
 class Reading:
-    """A layout that an output has, and the number of classes in it."""
+    """A layout that outputs have, the number of classes in it, and which outputs it reads."""
 
     name: str
     layout: Layout
     classes: int
+    outputs: tuple[Output, ...]
+    hints: Hints
 
 
 def layout_names() -> tuple[str, ...]:
@@ -100,29 +151,47 @@ def layout_of(name: str) -> Layout:
     return cast("Layout", importlib.import_module(f"{__name__}.{name}"))
 
 
-def read_as(observed: Sequence[Observed], expected: Expected, stated: str) -> Reading:
+def read_as(
+    observed: Sequence[Observed],
+    names: Sequence[str],
+    expected: Expected,
+    stated: str,
+    options: Mapping[str, Any] | None = None,
+    decodes: frozenset[str] = frozenset({"yolo", "end2end"}),
+) -> Reading:
     """Returns the one layout that the outputs of a model have.
 
     Args:
         observed: what it put out on real pictures.
+        names: of its outputs.
         expected: number of classes.
         stated: name of the layout that the recipe states, or `AUTO`.
+        options: that it states beside.
+        decodes: that the task reads.
 
     Raises:
         StepError: no layout fits, or several do, or the stated layout does not. Names those that fit, and the key.
     """
-    fitting, against = _judged(observed, expected)
-    chosen = [reading for reading in fitting if reading.name == stated] if stated != AUTO else fitting
+    options = options or {}
+    candidates = [name for name in layout_names() if layout_of(name).DECODE in decodes]
+    _require_options(stated, options)
+    fitting, against = _judged(observed, names, expected, options, candidates)
+    chosen = [reading for reading in fitting if reading.name == stated]
+    if stated == AUTO:
+        chosen = [reading for reading in fitting if reading.layout.BY_NUMBERS]
     if len(chosen) == 1 and (stated != AUTO or chosen[0].classes == expected.count):
         return chosen[0]
-    message = f"the model's first output has the shape {list(observed[0].output.shape)}"
+    message = _shapes(observed[0].outputs)
     if stated != AUTO and not chosen:
         against.setdefault(stated, f"that is {layout_of(stated).ABOUT}")
         message += f"; it is not {stated}: {against.pop(stated)}"
-    message += "".join(f"; it is not {name}: {reason}" for name, reason in against.items())
+    told = {name: reason for name, reason in against.items() if stated != AUTO or layout_of(name).BY_NUMBERS}
+    message += "".join(f"; it is not {name}: {reason}" for name, reason in told.items())
     if not fitting:
-        readable = "; ".join(f"{name} is {layout_of(name).ABOUT}" for name in layout_names())
-        raise StepError(message, fix=f"what can be read: {readable}")
+        readable = "; ".join(f"{name} is {layout_of(name).ABOUT}" for name in candidates if layout_of(name).BY_NUMBERS)
+        others = ", ".join(name for name in candidates if not layout_of(name).BY_NUMBERS)
+        fix = f"what can be read: {readable}; and, where passes.onnx_import.family or {KEY} states it: {others}"
+        raise StepError(message, fix=fix)
     source = "the data set names" if expected.stated is None else "the file names"
     fits = " or ".join(
         f"{reading.name} ({layout_of(reading.name).ABOUT}) of {_count(reading.classes)}" for reading in fitting
@@ -131,41 +200,86 @@ def read_as(observed: Sequence[Observed], expected: Expected, stated: str) -> Re
     raise StepError(f"{message}; it fits {fits}; {source} {expected.count}", fix=f"state which it is: {keys}")
 
 
-def rewrite(model: onnx.ModelProto, reading: Reading) -> int:
-    """Adds nodes, in place, until the first output is float32 in the form that the layout's `DECODE` names. Returns how
-    many."""
+def rewrite(model: onnx.ModelProto, reading: Reading) -> tuple[int, list[str]]:
+    """Adds nodes, in place, until the only output is float32 in the form that the layout's `DECODE` names.
+
+    Returns:
+        how many were added, and the names of outputs that nothing reads: they and what only they need are gone.
+    """
+    from edgecompile.graphs.onnx.dfl import drop_unread
     from edgecompile.graphs.onnx.layouts._nodes import Behind
 
-    count = len(model.graph.node)
-    behind = Behind(model)
-    if not behind.is_float32:
-        (cast_output,) = behind.add("Cast", [behind.result], to=FLOAT32)
-        behind.put_out(cast_output, behind.shape)
-    reading.layout.rewrite(model)
-    return len(model.graph.node) - count
+    read = [output.name for output in reading.outputs]
+    unread = [output.name for output in model.graph.output if output.name not in read]
+    behind = Behind(model, read)
+    behind.as_floats()
+    shapes = [output.shape for output in reading.outputs]
+    result = reading.layout.rewrite(behind, shapes, reading.classes, reading.hints)
+    behind.put_out(result, AXES[reading.layout.DECODE])
+    if unread:
+        drop_unread(model)
+    return len(behind.nodes), unread
 
 
-def _judged(observed: Sequence[Observed], expected: Expected) -> tuple[list[Reading], dict[str, str]]:
-    """Returns the layouts that fit, and why each other layout whose shape fits does not.
+def _require_options(stated: str, options: Mapping[str, Any]) -> None:
+    """Raises:
+    StepError: an option is stated that the layout does not go by.
+    """
+    known = frozenset() if stated == AUTO else layout_of(stated).OPTIONS
+    if unknown := sorted(options.keys() - known):
+        listed = ", ".join(sorted(known)) or "no others"
+        key = f"passes.onnx_import.outputs.{unknown[0]}"
+        fix = f"state {KEY}" if stated == AUTO else f"what it goes by: {listed}"
+        raise StepError(f"{key} means nothing to the layout '{stated}'", fix=fix)
+
+
+def _judged(
+    observed: Sequence[Observed],
+    names: Sequence[str],
+    expected: Expected,
+    options: Mapping[str, Any],
+    candidates: Sequence[str],
+) -> tuple[list[Reading], dict[str, str]]:
+    """Returns the layouts that fit, and why each other layout whose shapes fit does not.
 
     Names that a file states are those of its classes, so their number must fit too; those of a data set need not be.
     """
     fitting, against = [], {}
-    for name in layout_names():
+    for name in candidates:
         layout = layout_of(name)
-        counts = {layout.classes_in(batch.output.shape) for batch in observed}
-        count = counts.pop() if len(counts) == 1 else None
-        if count is None:
+        own = {key: value for key, value in options.items() if key in layout.OPTIONS}
+        cases = [
+            (batch, Hints(expected.count, batch.size, own), _described(names, batch.outputs)) for batch in observed
+        ]
+        matches = [layout.match(outputs, hints) for _, hints, outputs in cases]
+        match = matches[0]
+        if match is None or any(other != match for other in matches):
             continue
-        classes = count or expected.count
-        doubts = (layout.doubt(batch.output, classes, batch.size) for batch in observed)
+        classes = match.classes or expected.count
+        doubts = (
+            layout.doubt([batch.outputs[place] for place in match.places], classes, hints) for batch, hints, _ in cases
+        )
         if expected.stated not in (None, classes):
             against[name] = f"it would have {_count(classes)}, the file names {expected.stated}"
+        elif (kind := observed[0].outputs[match.places[0]].dtype).kind != "f":
+            against[name] = f"it holds {kind}, expected float32"
         elif doubt := next((doubt for doubt in doubts if doubt), ""):
             against[name] = doubt
         else:
-            fitting.append(Reading(name, layout, classes))
+            _, hints, outputs = cases[0]
+            fitting.append(Reading(name, layout, classes, tuple(outputs[place] for place in match.places), hints))
     return fitting, against
+
+
+def _described(names: Sequence[str], outputs: Sequence[np.ndarray]) -> list[Output]:
+    return [Output(name, tuple(output.shape)) for name, output in zip(names, outputs, strict=True)]
+
+
+def _shapes(outputs: Sequence[np.ndarray]) -> str:
+    shapes = [str(list(output.shape)) for output in outputs]
+    if len(shapes) == 1:
+        return f"the model's first output has the shape {shapes[0]}"
+    return f"the model's outputs have the shapes {', '.join(shapes[:16])}"
 
 
 def _count(classes: int) -> str:

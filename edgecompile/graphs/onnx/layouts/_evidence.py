@@ -16,6 +16,8 @@ ROUNDING = 1e-3
 """By how much a score may leave 0..1, and a whole number be none."""
 FRACTION = 1.5
 """What the largest coordinate of most boxes stays below where they are fractions of the picture."""
+FEWEST_CELLS = 50
+"""Boxes from which those of a grid stand all over the picture."""
 OUTSIDE = 2.0
 """Pixels by which a box may leave the picture and still be inside."""
 
@@ -54,6 +56,17 @@ def of_centres(boxes: np.ndarray, scores: np.ndarray, size: Sequence[int]) -> st
     if _are_corners(boxes[scores >= CONFIDENT], size):
         return "its boxes are corners (x1 y1 x2 y2), expected centre and size"
     return of_pixels(boxes, size)
+
+
+def of_spread(boxes: np.ndarray, size: Sequence[int]) -> str:
+    """Doubts that the middles of all boxes (rows, 4) of a grid, pixels, spread over the picture."""
+    if len(boxes) < FEWEST_CELLS:
+        return ""
+    farthest = [float(np.percentile(boxes[:, axis], 99)) for axis in (0, 1)]
+    if farthest[0] < size[1] / 2 and farthest[1] < size[0] / 2:
+        reach = f"{farthest[0]:.3g} and {farthest[1]:.3g}"
+        return f"the middles of its boxes reach {reach} pixels of {size[1]} and {size[0]}: are they offsets from cells?"
+    return ""
 
 
 def of_pixels(boxes: np.ndarray, size: Sequence[int]) -> str:

@@ -1,4 +1,4 @@
-"""Adding nodes behind the first output of a graph."""
+"""Adding nodes to a graph: in front of it, or behind its outputs."""
 
 from __future__ import annotations
 
@@ -9,43 +9,48 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+FLOAT32, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
 
-class Behind:
-    """Adds nodes behind the first output, and makes of the last tensor the output.
+
+class Builder:
+    """Adds nodes whose names, and those of their tensors, are not taken.
 
     Attributes:
-        result: name of the first output as it is.
-        shape: of that output, as far as it is stated: numbers, names of open axes, or None.
-        is_float32: whether it is of that type.
+        nodes: those added, in order; `close` puts them into the graph.
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self._graph = model.graph
-        self.result = model.graph.output[0].name
-        kind = model.graph.output[0].type.tensor_type
-        self.shape = [axis.dim_value or axis.dim_param or None for axis in kind.shape.dim]
-        self.is_float32 = kind.elem_type == onnx.TensorProto.FLOAT
-        taken = {name for node in self._graph.node for name in (*node.input, *node.output)}
-        taken |= {value.name for value in (*self._graph.input, *self._graph.initializer, *self._graph.output)}
-        self._taken = taken | {node.name for node in self._graph.node}
+    def __init__(self, model: onnx.ModelProto, prefix: str) -> None:
+        self.model = model
+        self.nodes: list[onnx.NodeProto] = []
+        self._prefix = prefix
+        graph = model.graph
+        taken = {name for node in graph.node for name in (*node.input, *node.output)}
+        taken |= {value.name for value in (*graph.input, *graph.initializer, *graph.output)}
+        self._taken = taken | {node.name for node in graph.node}
 
     def add(self, operator: str, inputs: Sequence[str], outputs: int = 1, **attributes: Any) -> list[str]:
         """Adds a node and returns the names of its outputs."""
-        names = [self._free(f"boxes_{operator.lower()}") for _ in range(outputs)]
-        node = helper.make_node(operator, inputs, names, name=self._free(f"boxes/{operator}"), **attributes)
-        self._graph.node.append(node)
+        names = [self._free(f"{self._prefix}_{operator.lower()}") for _ in range(outputs)]
+        name = self._free(f"{self._prefix}/{operator}")
+        self.nodes.append(helper.make_node(operator, inputs, names, name=name, **attributes))
         return names
 
-    def constant(self, values: Sequence[int]) -> str:
-        """Adds whole numbers and returns their name."""
-        name = self._free("boxes_constant")
-        self._graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), name))
-        return name
+    def one(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """Adds a node of one output and returns its name."""
+        return self.add(operator, inputs, **attributes)[0]
 
-    def put_out(self, name: str, shape: Sequence[int | str | None] = (None, None, None)) -> None:
-        """Makes a float32 tensor the first output."""
-        entry = helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
-        self._graph.output[0].CopyFrom(entry)
+    def constant(self, values: Any) -> str:
+        """Adds whole numbers (int64) and returns their name."""
+        return self._stored(np.asarray(values, np.int64))
+
+    def numbers(self, values: Any) -> str:
+        """Adds float32 numbers and returns their name."""
+        return self._stored(np.asarray(values, np.float32))
+
+    def _stored(self, values: np.ndarray) -> str:
+        name = self._free(f"{self._prefix}_constant")
+        self.model.graph.initializer.append(numpy_helper.from_array(values, name))
+        return name
 
     def _free(self, base: str) -> str:
         name, number = base, 1
@@ -54,3 +59,54 @@ class Behind:
             name = f"{base}_{number}"
         self._taken.add(name)
         return name
+
+
+class Behind(Builder):
+    """Adds nodes behind the outputs of a graph.
+
+    Attributes:
+        outputs: names of the outputs that a layout reads, in its order, float32 once `as_floats` ran.
+    """
+
+    def __init__(self, model: onnx.ModelProto, outputs: Sequence[str]) -> None:
+        super().__init__(model, "boxes")
+        self.outputs = list(outputs)
+
+    def as_floats(self) -> None:
+        """Casts the outputs that are read and are not float32."""
+        kinds = {value.name: value.type.tensor_type.elem_type for value in self.model.graph.output}
+        self.outputs = [name if kinds[name] == FLOAT32 else self.one("Cast", name, to=FLOAT32) for name in self.outputs]
+
+    def batched(self, name: str, shape: Sequence[int], axes: int) -> str:
+        """Returns a tensor of `axes` axes; where it has one less, a batch of one picture is put before it."""
+        return name if len(shape) == axes else self.one("Unsqueeze", name, self.constant([0]))
+
+    def split(self, name: str, sizes: Sequence[int], axis: int) -> list[str]:
+        """Returns the parts of a tensor along an axis."""
+        return self.add("Split", [name, self.constant(sizes)], outputs=len(sizes), axis=axis)
+
+    def joined(self, names: Sequence[str], axis: int) -> str:
+        """Returns tensors one behind the other along an axis."""
+        return names[0] if len(names) == 1 else self.one("Concat", *names, axis=axis)
+
+    def activated(self, scores: str, activation: str | None, axis: int) -> str:
+        """Returns scores 0..1 of classes along an axis."""
+        if activation == "softmax":
+            return self.one("Softmax", scores, axis=axis)
+        return self.one("Sigmoid", scores) if activation == "sigmoid" else scores
+
+    def without_background(self, scores: str, background: str | None, classes: int, axis: int) -> str:
+        """Returns the scores of classes without the column that is none."""
+        if background in (None, "none"):
+            return scores
+        first = 1 if background == "first" else 0
+        return self.one(
+            "Slice", scores, self.constant([first]), self.constant([first + classes]), self.constant([axis])
+        )
+
+    def put_out(self, name: str, axes: int) -> None:
+        """Makes a float32 tensor of `axes` axes the only output, and closes."""
+        graph = self.model.graph
+        graph.node.extend(self.nodes)
+        del graph.output[:]
+        graph.output.append(helper.make_tensor_value_info(name, FLOAT32, [None] * axes))

@@ -1,37 +1,38 @@
-"""Rows of centre, size, objectness and class scores, as YOLOv5 and YOLOv7 put them out; a score is the product of both
-of the latter."""
+"""Rows of centre, size, objectness and class scores, as YOLOv5, YOLOv7 and a decoded YOLOX put them out; a score is the
+product of both of the latter."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-import onnx
 
-from edgecompile.graphs.onnx.layouts import _evidence
+from edgecompile.graphs.onnx.layouts import Hints, Match, Output, Shape, _evidence
 from edgecompile.graphs.onnx.layouts._nodes import Behind
 
 ABOUT = "(n, anchors, 5 + classes): centre, size, objectness, class scores"
 DECODE = "yolo"
+BY_NUMBERS = True
+FIXED_SIZE = False
+OPTIONS: frozenset[str] = frozenset()
 
 
-def classes_in(shape: Sequence[int]) -> int | None:
-    return shape[2] - 5 if len(shape) == 3 and 5 < shape[2] < shape[1] else None
+def match(outputs: Sequence[Output], hints: Hints) -> Match | None:
+    shape = outputs[0].shape
+    return Match(shape[2] - 5) if len(shape) == 3 and 5 < shape[2] < shape[1] else None
 
 
-def doubt(output: np.ndarray, classes: int, size: Sequence[int]) -> str:
-    rows = output.reshape(-1, 5 + classes)
+def doubt(outputs: Sequence[np.ndarray], classes: int, hints: Hints) -> str:
+    rows = outputs[0].reshape(-1, 5 + classes)
     return (
-        _evidence.of_finite(output)
+        _evidence.of_finite(rows)
         or _evidence.of_scores(rows[:, 4:])
-        or _evidence.of_centres(rows[:, :4], rows[:, 4], size)
+        or _evidence.of_centres(rows[:, :4], rows[:, 4], hints.size)
+        or _evidence.of_spread(rows[:, :4], hints.size)
     )
 
 
-def rewrite(model: onnx.ModelProto) -> None:
-    behind = Behind(model)
-    width = model.graph.output[0].type.tensor_type.shape.dim[2].dim_value
-    (columns,) = behind.add("Transpose", [behind.result], perm=[0, 2, 1])
-    parts = behind.constant([4, 1, width - 5])
-    boxes, objectness, scores = behind.add("Split", [columns, parts], outputs=3, axis=1)
-    behind.put_out(*behind.add("Concat", [boxes, *behind.add("Mul", [scores, objectness])], axis=1))
+def rewrite(behind: Behind, shapes: Sequence[Shape], classes: int, hints: Hints) -> str:
+    columns = behind.one("Transpose", behind.outputs[0], perm=[0, 2, 1])
+    boxes, objectness, scores = behind.split(columns, [4, 1, classes], 1)
+    return behind.one("Concat", boxes, behind.one("Mul", scores, objectness), axis=1)

@@ -5,27 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import onnx
 
-from edgecompile.graphs.onnx.layouts import _evidence
+from edgecompile.graphs.onnx.layouts import Hints, Match, Output, Shape, _evidence
+from edgecompile.graphs.onnx.layouts._nodes import Behind
 
 ABOUT = "(n, 4 + classes, anchors): centre, size, class scores"
 DECODE = "yolo"
+BY_NUMBERS = True
+FIXED_SIZE = False
+OPTIONS: frozenset[str] = frozenset()
 
 
-def classes_in(shape: Sequence[int]) -> int | None:
-    return shape[1] - 4 if len(shape) == 3 and 4 < shape[1] < shape[2] else None
+def match(outputs: Sequence[Output], hints: Hints) -> Match | None:
+    shape = outputs[0].shape
+    return Match(shape[1] - 4) if len(shape) == 3 and 4 < shape[1] < shape[2] else None
 
 
-def doubt(output: np.ndarray, classes: int, size: Sequence[int]) -> str:
-    columns = output.transpose(0, 2, 1).reshape(-1, 4 + classes)
+def doubt(outputs: Sequence[np.ndarray], classes: int, hints: Hints) -> str:
+    columns = outputs[0].transpose(0, 2, 1).reshape(-1, 4 + classes)
     boxes, scores = columns[:, :4], columns[:, 4:]
     return (
-        _evidence.of_finite(output)
+        _evidence.of_finite(columns)
         or _evidence.of_scores(scores)
-        or _evidence.of_centres(boxes, scores.max(axis=1), size)
+        or _evidence.of_centres(boxes, scores.max(axis=1), hints.size)
+        or _evidence.of_spread(boxes, hints.size)
     )
 
 
-def rewrite(model: onnx.ModelProto) -> None:
+def rewrite(behind: Behind, shapes: Sequence[Shape], classes: int, hints: Hints) -> str:
     """Changes nothing."""
+    return behind.outputs[0]

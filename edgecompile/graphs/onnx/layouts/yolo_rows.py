@@ -5,26 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import onnx
 
-from edgecompile.graphs.onnx.layouts import yolo
+from edgecompile.graphs.onnx.layouts import Hints, Match, Output, Shape, yolo
 from edgecompile.graphs.onnx.layouts._nodes import Behind
 
 ABOUT = "(n, anchors, 4 + classes): centre, size, class scores"
 DECODE = "yolo"
+BY_NUMBERS = True
+FIXED_SIZE = False
+OPTIONS: frozenset[str] = frozenset()
 
 
-def classes_in(shape: Sequence[int]) -> int | None:
-    return yolo.classes_in([shape[0], shape[2], shape[1]]) if len(shape) == 3 else None
+def match(outputs: Sequence[Output], hints: Hints) -> Match | None:
+    shape = outputs[0].shape
+    return Match(shape[2] - 4) if len(shape) == 3 and 4 < shape[2] < shape[1] else None
 
 
-def doubt(output: np.ndarray, classes: int, size: Sequence[int]) -> str:
-    scores = output[..., 4:]
-    if scores[..., -1].any() and (np.round(scores[..., -1]) == scores[..., -1]).all():
+def doubt(outputs: Sequence[np.ndarray], classes: int, hints: Hints) -> str:
+    last = outputs[0][..., -1]
+    if last.any() and (np.round(last) == last).all():
         return "its last scores are whole numbers, as numbers of classes are"
-    return yolo.doubt(output.transpose(0, 2, 1), classes, size)
+    return yolo.doubt([outputs[0].transpose(0, 2, 1)], classes, hints)
 
 
-def rewrite(model: onnx.ModelProto) -> None:
-    behind = Behind(model)
-    behind.put_out(*behind.add("Transpose", [behind.result], perm=[0, 2, 1]))
+def rewrite(behind: Behind, shapes: Sequence[Shape], classes: int, hints: Hints) -> str:
+    return behind.one("Transpose", behind.outputs[0], perm=[0, 2, 1])
