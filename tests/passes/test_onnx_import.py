@@ -325,7 +325,7 @@ AT_PLAN = {
     "integers": (of_integers(), ["'a.onnx' computes with integers (ConvInteger), not by Q/DQ pairs; import the float"]),
     "task": (
         foreign_models.noted(foreign_models.sample(), task="depth"),
-        ["'a.onnx' is a model for the task 'depth'; only 'detect', "],
+        ["'a.onnx' is a model for the task 'depth'; only '"],
     ),
     "names and stride": (
         foreign_models.noted(foreign_models.sample(), names="{1: 'a'}", stride="x"),
