@@ -214,3 +214,77 @@ def test_thresholds_as_inputs_need_a_runtime_that_takes_them():
     graph.recipe.ordered_passes = list
     with pytest.raises(PlanError, match="takes no thresholds"):
         EmbedPostprocess(thresholds="inputs").lower(graph, Model(Output("compile"), Output("compile", "spec.json")))
+
+
+def still_model(task: str, decode: str, folder: Path) -> None:
+    """Writes `model.onnx` that puts out the same rows for any picture, and its `spec.json`: 3 classes, 64x96 pixels."""
+    import numpy as np
+    import onnx
+    from onnx import helper, numpy_helper
+
+    from edgecompile.evaluate.tasks import OutputFacts, find_task
+    from edgecompile.graphs.onnx.model_spec import spec_of, write_spec
+
+    extras = {"segment": 8, "pose": 12, "obb": 1}[task]
+    noise = np.random.default_rng(4)
+    if decode == "yolo":
+        rows = noise.normal(size=(1, 7 + extras, 60)).astype(np.float32)
+        rows[:, :2], rows[:, 2:4] = noise.uniform(10, 60, (1, 2, 60)), noise.uniform(8, 40, (1, 2, 60))
+        rows[:, 4:7] = noise.uniform(0, 0.9, (1, 3, 60))
+    else:
+        rows = noise.normal(size=(1, 60, 6 + extras)).astype(np.float32)
+        rows[:, :, :2], rows[:, :, 2:4] = noise.uniform(5, 30, (1, 60, 2)), noise.uniform(40, 60, (1, 60, 2))
+        rows[:, :, 4], rows[:, :, 5] = np.sort(noise.uniform(0, 0.9, 60))[::-1], noise.integers(0, 3, 60)
+    if task == "pose":
+        points = rows[0, 7:].T if decode == "yolo" else rows[0, :, 6:]
+        points[:, 2::3] = noise.uniform(0, 1, (60, 4))
+    values = {"output0": rows}
+    if task == "segment":
+        values["output1"] = noise.normal(size=(1, 8, 16, 24)).astype(np.float32)
+    nodes = [
+        helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
+        helper.make_node("Sub", ["mean", "mean"], ["nil"]),
+    ]
+    nodes += [helper.make_node("Add", [f"{name}_still", "nil"], [name]) for name in values]
+    graph = helper.make_graph(
+        nodes,
+        "still",
+        [helper.make_tensor_value_info("images", 1, [1, 3, 64, 96])],
+        [helper.make_tensor_value_info(name, 1, value.shape) for name, value in values.items()],
+        [numpy_helper.from_array(value, f"{name}_still") for name, value in values.items()],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), folder / "model.onnx"
+    )
+    spec = spec_of(
+        task=task, names=["a", "b", "c"], stride=32, size=[64, 96], input_name="images", input_shape=[1, 3, 64, 96],
+        outputs=[OutputFacts(name, value.shape) for name, value in values.items()], decode=decode,
+        stated={"kpt_shape": [4, 3]},
+    )  # fmt: skip
+    assert decode in find_task(task).embeds
+    write_spec(spec, folder / "spec.json")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize(
+    ("task", "decode"),
+    [("segment", "yolo"), ("segment", "end2end"), ("pose", "yolo"), ("pose", "end2end"), ("obb", "end2end")],
+)
+def test_what_goes_with_a_box_goes_with_it_through_the_graph(task, decode, backend, tmp_path):
+    pytest.importorskip(backend)
+    plain, whole = tmp_path / "plain", tmp_path / "whole"
+    plain.mkdir()
+    whole.mkdir()
+    still_model(task, decode, plain)
+    if backend == "openvino":
+        import openvino
+
+        from edgecompile.graphs.openvino.canonical_names import save
+
+        save(openvino.convert_model(plain / "model.onnx"), plain)
+    embed = embed_in_onnx if backend == "onnxruntime" else embed_in_openvino
+    embed(whole, artifact=plain, spec=plain / "spec.json", decodes=[decode], **LIMITS)
+    facts = same(plain, whole, backend)
+    assert facts["identical"] == facts["pictures"]
+    assert facts["found"] > 5 * facts["pictures"]
