@@ -8,13 +8,19 @@ import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from edgecompile.errors import MissingToolError, StepError
 from edgecompile.plan.facts import GraphFacts
 from edgecompile.runtime.spec_document import SpecDocument
 
-INPUT, OUTPUT = "in0", "out0"
-"""Names that pnnx gives to the first input and output, whatever they were called."""
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgecompile.runtime.backends.ncnn import Backend
+
+INPUT, OUTPUT = "in0", "out{}"
+"""Names that pnnx gives to the first input and to each output by its number, whatever they were called."""
 INSTALL = "pip install --no-deps pnnx"
 """Its program needs no torch, its package says it does."""
 
@@ -29,8 +35,6 @@ def compile_ncnn(out: Path, *, model: Path, spec: Path, half: bool) -> GraphFact
         StepError: pnnx cannot convert the model, ncnn lacks one of its layers, or the two disagree.
         MissingToolError: pnnx is not installed.
     """
-    import numpy as np
-
     from edgecompile.graphs.ncnn import BIN, PARAM
     from edgecompile.graphs.ncnn.param_file import read_layers
     from edgecompile.graphs.onnx.agreement import fixed_input, require_agreement, run
@@ -49,17 +53,36 @@ def compile_ncnn(out: Path, *, model: Path, spec: Path, half: bool) -> GraphFact
         require_layers(text, read)
         picture = fixed_input([1, channels, *size], size)
         before = run(load(model).SerializeToString(), picture)
-        after = [np.array(output) for output in Backend(exact, read, 1, {}).infer(picture)]
+        names = [OUTPUT.format(number) for number in range(len(before))]
+        after = outputs_of(Backend(exact, read, 1, {}), picture, names)
         proof = require_agreement(before, after, read, size, "converting the graph to ncnn")
         chosen = convert(model, Path(folder), [channels, *size], half=True) if half else exact
         for name in (PARAM, BIN):
             shutil.copyfile(chosen / name, out / name)
     read["input"] |= {"name": INPUT, "shape": [1, channels, *size]}  # ncnn plans for one size: dynamic sizes are fixed
-    write_spec(with_outputs(read, [list(output.shape) for output in after], [OUTPUT]), out / "spec.json")
+    write_spec(with_outputs(read, [list(output.shape) for output in after], names), out / "spec.json")
     kinds = [layer.kind for layer in read_layers(text)]
     counts = {kind: kinds.count(kind) for kind in sorted(set(kinds))}
     stored = "FP16" if half else "float"
     return {"changes": [f"ONNX converted to ncnn, weights in {stored}"], "max_abs_diff": proof, "layers": counts}
+
+
+def outputs_of(backend: Backend, picture: np.ndarray, names: list[str]) -> list[np.ndarray]:
+    """Returns what a network puts out on a picture, in the order of `names`: its own order is that of its layers.
+
+    Raises:
+        StepError: its outputs have other names.
+    """
+    import numpy as np
+
+    found = {
+        name: np.array(output)
+        for called, output in zip(backend.outputs, backend.infer(picture), strict=True)
+        for name in called
+    }
+    if found.keys() != set(names):
+        raise StepError(f"pnnx names the outputs {', '.join(sorted(found))}, expected {', '.join(names)}")
+    return [found[name] for name in names]
 
 
 def convert(model: Path, folder: Path, sides: list[int], *, half: bool) -> Path:
