@@ -104,14 +104,22 @@ def _quantize_outputs(quantized: Any, reference: Any, tensors: Iterable[Any]) ->
     compiled = openvino.Core().compile_model(reference, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     extremes = np.array([[(value.min(), value.max()) for value in compiled(tensor).values()] for tensor in tensors])
     for position, result in enumerate(quantized.get_results()):
-        low = opset13.constant(np.float32(min(extremes[:, position, 0].min(), 0)))
-        high = opset13.constant(np.float32(extremes[:, position, 1].max()))
+        limits = holding_zero(float(extremes[:, position, 0].min()), float(extremes[:, position, 1].max()))
+        low, high = (opset13.constant(np.float32(limit)) for limit in limits)
         value = result.input_value(0)
         names = value.get_names()
         fake = opset13.fake_quantize(value, low, high, low, high, 256)
         result.input(0).replace_source_output(fake.output(0))
         value.get_tensor().set_names(set())
         fake.output(0).get_tensor().set_names(names)
+
+
+def holding_zero(low: float, high: float) -> tuple[float, float]:
+    """Returns the range of 256 numbers at equal steps that reaches over `low` and `high`, zero being one of them."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    step = (high - low) / 255 or 1.0
+    below = round(-low / step)
+    return -below * step, (255 - below) * step
 
 
 def _parameters(method: str, percentile: float, per_channel: bool) -> Any:

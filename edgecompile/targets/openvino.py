@@ -107,6 +107,7 @@ class OpenVino(Target):
             Step(
                 name="quantization",
                 function="edgecompile.quantization.nncf:quantize",
+                version=2,
                 stage=Stage.QUANTIZATION,
                 params={
                     "method": settings.method,

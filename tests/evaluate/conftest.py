@@ -27,11 +27,11 @@ def held_out() -> SimpleNamespace:
     return split(SAMPLE, "test")
 
 
-def export(checkpoint: Path, size: int, folder: Path) -> SimpleNamespace:
+def export(checkpoint: Path, size: int, folder: Path, task: str = "detect") -> SimpleNamespace:
     """Exports a checkpoint as the pass `onnx_export` does."""
     for package in ("onnx", "onnxruntime", "ultralytics"):
         pytest.importorskip(package)
-    function, params = "edgecompile.passes.onnx_export:export", {**EXPORT, "imgsz": [size, size]}
+    function, params = "edgecompile.passes.onnx_export:export", {**EXPORT, "imgsz": [size, size], "task": task}
     run_step(folder, function, {"weights": checkpoint}, params)
     return SimpleNamespace(model=folder / "model.onnx", spec=folder / "spec.json")
 
@@ -44,9 +44,21 @@ def split(folder: Path, name: str) -> SimpleNamespace:
     )
 
 
-def ultralytics_val(checkpoint: Path, data: Path, size: int, name: str) -> dict:
+def ultralytics_val(checkpoint: Path, data: Path, size: int, name: str, task: str = "detect") -> dict:
     """Returns the figures of Ultralytics' own validation; it runs in a process of its own."""
-    command = [sys.executable, ULTRALYTICS_SIDE, "val", checkpoint, data, "--imgsz", size, "--split", name]
+    command = [
+        sys.executable,
+        ULTRALYTICS_SIDE,
+        "val",
+        checkpoint,
+        data,
+        "--imgsz",
+        size,
+        "--split",
+        name,
+        "--task",
+        task,
+    ]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.strip().splitlines()[-1])

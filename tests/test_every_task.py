@@ -1,0 +1,61 @@
+"""Each runtime takes the embedded model of each task that it can run, in INT8, and a graph quantized whole fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from edgecompile.runtime.archive import Archive
+
+pytestmark = pytest.mark.slow
+
+TASKS = ("segment",)
+MOST = 0.01
+"""Largest loss of the main metric in INT8, against the float model."""
+RECIPES = {
+    "x86-cpu_onnxruntime_int8": "",
+    "arm64-cpu_onnxruntime_int8": "",
+    "x86-cpu_openvino_int8": "nncf",
+    "raspberry-pi-5_ncnn_int8": "pnnx",
+    "jetson-orin-nano_tensorrt_int8": "",
+    "rtx_tensorrt-rtx_int8": "tensorrt_rtx_bindings",
+    "atlas-200i-dk_cann_int8": "",
+    "raspberry-pi_ncs2_fp16": "",
+}
+"""One recipe for each runtime and way of quantization, and the module that its build asks for beside those of all."""
+UNMET = 6
+
+
+def build(shared: Path, recipe: str, task: str, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "EDGECOMPILE_CACHE": str(shared / "cache"), "EDGECOMPILE_DEVICE_CACHE": "off"}
+    embedded = (f"model=sample-{task}", f"data=sample-{task}", "--quiet")
+    command = [sys.executable, "-m", "edgecompile", "build", f"recipe={recipe}", *embedded, *words]
+    return subprocess.run(command, cwd=shared, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_int8_loses_little(shared: Path, recipe: str, task: str) -> None:
+    if RECIPES[recipe] and find_spec(RECIPES[recipe]) is None:
+        pytest.skip(f"{RECIPES[recipe]} is not installed")
+    built = build(shared, recipe, task)
+    assert built.returncode == 0, built.stderr
+    with Archive(shared / built.stdout.splitlines()[-1]) as archive:
+        archive.check_members()
+        manifest = archive.manifest
+    assert manifest["task"] == task
+    figures = manifest["figures"]
+    assert figures[next(name for name in figures if name.endswith("_drop"))] <= MOST, json.dumps(figures["per_class"])
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("recipe", ["x86-cpu_onnxruntime_int8", "x86-cpu_openvino_int8"])
+def test_a_graph_that_is_quantized_whole_fails_its_gate(shared: Path, recipe: str, task: str) -> None:
+    built = build(shared, recipe, task, "passes.int8_static.exclude=[]")
+    assert built.returncode == UNMET, built.stderr
