@@ -22,6 +22,7 @@ from edgecompile.runtime.spec_document import LetterboxDocument
 from edgecompile.weights.onnx_header import PAIR, read_header
 
 if TYPE_CHECKING:
+    from edgecompile.evaluate.tasks import OutputFacts
     from edgecompile.graphs.onnx.layouts import Observed, Reading
 
 DECODES = (AUTO, *layout_names())
@@ -159,7 +160,6 @@ def import_model(
     Raises:
         StepError: when the file cannot be trusted or is no model of the task for pictures of this size.
     """
-    from edgecompile.evaluate.tasks import OutputFacts
     from edgecompile.graphs.onnx import metadata
     from edgecompile.graphs.onnx.canonical_input import take_canonical
     from edgecompile.graphs.onnx.constants import fold_weights
@@ -170,6 +170,7 @@ def import_model(
     from edgecompile.graphs.onnx.serialization import operator_counts, save
     from edgecompile.graphs.onnx.statement import frame_of
     from edgecompile.graphs.onnx.structure import name_nodes
+    from edgecompile.graphs.onnx.ultralytics_outputs import decode_of, stated_facts
     from edgecompile.graphs.onnx.widening import widen
 
     files = weights if isinstance(weights, list) else [weights]
@@ -190,34 +191,43 @@ def import_model(
     entry_name, frame = model.graph.input[0].name, frame_of(InputStatement.model_validate(entry))
     stack = _pictures(pictures, entry_name, shapes, imgsz, task, frame)
     model, observed, raised = _observed(model, file, stack, shapes)
-    expected = Expected(None if stated is None else len(stated), len(names))
-    options = {key: value for key, value in outputs.items() if key != "layout"}
-    output_names = [output.name for output in model.graph.output]
-    reading = read_as(observed, output_names, expected, outputs.get("layout", AUTO), options, DECODED[task])
-    _require_one_size(reading, shapes)
-    output_shape, added = _rewrite(model, file, reading, shapes)
+    if task in DECODED:
+        expected = Expected(None if stated is None else len(stated), len(names))
+        options = {key: value for key, value in outputs.items() if key != "layout"}
+        output_names = [output.name for output in model.graph.output]
+        reading = read_as(observed, output_names, expected, outputs.get("layout", AUTO), options, DECODED[task])
+        _require_one_size(reading, shapes)
+        output_facts, added = _rewrite(model, file, reading, shapes)
+        classes, decode, layout = reading.classes, reading.layout.DECODE, reading.name
+    else:
+        if outputs:
+            raise StepError(f"passes.onnx_import.outputs states layouts of detectors and classifiers, not of '{task}'")
+        output_facts, added = _output_facts(model, file, shapes), []
+        decode = layout = decode_of([facts.shape for facts in output_facts], task)
+        classes = len(stated or names)
     if folded := fold_weights(model):
         changes.append(f"{folded} weights and biases that were computed of constants are constants now")
     name_nodes(model.graph.node)
     save(model, out / "model.onnx")
-    classes = stated or [*names, *(f"class {number}" for number in range(len(names), reading.classes))]
+    known = stated or [*names, *(f"class {number}" for number in range(len(names), classes))]
     spec = spec_of(
         task=task,
-        names=classes[: reading.classes],
+        names=known[:classes],
         stride=metadata.coarsest_stride(notes, file) if stride == "auto" else int(stride),
         size=imgsz,
         input_name=entry_name,
         input_shape=shape,
-        outputs=[OutputFacts(model.graph.output[0].name, tuple(output_shape))],
-        decode=reading.layout.DECODE,
+        outputs=output_facts,
+        decode=decode,
         profile=shapes,
         frame=frame,
+        stated=stated_facts(notes),
     )
     write_spec(spec, out / "spec.json")
     return {
-        "classes": reading.classes,
-        "decode": reading.layout.DECODE,
-        "layout": reading.name,
+        "classes": classes,
+        "decode": decode,
+        "layout": layout,
         "metadata": sorted(notes),
         "changes": [*changes, *raised, *added],
         "operators": operator_counts(model),
@@ -254,10 +264,12 @@ def _pictures(
     from edgecompile.graphs.onnx.model_spec import spec_of
     from edgecompile.quantization.calibration_batches import input_reader
 
-    plain = find_task(task).plain_decode
+    # of the input alone: how outputs are read is what the pictures are for
+    known = task if task in DECODED else "detect"
+    plain = find_task(known).plain_decode
     outputs = [OutputFacts("any", (-1, 5, -1) if plain == "yolo" else (-1, 1))]
-    spec = spec_of(  # of the input; how the output is read is what the pictures are for
-        task=task, names=["any"], stride=32, size=imgsz, input_name=entry, input_shape=merged(shapes),
+    spec = spec_of(
+        task=known, names=["any"], stride=32, size=imgsz, input_name=entry, input_shape=merged(shapes),
         outputs=outputs, decode=plain, profile=shapes, frame=frame,
     )  # fmt: skip
     read = input_reader(spec)
@@ -297,35 +309,40 @@ def _observed(model: Any, file: str, pictures: Sequence[Any], shapes: Profile) -
     return model, observed, [f"operator set raised from {version} to {operator_set(model)}"]
 
 
-def _rewrite(model: Any, file: str, reading: Reading, shapes: Profile) -> tuple[list[int], list[str]]:
-    """Adds the nodes of a layout, in place. Returns the shape of the output, -1 where it changes, and what was
-    changed."""
-    from edgecompile.graphs.onnx.agreement import fixed_input
-    from edgecompile.graphs.onnx.bounded_run import bounded_run
+def _rewrite(model: Any, file: str, reading: Reading, shapes: Profile) -> tuple[list[OutputFacts], list[str]]:
+    """Adds the nodes of a layout, in place. Returns the output, -1 where its shape changes, and what was changed."""
     from edgecompile.graphs.onnx.layouts import rewrite
 
     count, unread = rewrite(model, reading)
-    run = bounded_run(model.SerializeToString(), file)
-    output_shapes = [run(fixed_input(input_shape, input_shape[2:]))[0].shape for input_shape in distinct(shapes)]
-    shape = [axis[0] if len(set(axis)) == 1 else -1 for axis in zip(*output_shapes, strict=True)]
-    _state_output(model, shape)
     changes = []
     if count:
         changes.append(f"{count} operators bring the output from {reading.name} to {reading.layout.DECODE}")
     if unread:
         listed = ", ".join(name[:60] for name in unread[:4]) + (", …" if len(unread) > 4 else "")
         changes.append(f"{len(unread)} outputs that nothing reads are left out: {listed}")
-    return shape, changes
+    return _output_facts(model, file, shapes), changes
 
 
-def _state_output(model: Any, shape: Sequence[int]) -> None:
-    """States the shape of the output, in place, and forgets those of tensors between, noted before axes were fixed."""
+def _output_facts(model: Any, file: str, shapes: Profile) -> list[OutputFacts]:
+    """Returns the outputs of a model, -1 where their shapes change; states these in it, in place, and forgets those of
+    tensors between, noted before axes were fixed."""
+    from edgecompile.evaluate.tasks import OutputFacts
+    from edgecompile.graphs.onnx.agreement import fixed_input
+    from edgecompile.graphs.onnx.bounded_run import bounded_run
+
+    run = bounded_run(model.SerializeToString(), file)
+    cases = [[output.shape for output in run(fixed_input(shape, shape[2:]))] for shape in distinct(shapes)]
     del model.graph.value_info[:]
-    kind = model.graph.output[0].type.tensor_type
-    kind.ClearField("shape")
-    for value, name in zip(shape, ("batch", "rows", "anchors"), strict=False):
-        axis = kind.shape.dim.add()
-        if value == -1:
-            axis.dim_param = name
-        else:
-            axis.dim_value = value
+    facts = []
+    for value, each in zip(model.graph.output, zip(*cases, strict=True), strict=True):
+        sides = tuple(axis[0] if len(set(axis)) == 1 else -1 for axis in zip(*each, strict=True))
+        facts.append(OutputFacts(value.name, sides))
+        kind = value.type.tensor_type
+        kind.ClearField("shape")
+        for number, side in enumerate(sides):
+            axis = kind.shape.dim.add()
+            if side == -1:
+                axis.dim_param = "batch" if number == 0 else f"axis_{number}"
+            else:
+                axis.dim_value = side
+    return facts
