@@ -12,6 +12,7 @@ from typing import Any
 
 from edgecompile.errors import MissingToolError, StepError
 from edgecompile.evaluate.tasks import find_task, unfit
+from edgecompile.passes._torchvision_substitute import substituted
 from edgecompile.weights.guard import nothing_constructed
 
 OLD_YOLOV5 = "comes from the old yolov5 repository; ultralytics reads YOLOv5u checkpoints only"
@@ -68,7 +69,7 @@ def load_checkpoint(weights: Path, task: str = "detect") -> Any:
             return StepError(f"'{weights.name}' {WOULD_CALL.format(f'{kind.__module__}.{kind.__name__}')}")
 
         try:
-            with nothing_constructed(torch.nn.Module, refuse):
+            with nothing_constructed(torch.nn.Module, refuse), substituted():
                 model, _ = tasks.load_checkpoint(str(neutral))
         except (TypeError, RuntimeError, ModuleNotFoundError, AttributeError, KeyError, EOFError, ValueError) as error:
             raise StepError(_reason(weights.name, error)) from error

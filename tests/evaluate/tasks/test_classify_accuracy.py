@@ -145,3 +145,34 @@ def test_equals_ultralytics_on_each_picture_and_in_all(folder: Path, tmp_path: P
     if hasattr(theirs, "figures"):
         metrics = TASK.accuracy(judged, labels, model.names).metrics
         assert [metrics["top1"], metrics["top5"]] == pytest.approx(theirs.figures, abs=1e-6)
+
+
+WITH_TRANSFORMS = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tools!r})
+from sample.training import import_torchvision, prepare
+prepare(Path({scratch!r}))
+if import_torchvision():
+    import torch
+    from ultralytics.data.augment import classify_transforms
+    content = torch.load({weights!r}, map_location="cpu", weights_only=False)
+    content["model"].transforms = classify_transforms(64)
+    torch.save(content, {target!r})
+"""
+
+
+@pytest.mark.slow
+def test_a_checkpoint_as_training_leaves_it_holds_transforms_that_nobody_needs(tmp_path: Path) -> None:
+    pytest.importorskip("ultralytics")
+    target = tmp_path / "trained.pt"
+    places = {"tools": str(SIDE.parents[3] / "tools"), "scratch": str(tmp_path), "target": str(target)}
+    code = WITH_TRANSFORMS.format(weights=str(SAMPLE / "parts-cls.pt"), **places)
+    made = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
+    if not target.is_file():
+        pytest.skip(f"torchvision is not here {made.stderr[-300:]}")
+    assert b"torchvision.transforms" in target.read_bytes()
+    params = {**EXPORT, "imgsz": [64, 64], "task": "classify"}
+    for weights, out in ((target, tmp_path / "trained"), (SAMPLE / "parts-cls.pt", tmp_path / "plain")):
+        run_step(out, "edgecompile.passes.onnx_export:export", {"weights": weights}, params)
+    assert (tmp_path / "trained/model.onnx").read_bytes() == (tmp_path / "plain/model.onnx").read_bytes()
