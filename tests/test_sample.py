@@ -23,6 +23,8 @@ NAMES = ("bolt", "nut", "washer")
 KINDS = ("bolt", "coin", "nut", "pin", "plate", "washer")
 CHECKPOINTS = {
     "segment": ("parts-seg.pt", "SegmentationModel", "Segment", NAMES, 192),
+    "pose": ("parts-pose.pt", "PoseModel", "Pose", NAMES, 192),
+    "obb": ("parts-obb.pt", "OBBModel", "OBB", NAMES, 192),
     "classify": ("parts-cls.pt", "ClassificationModel", "Classify", KINDS, 64),
 }
 LABELLED = ("segment", "obb", "pose")
@@ -138,6 +140,8 @@ def test_pictures_are_those_of_the_script(tmp_path: Path, monkeypatch: pytest.Mo
     ("task", "figures"),
     {
         "segment": ("metrics/mAP50-95(B)", "metrics/mAP50-95(M)", "metrics/mAP50(M)"),
+        "pose": ("metrics/mAP50-95(B)", "metrics/mAP50-95(P)", "metrics/mAP50(P)"),
+        "obb": ("metrics/mAP50-95(B)", "metrics/mAP50(B)"),
         "classify": ("metrics/accuracy_top1", "metrics/accuracy_top5"),
     }.items(),
 )
