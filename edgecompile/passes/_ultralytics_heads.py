@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from edgecompile.errors import StepError
+
+if TYPE_CHECKING:
+    import numpy as np
 from edgecompile.runtime.spec_document import LetterboxDocument
 
 RTDETR = "RTDETRDecoder"

@@ -75,6 +75,7 @@ def is_covered(key: str, keys: set[str]) -> bool:
             {
                 "input.profile",
                 "parameters",
+                "top",
                 "letterbox.resize",
                 "letterbox.shortest",
                 *(f"output.{name}" for name in (SCORES, CLASSES, COUNTS, BESIDE)),
