@@ -44,7 +44,7 @@ def test_reads_what_passes_write(arguments: dict[str, Any], tmp_path: Path) -> N
     ("key", "value", "message"),
     [
         ("schema", 2, "schema"),
-        ("task", "segment", "segment"),
+        ("task", "cluster", "cluster"),
         ("names", None, "names"),
         ("names", [], "0 classes"),
         ("input", None, "input"),
