@@ -192,8 +192,9 @@ def evaluate_gates(
         measured = replace(Measurement.from_json(facts["measure"]), exclusive=exclusive)
     task = find_task(materials.task)
     figures = figures_of(
-        task, facts["reference.evaluate"], facts["evaluate"], facts.get("distance"), facts.get("coverage")
-    )
+        task, facts["reference.evaluate"], facts["evaluate"], facts.get("distance"), facts.get("coverage"),
+        facts.get("paired"),
+    )  # fmt: skip
     on_device = recipe.target.proxy_backend() is not None or recipe.device.host is not None
     verdicts = judge(recipe.gates, figures, measured, on_device=on_device)
     lock = lock_document(recipe, plan, materials, entries, sources)

@@ -130,6 +130,33 @@ class Coverage(LayerShare):
     by_precision: dict[str, LayerShare]
 
 
+class DropError(Document):
+    """How far the drop may be from that on all pictures of the kind."""
+
+    standard_error: float = Field(ge=0, description="of the drop of the main metric, by leaving groups of pictures out")
+    groups: int = Field(ge=2, description="of pictures; of one picture each where there are as many as pictures")
+    same: bool = Field(description="whether both models did the same on every picture, scores within rounding")
+
+
+class AtThreshold(Document):
+    """What is shown from a score on."""
+
+    found: int = Field(ge=0, description="objects")
+    precision: float | None = Field(description="share of them that is right; null where nothing was found")
+    recall: float | None = Field(description="share of the labelled objects among them; null where none is labelled")
+
+
+class ScoreChange(Document):
+    """What became of the scores of the float model."""
+
+    threshold: float | None = Field(description="score from which a prediction shows objects; null where it has none")
+    reference: AtThreshold | None = Field(description="the float model from that score on")
+    artifact: AtThreshold | None
+    matched: int = Field(ge=0, description="found by both models, of one class, with an overlap of at least 0.5")
+    median_shift: float | None = Field(description="of the scores of what is matched; null where nothing is")
+    largest_shift: float | None = Field(description="the largest shift of one of these scores, up or down")
+
+
 class Figures(Accuracy):
     """What was found about the artifact that equal inputs find again."""
 
@@ -142,6 +169,8 @@ class Figures(Accuracy):
     distance: Distance
     size_bytes: int = Field(ge=0, description="size of the artifact's files")
     coverage: Coverage | None = Field(default=None, description="null where the artifact's format is not counted")
+    drop_error: DropError | None = Field(default=None, description="null where the task does not tell")
+    scores: ScoreChange | None = Field(default=None, description="null where the task has none")
 
     @model_validator(mode="after")
     def _named(self) -> Figures:
@@ -199,6 +228,11 @@ class Gate(Document):
     figure: float | None = Field(description="null where measured: the figure stands in the run directory's report")
     met: bool | None = Field(description="null where it is yet to be judged on the device")
     measured: bool = Field(description="whether the figure is a measurement of one machine")
+    proven: bool | None = Field(
+        default=None,
+        description="whether a drop is within its limit at the confidence asked for (0.95 where none is), too; null "
+        "for other gates",
+    )
 
 
 class Tolerance(Document):

@@ -16,6 +16,7 @@ import numpy as np
 from edgecompile.data.label_reading import reading_from
 from edgecompile.data.layouts import find_layout
 from edgecompile.errors import BundleError, StepError
+from edgecompile.evaluate.evidence import gathered, save_evidence
 from edgecompile.evaluate.tasks import AccuracyFacts, find_task
 from edgecompile.runtime import open_artifact
 from edgecompile.runtime.options import Options
@@ -44,7 +45,8 @@ def evaluate(
     """Measures the metrics of the task of `artifact`, in all and by class.
 
     Writes `results.json` (the best results of each picture, with `image_id` and `file_name`), `counts.json` (how much a
-    prediction of each picture would show) and, of the first pictures, `raw/<picture>_<output>.npy`.
+    prediction of each picture would show), `evidence.npz` (what two evaluations are compared by, picture by picture)
+    and, of the first pictures, `raw/<picture>_<output>.npy`.
 
     Args:
         pictures: in a fixed order, which is also that of their labels.
@@ -73,7 +75,7 @@ def evaluate(
     decoding = task.options(settings, truth)
     (out / "raw").mkdir()
 
-    judged, counts = [], []
+    judged, counts, kept = [], [], []
     results: list[dict[str, Any]] = []
     for index, (picture, labelled) in enumerate(zip(pictures, truth, strict=True)):
         image = read_picture(picture, predictor.layout.input.channels)
@@ -89,10 +91,12 @@ def evaluate(
         height, width = image.shape[:2]
         judged.append(task.judge(result, labelled, (height, width)))
         counts.append(task.count_sure(result, predictor.layout))
+        kept.append(task.evidence(result, judged[-1]))
         results += [{"image_id": index, "file_name": picture.name, **row} for row in task.results(result)]
 
     (out / RESULTS).write_text(json.dumps(results, separators=(",", ":")), encoding="utf-8")
     (out / COUNTS).write_text(json.dumps(counts, separators=(",", ":")), encoding="utf-8")
+    save_evidence(out, gathered(kept))
     ships = shipped or artifact
     size = sum(path.stat().st_size for path in [ships, *ships.rglob("*")] if path.is_file())
     accuracy = task.accuracy(judged, truth, predictor.names)

@@ -6,9 +6,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from edgecompile.evaluate.drop_proof import DropProof, prove, spread
 from edgecompile.evaluate.tasks import Task, all_drops, all_metrics, find_task, task_names
-from edgecompile.runtime.figures import ACCURACY_DROP, Figures
-from edgecompile.runtime.measured_gates import MEASURED, Gate, Numbers, Verdict, compared, named, raise_unmet
+from edgecompile.runtime.figures import ACCURACY_DROP, RELATIVE_DROP, SCORE_SHIFT, Figures
+from edgecompile.runtime.measured_gates import (
+    MEASURED,
+    Gate,
+    GateDocument,
+    Numbers,
+    Verdict,
+    compared,
+    named,
+    raise_unmet,
+)
 from edgecompile.runtime.measurement import Measurement
 
 __all__ = ["GATES", "Gate", "Verdict", "judge", "raise_unmet"]
@@ -19,7 +29,16 @@ NOTHING_FOUND = 0.01
 SHOWN_CLASSES = 3
 COLLAPSED = 0.5
 """Share of the float model's main metric under which an artifact is broken. It fails the build of a recipe that has no
-gate on accuracy too: nothing broken ships unasked."""
+gate on accuracy too: nothing broken ships unasked. It also fails a build whose drop is within a limit in points: where
+a float model reaches 0.03, a drop of 0.02 is most of it."""
+REMARKED_SHARE = 0.1
+"""Share of the float model's main metric from which a drop is remarked on that a gate in points lets pass."""
+CONFIDENCE = "confidence"
+"""Key beside the gates: how sure it has to be that a drop is within its limit."""
+CONFIDENCE_ABOUT = (
+    "how sure it has to be that a drop is within its limit on all pictures of the kind, such as 0.95: its one-sided "
+    "confidence bound then decides instead of the drop; null for the drop"
+)
 
 
 def _megabytes(figures: Numbers) -> float | None:
@@ -55,6 +74,21 @@ def _of_tasks() -> dict[str, Gate]:
 GATES = {
     ACCURACY_DROP: _accuracy_drop(),
     **_of_tasks(),
+    RELATIVE_DROP: Gate(
+        named(RELATIVE_DROP),
+        title="relative accuracy drop",
+        about="largest loss of the task's main metric as a share of the float model's, 0..1; null for half of it, "
+        "unless another gate lets more pass",
+        digits=4,
+        share=True,
+    ),
+    SCORE_SHIFT: Gate(
+        named(SCORE_SHIFT),
+        title="score shift",
+        about="largest median shift, up or down, of the scores of what the float model shows too, 0..1",
+        digits=4,
+        share=True,
+    ),
     **{name: gate for name, gate in MEASURED.items() if name != "fps_per_watt"},
     "size_mb": Gate(
         _megabytes, title="artifact size", about="largest size of the artifact, in MB", unit=" MB", digits=3
@@ -65,7 +99,8 @@ GATES = {
 
 
 Limits = Mapping[str, float | None] | Iterable[tuple[str, float | None]]
-"""Name to limit or None; a mapping or pairs (iterating a pydantic model gives pairs)."""
+"""Name to limit or None; a mapping or pairs (iterating a pydantic model gives pairs), one of which may be the
+confidence."""
 
 
 def judge_measured(gates: Limits, measured: Measurement) -> list[Verdict]:
@@ -86,24 +121,27 @@ def judge(
         measured: None where nothing was measured.
         on_device: whether gates on what is measured are left to the device, where the model is finished.
     """
-    limits = _without_repeated_drop(_limits(gates), figures.drop)
+    gates = dict(gates)
+    limits, confidence = _without_repeated_drop(_limits(gates), figures.drop), gates.get(CONFIDENCE)
     numbers = {**(measured.by_name() if measured else {}), **figures.by_name()}
     reasons = measured.unmeasured if measured else {}
     deferred = {name for name in limits if on_device and GATES[name].measured}
     verdicts = [
         _left_to_device(name, limits[name])
         if name in deferred
-        else _verdict(name, limits[name], figures, numbers, reasons)
+        else _verdict(name, limits[name], figures, numbers, reasons, confidence)
         for name in GATES
         if name in limits
     ]
-    return verdicts if limits.keys() & _on_accuracy(figures) else [*_collapse(figures), *verdicts]
+    unmet_drop = any(verdict.met is False for verdict in verdicts if verdict.gate in _drops(figures))
+    return verdicts if unmet_drop or _excuses_collapse(limits, figures) else [*_collapse(limits, figures), *verdicts]
 
 
 def remarks(gates: Limits, figures: Figures) -> list[str]:
-    """Returns what to know of the figures of a recipe that has no gate on accuracy."""
-    if _limits(gates).keys() & _on_accuracy(figures):
-        return []
+    """Returns what to know of the figures of a recipe that has no gate on accuracy, or one that means little."""
+    limits = _limits(gates)
+    if limits.keys() & _on_accuracy(figures):
+        return _large_share(limits, figures)
     if figures.float_accuracy < NOTHING_FOUND:
         return [f"nothing is proven: {_blind(figures)}"]
     return [
@@ -122,8 +160,38 @@ def strange_gates(gates: Limits, task: Task[Any, Any, Any]) -> list[str]:
     return [name for name in _limits(gates) if name in all_metrics() and name not in own]
 
 
+def no_drop_limited(gates: Limits, drop: str) -> bool:
+    """Whether a recipe asks for a confidence, and limits no drop that it is about."""
+    limits = dict(gates)
+    return limits.get(CONFIDENCE) is not None and not _limits(limits).keys() & {ACCURACY_DROP, RELATIVE_DROP, drop}
+
+
 def _on_accuracy(figures: Figures) -> set[str]:
-    return {figures.drop, ACCURACY_DROP, *figures.metrics}
+    return {*_drops(figures), *figures.metrics}
+
+
+def _drops(figures: Figures) -> set[str]:
+    return {figures.drop, ACCURACY_DROP, RELATIVE_DROP}
+
+
+def _excuses_collapse(limits: Mapping[str, float], figures: Figures) -> bool:
+    """Whether a recipe says by itself how much of the float model's main metric has to be left: as a share, as the
+    smallest metric, or by letting any drop pass."""
+    drops = (limits.get(name, 0.0) for name in (figures.drop, ACCURACY_DROP))
+    return bool(limits.keys() & {RELATIVE_DROP, *figures.metrics}) or max(drops) >= 1
+
+
+def _large_share(limits: Mapping[str, float], figures: Figures) -> list[str]:
+    """Returns the remark that a drop within its limit in points is a large share of the float model's metric."""
+    share, title = figures.relative_drop, figures.title(figures.main)
+    if share is None or share <= REMARKED_SHARE or figures.float_accuracy < NOTHING_FOUND:
+        return []
+    if _excuses_collapse(limits, figures):
+        return []
+    return [
+        f"the drop of {figures.lost:.4f} is {share:.0%} of the float model's {title}: "
+        f"gates.{RELATIVE_DROP}=0.05 limits the share"
+    ]
 
 
 def _without_repeated_drop(limits: dict[str, float], drop: str) -> dict[str, float]:
@@ -132,16 +200,19 @@ def _without_repeated_drop(limits: dict[str, float], drop: str) -> dict[str, flo
 
 
 def _limits(gates: Limits) -> dict[str, float]:
-    return {name: limit for name, limit in dict(gates).items() if limit is not None}
+    return {name: limit for name, limit in dict(gates).items() if limit is not None and name != CONFIDENCE}
 
 
-def _collapse(figures: Figures) -> list[Verdict]:
+def _collapse(limits: Mapping[str, float], figures: Figures) -> list[Verdict]:
     """Returns an unmet gate where an artifact has lost most of what the float model finds; else none."""
     before, after = figures.float_accuracy, figures.accuracy
     if before < NOTHING_FOUND or after >= COLLAPSED * before:
         return []
     limit = round(before * (1 - COLLAPSED), 6)
     fall = _fall(before - after, limit, figures, met=False)
+    if limits.keys() & _drops(figures):
+        text = f"{fall}; within the limit in points, but half of it is gone: gates.{RELATIVE_DROP}=1 lets it pass"
+        return [Verdict(RELATIVE_DROP, 1 - COLLAPSED, figures.relative_drop, False, False, text)]
     text = f"{fall}; the recipe has no gate on accuracy, and half of it is gone: gates.{figures.drop}=1 lets it pass"
     return [Verdict(figures.drop, limit, round(before - after, 6), False, False, text)]
 
@@ -150,22 +221,84 @@ def _left_to_device(name: str, limit: float) -> Verdict:
     return Verdict(name, limit, None, None, True, f"judged on the device; limit {limit:g}{GATES[name].unit}")
 
 
-def _verdict(name: str, limit: float, figures: Figures, numbers: Numbers, unmeasured: Mapping[str, str]) -> Verdict:
+def _verdict(
+    name: str,
+    limit: float,
+    figures: Figures,
+    numbers: Numbers,
+    unmeasured: Mapping[str, str],
+    confidence: float | None,
+) -> Verdict:
     verdict = compared(name, GATES[name], limit, numbers, unmeasured)
-    if verdict.figure is None:
-        return verdict
-    if name in (figures.drop, ACCURACY_DROP):
+    if name in _drops(figures):
         if figures.float_accuracy < NOTHING_FOUND:
             return replace(verdict, met=False, text=_blind(figures))
-        return replace(verdict, text=_fall(verdict.figure, limit, figures, bool(verdict.met)))
+        return _drop_verdict(verdict, figures, confidence)
+    if name == SCORE_SHIFT:
+        return replace(verdict, text=_shift(verdict, figures))
+    if verdict.figure is None:
+        return verdict
     if name in figures.metrics and not verdict.met:
         return replace(verdict, text=verdict.text + _lowest(figures))
     return verdict
 
 
-def _fall(drop: float, limit: float, figures: Figures, met: bool) -> str:
+def _drop_verdict(verdict: Verdict, figures: Figures, confidence: float | None) -> Verdict:
+    """Returns a verdict on the drop with what the pictures prove of it. The drop itself decides, or the bound of a
+    recipe that asks for a confidence."""
+    shown = f"{verdict.limit:g}" + (" of the float model's" if verdict.gate == RELATIVE_DROP else "")
+    proof = _proof(verdict.gate, verdict.limit, figures, confidence)
+    proven = proof.proven if proof else None
+    decided = verdict.met and (proven is True or confidence is None)
+    text = _fall(figures.lost, shown, figures, met=bool(decided))
+    if decided and proof:
+        text += f": {proof.words}"
+    if confidence is not None and verdict.met and not decided:
+        text += f"; {_unproven(proof, confidence)}"
+    return replace(verdict, met=bool(decided), proven=proven, text=text)
+
+
+def proof_words(gate: GateDocument, figures: Figures, confidence: float | None) -> str:
+    """Returns what the pictures prove of a gate that is met, for people; "" of a gate that is not on a drop.
+
+    Args:
+        confidence: that the recipe asks for.
+    """
+    proof = _proof(gate["gate"], gate["limit"], figures, confidence) if gate["met"] else None
+    return proof.words if proof else ""
+
+
+def _proof(gate: str, limit: float, figures: Figures, confidence: float | None) -> DropProof | None:
+    """Returns what the pictures prove of a gate on the drop; None of other gates, and where the error is not known."""
+    if gate not in _drops(figures) or figures.drop_error is None:
+        return None
+    in_points = limit * figures.float_accuracy if gate == RELATIVE_DROP else limit
+    return prove(figures.lost, in_points, figures.drop_error, figures.pictures, confidence)
+
+
+def _unproven(proof: DropProof | None, confidence: float) -> str:
+    """Returns why a drop within its limit is not enough for a recipe that asks for a confidence."""
+    asked = f"gates.{CONFIDENCE}={confidence:g}"
+    if proof is None:
+        return f"not met at {asked}: how sure the drop is, is not known"
+    return f"not met at {asked}: up to {proof.bound:.4f} on {proof.pictures} pictures ({proof.remedy})"
+
+
+def _shift(verdict: Verdict, figures: Figures) -> str:
+    """Returns the line of the shift of scores, with its direction."""
+    scores = figures.scores
+    if scores is None:
+        return f"not known for this task; limit {verdict.limit:g}"
+    if scores["median_shift"] is None:
+        return f"both models found nothing in common; limit {verdict.limit:g}"
+    return f"median {scores['median_shift']:+.4f} of {scores['matched']} matched, limit {verdict.limit:g} up or down"
+
+
+def _fall(drop: float, limit: float | str, figures: Figures, met: bool) -> str:
     """Returns the line of the accuracy drop; where it is too deep, with the classes that fell most."""
-    text = f"{figures.float_accuracy:.4f} → {figures.accuracy:.4f} (drop {drop:.4f}, limit {limit:g})"
+    error = f" {spread(figures.drop_error)}" if figures.drop_error else ""
+    shown = limit if isinstance(limit, str) else f"{limit:g}"
+    text = f"{figures.float_accuracy:.4f} → {figures.accuracy:.4f} (drop {drop:.4f}{error}, limit {shown})"
     deepest = [f"{name} {old:.2f} → {new:.2f}" for name, old, new in figures.falls()[:SHOWN_CLASSES] if new < old]
     return f"{text}; fell most: {', '.join(deepest)}" if deepest and not met else text
 

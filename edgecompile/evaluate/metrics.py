@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgecompile.evaluate.tasks import AccuracyFacts, Task
 from edgecompile.runtime.figures import FAR, Coverage, Distance, Figures
+
+if TYPE_CHECKING:
+    from edgecompile.evaluate.paired_comparison import PairedFacts
 
 
 def figures_of(
@@ -14,6 +17,7 @@ def figures_of(
     artifact: AccuracyFacts,
     distance: Distance | None = None,
     coverage: Coverage | None = None,
+    paired: PairedFacts | None = None,
 ) -> Figures:
     """Returns the figures of the manifest, which two builds of one recipe share.
 
@@ -23,6 +27,7 @@ def figures_of(
         artifact: facts of the same step for the artifact that ships.
         distance: facts of `distance.compare`.
         coverage: facts of `quantization.coverage.count`; None for an artifact whose format is not counted.
+        paired: facts of `paired_comparison.compare`.
     """
     return Figures(
         main=task.main.name,
@@ -39,4 +44,6 @@ def figures_of(
         if distance
         else FAR,
         coverage=coverage or None,
+        drop_error=paired["drop_error"] if paired else None,
+        scores=paired["scores"] if paired else None,
     )

@@ -33,8 +33,8 @@ def add_validation(graph: Graph, artifact: Model, reference: Model, plain: Model
 
     Returns:
         the folder of each step's output by the step's name: `coverage` (of an artifact in a known format),
-        `reference.evaluate`, `evaluate`, `distance`, `golden`, without a proxy backend `measure`, and with `plain`
-        `same_results`.
+        `reference.evaluate`, `evaluate`, `paired`, `distance`, `golden`, without a proxy backend `measure`, and with
+        `plain` `same_results`.
     """
     target = graph.target
     proxy_backend = target.proxy_backend()
@@ -55,6 +55,17 @@ def add_validation(graph: Graph, artifact: Model, reference: Model, plain: Model
         isa=True,
         memory_mb=300,
         about="distance of the raw outputs from those of the float model",
+    )
+    paired = Step(
+        name="paired",
+        function="edgecompile.evaluate.paired_comparison:compare",
+        stage=Stage.VALIDATION,
+        params={"settings": _settings(graph)},
+        inputs={"reference": Output(baseline.name), "artifact": Output(evaluated.name), "spec": judged.spec},
+        tools=("numpy",),
+        isa=True,
+        memory_mb=600,
+        about="standard error of the accuracy drop, and what became of scores, picture by picture",
     )
     golden = Step(
         name="golden",
@@ -91,7 +102,7 @@ def add_validation(graph: Graph, artifact: Model, reference: Model, plain: Model
     )
     run = {"backend": backend, "options": options, "threads": 1}
     same = [_same_results(judged, whole, graph, run, distribution)] if plain else []
-    steps = [distance, *same, golden, *([] if proxy_backend else [measure])]  # a proxy's latency says nothing
+    steps = [paired, distance, *same, golden, *([] if proxy_backend else [measure])]  # a proxy's latency says nothing
     for step in steps:
         graph.add(step)
     return {step.name: Output(step.name) for step in (*coverage, baseline, evaluated, *steps)}
@@ -116,6 +127,11 @@ def _same_results(plain: Model, whole: Model, graph: Graph, run: dict[str, Any],
         memory_mb=800,
         about="results of the post-processing in the artifact against the runtime's, on the validation pictures",
     )
+
+
+def _settings(graph: Graph) -> dict[str, Any]:
+    """Returns the settings of the recipe's `evaluate` that the task reads."""
+    return {setting.name: getattr(graph.recipe.evaluate, setting.name) for setting in find_task(graph.task).settings}
 
 
 def _simulated(graph: Graph, name: str, artifact: Model) -> Model:
@@ -166,22 +182,19 @@ def _evaluate(
     Args:
         shipped: the artifact whose files count, where `model` stands for it.
     """
-    settings = graph.recipe.evaluate
     reading = graph.materials.reading.as_json()
     stands_for = {"shipped": shipped.artifact} if shipped and shipped != model else {}
     return graph.add(
         Step(
             name=name,
             function="edgecompile.evaluate.accuracy:evaluate",
-            version=2,
+            version=3,
             stage=Stage.VALIDATION,
             params={
                 "backend": backend,
                 "options": options,
                 "threads": 1,
-                "settings": {
-                    setting.name: getattr(settings, setting.name) for setting in find_task(graph.task).settings
-                },
+                "settings": _settings(graph),
                 **({"reading": reading} if reading else {}),
             },
             inputs={

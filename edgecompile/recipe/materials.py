@@ -17,7 +17,7 @@ from edgecompile.data.layouts import YOLO, layout_of
 from edgecompile.data.published import EXAMPLES, is_published
 from edgecompile.data.split_listing import shortened
 from edgecompile.errors import Problem, RecipeError
-from edgecompile.evaluate.gates import doubled_drop, strange_gates
+from edgecompile.evaluate.gates import CONFIDENCE, doubled_drop, no_drop_limited, strange_gates
 from edgecompile.evaluate.tasks import all_drops, chosen_task, find_task
 from edgecompile.places import SAMPLE_SCHEME, fetched_folder, sample_folder, shown
 from edgecompile.plan.graph import Materials
@@ -120,11 +120,14 @@ def _gates_of_others(recipe: Recipe, task: str) -> list[Problem]:
 
 
 def _gate_notes(recipe: Recipe, task: str) -> list[str]:
-    """Returns the remark that one of two gates on the same figure has no effect."""
+    """Returns the remarks on what has no effect: one of two gates on the same figure, a confidence in no drop."""
     drop = find_task(task).drop.name
-    if not doubled_drop(recipe.gates, drop):
-        return []
-    return [f"gates.{drop} and gates.{ACCURACY_DROP} limit the same figure: gates.{drop} alone counts"]
+    notes = []
+    if doubled_drop(recipe.gates, drop):
+        notes.append(f"gates.{drop} and gates.{ACCURACY_DROP} limit the same figure: gates.{drop} alone counts")
+    if no_drop_limited(recipe.gates, drop):
+        notes.append(f"gates.{CONFIDENCE} has no effect: no gate is on a drop, such as gates.{ACCURACY_DROP}=0.01")
+    return notes
 
 
 def _size(weights: Path, recipe: Recipe, files: Files) -> TrainingSize | None:

@@ -17,7 +17,7 @@ from pydantic import (
     field_validator,
 )
 
-from edgecompile.evaluate.gates import GATES
+from edgecompile.evaluate.gates import CONFIDENCE, CONFIDENCE_ABOUT, GATES
 from edgecompile.evaluate.tasks import all_settings, task_names
 from edgecompile.passes import Pass
 from edgecompile.plan.shapes import POINTS, sides
@@ -30,6 +30,7 @@ Side = Annotated[int, Field(ge=1, le=4096)]
 THREE = Field(json_schema_extra={"minItems": 3, "maxItems": 3})
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Confidence = Annotated[float, Field(ge=0.5, lt=1)]
 Split = Annotated[str, Field(pattern=r"^\w+$")]
 
 
@@ -158,11 +159,12 @@ class Data(Section):
 
 
 def _gate_fields() -> dict[str, Any]:
-    """Returns a field for each gate there is: those of tasks, and those on measurements."""
-    return {
+    """Returns a field for each gate there is: those of tasks, and those on measurements; and how sure drops must be."""
+    limits = {
         name: ((Share if gate.share else Positive) | None, Field(default=None, description=gate.about))
         for name, gate in GATES.items()
     }
+    return {**limits, CONFIDENCE: (Confidence | None, Field(default=None, description=CONFIDENCE_ABOUT))}
 
 
 def _evaluation_fields() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
+from edgecompile.evaluate.gates import CONFIDENCE
 from edgecompile.json_types import JsonObject
 from edgecompile.plan.graph import Plan
 from edgecompile.plan.step import Source, Stage, Step
@@ -154,6 +155,13 @@ def report_of(
         "device": dict(device) if device is not None else None,
     }
     return cast("Report", report)
+
+
+def confidence_of(report: Report) -> float | None:
+    """Returns how sure the recipe of a report asks drops to be within their limits; None where it does not ask."""
+    gates = report["recipe"].get("gates")
+    confidence = gates.get(CONFIDENCE) if isinstance(gates, Mapping) else None
+    return confidence if isinstance(confidence, float) else None
 
 
 def _reference_size(entries: Mapping[str, Entry]) -> int | None:

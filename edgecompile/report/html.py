@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from edgecompile.data.counts import counts_from, describe
 from edgecompile.errors import MissingToolError
+from edgecompile.evaluate.gates import proof_words
 from edgecompile.evaluate.tasks import find_task
 from edgecompile.report import charts, number_format
-from edgecompile.report.document import Report
+from edgecompile.report.document import Report, confidence_of
 from edgecompile.runtime.figures import figures_from
 from edgecompile.text import escape
 
@@ -27,6 +28,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 FILTERS = {
     "score": number_format.score,
     "signed": number_format.signed,
+    "change": number_format.change,
+    "drop": number_format.drop,
     "ms": number_format.milliseconds,
     "seconds": number_format.seconds,
     "mb": number_format.megabytes,
@@ -52,14 +55,16 @@ def render_html(report: Report, *, picture: bytes | None = None, result: Any = N
     Raises:
         MissingToolError: jinja2 is not installed.
     """
-    figures = figures_from(report["figures"])
+    figures, confidence = figures_from(report["figures"]), confidence_of(report)
+    gates = [(gate, charts.gate_bar(gate), proof_words(gate, figures, confidence)) for gate in report["gates"]]
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
             report=report,
             figures=figures,
-            gates=[(verdict, charts.gate_bar(verdict)) for verdict in report["gates"]],
+            gates=gates,
+            scores=number_format.score_lines(figures.scores),
             classes=charts.per_class(figures, report["model"]["names"]),
             latency=charts.latency_bars(report["measured"]),
             graph=charts.stage_graph(report["steps"]),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from edgecompile.evaluate.drop_proof import spread
 from edgecompile.evaluate.gates import GATES
 from edgecompile.evaluate.layer_coverage import share
-from edgecompile.runtime.figures import Coverage
+from edgecompile.runtime.figures import AtThreshold, Coverage, Figures, ScoreChange
 from edgecompile.runtime.measurement import MeasurementDocument
 
 NONE = "\N{EN DASH}"
@@ -24,6 +25,40 @@ def signed(value: float | None) -> str:
         return NONE
     text = f"{value:+.4f}".replace("-", MINUS)
     return "0.0000" if text[1:] == "0.0000" else text
+
+
+def change(figures: Figures, name: str) -> str:
+    """Returns what became of a metric of the float model: its change, that of the main metric with its standard
+    error."""
+    text = signed(figures.metrics[name] - figures.reference[name])
+    return f"{text} {spread(figures.drop_error)}" if name == figures.main and figures.drop_error else text
+
+
+def drop(figures: Figures | None) -> str:
+    """Returns the drop of the main metric with its standard error, where that is known."""
+    if figures is None:
+        return NONE
+    return score(figures.lost) + (f" {spread(figures.drop_error)}" if figures.drop_error else "")
+
+
+def score_lines(scores: ScoreChange | None) -> list[tuple[str, str, str]]:
+    """Returns title, figure and remark of each line on scores: what a threshold shows, and how far scores moved."""
+    if scores is None:
+        return []
+    lines = []
+    before, after = scores["reference"], scores["artifact"]
+    if before and after:
+        title = f"conf {scores['threshold']:g}"
+        lines.append((title, f"{after['found']} found", f"float {before['found']}; {_rates(before, after)}"))
+    shift, largest = scores["median_shift"], scores["largest_shift"]
+    spread_out = f", at most {score(largest)}" if largest is not None else ""
+    lines.append(("score shift", signed(shift), f"median of {scores['matched']} matched{spread_out}"))
+    return lines
+
+
+def _rates(before: AtThreshold, after: AtThreshold) -> str:
+    pairs = (("precision", before["precision"], after["precision"]), ("recall", before["recall"], after["recall"]))
+    return ", ".join(f"{name} {score(old)} → {score(new)}" for name, old, new in pairs)
 
 
 def milliseconds(value: float | None) -> str:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from edgecompile.data.counts import counts_from, describe
+from edgecompile.evaluate.gates import proof_words
 from edgecompile.report import number_format
-from edgecompile.report.document import Report
+from edgecompile.report.document import Report, confidence_of
 from edgecompile.runtime.figures import figures_from
 from edgecompile.text import escape
 
@@ -46,12 +47,14 @@ def print_summary(report: Report, page: Path | None = None, *, stream: TextIO) -
     for title, figure, remark in (*_accuracy(report), *_measured(report), *_pictures(report), *_made(report)):
         lines.add_row(Text(title, "dim"), Text(figure, "bold"), Text(remark))
     gates = Table.grid(padding=(0, 2))
+    figures, confidence = figures_from(report["figures"]), confidence_of(report)
     for verdict in report["gates"]:
         name = verdict["gate"]
         mark = marks[verdict["met"]]
         shown = "on the device" if verdict["met"] is None else number_format.gate_figure(name, verdict["figure"])
         judged = Text(shown, "bold red" if verdict["met"] is False else "")
-        gates.add_row(mark, Text(f"gate {name}"), judged, Text(number_format.gate_limit(name, verdict["limit"]), "dim"))
+        limit = Text(number_format.gate_limit(name, verdict["limit"]), "dim")
+        gates.add_row(mark, Text(f"gate {name}"), judged, limit, Text(proof_words(verdict, figures, confidence)))
     head = Text.assemble((report["name"], "bold"), f", {report['precision']} for {report['target']['device']}")
     blocks: list[RenderableType] = [head, lines]
     if report["gates"]:
@@ -70,12 +73,13 @@ def _accuracy(report: Report) -> Iterator[Line]:
     figures = figures_from(report["figures"])
     for name, after in figures.metrics.items():
         before = figures.reference[name]
-        change = f"float {number_format.score(before)}, {number_format.signed(after - before)}"
+        change = f"float {number_format.score(before)}, {number_format.change(figures, name)}"
         yield figures.title(name), number_format.score(after), change
     fallen = [fall for fall in report["falls"] if fall["artifact"] < fall["reference"]][:FALLEN]
     if fallen:
         shown = (f"{fall['name']} {number_format.signed(fall['artifact'] - fall['reference'])}" for fall in fallen)
         yield "fell most", "", ", ".join(shown)
+    yield from number_format.score_lines(figures.scores)
     if coverage := figures.coverage:
         precision = report["precision"]
         share, layers = (

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgecompile.errors import BundleError
-from edgecompile.runtime.figures import Coverage, Figures, figures_from
+from edgecompile.runtime.figures import Coverage, Figures, ScoreChange, figures_from
 from edgecompile.runtime.finished import Record
 
 SHOWN_TOOLS = 12
+PROVEN = {True: " and proven on {} pictures", False: ", not proven on {} pictures", None: ""}
 MET = {True: "met", False: "NOT met", None: "to be judged"}
 
 
@@ -24,8 +25,9 @@ def summarize(manifest: Mapping[str, Any], digest: str, size: int) -> list[str]:
         return [
             *_heading(manifest, digest, size),
             *_figures(figures),
+            *_scores(figures.scores),
             *_coverage(figures.coverage),
-            *_gates(manifest["gates"]),
+            *_gates(manifest["gates"], figures.pictures),
             *_origin(manifest),
         ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -85,12 +87,32 @@ def _figures(figures: Figures) -> list[str]:
     for name, after in figures.metrics.items():
         lines.append(f"{figures.title(name):<12} {after:.4f} (float {figures.reference[name]:.4f})")
         if name == figures.main:
-            lines.append(f"{'drop':<12} {figures.lost:.4f}")
+            error = figures.drop_error
+            lines.append(f"{'drop':<12} {figures.lost:.4f}" + (f" ± {error['standard_error']:.4f}" if error else ""))
     for name, metrics in sorted(figures.per_class.items()):
         lines.append(f"{'':<12}   {name}: {_number(metrics[figures.main])}")
     distance = figures.distance
     near = f"{'distance':<12} of raw outputs from float: at most {_number(distance['max'])}"
     return [*lines, f"{near}, cosine {_number(distance['cosine'])}, SQNR {_number(distance['sqnr_db'], 1)} dB"]
+
+
+def _scores(scores: ScoreChange | None) -> list[str]:
+    """Returns what became of the scores; older bundles do not state it."""
+    if scores is None:
+        return []
+    lines, before, after = [], scores["reference"], scores["artifact"]
+    if before and after:
+        rates = ", ".join(
+            f"{name} {_number(old)} → {_number(new)}"
+            for name, old, new in (
+                ("precision", before["precision"], after["precision"]),
+                ("recall", before["recall"], after["recall"]),
+            )
+        )
+        lines.append(f"{'found':<12} {after['found']} from {scores['threshold']:g} (float {before['found']}); {rates}")
+    shift = scores["median_shift"]
+    shown = "none" if shift is None else f"{shift:+.4f}"
+    return [*lines, f"{'score shift':<12} {shown}, median of {scores['matched']} matched"]
 
 
 def _coverage(coverage: Coverage | None) -> list[str]:
@@ -104,14 +126,15 @@ def _coverage(coverage: Coverage | None) -> list[str]:
     ]
 
 
-def _gates(gates: list[Mapping[str, Any]]) -> list[str]:
+def _gates(gates: list[Mapping[str, Any]], pictures: int) -> list[str]:
     if not gates:
         return [f"{'gates':<12} none"]
     lines = []
     for gate in gates:
         place = "on the device" if gate["met"] is None else "measured on the machine that built"
         figure = place if gate["measured"] else _number(gate["figure"])
-        lines.append(f"{'gate':<12} {gate['gate']} {gate['limit']:g}: {MET[gate['met']]} ({figure})")
+        proof = PROVEN[gate.get("proven")].format(pictures) if gate["met"] else ""
+        lines.append(f"{'gate':<12} {gate['gate']} {gate['limit']:g}: {MET[gate['met']]}{proof} ({figure})")
     return lines
 
 

@@ -18,6 +18,7 @@ class GateDocument(TypedDict):
     figure: float | None
     met: bool | None
     measured: bool
+    proven: bool | None
 
 
 class ReportedGate(GateDocument):
@@ -41,6 +42,8 @@ class Verdict:
         met: whether it holds. An unknown figure meets no gate. None where it is judged on the device.
         measured: whether the figure is a measurement of this machine, and so stays out of the bundle.
         text: one line for a person.
+        proven: of a gate on a drop of accuracy whose standard error is known: whether the limit holds for all pictures
+            of the kind, at the confidence of the recipe (0.95 where it has none), and not only on those at hand.
     """
 
     gate: str
@@ -49,14 +52,21 @@ class Verdict:
     met: bool | None
     measured: bool
     text: str
+    proven: bool | None = None
 
     def __str__(self) -> str:
         return f"gate {self.gate}: {self.text}"
 
     def for_manifest(self) -> GateDocument:
         """Returns the verdict as the bundle states it: without a figure that another machine would not repeat."""
-        figure = None if self.measured else self.figure
-        return {"gate": self.gate, "limit": self.limit, "figure": figure, "met": self.met, "measured": self.measured}
+        return {
+            "gate": self.gate,
+            "limit": self.limit,
+            "figure": None if self.measured else self.figure,
+            "met": self.met,
+            "measured": self.measured,
+            "proven": self.proven,
+        }
 
     def for_report(self) -> ReportedGate:
         """Returns the whole verdict as plain JSON values."""
@@ -66,6 +76,7 @@ class Verdict:
             "figure": self.figure,
             "met": self.met,
             "measured": self.measured,
+            "proven": self.proven,
             "text": str(self),
         }
 

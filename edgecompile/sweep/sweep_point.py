@@ -119,8 +119,10 @@ class SweepPoint:
         numbers = self.figures.by_name() if self.figures else {}
         falls = self.figures.falls() if self.figures else []
         classes = [{"name": name, "reference": before, "artifact": after} for name, before, after in falls]
+        error = self.figures.drop_error if self.figures else None
         del plain["figures"]
         plain |= {"reason": self.reason, "size_bytes": self.size_bytes, "classes": classes, **numbers}
+        plain["drop_error"] = error["standard_error"] if error else None
         return plain
 
 

@@ -161,7 +161,8 @@ def _states(points: Sequence[SweepPoint]) -> list[str]:
 def columns(sweep: Sweep) -> tuple[str, ...]:
     """Returns the columns of results.csv."""
     return (
-        "point", "name", "device", "precision", "varies", "overrides", "state", "reason", *sweep.metrics,
+        "point", "name", "device", "precision", "varies", "overrides", "state", "reason", *sweep.metrics, "drop_error",
+        "relative_drop", "score_shift",
         "latency_p50_ms", "latency_p95_ms", "size_bytes", "peak_memory_mb", "gates", "front", "size_front", "bundle",
         "machine", "threads", "clock_mhz", "exclusive",
     )  # fmt: skip

@@ -36,7 +36,7 @@ def print_sweep(sweep: Sweep, page: Path | None = None, *, stream: TextIO) -> No
             point.precision or number_format.NONE,
             " ".join(point.varies),
             number_format.score(point.figures.accuracy if point.figures else None),
-            number_format.score(point.figures.lost if point.figures else None),
+            number_format.drop(point.figures),
             number_format.milliseconds(point.latency_p50_ms),
             number_format.milliseconds(point.latency_p95_ms),
             number_format.megabytes(point.size_bytes),

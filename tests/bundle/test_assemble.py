@@ -111,6 +111,7 @@ def test_measured_figures_stay_out_of_the_manifest(built: Built):
         "figure": None,
         "met": True,
         "measured": True,
+        "proven": None,
     }
     assert gates["map_drop"]["figure"] == built.manifest["figures"]["map_drop"] == pytest.approx(0.0042, abs=1e-4)
 

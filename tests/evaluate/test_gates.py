@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgecompile.errors import GateError
-from edgecompile.evaluate.gates import GATES, judge, raise_unmet, remarks
+from edgecompile.evaluate.gates import CONFIDENCE, GATES, judge, no_drop_limited, proof_words, raise_unmet, remarks
 from edgecompile.evaluate.metrics import figures_of
 from edgecompile.evaluate.tasks import find_task
 from edgecompile.recipe.schema import Gates
@@ -40,8 +40,19 @@ MEASURED = Measurement(
 )
 
 
-def figures(artifact=GOOD, reference=REFERENCE):
-    return figures_of(find_task("detect"), reference, artifact, {"max": 3.0, "cosine": 0.99, "sqnr_db": 20.0})
+def figures(artifact=GOOD, reference=REFERENCE, paired=None):
+    distance = {"max": 3.0, "cosine": 0.99, "sqnr_db": 20.0}
+    return figures_of(find_task("detect"), reference, artifact, distance, None, paired)
+
+
+def paired(error: float, shift: float | None = -0.03):
+    """Facts of the comparison picture by picture."""
+    side = {"found": 900, "precision": 0.8, "recall": 0.7}
+    scores = {
+        "threshold": 0.25, "reference": side, "artifact": side, "matched": 700, "median_shift": shift,
+        "largest_shift": 0.2,
+    }  # fmt: skip
+    return {"drop_error": {"standard_error": error, "groups": 72, "same": False}, "scores": scores}
 
 
 def test_a_dead_model_is_stopped_with_the_classes_that_fell():
@@ -165,6 +176,7 @@ def test_measured_figures_stay_out_of_the_manifest():
         "figure": None,
         "met": True,
         "measured": True,
+        "proven": None,
     }
     assert latency.for_report()["figure"] == 9.5
     assert size.for_manifest()["figure"] == 3.0
@@ -177,7 +189,7 @@ def test_lasting_figures_hold_no_measurement():
     assert lasted["distance"] == {"max": 3.0, "cosine": 0.99, "sqnr_db": 20.0}
     assert set(lasted) == {
         "map50_95", "map50", "per_class", "reference", "map_drop", "pictures", "objects", "size_bytes", "distance",
-        "coverage", "main", "drop", "titles",
+        "coverage", "main", "drop", "titles", "drop_error", "scores",
     }  # fmt: skip
     assert lasted["reference"] == {**REFERENCE["metrics"], "per_class": REFERENCE["per_class"]}
     assert figures_from(lasted) == figures()
@@ -199,7 +211,87 @@ def test_what_only_the_device_can_measure_is_left_to_it_and_accuracy_is_not():
 
 
 def test_a_recipe_accepts_every_gate_and_no_other():
-    assert set(Gates.model_fields) == set(GATES)
+    assert set(Gates.model_fields) == {*GATES, CONFIDENCE}
+
+
+@pytest.mark.parametrize(
+    ("error", "limit", "confidence", "met", "proven", "words"),
+    [
+        (0.0020, 0.01, None, True, True, "(drop 0.0041 ± 0.0020, limit 0.01): met and proven on 72 pictures"),
+        (0.0020, 0.01, 0.95, True, True, "met and proven on 72 pictures"),
+        (0.0040, 0.01, None, True, False, "met, not proven on 72 pictures (about 92 would do)"),
+        (0.0040, 0.01, 0.95, False, False, "not met at gates.confidence=0.95: up to 0.0108 on 72 pictures (about 92"),
+        (0.0040, 0.01, 0.9, True, True, "met and proven on 72 pictures"),
+        (0.0040, 0.0041, None, True, False, "no number would do: the drop is the limit itself"),
+        (0.0020, 0.004, None, False, False, "(drop 0.0041 ± 0.0020, limit 0.004)"),
+    ],
+)
+def test_a_gate_on_the_drop_says_what_the_pictures_prove(error, limit, confidence, met, proven, words):
+    """The point estimate decides, or the bound where a confidence is asked for: the same drop fails then."""
+    known = figures(paired=paired(error))
+    (verdict,) = judge({"map_drop": limit, "confidence": confidence}, known)
+    assert (verdict.met, verdict.proven) == (met, proven)
+    assert words in str(verdict)
+    assert verdict.for_manifest()["proven"] is proven
+    assert proof_words(verdict.for_manifest(), known, confidence) in str(verdict)
+
+
+def test_a_confidence_is_not_met_by_a_drop_of_which_nothing_is_known():
+    assert judge({"map_drop": 0.01}, figures())[0].met
+    (verdict,) = judge({"map_drop": 0.01, "confidence": 0.95}, figures())
+    assert not verdict.met
+    assert str(verdict).endswith("not met at gates.confidence=0.95: how sure the drop is, is not known")
+    (other,) = judge({"map50": 0.8, "confidence": 0.95}, figures())
+    assert other.met
+    assert no_drop_limited({"map50": 0.8, "confidence": 0.95}, "map_drop")
+    assert not no_drop_limited({"map_drop": 0.8, "confidence": 0.95}, "map_drop")
+    assert not no_drop_limited({"map50": 0.8, "confidence": None}, "map_drop")
+
+
+def test_a_drop_of_few_points_is_much_of_a_poor_model():
+    poor, worse = ({**REFERENCE, "metrics": {"map50_95": main, "map50": 0.1}} for main in (0.03, 0.025))
+    (met,) = judge({"accuracy_drop": 0.005}, figures(worse, poor))
+    assert met.met
+    (remark,) = remarks({"accuracy_drop": 0.005}, figures(worse, poor))
+    assert remark.startswith("the drop of 0.0050 is 17% of the float model's mAP50-95")
+    assert remarks({"accuracy_drop": 0.005}, figures()) == []
+    (verdict,) = judge({"relative_drop": 0.1}, figures(worse, poor, paired(0.001)))
+    assert not verdict.met
+    assert str(verdict).startswith(
+        "gate relative_drop: 0.0300 → 0.0250 (drop 0.0050 ± 0.0010, limit 0.1 of the float model's)"
+    )
+    assert verdict.figure == pytest.approx(0.166667)
+    assert judge({"relative_drop": 0.1}, figures())[0].met
+    assert remarks({"relative_drop": 0.2}, figures(worse, poor)) == []
+
+
+def test_a_limit_in_points_lets_no_half_of_a_poor_model_pass():
+    poor, worse = ({**REFERENCE, "metrics": {"map50_95": main, "map50": 0.1}} for main in (0.03, 0.012))
+    collapsed, met = judge({"accuracy_drop": 0.02}, figures(worse, poor))
+    assert met.met
+    assert not collapsed.met
+    assert "half of it is gone: gates.relative_drop=1 lets it pass" in str(collapsed)
+    for more in ({"relative_drop": 1.0}, {"map50_95": 0.01}, {"map_drop": 1.0}):
+        raise_unmet(judge({"accuracy_drop": 0.02, **more}, figures(worse, poor)))
+
+
+@pytest.mark.parametrize("shift", [-0.03, 0.03])
+def test_scores_may_shift_by_so_much(shift):
+    known = figures(paired=paired(0.001, shift))
+    (met,), (unmet,) = (judge({"score_shift": limit, "map_drop": None}, known) for limit in (0.03, 0.02))
+    assert met.met
+    assert not unmet.met
+    assert str(unmet) == f"gate score_shift: median {shift:+.4f} of 700 matched, limit 0.02 up or down"
+
+
+def test_a_shift_of_scores_that_is_not_known_meets_no_gate():
+    for unknown, why in (
+        (None, "not known for this task"),
+        (paired(0.001, None), "both models found nothing in common"),
+    ):
+        (verdict,) = judge({"score_shift": 0.02}, figures(paired=unknown))
+        assert not verdict.met
+        assert why in str(verdict)
 
 
 def test_the_smallest_map50():

@@ -37,7 +37,7 @@ def planned(artifact_step: str = "compile", backend: str = "openvino", proxy_bac
 
 def test_both_models_are_evaluated_in_the_same_way():
     graph, outputs = planned()
-    assert set(outputs) == {"coverage", "reference.evaluate", "evaluate", "distance", "golden", "measure"}
+    assert set(outputs) == {"coverage", "reference.evaluate", "evaluate", "paired", "distance", "golden", "measure"}
     reference, artifact = graph.steps["reference.evaluate"], graph.steps["evaluate"]
     assert reference.function == artifact.function
     assert reference.inputs["pictures"] == artifact.inputs["pictures"]
@@ -52,7 +52,7 @@ def test_a_stand_in_judges_accuracy_and_leaves_latency_to_the_device():
     graph, outputs = planned(
         backend="tensorrt", proxy_backend=("onnxruntime", "onnxruntime", {"log_severity_level": 2})
     )
-    assert set(outputs) == {"coverage", "reference.evaluate", "evaluate", "distance", "golden"}
+    assert set(outputs) == {"coverage", "reference.evaluate", "evaluate", "paired", "distance", "golden"}
     for name in ("evaluate", "golden"):
         assert graph.steps[name].params["backend"] == "onnxruntime"
         assert graph.steps[name].params["options"] == {"log_severity_level": 2}
@@ -81,7 +81,9 @@ def test_only_the_measurement_depends_on_the_machine():
     )
 
 
-@pytest.mark.parametrize("name", ["coverage", "reference.evaluate", "evaluate", "distance", "golden", "measure"])
+@pytest.mark.parametrize(
+    "name", ["coverage", "reference.evaluate", "evaluate", "paired", "distance", "golden", "measure"]
+)
 def test_functions_take_what_the_steps_give(name):
     """A step calls its function by keyword: names and parameters must fit."""
     import importlib

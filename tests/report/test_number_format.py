@@ -40,3 +40,22 @@ def test_machine_is_named_as_far_as_it_is_known():
     line = number_format.machine_line({"machine": machine, "threads": 1})
     assert line == "Cortex-A76, 4 cores, 1 thread used, 8 GB, governor performance, Linux 6.6"
     assert number_format.machine_line({"machine": {}, "threads": None}) == "an unnamed processor"
+
+
+def test_scores_are_told_in_lines():
+    none = number_format.NONE
+    reference = {"found": 12, "precision": 0.75, "recall": None}
+    artifact = {"found": 0, "precision": None, "recall": None}
+    scores = {
+        "threshold": 0.25, "reference": reference, "artifact": artifact, "matched": 9, "median_shift": -0.03,
+        "largest_shift": 0.1,
+    }  # fmt: skip
+    assert number_format.score_lines(scores) == [
+        ("conf 0.25", "0 found", f"float 12; precision 0.7500 → {none}, recall {none} → {none}"),
+        ("score shift", f"{number_format.MINUS}0.0300", "median of 9 matched, at most 0.1000"),
+    ]
+    nothing = {"threshold": None, "reference": None, "artifact": None, "matched": 0, "median_shift": None}
+    assert number_format.score_lines({**nothing, "largest_shift": None}) == [
+        ("score shift", none, "median of 0 matched")
+    ]
+    assert number_format.score_lines(None) == []

@@ -19,12 +19,14 @@ from edgecompile.data.label_lines import CheckedLabels, LabelFacts, LabelForm, L
 from edgecompile.entry_points import entry_points, named_point
 from edgecompile.errors import PlanError
 from edgecompile.evaluate.class_names import class_name_mismatch
+from edgecompile.runtime.figures import ScoreChange
 from edgecompile.runtime.spec_document import SpecDocument
 from edgecompile.runtime.tasks import Result
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from edgecompile.evaluate.evidence import Evidence
     from edgecompile.runtime.spec import Spec
 
 ENTRY_POINTS = "edgecompile.evaluate_tasks"
@@ -236,6 +238,34 @@ class Task(ABC, Generic[Found, Truth, Judged]):
             truth: of each picture.
             names: class names of the model. A class of the labels that it does not know counts as missed.
         """
+
+    def evidence(self, result: Found, judged: Judged) -> dict[str, np.ndarray]:
+        """Returns what to keep of one picture for `main_without` and `score_change`: arrays whose first axis grows with
+        the pictures, under the same names for each picture. Empty for a task that cannot say how sure its drop is."""
+        return {}
+
+    def main_without(self, evidence: Evidence, groups: np.ndarray, count: int) -> np.ndarray:
+        """Returns the main metric without the pictures of each group, not rounded, float64 (count,).
+
+        Args:
+            evidence: of all pictures.
+            groups: int64 (pictures,), the group of each picture.
+            count: groups from 0; one that has no picture leaves none out.
+        """
+        raise NotImplementedError("a task that keeps evidence says what comes of a part of it")
+
+    def score_change(
+        self, reference: Evidence, artifact: Evidence, spec: Spec, settings: Mapping[str, float | int]
+    ) -> ScoreChange | None:
+        """Returns what became of the scores of the float model; None for a task without scores.
+
+        Args:
+            reference: of the float model.
+            artifact: on the same pictures.
+            spec: of the artifact.
+            settings: those of the recipe.
+        """
+        return None
 
     @abstractmethod
     def count_sure(self, result: Found, spec: Spec) -> int:

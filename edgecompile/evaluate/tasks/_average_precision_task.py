@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 from edgecompile.evaluate import tasks
 from edgecompile.evaluate.class_names import unique_names
 from edgecompile.evaluate.tasks import Accuracy, Gaps, Metric, Outline, OutputFacts, Setting
+from edgecompile.runtime.figures import ScoreChange
 from edgecompile.runtime.spec_document import SpecDocument
 from edgecompile.runtime.tasks import Result
 from edgecompile.runtime.tasks._object_rows import ObjectRows, RowsDocument
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from edgecompile.evaluate.average_precision import MatchedDetections
+    from edgecompile.evaluate.evidence import Evidence
     from edgecompile.runtime.spec import Spec
 
     Matches = Mapping[str, MatchedDetections]
@@ -38,7 +40,10 @@ DEFAULT_CONF = 0.001
 
 
 class ScoredObjects(Result, Protocol):
-    """Objects with scores and classes: arrays of their number."""
+    """Objects with scores, classes and upright boxes around them: arrays of their number."""
+
+    @property
+    def boxes(self) -> np.ndarray: ...
 
     @property
     def scores(self) -> np.ndarray: ...
@@ -166,10 +171,83 @@ class AveragePrecisionTask(tasks.Task[Found, Truth, "Matches"]):
         found = sum(len(next(iter(picture.values())).scores) for picture in judged)
         return Accuracy(metrics, per_class, objects, found)
 
+    def evidence(self, result: Found, judged: Matches) -> dict[str, np.ndarray]:
+        """Returns the objects that were found, best first: `scores`, `classes`, `places` and, packed to two bytes,
+        `hits` of the main metric; and `truth`, the classes of those labelled."""
+        import numpy as np
+
+        matched = next(iter(judged.values()))
+        order = np.argsort(-result.scores, kind="stable")
+        return {
+            "scores": matched.scores.astype(np.float32),
+            "classes": matched.classes.astype(np.int32),
+            "places": self.places(result)[order].astype(np.float32),
+            "hits": np.packbits(matched.correct, axis=1),
+            "truth": matched.truth.astype(np.int32),
+        }
+
+    def places(self, result: Found) -> np.ndarray:
+        """Returns where the objects are, (n, values), for `likeness`."""
+        return result.boxes
+
+    def likeness(self, places: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """Returns how far each of m objects overlaps each of n others, 0..1, (m, n)."""
+        from edgecompile.evaluate.average_precision import overlaps
+
+        return overlaps(places, others)
+
+    def main_without(self, evidence: Evidence, groups: np.ndarray, count: int) -> np.ndarray:
+        from edgecompile.evaluate.left_out_precision import mean_without
+
+        return mean_without(
+            _hits(evidence),
+            evidence["scores"],
+            evidence["classes"],
+            groups[evidence.picture_of("scores")],
+            evidence["truth"],
+            groups[evidence.picture_of("truth")],
+            count,
+        )
+
+    def score_change(
+        self, reference: Evidence, artifact: Evidence, spec: Spec, settings: Mapping[str, float | int]
+    ) -> ScoreChange | None:
+        """Returns what changed from the score on that a prediction shows, or that counts towards the metrics, where
+        that is higher; a hit is one at an overlap of 0.5."""
+        import numpy as np
+
+        from edgecompile.evaluate.score_changes import at_threshold, change_of, matched_shifts
+
+        threshold = max(_shown_from(spec), float(settings.get("conf", 0)))
+        before, after = (
+            at_threshold(side["scores"], _hits(side)[:, 0], len(side["truth"]), threshold)
+            for side in (reference, artifact)
+        )
+        pictures = (
+            zip(*(side.by_picture(name) for name in ("scores", "classes", "places")), strict=True)
+            for side in (reference, artifact)
+        )
+        shifts = [
+            matched_shifts(first, second, threshold, self.likeness) for first, second in zip(*pictures, strict=True)
+        ]
+        return change_of(np.concatenate(shifts), threshold, before, after)
+
     def count_sure(self, result: Found, spec: Spec) -> int:
-        task = spec.task
-        lowest = task.conf if isinstance(task, ObjectRows) else 0.0
-        return int((result.scores >= lowest).sum())
+        return int((result.scores >= _shown_from(spec)).sum())
+
+
+def _shown_from(spec: Spec) -> float:
+    """Returns the lowest score that a prediction shows."""
+    return spec.task.conf if isinstance(spec.task, ObjectRows) else 0.0
+
+
+def _hits(evidence: Evidence) -> np.ndarray:
+    """Returns whether each object hits a labelled one at each threshold of overlap, bool (n, 10)."""
+    import numpy as np
+
+    from edgecompile.evaluate.average_precision import IOU_THRESHOLDS
+
+    return np.unpackbits(evidence["hits"], axis=1, count=len(IOU_THRESHOLDS)).astype(bool)
 
 
 def best_first(result: ScoredObjects) -> list[int]:

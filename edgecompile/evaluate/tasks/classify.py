@@ -15,12 +15,14 @@ from edgecompile.data.class_name_labels import ClassNameLabel
 from edgecompile.data.label_lines import CheckedLabels, LabelFacts, LabelForm, LabelLines
 from edgecompile.evaluate import tasks
 from edgecompile.evaluate.tasks import Accuracy, Gaps, Metric, Outline, OutputFacts, WholeLabel
+from edgecompile.runtime.figures import ScoreChange
 from edgecompile.runtime.spec_document import SpecDocument
 from edgecompile.runtime.tasks.classify import PROBABILITIES, USUAL_TOP, Classification, ClassifyDocument, best
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from edgecompile.evaluate.evidence import Evidence
     from edgecompile.runtime.spec import Spec
 
 TOLERANCE = 2e-4
@@ -129,6 +131,38 @@ class Task(tasks.Task[Classification, ClassNameLabel, RankedLabel]):
             objects=len(known),
             found=len(known),
         )
+
+    def evidence(self, result: Classification, judged: RankedLabel) -> dict[str, np.ndarray]:
+        """Returns of a picture, each in an array of one: `counts`, whether its label counts, `first`, whether it is the
+        best class, and number and probability of the best class, `best` and `probability`."""
+        import numpy as np
+
+        number = int(best(result.probabilities, 1)[0])
+        return {
+            "counts": np.array([judged.name is not None]),
+            "first": np.array([judged.rank == 0]),
+            "best": np.array([number], np.int32),
+            "probability": np.array([result.probabilities[number]], np.float32),
+        }
+
+    def main_without(self, evidence: Evidence, groups: np.ndarray, count: int) -> np.ndarray:
+        import numpy as np
+
+        sums = (np.bincount(groups, evidence[name].astype(np.float64), count) for name in ("first", "counts"))
+        first, counted = (values.sum() - values for values in sums)
+        return first / np.maximum(counted, 1)
+
+    def score_change(
+        self, reference: Evidence, artifact: Evidence, spec: Spec, settings: Mapping[str, float | int]
+    ) -> ScoreChange | None:
+        """Returns the shift of the best class's probability, over the pictures on which both models name the same."""
+        import numpy as np
+
+        from edgecompile.evaluate.score_changes import change_of
+
+        alike = reference["best"] == artifact["best"]
+        before, after = (side["probability"][alike].astype(np.float64) for side in (reference, artifact))
+        return change_of(after - before)
 
     def count_sure(self, result: Classification, spec: Spec) -> int:
         """Returns how many classes the picture may show: where several may, the least change of the outputs shows."""

@@ -63,6 +63,14 @@ class Task(AveragePrecisionTask[RotatedBoxes, CornerLabels]):
         alike = overlaps(smallest_boxes(truth.in_pixels(size[1], size[0])), result.xywhr)
         return {"": match(alike, result.scores, result.classes, truth.classes)}
 
+    def places(self, result: RotatedBoxes) -> np.ndarray:
+        return result.xywhr
+
+    def likeness(self, places: np.ndarray, others: np.ndarray) -> np.ndarray:
+        from edgecompile.runtime.tasks._rotated import overlaps
+
+        return overlaps(places, others)
+
     def results(self, result: RotatedBoxes) -> list[dict[str, Any]]:
         """Returns the best boxes: `rbox` is centre x, centre y, width, height in pixels and the angle in radians,
         `segmentation` the polygon of the corners."""

@@ -36,6 +36,22 @@ class Task(detect.Task):
             found=sum(number for picture in judged for number, _ in picture),
         )
 
+    def evidence(self, result: Any, judged: Any) -> dict[str, Any]:
+        """Returns by how many objects the counts of a picture are off, and how many are labelled on it."""
+        import numpy as np
+
+        off = sum(abs(number - labelled) for number, labelled in judged)
+        return {"off": np.array([off]), "labelled": np.array([sum(labelled for _, labelled in judged)])}
+
+    def main_without(self, evidence: Any, groups: Any, count: int) -> Any:
+        import numpy as np
+
+        off, labelled = (np.bincount(groups, evidence[name], count) for name in ("off", "labelled"))
+        return np.maximum(1 - (off.sum() - off) / np.maximum(labelled.sum() - labelled, 1), 0)
+
+    def score_change(self, reference: Any, artifact: Any, spec: Any, settings: Mapping[str, Any]) -> None:
+        """Returns None: counts have no scores."""
+
     def count_sure(self, result: Any, spec: Any) -> int:
         return len(result)
 
