@@ -112,8 +112,8 @@ def write_checkpoint(trained, target, task="detect"):
     model = (checkpoint.get("ema") or checkpoint["model"]).half()
     arguments = {"task": task, "imgsz": image_size(task), "single_cls": False}
     model.args, model.criterion = dict(arguments), None
-    if hasattr(model, "transforms"):  # of the training's pictures
-        del model.transforms
+    for name in ("transforms", "pt_path"):  # of the training's pictures; where the first weights lay
+        model.__dict__.pop(name, None)
     model.yaml["yaml_file"] = "parts.yaml"
     model.requires_grad_(False)
     kept = {key: checkpoint[key] for key in ("version", "license", "docs")}
