@@ -87,7 +87,7 @@ def test_the_command_line_overrules_the_recipe(write):
     assert (recipe.model.imgsz, recipe.gates.fps, recipe.name) == (416, 3, "other")
     assert "simplify" not in recipe.passes
     assert compose(name, "~passes.simplify").passes.keys() == recipe.passes.keys()
-    assert compose(name, "+passes.again.kind=simplify").ordered_names()[2] == "again"
+    assert compose(name, "+passes.again.kind=simplify").ordered_names()[3] == "again"
     assert compose(name, "model={imgsz: 416}").model.weights == "yolo11n.pt"
     assert compose(name, "pass@passes=[onnx_export]").ordered_names() == ("onnx_export",)
 

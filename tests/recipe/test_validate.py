@@ -53,11 +53,11 @@ WRONG = [
     ("passes: {onnx_export: null}", 0, "passes", ["no pass makes the model"]),
     ("passes: {onnx_import: {}}", 0, "passes.onnx_import", ["'onnx_export'", "leave one out"]),
     ("passes: {fp16: {}}", 0, "passes.fp16", ["'int8_static' has lowered it to int8 already"]),
-    ("order: [simplify, onnx_export, int8_static]", 0, "order", ["begin with onnx_export"]),
-    ("order: [onnx_export, int8_static, simplify]", 0, "order", ["'simplify' (fusion) cannot follow"]),
-    ("order: [onnx_export, simplify]", 0, "order", ["'int8_static' is missing"]),
-    ("order: [onnx_export, simplify, simplify, int8_static]", 0, "order", ["'simplify' stands twice"]),
-    ("order: [onnx_export, simplfy, int8_static, simplify]", 0, "order", ["did you mean 'simplify'?"]),
+    ("order: [simplify, onnx_export, equalize, int8_static]", 0, "order", ["begin with onnx_export"]),
+    ("order: [onnx_export, equalize, int8_static, simplify]", 0, "order", ["'simplify' (fusion) cannot follow"]),
+    ("order: [onnx_export, simplify, equalize]", 0, "order", ["'int8_static' is missing"]),
+    ("order: [onnx_export, simplify, simplify, equalize, int8_static]", 0, "order", ["'simplify' stands twice"]),
+    ("order: [onnx_export, simplfy, equalize, int8_static, simplify]", 0, "order", ["did you mean 'simplify'?"]),
     ("order: onnx_export", 0, "order", ["a list of the names"]),
     ("target: {precisions: [fp32]}", 0, "passes.int8_static", ["does not run", "it runs fp32"]),
     ("target: {kind: onnxrutime}", 0, "target.kind", ["did you mean 'onnxruntime'?"]),
@@ -125,7 +125,7 @@ def test_all_problems_at_once(write, problems):
 def test_control_the_same_recipe_without_a_fault(write):
     recipe = compose(write("model: {imgsz: 320}\ngates: {map_drop: 0.5, fps: 1}\norder: null\n"))
     assert recipe.model.imgsz == 320
-    assert recipe.ordered_names() == ("onnx_export", "simplify", "int8_static")
+    assert recipe.ordered_names() == ("onnx_export", "simplify", "equalize", "int8_static")
 
 
 def test_numbers_are_not_read_as_booleans_nor_text(write):
@@ -140,11 +140,11 @@ def test_nothing_is_not_a_number(problems):
 
 def test_a_pass_by_another_name(write):
     recipe = compose(write("passes: {again: {kind: simplify}}\n"))
-    assert recipe.ordered_names() == ("onnx_export", "simplify", "again", "int8_static")
+    assert recipe.ordered_names() == ("onnx_export", "simplify", "equalize", "again", "int8_static")
 
 
 def test_a_pass_left_out(write):
-    assert list(compose(write("passes: {simplify: null}\n")).passes) == ["onnx_export", "int8_static"]
+    assert list(compose(write("passes: {simplify: null}\n")).passes) == ["onnx_export", "equalize", "int8_static"]
 
 
 def test_no_pass_at_all(write, problems):
@@ -162,7 +162,8 @@ def test_reading_a_wrong_recipe_is_quick(write, problems):
 def test_what_is_written_can_be_read_again(write):
     from edgecompile.recipe.validate import recipe_from
 
-    recipe = compose(write("passes: {again: {kind: simplify}}\norder: [onnx_export, again, simplify, int8_static]\n"))
+    order = "order: [onnx_export, again, simplify, equalize, int8_static]\n"
+    recipe = compose(write("passes: {again: {kind: simplify}}\n" + order))
     read = recipe_from(recipe.model_dump(mode="json", by_alias=True))
     # What is said of a target, and no part of what is built, is not written.
     told = {key: getattr(recipe.target, key) for key in ("proof", "source", "board")}
