@@ -37,6 +37,8 @@ NEEDS = (
     "a cluster",
     "hours",
     "a package of yours",
+    "a bundle with its post-processing",
+    "a bundle of a segmenter",
 )
 BLOCK = re.compile(r"(?:^<!-- needs: (?P<needs>[^>]+?) -->\n+)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
 RUN = ("", "sh", "python")

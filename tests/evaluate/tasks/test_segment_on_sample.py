@@ -41,6 +41,20 @@ print("done")
 """
 
 
+PEAK = """
+import resource
+import numpy as np
+from edgecompile.runtime import open_artifact
+predictor = open_artifact({model!r}, {spec!r}, "onnxruntime", {{}}, 1)
+for _ in range(5):
+    found = predictor.predict({picture!r})
+assert len(found) > 3
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+MOST_MEMORY = 1.3
+"""Of a segmenter at 640 pixels, as a share of that of a detector of the same width."""
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """The embedded segmenter at 256 by 256, so that its pictures need a border."""
@@ -96,3 +110,13 @@ def test_masks_of_pictures_equal_ultralytics_to_the_pixel(model: SimpleNamespace
         pixels, objects = pixels + int(found.masks.sum()), objects + len(found)
     assert objects >= 10
     assert apart <= pixels * 1e-5
+
+
+def test_a_prediction_needs_little_more_memory_than_that_of_a_detector(tmp_path: Path) -> None:
+    peaks = {}
+    for task, weights in (("detect", SAMPLE / "parts.pt"), ("segment", CHECKPOINT)):
+        (tmp_path / task).mkdir()
+        exported = export(weights, 640, tmp_path / task, task)
+        picture = str(split(DATA, "val").pictures[0])
+        peaks[task] = int(run_code(PEAK.format(model=str(exported.model), spec=str(exported.spec), picture=picture)))
+    assert peaks["segment"] <= MOST_MEMORY * peaks["detect"]
