@@ -47,6 +47,8 @@ class OnnxImport(Pass):
         decode: an older name of `outputs.layout`.
         stride: coarsest stride of the model's feature maps in pixels, or "auto": what the file says, else 32.
         class_names: "file" takes the class names that the file states, "data" always takes those of the data set.
+        floor: smallest main metric (mAP50-95, top-1) on some labelled pictures; a model below it is refused with the
+            statement that fits better. 0 for no such proof.
     """
 
     stage: ClassVar[Stage] = Stage.EXPORT
@@ -59,6 +61,7 @@ class OnnxImport(Pass):
     decode: Literal[DECODES] = AUTO  # type: ignore[valid-type]
     stride: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     class_names: Literal["file", "data"] = "file"
+    floor: Annotated[float, Field(ge=0, le=1)] = 0.05
 
     @model_validator(mode="after")
     def _names_one_layout(self) -> OnnxImport:
@@ -95,7 +98,7 @@ class OnnxImport(Pass):
         pictures = graph.materials.validation.paths
         proof = Source("pictures", pictures[:: -(-len(pictures) // PICTURES)], many=True)
         entry, outputs = self.statement()
-        graph.add(
+        step = graph.add(
             Step(
                 name="onnx_import",
                 version=4,
@@ -118,8 +121,34 @@ class OnnxImport(Pass):
                 about="reads, checks and normalises the ONNX file",
             )
         )
+        if self.floor:
+            _add_proof(graph, step, self.floor)
         precision = "int8" if _holds_pairs(graph.materials.weights) else "fp32"
         return Model(Output("onnx_import", "model.onnx"), Output("onnx_import", "spec.json"), precision=precision)
+
+
+def _add_proof(graph: Graph, step: Step, floor: float) -> None:
+    """Adds the step that proves an import on labelled pictures."""
+    reading = graph.materials.reading.as_json()
+    graph.add(
+        Step(
+            name="statement_proof",
+            function="edgecompile.passes._statement_proof:prove",
+            stage=Stage.VALIDATION,
+            params={"floor": floor, "params": dict(step.params), **({"reading": reading} if reading else {})},
+            inputs={
+                "model": Output(step.name, "model.onnx"),
+                "spec": Output(step.name, "spec.json"),
+                "weights": graph.materials.weights,
+                "pictures": graph.materials.validation,
+                "labels": graph.materials.labels,
+            },
+            tools=step.tools,
+            isa=True,
+            memory_mb=1000,
+            about="finds what is labelled on some pictures, as it is stated",
+        )
+    )
 
 
 def _holds_pairs(weights: Source) -> bool:
@@ -169,7 +198,7 @@ def import_model(
     from edgecompile.graphs.onnx.picture_input import agreed, fix_axes, only_input, with_channels
     from edgecompile.graphs.onnx.serialization import operator_counts, save
     from edgecompile.graphs.onnx.statement import frame_of
-    from edgecompile.graphs.onnx.structure import name_nodes
+    from edgecompile.graphs.onnx.structure import Structure, name_nodes
     from edgecompile.graphs.onnx.ultralytics_outputs import decode_of, stated_facts
     from edgecompile.graphs.onnx.widening import widen
 
@@ -224,6 +253,9 @@ def import_model(
         stated=stated_facts(notes),
     )
     write_spec(spec, out / "spec.json")
+    remarks = [] if stated else [f"'{file}' states no class names: those of the data set are taken"]
+    if Structure(model).is_quantized():
+        remarks.append(f"'{file}' holds Q/DQ pairs: it is packed as it is, and is its own reference")
     return {
         "classes": classes,
         "decode": decode,
@@ -231,7 +263,7 @@ def import_model(
         "metadata": sorted(notes),
         "changes": [*changes, *raised, *added],
         "operators": operator_counts(model),
-        **({} if stated else {"notes": [f"'{file}' states no class names: those of the data set are taken"]}),
+        **({"notes": remarks} if remarks else {}),
     }
 
 
