@@ -1,6 +1,6 @@
 """Results as `supervision.Detections` (https://supervision.roboflow.com/latest/detection/core/), for its trackers,
-zones and annotators, and as its `Classifications`. The library is imported here alone, and only when somebody asks for
-it.
+zones and annotators, as its `KeyPoints`, and as its `Classifications`. The library is imported here alone, and only
+when somebody asks for it.
 """
 
 from __future__ import annotations
@@ -60,6 +60,30 @@ def detections_of(
         class_id=objects.classes,
         data={CLASS_NAME: names, **(data or {})},
     )
+
+
+def key_points_of(objects: Boxed, points: np.ndarray) -> Any:
+    """Returns objects as `supervision.KeyPoints`, which has no place for boxes.
+
+    Args:
+        points: float32 (n, key points, 3), x and y in pixels of the picture, and confidence.
+
+    Raises:
+        MissingToolError: supervision is not installed, or is older than the fields of this.
+    """
+    supervision = import_supervision()
+    names = np.array([objects.class_name(number) for number in objects.classes.tolist()], dtype=str)
+    try:
+        return supervision.KeyPoints(
+            xy=points[..., :2],
+            keypoint_confidence=points[..., 2],
+            detection_confidence=objects.scores,
+            class_id=objects.classes,
+            data={CLASS_NAME: names},
+        )
+    except TypeError as error:
+        fix = "pip install 'supervision>=0.29'"
+        raise MissingToolError(f"supervision {supervision.__version__} is too old for key points", fix=fix) from error
 
 
 def classifications_of(probabilities: np.ndarray) -> Any:

@@ -98,6 +98,17 @@ class Poses(FoundObjects[Pose]):
     def supervision_fields(self) -> SupervisionFields:
         return {"data": {"key_points": self.key_points}}
 
+    def to_supervision(self) -> Any:
+        """Returns the objects as `supervision.KeyPoints`, which has no place for boxes; `Detections` of the boxes:
+        `supervision.Detections(poses.boxes, confidence=poses.scores, class_id=poses.classes)`.
+
+        Raises:
+            MissingToolError: supervision is not installed, or is too old.
+        """
+        from edgecompile.runtime.tasks import _supervision
+
+        return _supervision.key_points_of(self, self.key_points)
+
 
 class Task(ObjectRows[Poses]):
     """Poses, as a spec describes them.

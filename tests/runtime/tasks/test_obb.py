@@ -120,6 +120,17 @@ def test_draws_turned_boxes_on_a_copy() -> None:
     assert not image.any()
 
 
+def test_becomes_oriented_detections_of_supervision() -> None:
+    supervision = pytest.importorskip("supervision")
+    boxes = found()
+    theirs = boxes.to_supervision()
+    assert isinstance(theirs, supervision.Detections)
+    np.testing.assert_array_equal(theirs.data["xyxyxyxy"], boxes.corners)
+    np.testing.assert_array_equal(theirs.xyxy, boxes.boxes)
+    drawn = supervision.OrientedBoxAnnotator().annotate(np.zeros((96, 192, 3), np.uint8), theirs)
+    assert drawn.any()
+
+
 def test_an_output_without_an_angle_is_refused() -> None:
     spec = obb_spec()
     with pytest.raises(BundleError, match="does not fit 3 classes"):

@@ -114,6 +114,16 @@ def test_draws_points_and_the_limbs_of_a_person() -> None:
     assert not image.any()
 
 
+def test_becomes_key_points_of_supervision() -> None:
+    supervision = pytest.importorskip("supervision")
+    theirs = found().to_supervision()
+    assert isinstance(theirs, supervision.KeyPoints)
+    assert theirs.xy.shape == (1, COUNT, 2)
+    np.testing.assert_allclose(theirs.keypoint_confidence, [[0, 0.1, 0.2, 0.3]], atol=1e-6)
+    assert theirs.data["class_name"].tolist() == ["nut"]
+    assert len(found(conf=0.95).to_supervision()) == 0
+
+
 @pytest.mark.parametrize("changed", [{"count": 0, "values": 3}, {"count": 4, "values": 4}, {"count": 5, "values": 3}])
 def test_key_points_that_contradict_the_output_are_refused(changed: dict[str, int]) -> None:
     with pytest.raises(BundleError):
