@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from edgecompile.runtime.predictor import Predictor, load, open_artifact
     from edgecompile.runtime.tasks.classify import Classification
     from edgecompile.runtime.tasks.detect import Detection, Detections
+    from edgecompile.runtime.tasks.obb import RotatedBox, RotatedBoxes
+    from edgecompile.runtime.tasks.pose import Pose, Poses
     from edgecompile.runtime.tasks.segment import Segment, Segments
 
 __all__ = [
@@ -27,7 +29,11 @@ __all__ = [
     "Classification",
     "Detection",
     "Detections",
+    "Pose",
+    "Poses",
     "Predictor",
+    "RotatedBox",
+    "RotatedBoxes",
     "Segment",
     "Segments",
     "find_pictures",
@@ -41,7 +47,11 @@ _HOME = {
     "Classification": "tasks.classify",
     "Detection": "tasks.detect",
     "Detections": "tasks.detect",
+    "Pose": "tasks.pose",
+    "Poses": "tasks.pose",
     "Predictor": "predictor",
+    "RotatedBox": "tasks.obb",
+    "RotatedBoxes": "tasks.obb",
     "Segment": "tasks.segment",
     "Segments": "tasks.segment",
     "find_pictures": "pictures",

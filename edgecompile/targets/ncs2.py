@@ -14,6 +14,9 @@ from edgecompile.plan.step import Output, Stage, Step
 from edgecompile.runtime.options import Options
 from edgecompile.targets import ProxyBackend, Target
 
+WITHOUT_OPERATIONS = {"obb": "the sine and cosine by which rotated boxes are decoded"}
+"""Tasks to what the stick would need for them; `edgecompile.graphs.openvino.legacy_ir` knows its operations."""
+
 
 class Ncs2(Target):
     """The Neural Compute Stick 2 with OpenVINO 2022.3.
@@ -48,6 +51,8 @@ class Ncs2(Target):
     def compile(self, graph: Graph, model: Model) -> Model:
         if model.precision != "fp16":
             raise PlanError(f"{self.device} computes in FP16 only", fix="add the pass fp16")
+        if graph.task in WITHOUT_OPERATIONS:
+            raise PlanError(f"{self.device} does not run {WITHOUT_OPERATIONS[graph.task]}")
         graph.add(
             Step(
                 name="compile",

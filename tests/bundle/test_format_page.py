@@ -17,6 +17,7 @@ from edgecompile.runtime.figures import OLD_TITLES
 from edgecompile.runtime.spec import CHOICES
 from edgecompile.runtime.tasks._boxes import CLASS_OFFSET, FARTHEST, MOST_CANDIDATES, SCORE_SLACK
 from edgecompile.runtime.tasks._object_rows import BESIDE, BORDER, CLASSES, COUNTS, SCORES
+from edgecompile.runtime.tasks.pose import KeyPointsDocument
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "bundle-format.md").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,10 @@ def test_only_fp16_is_compiled(stick):
         stick.compile(graph, FLOAT)
     with pytest.raises(PlanError, match="has no INT8"):
         stick.quantize(graph, FLOAT, None)
+
+
+def test_plan_says_that_rotated_boxes_cannot_be_decoded(stick):
+    graph = graph_for(stick)
+    turned = replace(graph, materials=replace(graph.materials, task="obb"))
+    with pytest.raises(PlanError, match="does not run the sine and cosine by which rotated boxes are decoded"):
+        stick.compile(turned, FLOAT.with_(precision="fp16"))
