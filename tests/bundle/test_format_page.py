@@ -79,7 +79,6 @@ def is_covered(key: str, keys: set[str]) -> bool:
                 "top",
                 "letterbox.resize",
                 "letterbox.shortest",
-                "top",
                 *(f"key_points.{name}" for name in KeyPointsDocument.__annotations__),
                 *(f"output.{name}" for name in (SCORES, CLASSES, COUNTS, BESIDE)),
                 *keys_of_document(Archive(ROOT / "tests/golden/schema-1.bundle.zip").read_json("spec.json")),
