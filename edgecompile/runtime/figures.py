@@ -208,7 +208,8 @@ def figures_from(document: Mapping[str, Any]) -> Figures:
     """
     main, drop = str(document.get("main", OLD_MAIN)), str(document.get("drop", OLD_DROP))
     titles: Mapping[str, str] = document.get("titles", OLD_TITLES)
-    names = [main, *sorted(name for name in titles if name not in (main, drop))]
+    rest = [name for name in titles if name not in (main, drop)]
+    names = [main, *sorted(rest, key=lambda name: (len(name), name))]  # a document's keys stand in alphabetical order
     reference = document["reference"]
     return Figures(
         main=main,

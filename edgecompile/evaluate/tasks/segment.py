@@ -33,7 +33,7 @@ class Task(AveragePrecisionTask[Segments, PolygonLabels]):
     """Segmentation."""
 
     checkpoints: ClassVar[tuple[str, ...]] = ("segment",)
-    heads: ClassVar[tuple[str, ...]] = ("Segment", "Segment26")
+    heads: ClassVar[tuple[str, ...]] = ("Segment", "Segment26", "YOLOESegment", "YOLOESegment26")
     label_form: ClassVar[LabelForm] = LabelForm.POLYGONS
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("map50_95", "mAP50-95"),
