@@ -28,6 +28,8 @@ LARGEST_EXPONENT = 16
 """No channel is scaled by more than two to this power: what needs more is dead, and no channel worth evening out."""
 SHARES = (0.25, 0.5, 0.75, 1.0)
 """How much of the difference between channels goes into the weights that read them: all with 1."""
+LEAST_REACH = 2.0**-6
+"""Least reach of a channel, as a share of the middle one's: what hardly moved on a few pictures may on others."""
 GAIN = 0.8
 """Share of the estimated squared error that must be left at most for a set of tensors to be scaled."""
 SETTLED = 0.01
@@ -197,8 +199,11 @@ def choose(flow: ChannelFlow, reach: Mapping[str, np.ndarray]) -> Scaling:
     furthest = np.zeros(len(roots))
     for name, values in reach.items():
         np.maximum.at(furthest, roots[flow.numbers(name)], values)
-    readers = [_reader(layer, roots, furthest, reach[layer.reads]) for layer in flow.layers if layer.reads in reach]
     parts = _parts(flow, roots, _scalable(flow, roots, furthest))
+    for part in range(parts.max(initial=-1) + 1):
+        own = parts == part
+        furthest[own] = np.maximum(furthest[own], LEAST_REACH * np.median(furthest[own]))
+    readers = [_reader(layer, roots, furthest, reach[layer.reads]) for layer in flow.layers if layer.reads in reach]
     exponents = np.zeros(len(roots), int)
     for part in range(parts.max(initial=-1) + 1):
         _lighten(exponents, np.flatnonzero(parts == part), readers, furthest)
