@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 from edgecompile.bundle.diff import Difference, differences, first_apart, flat, mappings
 from edgecompile.bundle.lock import Locked
+from edgecompile.evaluate.drop_proof import spread
 from edgecompile.runtime.archive import Archive
 
 SECTIONS = {
@@ -109,6 +110,8 @@ def format_diff(a: Locked, b: Locked, changes: Sequence[Difference]) -> Iterator
     for section, title in SECTIONS.items():
         most = len(changes) if section in WHOLE else MOST_LINES
         yield from _section(title, [change for change in changes if change.section == section], most)
+        if section == "figures":
+            yield from _drops(a, b)
     without_graph = [side for side in (a, b) if not side.digest]
     for content, lacking in (("graph", without_graph), ("figures", _without_figures(a, b))):
         if lacking:
@@ -117,6 +120,16 @@ def format_diff(a: Locked, b: Locked, changes: Sequence[Difference]) -> Iterator
         yield f"first step with another output: {first}"
     if not changes:
         yield "nothing differs" if _same_digest(a, b) else "nothing differs in lock and figures, only in other members"
+
+
+def _drops(*sides: Locked) -> Iterator[str]:
+    """Yields the drop of each side with its standard error, where the sides differ in it and one of them knows it."""
+    known = [side.figures for side in sides if side.figures]
+    shown = [
+        f"{figures.lost:.4f}" + (f" {spread(figures.drop_error)}" if figures.drop_error else "") for figures in known
+    ]
+    if len(shown) == len(sides) and len(set(shown)) > 1 and any(figures.drop_error for figures in known):
+        yield f"  against the float model, {known[0].title(known[0].main)} drops by {shown[0]} in A, {shown[1]} in B"
 
 
 def _without_figures(*sides: Locked) -> list[Locked]:

@@ -56,6 +56,17 @@ COVERAGE = {
     "macs": 806_000_000,
     "by_precision": {"fp32": {"layers": 2, "macs": 6_000_000}, "int8": {"layers": 86, "macs": 800_000_000}},
 }
+PAIRED = {
+    "drop_error": {"standard_error": 0.0031, "groups": 72, "same": False},
+    "scores": {
+        "threshold": 0.25,
+        "reference": {"found": 1012, "precision": 0.8123, "recall": 0.871},
+        "artifact": {"found": 988, "precision": 0.8201, "recall": 0.8587},
+        "matched": 1001,
+        "median_shift": -0.0123,
+        "largest_shift": 0.2104,
+    },
+}
 
 
 @dataclass
@@ -108,7 +119,7 @@ def build(folder: Path, *, names: tuple[str, ...] = NAMES, **changes: Any) -> Bu
     entries = {step.name: _entry(step, folder / "store", names) for step in plan}
     facts = {name: entry.facts for name, entry in entries.items()}
     accuracies = facts["reference.evaluate"], facts["evaluate"]
-    figures = figures_of(find_task(materials.task), *accuracies, facts["distance"], COVERAGE)
+    figures = figures_of(find_task(materials.task), *accuracies, facts["distance"], COVERAGE, PAIRED)
     verdicts = judge(recipe.gates, figures, Measurement.from_json(facts["measure"]))
     environment = {"tools": {"onnx": "1.23.2", "openvino": "2026.4.1"}, "isa_class": "x86_64+avx2+avx512_vnni"}
     sources = Sources(folder / "stat")

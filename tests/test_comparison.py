@@ -106,6 +106,17 @@ def test_figures_by_class(made, lock):
     assert any(f"per_class.{name}.map50_95: " in line and line.endswith("(-0.25)") for line in lines)
 
 
+def test_drops_stand_beside_their_standard_errors(made, lock):
+    manifest = copy.deepcopy(made.manifest)
+    manifest["figures"] |= {"map50_95": 0.45, "map_drop": 0.0362}
+    manifest["figures"]["drop_error"]["standard_error"] = 0.004
+    a, b = locked(made.lock, made.manifest), locked(lock, manifest)
+    lines = list(format_diff(a, b, compare(a, b)))
+    said = "  against the float model, mAP50-95 drops by 0.0041 ± 0.0031 in A, 0.0362 ± 0.0040 in B"
+    assert said in lines
+    assert not [line for line in format_diff(a, a, compare(a, a)) if "±" in line]
+
+
 def test_long_lists_are_cut_but_for_json(made, lock):
     lock["data"]["calibration"] += [{"name": f"new{number}.jpg", "sha256": OTHER} for number in range(50)]
     a, b = locked(made.lock), locked(lock)

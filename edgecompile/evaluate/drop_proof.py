@@ -38,7 +38,13 @@ class DropProof:
         return f"met, not proven on {self.pictures} pictures ({self.remedy})"
 
     @property
+    def why_not(self) -> str:
+        """Why a drop within its limit is not proven."""
+        return f"up to {self.bound:.4f} on {self.pictures} pictures ({self.remedy})"
+
+    @property
     def remedy(self) -> str:
+        """How many pictures would do."""
         return f"about {self.enough} would do" if self.enough else "no number would do: the drop is the limit itself"
 
 

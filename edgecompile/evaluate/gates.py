@@ -259,13 +259,15 @@ def _drop_verdict(verdict: Verdict, figures: Figures, confidence: float | None) 
 
 
 def proof_words(gate: GateDocument, figures: Figures, confidence: float | None) -> str:
-    """Returns what the pictures prove of a gate that is met, for people; "" of a gate that is not on a drop.
+    """Returns what the pictures prove of a gate, for people; "" of a gate that is not on a drop, or a drop beyond it.
 
     Args:
         confidence: that the recipe asks for.
     """
-    proof = _proof(gate["gate"], gate["limit"], figures, confidence) if gate["met"] else None
-    return proof.words if proof else ""
+    proof = _proof(gate["gate"], gate["limit"], figures, confidence)
+    if proof is None or gate["figure"] is None or gate["figure"] > gate["limit"]:
+        return ""
+    return proof.words if gate["met"] else f"not proven: {proof.why_not}"
 
 
 def _proof(gate: str, limit: float, figures: Figures, confidence: float | None) -> DropProof | None:
@@ -281,7 +283,7 @@ def _unproven(proof: DropProof | None, confidence: float) -> str:
     asked = f"gates.{CONFIDENCE}={confidence:g}"
     if proof is None:
         return f"not met at {asked}: how sure the drop is, is not known"
-    return f"not met at {asked}: up to {proof.bound:.4f} on {proof.pictures} pictures ({proof.remedy})"
+    return f"not met at {asked}: {proof.why_not}"
 
 
 def _shift(verdict: Verdict, figures: Figures) -> str:

@@ -88,6 +88,8 @@ def _figures(document: Mapping[str, Any]) -> Figures:
             raise TypeError(f"'{name}' is not what it should be")
     for metrics in (*figures.per_class.values(), *figures.reference_per_class.values()):
         _number(metrics[figures.main], "per_class")
+    if figures.drop_error is not None and _number(figures.drop_error["standard_error"], "drop_error") is None:
+        raise TypeError("'drop_error' is not what it should be")
     return figures
 
 

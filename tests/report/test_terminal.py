@@ -13,6 +13,7 @@ from built import Built, build
 
 from edgecompile.data.counts import describe
 from edgecompile.execute.plan_status import StepState
+from edgecompile.report import number_format
 from edgecompile.report.terminal import print_plan, print_summary
 
 
@@ -39,13 +40,31 @@ def test_summary_tells_figures_gates_and_where_the_report_is(built: Built):
     assert "\x1b" not in text  # no colours where the stream is no terminal
 
 
+def test_summary_tells_how_sure_the_drop_is_and_what_became_of_scores(built: Built, tmp_path: Path):
+    minus = number_format.MINUS
+    text = summary(built)
+    for said in (
+        f"float 0.4862, {minus}0.0041 ± 0.0031", "met and proven on 72 pictures", "988 found",
+        "float 1012; precision 0.8123 → 0.8201, recall 0.8710 → 0.8587",
+        f"{minus}0.0123", "median of 1001 matched, at most 0.2104",
+    ):  # fmt: skip
+        assert said in text, said
+    narrow = {"map_drop": 0.005}
+    assert re.search(
+        r"met, not proven on 72 pictures \(about \d+00 would do\)", summary(build(tmp_path / "a", gates=narrow))
+    )
+    unmet = summary(build(tmp_path / "b", gates={**narrow, "confidence": 0.95}))
+    assert "✕  gate map_drop" in unmet
+    assert re.search(r"at most 0.005 +not proven: up to 0.0093 on 72 pictures \(about \d+00 would do\)", unmet)
+
+
 def test_summary_counts_the_pictures(built: Built):
     report, stream = built.report(whole=True), io.StringIO()
     print_summary(report, stream=stream)
     for what, numbers in describe(built.plan.counts):
         assert re.search(rf"{what}\s+{re.escape(numbers)}", stream.getvalue())
     print_summary({**report, "data": None}, stream=(without := io.StringIO()))  # a lock that says nothing
-    assert "pictures" not in without.getvalue()
+    assert "validation pictures" not in without.getvalue()
 
 
 def test_unmet_gates_are_marked(tmp_path: Path):

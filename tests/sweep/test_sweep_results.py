@@ -204,6 +204,21 @@ def test_three_files_and_a_table(tmp_path: Path):
         assert words in said.getvalue()
 
 
+def test_drops_stand_beside_their_standard_errors(tmp_path: Path):
+    """In the table, in the page and as a column; points of older versions know none."""
+    known, older = report_of("int8", 0.746, 3.0), report_of("fp32", 0.75, 6.0)
+    known["figures"] |= {"drop_error": {"standard_error": 0.0021, "groups": 72, "same": False}}
+    jobs = {"0_x": (status_of(), known), "1_x": (status_of(), older)}
+    folder, said = lay_out(tmp_path / "sweep", jobs), io.StringIO()
+    page = report(folder, stream=said)
+    assert "0.0040 ± 0.0021" in said.getvalue()
+    assert "0.0040 ± 0.0021" in page.read_text()
+    assert said.getvalue().count("±") == 1
+    rows = list(csv.DictReader((folder / "results.csv").read_text().splitlines()))
+    assert [row["drop_error"] for row in rows] == ["0.0021", ""]
+    assert float(rows[0]["relative_drop"]) == pytest.approx(0.005333)
+
+
 def test_a_damaged_point_hides_no_other(tmp_path: Path):
     folder = mixed(tmp_path / "sweep")
     (folder / "1_x/report.json").write_text('{"figures": ')
@@ -223,6 +238,7 @@ def test_a_damaged_point_hides_no_other(tmp_path: Path):
         ("report.json", ("figures", "per_class", "bolt", "map50_95"), "much"),
         ("report.json", ("figures", "reference"), {}),
         ("report.json", ("figures", "main"), "miou"),
+        ("report.json", ("figures", "drop_error"), {"standard_error": "little"}),
         ("report.json", ("measured", "latency_ms", "total", "p50"), "5 ms"),
         ("status.json", ("steps",), "many"),
         ("status.json", ("steps",), {"run": "many"}),
