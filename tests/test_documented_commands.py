@@ -37,6 +37,7 @@ NEEDS = (
     "a cluster",
     "hours",
     "a package of yours",
+    "a bundle with its post-processing",  # tests/passes/test_embed_postprocess.py runs it
     "a bundle with its post-processing",
     "a bundle of a segmenter",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -288,3 +289,16 @@ def test_what_goes_with_a_box_goes_with_it_through_the_graph(task, decode, backe
     facts = same(plain, whole, backend)
     assert facts["identical"] == facts["pictures"]
     assert facts["found"] > 5 * facts["pictures"]
+
+
+@pytest.mark.slow
+def test_the_python_of_the_format_page_reads_it(embedded, monkeypatch, capsys):
+    import cv2
+
+    page = (Path(__file__).parents[2] / "docs" / "bundle-format.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(import onnxruntime\n.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(embedded)
+    scope: dict[str, Any] = {"frame": cv2.imread(str(pictures("test", 1)[0]))[None]}  # has the model's size
+    exec(code, scope)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == scope["counts"][0] > 2
