@@ -6,16 +6,18 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgecompile.arguments import Parser, fraction, whole_number
-from edgecompile.errors import RecipeError
+from edgecompile.errors import Problem, RecipeError
 from edgecompile.files import write_atomically
 from edgecompile.text import tell
 from edgecompile.verbs._bundle import add_bundle, add_execution, add_size
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from edgecompile.runtime.tasks import Task
 
 ABOUT = "run a bundle on pictures"
 
@@ -29,7 +31,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("sources", metavar="SOURCE", nargs="+", help="picture, folder of pictures, or pattern")
     for setting in all_settings():
         kind = fraction if setting.kind is float else whole_number
-        parser.add_argument(f"--{setting.name.replace('_', '-')}", type=kind, help=setting.about)
+        parser.add_argument(_flag(setting.name), type=kind, help=setting.about)
     saved = "also write the pictures there, with their results drawn on them"
     parser.add_argument("--save", metavar="DIR", type=Path, help=saved)
     parser.add_argument("--format", choices=FORMATS, default="table")
@@ -58,10 +60,9 @@ def predict_pictures(arguments: argparse.Namespace) -> int:
     if arguments.out:
         _require_writable(arguments.out, [*pictures, arguments.bundle])
     model = load(arguments.bundle, threads=arguments.threads)
+    settings = {**_settings(arguments, model.task), "imgsz": arguments.imgsz}
     if arguments.save:
         _make_folder(arguments.save)
-    names = [setting.name for setting in model.task.settings]
-    settings = {name: getattr(arguments, name) for name in (*names, "imgsz")}
     with opened(arguments.out, whole=arguments.format != "table") as stream:
         writer = WRITERS[arguments.format](stream, pictures, model.task)
         for number, path in enumerate(pictures, 1):
@@ -73,6 +74,27 @@ def predict_pictures(arguments: argparse.Namespace) -> int:
             _progress(number, len(pictures))
         writer.finish()
     return 0
+
+
+def _settings(arguments: argparse.Namespace, task: Task[Any]) -> dict[str, Any]:
+    """Returns the settings of the task, None where none was given.
+
+    Raises:
+        RecipeError: one was given that belongs to other tasks.
+    """
+    from edgecompile.runtime.tasks import all_settings
+
+    own = {setting.name for setting in task.settings}
+    given = {setting.name: getattr(arguments, setting.name) for setting in all_settings()}
+    foreign = [name for name, value in given.items() if name not in own and value is not None]
+    if foreign:
+        fix = f"this bundle takes {', '.join(_flag(setting.name) for setting in task.settings)}"
+        raise RecipeError([Problem(f"{_flag(name)} says nothing about {task.noun}", fix=fix) for name in foreign])
+    return {name: value for name, value in given.items() if name in own}
+
+
+def _flag(setting: str) -> str:
+    return f"--{setting.replace('_', '-')}"
 
 
 def _tell_passed_over(suffixes: Mapping[str, int]) -> None:

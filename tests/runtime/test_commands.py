@@ -128,6 +128,14 @@ def test_a_wrong_value_is_named_beside_what_is_expected(flag, value, said, tiny_
     assert "it is empty" in str(failed("predict", tiny_bundle, ""))
 
 
+def test_a_setting_of_other_tasks_is_refused(tiny_bundle: Path, pictures: Path, tmp_path: Path) -> None:
+    error = failed("predict", tiny_bundle, pictures, "--top", 3, "--save", tmp_path / "drawn")
+    assert str(error) == "--top says nothing about detections; this bundle takes --conf, --iou, --max-det"
+    assert error.exit_code == 2
+    assert not (tmp_path / "drawn").exists()
+    run("predict", tiny_bundle, pictures, "--conf", 0.3, "--iou", 0.5, "--max-det", 3)
+
+
 @pytest.mark.parametrize("form", ["json", "coco"])
 def test_a_bad_picture_ends_the_run_with_nothing_half_written(
     form: str, tiny_bundle: Path, pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]

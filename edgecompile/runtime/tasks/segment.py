@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, cast
 
 from edgecompile.errors import BundleError
@@ -51,7 +51,7 @@ class Segment:
     score: float
     box: tuple[float, float, float, float]
     class_id: int
-    shape: Mask
+    shape: Mask = field(repr=False)
 
     @property
     def mask(self) -> np.ndarray:

@@ -261,3 +261,8 @@ def test_says_that_supervision_is_missing(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(MissingToolError, match="supervision cannot be imported"):
         FOUND.to_supervision()
+
+
+def test_a_segment_is_shown_in_one_line() -> None:
+    assert repr(found()[0]).count("\n") == 0
+    assert "box=(" in repr(found()[0])
