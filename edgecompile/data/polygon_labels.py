@@ -72,7 +72,7 @@ def read_labels(lines: LabelLines, facts: LabelFacts) -> PolygonLabels:
 
 def _polygon(fields: Fields, classes: int) -> list[float]:
     if len(fields) == 5:
-        fix = "label each object with a polygon; with boxes a model can be judged as a detector (model.task: detect)"
+        fix = "label each object with a polygon; boxes judge detectors alone"
         raise Fault("found 5 values, which are a box, expected a polygon: class x1 y1 x2 y2 x3 y3 ...", fix)
     if len(fields) < 7 or len(fields) % 2 == 0:
         raise Fault(f"found {len(fields)} values, expected a class and at least three points: class x1 y1 x2 y2 ...")

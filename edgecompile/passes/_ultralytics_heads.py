@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from edgecompile.errors import StepError
+from edgecompile.errors import Problem, StepError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,19 +15,40 @@ from edgecompile.runtime.spec_document import LetterboxDocument
 
 RTDETR = "RTDETRDecoder"
 """Name of the class of RT-DETR's head."""
+ONE_TO_ONE, ONE_TO_MANY = "one2one_cv2", "cv2"
+"""Names of the layers in a head by which its NMS-free part and the other part put out boxes."""
 
 
-def heads_of(model: Any) -> tuple[bool, bool]:
+def heads_in(layer: str, parts: Collection[str]) -> tuple[bool, bool]:
     """Returns whether a checkpoint has an NMS-free head (one to one), and whether it has the other (one to many).
 
     A head that finds no boxes counts as the latter; RT-DETR's decoder, which matches each object with one query, as the
     former.
+
+    Args:
+        layer: name of the class of the model's last layer.
+        parts: names of the layers in it.
     """
-    head = model.model[-1]
-    if type(head).__name__ == RTDETR:
+    if layer == RTDETR:
         return True, False
-    has_one_to_one = getattr(head, "one2one_cv2", None) is not None
-    return has_one_to_one, getattr(head, "cv2", None) is not None or not has_one_to_one
+    return ONE_TO_ONE in parts, ONE_TO_MANY in parts or ONE_TO_ONE not in parts
+
+
+def heads_of(model: Any) -> tuple[bool, bool]:
+    """Returns what `heads_in` says of a loaded model."""
+    head = model.model[-1]
+    parts = [part for part in (ONE_TO_ONE, ONE_TO_MANY) if getattr(head, part, None) is not None]
+    return heads_in(type(head).__name__, parts)
+
+
+def missing_head(heads: tuple[bool, bool], end2end: bool | str, name: str) -> Problem | None:
+    """Returns what is wrong where a checkpoint lacks the head that is asked for."""
+    has_one_to_one, has_one_to_many = heads
+    if end2end is True and not has_one_to_one:
+        return Problem(f"'{name}' has no NMS-free head", fix="set end2end to auto or false")
+    if end2end is False and not has_one_to_many:
+        return Problem(f"'{name}' has only the NMS-free head left", fix="set end2end to auto or true")
+    return None
 
 
 def select_head(model: Any, end2end: bool | str, name: str) -> bool:
@@ -36,11 +57,9 @@ def select_head(model: Any, end2end: bool | str, name: str) -> bool:
     Raises:
         StepError: when the checkpoint lacks the head asked for.
     """
-    has_one_to_one, has_one_to_many = heads_of(model)
-    if end2end is True and not has_one_to_one:
-        raise StepError(f"'{name}' has no NMS-free head", fix="set end2end to auto or false")
-    if end2end is False and not has_one_to_many:
-        raise StepError(f"'{name}' has only the NMS-free head left", fix="set end2end to auto or true")
+    has_one_to_one, has_one_to_many = heads = heads_of(model)
+    if missing := missing_head(heads, end2end, name):
+        raise StepError(missing)
     nms_free = not has_one_to_many if end2end == "auto" else bool(end2end)
     if has_one_to_one and has_one_to_many:
         model.model[-1].end2end = nms_free

@@ -26,7 +26,9 @@ from edgecompile.passes._ultralytics_checkpoint import (
 )
 from edgecompile.passes._ultralytics_heads import (
     frame_of,
+    heads_in,
     heads_of,
+    missing_head,
     outputs_of,
     prepare_for_tracing,
     select_head,
@@ -76,7 +78,11 @@ class OnnxExport(Pass):
         checkpoint = read_checkpoint(weights)
         if checkpoint is None:
             return []
-        return [Problem(doubt) for doubt in doubts(checkpoint, weights.name, recipe.model.task)]
+        problems = [Problem(doubt) for doubt in doubts(checkpoint, weights.name, recipe.model.task)]
+        if problems or checkpoint.head is None:
+            return problems
+        missing = missing_head(heads_in(checkpoint.head, checkpoint.head_parts), self.end2end, weights.name)
+        return [missing] if missing else []
 
     def lower(self, graph: Graph, model: Model | None) -> Model:
         height, width = graph.imgsz

@@ -53,6 +53,7 @@ class Checkpoint:
         model_class: name of the model's class, with its module.
         task: "detect", "segment", ...
         head: name of the class of the model's last layer.
+        head_parts: names of the layers in that.
         channels: of the pictures.
         names: class names, in the order of their numbers; None where they are not numbered from 0.
         train_args: settings of the training, as `imgsz`.
@@ -62,6 +63,7 @@ class Checkpoint:
     model_class: str = ""
     task: str | None = None
     head: str | None = None
+    head_parts: frozenset[str] = frozenset()
     channels: int | None = None
     names: tuple[str, ...] | None = None
     train_args: dict[str, object] = field(default_factory=dict)
@@ -107,12 +109,14 @@ def _described(root: dict[Any, Any], calls: set[str]) -> Checkpoint | None:
     state = model.state if isinstance(model.state, dict) else {}
     stated = state.get("yaml")
     architecture = stated if isinstance(stated, dict) else {}
+    head = _last_layer(state)
     task, channels = state.get("task"), architecture.get("channels", architecture.get("ch"))
     train_args = root.get("train_args")
     return Checkpoint(
         model_class=model.made_by,
         task=task if isinstance(task, str) else TASK_OF_CLASS.get(model.made_by.rpartition(".")[2]),
-        head=_last_layer(state),
+        head=head.made_by.rpartition(".")[2] if head else None,
+        head_parts=_layers_in(head) if head else frozenset(),
         channels=channels if isinstance(channels, int) else None,
         names=_class_names(state.get("names")),
         train_args={key: value for key, value in train_args.items() if isinstance(key, str)}
@@ -122,11 +126,16 @@ def _described(root: dict[Any, Any], calls: set[str]) -> Checkpoint | None:
     )
 
 
-def _last_layer(state: dict[Any, Any]) -> str | None:
-    """Returns the name of the class of the last of `model.model`."""
+def _last_layer(state: dict[Any, Any]) -> Instance | None:
+    """Returns the last of `model.model`."""
     layers = _submodules(state).get("model")
     inner = list(_submodules(layers.state).values()) if isinstance(layers, Instance) else []
-    return inner[-1].made_by.rpartition(".")[2] if inner and isinstance(inner[-1], Instance) else None
+    return inner[-1] if inner and isinstance(inner[-1], Instance) else None
+
+
+def _layers_in(layer: Instance) -> frozenset[str]:
+    inner = _submodules(layer.state).items()
+    return frozenset(name for name, part in inner if isinstance(name, str) and isinstance(part, Instance))
 
 
 def _submodules(state: Any) -> dict[Any, Any]:

@@ -277,4 +277,8 @@ def test_plan_tells_what_a_checkpoint_is_no_use_for(tmp_path, capfd, monkeypatch
         "model.onnx": "'model.onnx' is an ONNX file; take the pass onnx_import, not onnx_export",
     }.items():
         assert said_at_plan(capfd, f"model.weights={name}") == (2, f"edgecompile: command line:model.weights: {said}")
+    code, said = said_at_plan(capfd, "passes.onnx_export.end2end=true")
+    assert code == 2
+    assert said.endswith("model.weights: 'parts.pt' has no NMS-free head; set end2end to auto or false")
+    assert said_at_plan(capfd, "passes.onnx_export.end2end=false") == (0, "")
     assert said_at_plan(capfd) == (0, "")

@@ -29,6 +29,7 @@ def test_the_sample_says_what_it_is() -> None:
     assert said is not None
     assert said.model_class == "ultralytics.nn.tasks.DetectionModel"
     assert (said.task, said.head, said.channels) == ("detect", "Detect", 3)
+    assert {"cv2", "cv3", "dfl"} == said.head_parts
     assert said.names == ("bolt", "nut", "washer")
     assert said.train_args["imgsz"] == 256
 
