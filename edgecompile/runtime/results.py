@@ -118,7 +118,8 @@ class Json(_JsonList):
 
 
 class Coco(_JsonList):
-    """COCO's results format; each element also carries the name of the picture's file."""
+    """COCO's results format; each element also carries the name of the picture's file. `category_id` is the number of
+    the class in the model, from 0: a bundle does not know the ids of a data set."""
 
     def add(self, path: Path, size: tuple[int, int], result: Any) -> None:
         """Writes the result of one picture."""

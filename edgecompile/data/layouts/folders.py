@@ -94,8 +94,12 @@ class Layout(layouts.Layout):
             return FoundLabels(problems=[Problem(message, where, "name a data.yaml, or weights that classify")])
         root = os.path.join(data.root, str(data.splits[split]))
         names = [os.path.relpath(picture, root).split(os.sep)[0] for picture in pictures]
-        new = sorted(set(names) - set(data.names))
-        note = f"split '{split}' has folders that are none of the classes: {', '.join(new[:5])}"
+        new = set(names) - set(data.names)
+        count = sum(name in new for name in names)
+        pictures_of = "1 picture" if count == 1 else f"{count} pictures"
+        note = (
+            f"split '{split}' has {pictures_of} in folders that are none of the classes: {', '.join(sorted(new)[:5])}"
+        )
         reading = LabelReading(layout=self.name, keys=tuple(names))
         lines = self.read_lines((), reading, reader.form)
         return FoundLabels(

@@ -62,7 +62,7 @@ def test_a_class_of_one_split_only_is_told(data):
     read = layout.read_data(data, lambda: None)
     listing = layout.list_split(read, "val", "", Folders())
     labels = layout.find_labels(read, "val", listing, listing.pictures, reader(LabelForm.CLASS_NAME), Folders())
-    assert labels.notes == ["split 'val' has folders that are none of the classes: gear"]
+    assert labels.notes == ["split 'val' has 1 picture in folders that are none of the classes: gear"]
 
 
 def test_other_tasks_need_labels(data):
