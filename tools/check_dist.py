@@ -39,6 +39,8 @@ def main(folder: Path) -> None:
         device.run("list", "recipes", expected=MISSING_TOOL)  # names the extra that brings the compiler
         builder.run("list", "recipes")
         builder.run("plan")
+        for task in ("classify", "obb", "pose", "segment"):
+            builder.run("plan", f"recipe=quickstart_{task}")
         built = Path(builder.run("build", "--quiet").splitlines()[-1])
         picture = device.python("-c", PICTURE).strip()
         for bundle in (*GOLDEN, device.home / built):

@@ -27,7 +27,7 @@ PACKAGED_OF = {
 }
 # Rendered for training, of which those above are kept, and how often they are seen.
 # Turned boxes and key points begin with what segmentation has learned: the order matters.
-TRAINED_ON = {"detect": (2000, 24), "classify": (400, 30), "segment": (1200, 16), "obb": (1200, 5), "pose": (1200, 5)}
+TRAINED_ON = {"detect": (2000, 24), "classify": (400, 60), "segment": (1200, 16), "obb": (1200, 5), "pose": (1200, 5)}
 
 
 def write(folder, task, seed, split, count):

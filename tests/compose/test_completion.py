@@ -25,6 +25,9 @@ def offered(line: str) -> list[str]:
     return candidates(line, VERBS)
 
 
+QUICK = ["quickstart", *(f"quickstart_{task}" for task in ("classify", "obb", "pose", "segment"))]
+
+
 def test_verbs():
     assert set(VERBS) < set(offered("edgecompile "))
     assert offered("edgecompile bu") == ["build"]
@@ -34,7 +37,7 @@ def test_verbs():
 def test_second_words():
     assert offered("edgecompile list ") == ["data", "passes", "recipes", "targets"]
     assert offered("edgecompile cache v") == ["verify"]
-    assert offered("edgecompile doctor recipe=q") == ["recipe=quickstart"]
+    assert offered("edgecompile doctor recipe=quickstart_s") == ["recipe=quickstart_segment"]
     assert offered("edgecompile predict ") == []
     assert "--conf" in offered("edgecompile predict --")
     assert offered("edgecompile predict x.bundle.zip a.jpg --format ") == ["coco", "json", "table"]
@@ -45,7 +48,7 @@ def test_second_words():
 @pytest.mark.slow
 def test_recipes_groups_keys_and_values():
     assert "recipe=x86-cpu_openvino_int8" in offered("edgecompile build recipe=")
-    assert offered("edgecompile build recipe=q") == ["recipe=quickstart"]
+    assert offered("edgecompile build recipe=q") == [f"recipe={name}" for name in QUICK]
     assert {"recipe=", "target=", "model.", "gates."} <= set(offered("edgecompile build "))
     assert "target=x86-cpu_openvino" in offered("edgecompile plan target=x86")
     assert offered("edgecompile plan model.im") == ["model.imgsz="]
@@ -97,8 +100,9 @@ def test_values_of_keys_that_take_one_of_a_few(write):
 
 def test_behind_a_comma(write):
     write(OWN)
-    assert offered("edgecompile build -m recipe=quickstart,q") == []  # named already
-    assert offered("edgecompile build -m recipe=my,quick") == ["recipe=my,quickstart"]
+    rest = [f"recipe=quickstart,{name}" for name in QUICK if name != "quickstart"]  # that is named already
+    assert offered("edgecompile build -m recipe=quickstart,q") == rest
+    assert offered("edgecompile build -m recipe=my,quickstart_o") == ["recipe=my,quickstart_obb"]
     assert offered(f"{LINE} -m target.inference_precision=f32,f") == ["target.inference_precision=f32,f16"]
 
 
@@ -119,9 +123,9 @@ def test_flags():
 
 
 def test_the_shell_asks(run, monkeypatch):
-    monkeypatch.setenv("COMP_LINE", "edgecompile build recipe=q")
+    monkeypatch.setenv("COMP_LINE", "edgecompile build recipe=quickstart_p")
     ran = run("-sc", "query=bash")
-    assert (ran.code, ran.out, ran.err) == (0, "recipe=quickstart\n", "")
+    assert (ran.code, ran.out, ran.err) == (0, "recipe=quickstart_pose\n", "")
     monkeypatch.setenv("COMP_LINE", "edgecompile list ")
     assert run("--shell-completion", "query=fish").out.splitlines() == ["data", "passes", "recipes", "targets"]
 
