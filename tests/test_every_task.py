@@ -15,7 +15,9 @@ from edgecompile.runtime.archive import Archive
 
 pytestmark = pytest.mark.slow
 
-TASKS = ("segment",)
+TASKS = ("segment", "pose", "obb")
+CANNOT = {("raspberry-pi_ncs2_fp16", "obb"): "does not run the sine and cosine by which rotated boxes are decoded"}
+"""What a device cannot do, and what `plan` says of it."""
 MOST = 0.01
 """Largest loss of the main metric in INT8, against the float model."""
 RECIPES = {
@@ -29,7 +31,7 @@ RECIPES = {
     "raspberry-pi_ncs2_fp16": "",
 }
 """One recipe for each runtime and way of quantization, and the module that its build asks for beside those of all."""
-UNMET = 6
+PLAN, UNMET = 3, 6
 
 
 def build(shared: Path, recipe: str, task: str, *words: str) -> subprocess.CompletedProcess[str]:
@@ -45,6 +47,9 @@ def test_int8_loses_little(shared: Path, recipe: str, task: str) -> None:
     if RECIPES[recipe] and find_spec(RECIPES[recipe]) is None:
         pytest.skip(f"{RECIPES[recipe]} is not installed")
     built = build(shared, recipe, task)
+    if (recipe, task) in CANNOT:
+        assert (built.returncode, CANNOT[recipe, task] in built.stderr) == (PLAN, True), built.stderr
+        return
     assert built.returncode == 0, built.stderr
     with Archive(shared / built.stdout.splitlines()[-1]) as archive:
         archive.check_members()
