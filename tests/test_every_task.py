@@ -54,7 +54,7 @@ def test_int8_loses_little(shared: Path, recipe: str, task: str) -> None:
     with Archive(shared / built.stdout.splitlines()[-1]) as archive:
         archive.check_members()
         manifest = archive.manifest
-    assert manifest["task"] == task
+    assert manifest["model"]["task"] == task
     figures = manifest["figures"]
     assert figures[next(name for name in figures if name.endswith("_drop"))] <= MOST, json.dumps(figures["per_class"])
 
