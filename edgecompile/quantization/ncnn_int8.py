@@ -72,12 +72,12 @@ def quantize(out: Path, *, model: Path, ranges: Path, per_channel: bool, exclude
     from dataclasses import replace
 
     from edgecompile.graphs.ncnn import BIN, PARAM
-    from edgecompile.graphs.ncnn.param_file import CONVOLUTIONS, SCALES, decode, read_layers, weights, write_layers
+    from edgecompile.graphs.ncnn.param_file import CONVOLUTIONS, SCALES, read_layers, unfit, weights, write_layers
     from edgecompile.quantization.exclusion import excluded
 
     largest = json.loads(ranges.read_text(encoding="utf-8"))
     layers = read_layers((model / PARAM).read_text(encoding="utf-8"))
-    in_float = set(excluded(exclude, [layer.name for layer in layers], lambda: decode(layers)))
+    in_float = set(excluded(exclude, [layer.name for layer in layers], lambda: unfit(layers)))
     written, content, count = [], bytearray(), 0
     for layer, flagged, plain in weights(layers, (model / BIN).read_bytes()):
         if layer.kind in CONVOLUTIONS and layer.name not in in_float:

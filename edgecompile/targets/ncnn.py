@@ -72,6 +72,7 @@ class Ncnn(Target):
         graph.add(
             Step(
                 name="quantization",
+                version=2,
                 function="edgecompile.quantization.ncnn_int8:quantize",
                 stage=Stage.QUANTIZATION,
                 params={"per_channel": settings.per_channel, "exclude": settings.excluded()},

@@ -14,7 +14,7 @@ from edgecompile.graphs.ncnn.param_file import (
     FLOAT32,
     INT8,
     PRODUCT,
-    decode,
+    means,
     read_layers,
     stored_as,
     weight_sizes,
@@ -32,7 +32,7 @@ def layers(artifact: Path, shape: Sequence[int]) -> list[Layer]:
         shape: of its input.
     """
     read = read_layers((artifact / PARAM).read_text(encoding="utf-8"))
-    fixed = set(decode(read))
+    fixed = set(means(read))
     stored = [
         (layer, flag) for layer, flag in stored_as(read, (artifact / BIN).read_bytes()) if layer.name not in fixed
     ]

@@ -20,6 +20,8 @@ CONVOLUTIONS = ("Convolution", "ConvolutionDepthWise")
 DECONVOLUTIONS = ("Deconvolution", "DeconvolutionDepthWise")
 PRODUCT = "InnerProduct"
 LAYOUT = frozenset({"Permute", "Reshape", "Slice", "Split", "Squeeze", "ExpandDims", "Crop"})
+LINEAR = LAYOUT | {"BinaryOp", "Concat", "Eltwise", "Flatten"}
+"""Kinds of layers that move numbers, add to them and multiply them."""
 OUTPUTS, BIAS, WEIGHTS, GROUP, SCALES = "0", "5", "6", "7", "8"
 """Parameters of a convolution: output channels, whether it has a bias, weights, groups, kind of INT8 scales."""
 PRODUCT_BIAS, PRODUCT_WEIGHTS = "1", "2"
@@ -67,7 +69,7 @@ def read_layers(text: str) -> list[Layer]:
     return layers
 
 
-def decode(layers: list[Layer]) -> list[str]:
+def means(layers: list[Layer]) -> list[str]:
     """Returns the names of convolutions that only take the mean of a softmax: the decode part has no other."""
     makers = {blob: layer for layer in layers for blob in layer.outputs}
 
@@ -78,6 +80,32 @@ def decode(layers: list[Layer]) -> list[str]:
         return source is not None and source.kind == "Softmax"
 
     return [layer.name for layer in layers if layer.kind in CONVOLUTIONS and follows_softmax(layer)]
+
+
+def unfit(layers: list[Layer]) -> list[str]:
+    """Returns the names of convolutions that stay in float, sorted: those of the decode part; those whose numbers it
+    only moves, adds to and multiplies on their way to an output; and those that read the picture.
+
+    Numbers that are only multiplied become pixels and radians (key points, distances without a distribution, angles): a
+    step of eight bits is times the stride there, where a softmax or sigmoid holds the others to 0..1. Of a picture with
+    its 255 steps, a scale that is symmetric about zero has 127.
+    """
+    makers = {blob: layer for layer in layers for blob in layer.outputs}
+    read = {blob for layer in layers for blob in layer.inputs}
+    pictures = {blob for layer in layers if layer.kind == "Input" for blob in layer.outputs}
+    first = {layer.name for layer in layers if layer.kind in CONVOLUTIONS and pictures.intersection(layer.inputs)}
+    names, seen = {*means(layers), *first}, set[str]()
+    frontier = [blob for blob in makers if blob not in read]
+    while frontier:
+        layer = makers.get(frontier.pop())
+        if layer is None or layer.name in seen:
+            continue
+        seen.add(layer.name)
+        if layer.kind in CONVOLUTIONS:
+            names.add(layer.name)
+        elif layer.kind in LINEAR:
+            frontier.extend(layer.inputs)
+    return sorted(names)
 
 
 def write_layers(layers: list[Layer]) -> str:

@@ -13,7 +13,7 @@ pytest.importorskip("ncnn")
 from edgecompile.errors import MissingToolError, StepError
 from edgecompile.graphs.ncnn import BIN, PARAM, ncnn_artifact
 from edgecompile.graphs.ncnn.ncnn_artifact import compile_ncnn, require_layers
-from edgecompile.graphs.ncnn.param_file import decode, read_layers, weights, write_layers
+from edgecompile.graphs.ncnn.param_file import means, read_layers, unfit, weights, write_layers
 from edgecompile.quantization.ncnn_int8 import calibrate, quantize
 from edgecompile.runtime.backends.ncnn import Backend
 
@@ -88,8 +88,10 @@ def test_int8_keeps_the_objects_and_the_whole_graph_is_told(converted, tmp_path)
         tmp_path, model=folder, spec=folder / "spec.json", pictures=pictures("train", 8), method="minmax", percentile=99
     )
     facts = quantize(tmp_path, model=folder, ranges=tmp_path / "ranges.json", per_channel=True, exclude="auto")
-    assert facts["excluded"] == decode(read_layers((folder / PARAM).read_text()))
-    assert len(facts["excluded"]) == 1
+    layers = read_layers((folder / PARAM).read_text())
+    first = next(layer.name for layer in layers if layer.kind == "Convolution")
+    assert facts["excluded"] == unfit(layers) == sorted([first, *means(layers)])
+    assert len(means(layers)) == 1
     assert (tmp_path / BIN).stat().st_size < 0.35 * (folder / BIN).stat().st_size
     gap = np.abs(found(tmp_path) - expected())
     assert 0 < gap[:, 4:].max() < 0.2
@@ -134,3 +136,22 @@ def test_the_backend_refuses_what_is_no_model(converted):
         Backend(converted[0], {}, 1, {"use_magic": True})
     with pytest.raises(BundleError, match="one picture at a time"):
         Backend({PARAM: text, BIN: content}, {}, 1, {}).infer(np.zeros((2, 3, *SIZE), np.float32))
+
+
+def test_convolutions_that_become_pixels_stay_in_float():
+    """A score behind a sigmoid, and key points that are multiplied and moved alone."""
+    text = "\n".join(
+        [
+            "7767517",
+            "8 8",
+            "Input in0 0 1 in0",
+            "Convolution first 1 1 in0 a 0=8 1=3 6=216",
+            "Split fork 1 2 a b c",
+            "Convolution scores 1 1 b d 0=3 1=1 6=24",
+            "Convolution points 1 1 c e 0=6 1=1 6=48",
+            "Sigmoid bound 1 1 d f",
+            "BinaryOp scale 1 1 e g 0=2 1=1 2=8.0",
+            "Concat rows 2 1 f g out0 0=0",
+        ]
+    )
+    assert unfit(read_layers(text)) == ["first", "points"]
