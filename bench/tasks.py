@@ -105,7 +105,7 @@ def validated(subject: Subject) -> dict[str, float]:
 def built(recipe: str, subject: Subject, work: Path) -> dict:
     """Builds a bundle of a task, without gates, and returns the figures of its manifest."""
     words = [f"recipe={recipe}", f"model={subject.group}", f"data={subject.group}"]
-    words += [f"data.validation.split={subject.split}", "gates=none"]
+    words += [f"data.validation.split={subject.split}", *harness.NO_GATES]
     return harness.manifest(harness.built(harness.edgecompile("build", *words, work=work)))["figures"]
 
 
