@@ -105,7 +105,7 @@ def evaluate(
         "per_class": accuracy.per_class,
         "objects": accuracy.objects,
         "found": accuracy.found,
-        "pictures": len(pictures),
+        "pictures": len(pictures) if accuracy.pictures is None else accuracy.pictures,
         "size_bytes": size,
     }
 

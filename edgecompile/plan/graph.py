@@ -91,12 +91,14 @@ class Plan:
         result: the output that is the artifact which ships.
         notes: remarks for a person ("INT8 will not help on this instruction set").
         counts: pictures found, used and left out, and labels; None where they are not known.
+        task: that the model is compiled for; "" where it does not matter.
     """
 
     steps: tuple[Step, ...]
     result: Model
     notes: tuple[str, ...] = ()
     counts: DataCounts | None = None
+    task: str = ""
 
     def __iter__(self) -> Iterator[Step]:
         return iter(self.steps)

@@ -37,4 +37,4 @@ def resolve(recipe: Request, materials: Materials) -> Plan:
     for warning in recipe.target.warnings(artifact.precision):
         graph.note(warning)
     add_validation(graph, artifact, reference, compiled if embedded else None)
-    return Plan(tuple(graph.steps.values()), artifact, tuple(graph.notes), materials.counts)
+    return Plan(tuple(graph.steps.values()), artifact, tuple(graph.notes), materials.counts, graph.task)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecompile.data.counts import DataCounts
+from edgecompile.data.label_reading import LabelReading
 from edgecompile.data.layouts import YOLO, layout_of
 from edgecompile.data.published import EXAMPLES, is_published
 from edgecompile.data.split_listing import shortened
@@ -32,6 +33,7 @@ from edgecompile.recipe.picture_materials import (
 )
 from edgecompile.recipe.training_size import TrainingSize
 from edgecompile.runtime.figures import ACCURACY_DROP
+from edgecompile.weights.stated_task import stated_key_points
 
 if TYPE_CHECKING:
     from edgecompile.recipe.schema import Recipe
@@ -77,6 +79,7 @@ def find_materials(recipe: Recipe, files: Files | None = None) -> Materials:
     validation = choose_validation(recipe, data, files, task)
     calibration = choose_calibration(recipe, data, files) or ChosenPictures()
     problems += [*validation.problems, *calibration.problems]
+    problems += _other_key_points(weights, validation.reading, recipe)
     problems += shared_pictures(calibration.pictures, validation.pictures, files, recipe)
     if weights is None or problems:
         raise RecipeError(shortened(problems))
@@ -117,6 +120,17 @@ def _gates_of_others(recipe: Recipe, task: str) -> list[Problem]:
         *(problem(name, "gates", name) for name in strange_gates(recipe.gates, own)),
         *(problem(name, "objectives") for name in strange_gates(dict.fromkeys(recipe.objectives, 0.0), own)),
     ]
+
+
+def _other_key_points(weights: Path | None, reading: LabelReading, recipe: Recipe) -> list[Problem]:
+    """Returns the problem that a model puts out other key points than the data set labels."""
+    labelled = reading.kpt_shape
+    found = stated_key_points(weights) if weights and labelled else None
+    if labelled is None or found in (None, labelled[0]):
+        return []
+    message = f"the model puts out {found} key points of an object, the data set labels {labelled[0]} (kpt_shape)"
+    fix = "name the data set that the model was trained for"
+    return [Problem(message, str(recipe.origins.of("data", "path")), fix)]
 
 
 def _gate_notes(recipe: Recipe, task: str) -> list[str]:

@@ -166,7 +166,16 @@ def print_plan(plan: Plan, states: Sequence[Any], *, stream: TextIO) -> None:
     total = f"{len(states)} steps: {hits} reused, {len(states) - hits} to run"
     remark = f"; {number_format.seconds(saved)} saved" if saved else ""
     data = [Text(f"{title}: {numbers}") for title, numbers in describe(plan.counts)] if plan.counts else []
-    write([table, *data, Text(total + remark), *(Text(f"note: {note}", "yellow") for note in plan.notes)], stream)
+    write(
+        [
+            table,
+            Text(f"task: {plan.task}"),
+            *data,
+            Text(total + remark),
+            *(Text(f"note: {note}", "yellow") for note in plan.notes),
+        ],
+        stream,
+    )
 
 
 def _shown_only(block: RenderableType) -> RenderableType:

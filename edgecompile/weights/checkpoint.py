@@ -55,6 +55,7 @@ class Checkpoint:
         head: name of the class of the model's last layer.
         head_parts: names of the layers in that.
         channels: of the pictures.
+        key_points: number of key points of an object that the model puts out.
         names: class names, in the order of their numbers; None where they are not numbered from 0.
         train_args: settings of the training, as `imgsz`.
         calls: names of the functions and classes that loading it calls.
@@ -65,6 +66,7 @@ class Checkpoint:
     head: str | None = None
     head_parts: frozenset[str] = frozenset()
     channels: int | None = None
+    key_points: int | None = None
     names: tuple[str, ...] | None = None
     train_args: dict[str, object] = field(default_factory=dict)
     calls: frozenset[str] = frozenset()
@@ -118,12 +120,19 @@ def _described(root: dict[Any, Any], calls: set[str]) -> Checkpoint | None:
         head=head.made_by.rpartition(".")[2] if head else None,
         head_parts=_layers_in(head) if head else frozenset(),
         channels=channels if isinstance(channels, int) else None,
+        key_points=_key_points(architecture.get("kpt_shape")),
         names=_class_names(state.get("names")),
         train_args={key: value for key, value in train_args.items() if isinstance(key, str)}
         if isinstance(train_args, dict)
         else {},
         calls=frozenset(calls),
     )
+
+
+def _key_points(shape: object) -> int | None:
+    if not isinstance(shape, list | tuple) or len(shape) != 2 or not isinstance(shape[0], int):
+        return None
+    return shape[0]
 
 
 def _last_layer(state: dict[Any, Any]) -> Instance | None:

@@ -1,4 +1,4 @@
-"""The task, and the names of classes, that a file of weights states."""
+"""The task, the names of classes and the number of key points that a file of weights states."""
 
 from __future__ import annotations
 
@@ -21,3 +21,9 @@ def stated_names(weights: Path) -> tuple[str, ...] | None:
     """Returns the names of the classes of a checkpoint, by number; None where it states none that can be read."""
     checkpoint = None if weights.suffix == ".onnx" else read_checkpoint(weights)
     return checkpoint.names if checkpoint else None
+
+
+def stated_key_points(weights: Path) -> int | None:
+    """Returns how many key points of an object a checkpoint puts out; None where it states none that can be read."""
+    checkpoint = None if weights.suffix == ".onnx" else read_checkpoint(weights)
+    return checkpoint.key_points if checkpoint else None

@@ -70,16 +70,18 @@ class Accuracy:
         per_class: name of each class that occurs to the same metrics of it alone, and `objects`, how many there are.
         objects: labelled, in all.
         found: things that count towards the metrics, right or wrong.
+        pictures: that count towards the metrics; None for all.
     """
 
     metrics: dict[str, float]
     per_class: dict[str, dict[str, float | int]]
     objects: int
     found: int
+    pictures: int | None = None
 
 
 class AccuracyFacts(TypedDict):
-    """Facts of the step that evaluates: an `Accuracy`, how many pictures there were, and the bytes of the artifact."""
+    """Facts of the step that evaluates: an `Accuracy`, how many pictures counted, and the bytes of the artifact."""
 
     metrics: dict[str, float]
     per_class: dict[str, dict[str, float | int]]

@@ -130,6 +130,7 @@ class Task(tasks.Task[Classification, ClassNameLabel, RankedLabel]):
             per_class={name: {**_shares(by_class[name]), "objects": len(by_class[name])} for name in ordered},
             objects=len(known),
             found=len(known),
+            pictures=len(known),
         )
 
     def evidence(self, result: Classification, judged: RankedLabel) -> dict[str, np.ndarray]:

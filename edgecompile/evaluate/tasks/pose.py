@@ -39,8 +39,8 @@ class Task(AveragePrecisionTask[Poses, KeyPointLabels]):
     heads: ClassVar[tuple[str, ...]] = ("Pose", "Pose26")
     metrics: ClassVar[tuple[Metric, ...]] = (
         *AveragePrecisionTask.metrics,
-        Metric("box_map50_95", "mAP50-95 of boxes"),
-        Metric("box_map50", "mAP50 of boxes"),
+        Metric("box_map50_95", "box mAP50-95"),
+        Metric("box_map50", "box mAP50"),
     )
 
     def describe(self, outputs: Sequence[OutputFacts], decode: str, stated: Mapping[str, Any]) -> dict[str, Any]:

@@ -66,6 +66,7 @@ def test_shares_of_pictures_whose_class_is_first_and_among_five() -> None:
 
 def test_pictures_of_classes_that_the_model_lacks_count_for_nothing_and_are_remarked_upon() -> None:
     assert accuracy("bee", "yak", None).metrics == {"top1": 1.0, "top5": 1.0}
+    assert accuracy("bee", "yak", None).pictures == 1  # as many prove what a gate on it says
     nothing = accuracy("yak")
     assert (nothing.metrics, nothing.per_class, nothing.objects) == ({"top1": 0.0, "top5": 0.0}, {}, 0)
     assert TASK.class_remarks(NAMES, NAMES) == TASK.class_remarks(NAMES[::-1], NAMES) == []
