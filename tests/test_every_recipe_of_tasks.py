@@ -22,7 +22,7 @@ BUILT = {
     "pose": "x86-cpu_openvino_fp32",
 }
 """Task besides detection -> recipe of a device that is built for it."""
-REFUSED: dict[tuple[str, str], str] = {}
+REFUSED: dict[tuple[str, str], str] = {("ncs2", "obb"): "does not run the sine and cosine"}
 """Runtime and task -> what `plan` says where the runtime cannot do it."""
 
 

@@ -53,7 +53,7 @@ def test_a_target_of_fixed_shapes_says_so():
         {"batch": [1, 2]},
         {"batch": [0, 1, 2]},
         {"imgsz": [32, 96, [64, 96]]},
-        {"imgsz": [1, 2, 3]},
+        {"imgsz": [3, 2, 1]},
     ],
 )
 def test_wrong_profiles_are_refused(dynamic):

@@ -30,11 +30,13 @@ PRINTS = {
 
 DUMPS = {
     "data/fetch.py": "a file beside what was fetched",
+    "data/coco_document.py:_brief": "an entry of a document as part of a message, which `tell` escapes",
     "device/": "calls to a device and their answers, read by programs; digests",
     "evaluate/": "files of the store, read by steps; `predict` and reports write names again",
     "execute/": "keys, digests, messages between processes, a holder's number in a lock",
     "execute/plan_status.py": "a parameter as part of a reason, which `report/terminal.py` escapes",
     "graphs/": "files of the store, read by steps",
+    "passes/_statement_proof.py:prove": "a file of the store, read by no person",
     "quantization/": "files of the store, read by steps",
     "recipe/jsonschema.py": "the JSON schema of recipes: text of the program itself",
     "recipe/validate.py": "what pydantic reads",

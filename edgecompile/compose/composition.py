@@ -98,7 +98,7 @@ def checked_recipe(raw: JsonObject, origins: Origins) -> tuple[Recipe | None, li
     """Returns the typed recipe of plain values, None where they make none, and every problem found."""
     odd = sizes_refused(read_part("model", raw.get("model"), origins).value, origins)
     try:
-        return recipe_from(raw, origins), odd
+        return recipe_from(raw, origins), [*odd, *files_missing(raw, origins)] if odd else []
     except RecipeError as error:
         return None, list(dict.fromkeys([*odd, *error.problems, *files_missing(raw, origins)]))
 

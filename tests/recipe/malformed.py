@@ -87,7 +87,12 @@ VALUES = {
     "schema": ("2", "0", "'1'", "one"),
     "name": ("''", "3", "../up", "a/b", ".hidden", "[a]", "null"),
     "description": ("3", "[a]"),
-    "order": ("onnx_export", "3", "[onnx_export, int8_static]", "[onnx_export, simplify, simplify, int8_static]"),
+    "order": (
+        "onnx_export",
+        "3",
+        "[onnx_export, equalize, int8_static]",
+        "[onnx_export, simplify, simplify, equalize, int8_static]",
+    ),
 }
 """A key to values that it cannot take. `null` stands where a value is required."""
 

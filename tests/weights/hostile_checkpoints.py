@@ -189,7 +189,7 @@ CONV_CLASS = b"cultralytics.nn.modules.conv\nConv\n"
 CALLS = "would call '{}' when loaded; refusing to load it"
 DAMAGED = "is damaged or is no Ultralytics checkpoint"
 NOT_OURS = "not an Ultralytics model"
-REFERS = "refers to '{}', which is no part of a detection model"
+REFERS = "refers to '{}', which is no part of a model"
 LAYER = b"[" + number(-1) + b"a" + number(1) + b"a"
 
 

@@ -27,7 +27,7 @@ def good() -> onnx.ModelProto:
     net = Net()
     head = net.convolution("images", 3, 6, kernel=9, stride=8)
     flat = net.node("Reshape", head, net.constant(np.array([1, 6, 96], np.int64)))
-    scale = net.constant(np.array([32.0] * 4 + [1.0] * 2, np.float32).reshape(1, 6, 1))
+    scale = net.constant(np.array([120.0, 90.0, 32.0, 32.0, 1.0, 1.0], np.float32).reshape(1, 6, 1))
     return net.model(net.node("Mul", net.node("Sigmoid", flat), scale), 6, 96)
 
 

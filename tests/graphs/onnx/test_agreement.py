@@ -9,7 +9,9 @@ from edgecompile.errors import StepError
 from edgecompile.graphs.onnx.agreement import differences, fixed_input, require_agreement
 
 SIZE = [320, 320]
-YOLO, END2END = ({"task": "detect", "output": {"decode": decode}} for decode in ("yolo", "end2end"))
+YOLO, END2END = (
+    {"task": "detect", "names": ["a", "b", "c"], "output": {"decode": decode}} for decode in ("yolo", "end2end")
+)
 
 
 def raw(seed=0):
