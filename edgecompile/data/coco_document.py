@@ -142,6 +142,10 @@ def _loaded(file: Path) -> Any:
         raise RecipeError(f"is not JSON: {str(error)[:80]}", where=shown(file)) from None
 
 
+Entry = Mapping[str, Any]
+"""An object of the document, before anything in it is known to be what it should."""
+
+
 class _Malformed(Exception):
     """What is wrong with an entry, and its path in the JSON."""
 
@@ -183,7 +187,7 @@ class _Reader:
             key_points,
         )
 
-    def each(self, content: Mapping[str, Any], key: str, read: Callable[[str, Any], T]) -> Iterator[T]:
+    def each(self, content: Entry, key: str, read: Callable[[str, Any], T]) -> Iterator[T]:
         """Yields what the entries of a list are; what is wrong with one is noted. An entry that states an id that
         another has is wrong."""
         entries = content.get(key)
@@ -213,7 +217,7 @@ class _Reader:
         self.problems.append(Problem(message, f"{shown(self.file)}:{place}"))
 
 
-def _picture(place: str, entry: Mapping[str, Any]) -> tuple[Id, CocoPicture]:
+def _picture(place: str, entry: Entry) -> tuple[Id, CocoPicture]:
     name = entry.get("file_name")
     if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or NOT_TEXT.search(name) or "\0" in name:
         raise _Malformed(f"{place}.file_name", f"found {_brief(name)}, expected the name of a file")
@@ -223,7 +227,7 @@ def _picture(place: str, entry: Mapping[str, Any]) -> tuple[Id, CocoPicture]:
     return _id(place, entry, "id"), CocoPicture(place, os.path.normpath(name), width, height)
 
 
-def _category(place: str, entry: Mapping[str, Any]) -> tuple[Id, tuple[str, int, str]]:
+def _category(place: str, entry: Entry) -> tuple[Id, tuple[str, int, str]]:
     name = entry.get("name")
     if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or NOT_TEXT.search(name):
         raise _Malformed(f"{place}.name", f"found {_brief(name)}, expected a name")
@@ -235,7 +239,7 @@ def _category(place: str, entry: Mapping[str, Any]) -> tuple[Id, tuple[str, int,
 
 def _annotation(
     place: str,
-    entry: Mapping[str, Any],
+    entry: Entry,
     pictures: Mapping[Id, CocoPicture],
     categories: Mapping[Id, Any],
     key_points: int | None,
@@ -270,7 +274,7 @@ def _outline(
     return [part for part in parts if len(part) >= 6], None
 
 
-def _runs(place: str, value: Mapping[str, Any], picture: CocoPicture) -> Runs:
+def _runs(place: str, value: Entry, picture: CocoPicture) -> Runs:
     if value.get("size") != [picture.height, picture.width]:
         expected = f"[{picture.height}, {picture.width}], the picture's height and width"
         raise _Malformed(f"{place}.size", f"found {_brief(value.get('size'))}, expected {expected}")
@@ -324,21 +328,21 @@ def _key_points(place: str, value: Any, count: int | None) -> Sequence[float]:
     return points
 
 
-def _id(place: str, entry: Mapping[str, Any], key: str) -> Id:
+def _id(place: str, entry: Entry, key: str) -> Id:
     value = entry.get(key)
     if type(value) is not int and not (isinstance(value, str) and len(value) <= LONGEST_NAME):
         raise _Malformed(f"{place}.{key}", f"found {_brief(value)}, expected a number")
     return value
 
 
-def _known(place: str, entry: Mapping[str, Any], key: str, among: Mapping[Id, Any], of: str) -> Id:
+def _known(place: str, entry: Entry, key: str, among: Mapping[Id, Any], of: str) -> Id:
     value = _id(place, entry, key)
     if value not in among:
         raise _Malformed(f"{place}.{key}", f"{_brief(value)} is the id of none of {of}")
     return value
 
 
-def _whole(place: str, entry: Mapping[str, Any], key: str, least: int, most: int) -> int:
+def _whole(place: str, entry: Entry, key: str, least: int, most: int) -> int:
     value = entry.get(key)
     if isinstance(value, float) and value.is_integer():
         value = int(value)

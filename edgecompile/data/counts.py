@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edgecompile.errors import Problem
+from edgecompile.json_types import JsonObject
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class DataCounts:
     labels: LabelCounts
     calibration: SplitCounts | None = None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         """Returns the counts as plain JSON, reasons sorted."""
         return _sorted(asdict(self))
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from edgecompile.data.label_lines import LabelFacts
+from edgecompile.json_types import JsonObject
 
 MOST_CLASSES = 100_000
 """Number that a class of a label stays below; the plan has compared it with the names of the data set."""
@@ -29,7 +29,7 @@ class LabelReading:
     keys: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         """Returns the attributes that differ from the defaults, as plain JSON."""
         default = LabelReading()
         values = {name: value for name, value in vars(self).items() if value != getattr(default, name)}
@@ -41,7 +41,7 @@ class LabelReading:
         return LabelFacts(MOST_CLASSES, self.kpt_shape, self.kpt_oks_sigmas)
 
 
-def reading_from(document: Mapping[str, Any]) -> LabelReading:
+def reading_from(document: JsonObject) -> LabelReading:
     """Returns what `LabelReading.as_json` wrote."""
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in document.items()

@@ -7,9 +7,7 @@ it, is the task's business: `edgecompile.evaluate.tasks`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +16,7 @@ from edgecompile.data.layouts import find_layout
 from edgecompile.errors import BundleError, StepError
 from edgecompile.evaluate.evidence import gathered, save_evidence
 from edgecompile.evaluate.tasks import AccuracyFacts, find_task
+from edgecompile.json_types import JsonObject
 from edgecompile.runtime import open_artifact
 from edgecompile.runtime.options import Options
 from edgecompile.runtime.pictures import read_picture
@@ -40,7 +39,7 @@ def evaluate(
     threads: int,
     settings: dict[str, float | int],
     shipped: Path | None = None,
-    reading: Mapping[str, Any] | None = None,
+    reading: JsonObject | None = None,
 ) -> AccuracyFacts:
     """Measures the metrics of the task of `artifact`, in all and by class.
 
@@ -76,7 +75,7 @@ def evaluate(
     (out / "raw").mkdir()
 
     judged, counts, kept = [], [], []
-    results: list[dict[str, Any]] = []
+    results: list[JsonObject] = []
     for index, (picture, labelled) in enumerate(zip(pictures, truth, strict=True)):
         image = read_picture(picture, predictor.layout.input.channels)
         tensor, geometry = predictor.preprocess(image)
@@ -84,7 +83,7 @@ def evaluate(
             outputs = predictor.infer(tensor)
             if index < RAW_PICTURES:
                 save_raw(out / "raw", index, predictor.read_outputs(outputs))
-            result = predictor.postprocess(outputs, geometry, **decoding)
+            result = predictor.postprocess(outputs, geometry, slot=0, **decoding)
         except BundleError as error:
             problem = error.problems[0]
             raise StepError(f"{artifact.name}: {problem.message}, on {picture.name}", where=problem.where) from error

@@ -14,6 +14,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from edgecompile.errors import BundleError, EdgecompileError, StepError
+from edgecompile.json_types import JsonObject
+from edgecompile.runtime.tasks import Given
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +48,7 @@ class _Labelled:
     task: Any
     pictures: Sequence[Path]
     truth: Sequence[Any]
-    decoding: Mapping[str, Any]
+    decoding: Given
 
     def figure(self, predictor: Predictor, picture: Change | None = None, tensor: Change | None = None) -> float:
         """Returns the main metric of a model whose pictures, or input tensors, are changed first; 0 of a model whose
@@ -64,7 +66,7 @@ class _Labelled:
             image = read_picture(path, predictor.layout.input.channels)
             values, geometry = predictor.preprocess(picture(image) if picture else image)
             outputs = predictor.infer(tensor(values) if tensor else values)
-            result = predictor.postprocess(outputs, geometry, **self.decoding)
+            result = predictor.postprocess(outputs, geometry, slot=0, **self.decoding)
             judged.append(self.task.judge(result, truth, image.shape[:2]))
         metrics: dict[str, float] = self.task.accuracy(judged, self.truth, predictor.names).metrics
         return metrics[self.task.main.name]
@@ -80,7 +82,7 @@ def prove(
     labels: list[Path],
     floor: float,
     params: dict[str, Any],
-    reading: Mapping[str, Any] | None = None,
+    reading: JsonObject | None = None,
 ) -> ProofFacts:
     """Demands that a model finds what is labelled. Writes `proof.json`: its figure.
 
@@ -122,7 +124,7 @@ def prove(
     raise StepError(f"{message}; nothing else fits better{f' ({listed})' if listed else ''}", fix=fix)
 
 
-def _labelled(spec: Path, pictures: list[Path], labels: list[Path], reading: Mapping[str, Any]) -> _Labelled:
+def _labelled(spec: Path, pictures: list[Path], labels: list[Path], reading: JsonObject) -> _Labelled:
     from edgecompile.data.label_reading import reading_from
     from edgecompile.data.layouts import find_layout
     from edgecompile.evaluate.tasks import find_task

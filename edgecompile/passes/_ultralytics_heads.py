@@ -8,6 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from edgecompile.errors import Problem, StepError
+from edgecompile.evaluate.tasks import StatedFacts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +68,7 @@ def select_head(model: Any, end2end: bool | str, name: str) -> bool:
     return nms_free
 
 
-def stated_by(model: Any) -> dict[str, Any]:
+def stated_by(model: Any) -> StatedFacts:
     """Returns what the head says of its outputs beside its classes; see `edgecompile.evaluate.tasks.Task.describe`."""
     shape = getattr(model.model[-1], "kpt_shape", None)
     return {} if shape is None else {"kpt_shape": [int(value) for value in shape]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,7 @@ from edgecompile.errors import Problem, StepError
 from edgecompile.graphs.onnx.families import family, family_names
 from edgecompile.graphs.onnx.first_look import problems_of
 from edgecompile.graphs.onnx.layouts import AUTO, layout_names
+from edgecompile.graphs.onnx.stated import StatedInput, StatedOutputs
 from edgecompile.graphs.onnx.statement import InputStatement, OutputStatement, over
 from edgecompile.library_errors import EXPORT_AGAIN
 from edgecompile.passes import Pass
@@ -75,9 +76,9 @@ class OnnxImport(Pass):
         outputs = self.outputs
         if self.decode != AUTO:
             outputs = outputs.model_copy(update={"layout": self.decode})
-        usual_outputs = dict(usual.get("outputs", {}))
+        usual_outputs = usual.get("outputs", StatedOutputs())
         if outputs.layout not in (None, usual_outputs.get("layout")):
-            usual_outputs = {}  # of another layout
+            usual_outputs = StatedOutputs()  # of another layout
         return over(self.input, usual.get("input", {})), over(outputs, usual_outputs)
 
     def check_weights(self, weights: Path, recipe: Request) -> list[Problem]:
@@ -167,8 +168,8 @@ def import_model(
     task: str,
     stride: int | str = "auto",
     class_names: str = "file",
-    entry: dict[str, Any] | None = None,
-    outputs: dict[str, Any] | None = None,
+    entry: StatedInput | None = None,
+    outputs: StatedOutputs | None = None,
     profile: Profile | None = None,
 ) -> dict[str, Any]:
     """Writes `model.onnx`, in one file and without metadata, and `spec.json`.
@@ -222,7 +223,7 @@ def import_model(
     model, observed, raised = _observed(model, file, stack, shapes)
     if task in DECODED:
         expected = Expected(None if stated is None else len(stated), len(names))
-        options = {key: value for key, value in outputs.items() if key != "layout"}
+        options = cast("StatedOutputs", {key: value for key, value in outputs.items() if key != "layout"})
         output_names = [output.name for output in model.graph.output]
         reading = read_as(observed, output_names, expected, outputs.get("layout", AUTO), options, DECODED[task])
         _require_one_size(reading, shapes)

@@ -27,7 +27,7 @@ from edgecompile.runtime.spec import Spec, read_spec
 from edgecompile.runtime.spec_document import SpecDocument
 from edgecompile.runtime.stream import InFlight, InTurn, Lane, Stream, timings
 from edgecompile.runtime.target import read_target
-from edgecompile.runtime.tasks import OutputError
+from edgecompile.runtime.tasks import Given, OutputError
 
 Pictures = Picture | Iterable[Picture]
 USUAL_STRIDE = 32
@@ -204,7 +204,7 @@ class Predictor:
         lanes: list[Lane] = [
             InFlight(self, request, Preprocessor(self._spec, batch, size), read, settings) for request in requests
         ]
-        return Stream(pictures, lanes or [InTurn(self, {**settings, "imgsz": imgsz})])
+        return Stream(pictures, lanes or [InTurn(self, settings, imgsz)])
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
         """Runs the model on an input tensor and returns copies of its raw outputs, in the order of the model's. A model
@@ -284,12 +284,12 @@ class Predictor:
             self.timings = timings(started, read, prepared, inferred, clock())
         return results
 
-    def give(self, taker: Any, settings: Mapping[str, Any]) -> None:
+    def give(self, taker: Any, settings: Given) -> None:
         """Gives a backend or a request the parameters of a prediction, where the model takes any."""
         if parameters := self.task.parameters(settings):
             taker.give(parameters)
 
-    def _run(self, tensor: np.ndarray, settings: Mapping[str, Any]) -> list[np.ndarray]:
+    def _run(self, tensor: np.ndarray, settings: Given) -> list[np.ndarray]:
         """Runs the backend; an error of its library is raised as an error of the bundle."""
         try:
             self.give(self.backend, settings)

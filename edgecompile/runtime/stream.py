@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 from weakref import WeakSet
@@ -19,6 +19,7 @@ from edgecompile.runtime.fork import own, require_owner
 from edgecompile.runtime.geometry import Geometry
 from edgecompile.runtime.letterbox import Preprocessor
 from edgecompile.runtime.sources import Picture
+from edgecompile.runtime.tasks import Given
 
 PARTS = ("read", "preprocess", "inference", "postprocess")
 """Parts of a prediction, in the order of `Predictor.timings`."""
@@ -251,16 +252,17 @@ class _Flight:
 class InTurn:
     """The lane of a backend that runs one picture at a time: waiting for it does all the work."""
 
-    def __init__(self, predictor: Any, settings: Mapping[str, Any]) -> None:
+    def __init__(self, predictor: Any, settings: Given, imgsz: int | Sequence[int] | None) -> None:
         self._predictor = predictor
         self._settings = settings
+        self._imgsz = imgsz
         self._image: Picture | None = None
 
     def start(self, image: Picture) -> None:
         self._image = image
 
     def finish(self) -> Any:
-        return self._predictor.predict(self._image, **self._settings)
+        return self._predictor.predict(self._image, imgsz=self._imgsz, **self._settings)
 
     def drop(self) -> None:
         self._image = None
@@ -275,7 +277,7 @@ class InFlight:
         request: Request,
         preprocessor: Preprocessor,
         read: Callable[[Picture], np.ndarray],
-        settings: Mapping[str, Any],
+        settings: Given,
     ) -> None:
         self._predictor = predictor
         self._request = request

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgecompile.arguments import Parser, fraction, whole_number
 from edgecompile.errors import Problem, RecipeError
 from edgecompile.files import write_atomically
+from edgecompile.runtime.tasks import Given
 from edgecompile.text import tell
 from edgecompile.verbs._bundle import add_bundle, add_execution, add_size
 
@@ -76,7 +77,7 @@ def predict_pictures(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _settings(arguments: argparse.Namespace, task: Task[Any]) -> dict[str, Any]:
+def _settings(arguments: argparse.Namespace, task: Task[Any]) -> Given:
     """Returns the settings of the task, None where none was given.
 
     Raises:

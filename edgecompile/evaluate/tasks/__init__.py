@@ -19,9 +19,10 @@ from edgecompile.data.label_lines import CheckedLabels, LabelFacts, LabelForm, L
 from edgecompile.entry_points import entry_points, named_point
 from edgecompile.errors import PlanError
 from edgecompile.evaluate.class_names import class_name_mismatch
+from edgecompile.json_types import JsonObject
 from edgecompile.runtime.figures import ScoreChange
 from edgecompile.runtime.spec_document import SpecDocument
-from edgecompile.runtime.tasks import Result
+from edgecompile.runtime.tasks import Given, Result
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,6 +117,16 @@ class OutputFacts:
     shape: tuple[int, ...]
 
 
+class StatedFacts(TypedDict, total=False):
+    """What weights state of a model beside task and classes.
+
+    imgsz: height and width of the input, pixels. kpt_shape: number of key points of an object, and of values of each.
+    """
+
+    imgsz: list[int]
+    kpt_shape: list[int]
+
+
 Found = TypeVar("Found", bound=Result)
 Truth = TypeVar("Truth")
 Judged = TypeVar("Judged")
@@ -155,7 +166,7 @@ class Task(ABC, Generic[Found, Truth, Judged]):
         return self.metrics[0]
 
     @abstractmethod
-    def describe(self, outputs: Sequence[OutputFacts], decode: str, stated: Mapping[str, Any]) -> dict[str, Any]:
+    def describe(self, outputs: Sequence[OutputFacts], decode: str, stated: StatedFacts) -> JsonObject:
         """Returns the parts of `spec.json` that are the task's, which `edgecompile.runtime.tasks` reads; they take the
         place of those that a model of any task has, as `letterbox`.
 
@@ -219,7 +230,7 @@ class Task(ABC, Generic[Found, Truth, Judged]):
         """
 
     @abstractmethod
-    def options(self, settings: Mapping[str, float | int], truth: Sequence[Truth]) -> dict[str, Any]:
+    def options(self, settings: Mapping[str, float | int], truth: Sequence[Truth]) -> Given:
         """Returns what the runtime's `decode` takes in the evaluation.
 
         Args:
@@ -274,7 +285,7 @@ class Task(ABC, Generic[Found, Truth, Judged]):
         """Returns how much of a result a prediction would show: the picture with most is the golden picture."""
 
     @abstractmethod
-    def results(self, result: Found) -> list[dict[str, Any]]:
+    def results(self, result: Found) -> list[JsonObject]:
         """Returns the result of one picture for the file of the evaluation's results, without what names the
         picture."""
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 
 from edgecompile.evaluate import tasks
 from edgecompile.evaluate.class_names import unique_names
-from edgecompile.evaluate.tasks import Accuracy, Gaps, Metric, Outline, OutputFacts, Setting
+from edgecompile.evaluate.tasks import Accuracy, Gaps, Metric, Outline, OutputFacts, Setting, StatedFacts
+from edgecompile.json_types import JsonObject
 from edgecompile.runtime.figures import ScoreChange
 from edgecompile.runtime.spec_document import SpecDocument
-from edgecompile.runtime.tasks import Result
+from edgecompile.runtime.tasks import Given, Result
 from edgecompile.runtime.tasks._object_rows import ObjectRows, RowsDocument
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class AveragePrecisionTask(tasks.Task[Found, Truth, "Matches"]):
         Setting("max_det", DEFAULT_MAX_DET, "most detections a picture"),
     )
 
-    def describe(self, outputs: Sequence[OutputFacts], decode: str, stated: Mapping[str, Any]) -> dict[str, Any]:
+    def describe(self, outputs: Sequence[OutputFacts], decode: str, stated: StatedFacts) -> JsonObject:
         """Returns `output` and `nms`; thresholds are those of Ultralytics' `predict`.
 
         Args:
@@ -132,7 +133,7 @@ class AveragePrecisionTask(tasks.Task[Found, Truth, "Matches"]):
     def tolerances(self, size: Sequence[int]) -> dict[str, float]:
         return {"boxes": BOX_TOLERANCE * max(size), "scores": SCORE_TOLERANCE}
 
-    def options(self, settings: Mapping[str, float | int], truth: Sequence[Truth]) -> dict[str, Any]:
+    def options(self, settings: Mapping[str, float | int], truth: Sequence[Truth]) -> Given:
         """Returns the settings, and that a box stands once for each class and is not cut at the border.
 
         A default limit on detections that cannot hold all objects is raised, as Ultralytics does in

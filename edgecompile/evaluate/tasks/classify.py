@@ -14,9 +14,11 @@ from edgecompile.data import class_name_labels
 from edgecompile.data.class_name_labels import ClassNameLabel
 from edgecompile.data.label_lines import CheckedLabels, LabelFacts, LabelForm, LabelLines
 from edgecompile.evaluate import tasks
-from edgecompile.evaluate.tasks import Accuracy, Gaps, Metric, Outline, OutputFacts, WholeLabel
+from edgecompile.evaluate.tasks import Accuracy, Gaps, Metric, Outline, OutputFacts, StatedFacts, WholeLabel
+from edgecompile.json_types import JsonObject
 from edgecompile.runtime.figures import ScoreChange
 from edgecompile.runtime.spec_document import SpecDocument
+from edgecompile.runtime.tasks import Given
 from edgecompile.runtime.tasks.classify import PROBABILITIES, USUAL_TOP, Classification, ClassifyDocument, best
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ class Task(tasks.Task[Classification, ClassNameLabel, RankedLabel]):
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("top1", "top-1 accuracy"), Metric("top5", "top-5 accuracy"))
     drop: ClassVar[Metric] = Metric("top1_drop", "top-1 accuracy drop")
 
-    def describe(self, outputs: Sequence[OutputFacts], decode: str, stated: Mapping[str, Any]) -> dict[str, Any]:
+    def describe(self, outputs: Sequence[OutputFacts], decode: str, stated: StatedFacts) -> JsonObject:
         """Returns `output`, `top` and `letterbox`.
 
         Pictures are brought to size as Ultralytics does it for classification: the shortest side is scaled to that of a
@@ -104,7 +106,7 @@ class Task(tasks.Task[Classification, ClassNameLabel, RankedLabel]):
     def read_labels(self, lines: LabelLines, facts: LabelFacts) -> ClassNameLabel:
         return class_name_labels.read_labels(lines, facts)
 
-    def options(self, settings: Mapping[str, float | int], truth: Sequence[ClassNameLabel]) -> dict[str, Any]:
+    def options(self, settings: Mapping[str, float | int], truth: Sequence[ClassNameLabel]) -> Given:
         return {"top": USUAL_TOP}
 
     def judge(self, result: Classification, truth: ClassNameLabel, size: tuple[int, int]) -> RankedLabel:
@@ -169,7 +171,7 @@ class Task(tasks.Task[Classification, ClassNameLabel, RankedLabel]):
         """Returns how many classes the picture may show: where several may, the least change of the outputs shows."""
         return int((result.probabilities >= PLAUSIBLE).sum())
 
-    def results(self, result: Classification) -> list[dict[str, Any]]:
+    def results(self, result: Classification) -> list[JsonObject]:
         """Returns a row for each of the best classes."""
         return [{"category_id": label.class_id, "score": round(label.score, 6)} for label in result]
 

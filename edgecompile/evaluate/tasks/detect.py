@@ -13,6 +13,7 @@ from edgecompile.data.box_labels import BoxLabels
 from edgecompile.data.label_lines import CheckedLabels, LabelFacts, LabelForm, LabelLines
 from edgecompile.evaluate.tasks import Outline
 from edgecompile.evaluate.tasks._average_precision_task import AveragePrecisionTask, best_first, box_outlines
+from edgecompile.json_types import JsonObject
 from edgecompile.runtime.tasks.detect import Detections
 
 if TYPE_CHECKING:
@@ -58,9 +59,9 @@ class Task(AveragePrecisionTask[Detections, BoxLabels]):
         shared = overlaps(truth.in_pixels(size[1], size[0]), result.boxes)
         return {"": match(shared, result.scores, result.classes, truth.classes)}
 
-    def results(self, result: Detections) -> list[dict[str, Any]]:
+    def results(self, result: Detections) -> list[JsonObject]:
         """Returns the best detections in COCO's results format: bbox is x, y, width, height in pixels."""
-        results = []
+        results: list[JsonObject] = []
         for index in best_first(result):
             x1, y1, x2, y2 = (float(value) for value in result.boxes[index])
             results.append(

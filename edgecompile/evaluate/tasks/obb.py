@@ -16,7 +16,9 @@ from edgecompile.evaluate.tasks._average_precision_task import (
     AveragePrecisionTask,
     best_first,
 )
+from edgecompile.json_types import JsonObject
 from edgecompile.runtime.spec_document import SpecDocument
+from edgecompile.runtime.tasks import Given
 from edgecompile.runtime.tasks.obb import RotatedBoxes
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class Task(AveragePrecisionTask[RotatedBoxes, CornerLabels]):
     def read_labels(self, lines: LabelLines, facts: LabelFacts) -> CornerLabels:
         return corner_labels.read_labels(lines, facts)
 
-    def options(self, settings: Mapping[str, float | int], truth: Sequence[CornerLabels]) -> dict[str, Any]:
+    def options(self, settings: Mapping[str, float | int], truth: Sequence[CornerLabels]) -> Given:
         """As in `AveragePrecisionTask`, but that the default of the smallest score is 0.01, as Ultralytics has it for
         rotated boxes; a score that a person chose stays."""
         lowest = DEFAULT_CONF_ROTATED if settings["conf"] == DEFAULT_CONF else settings["conf"]
@@ -71,7 +73,7 @@ class Task(AveragePrecisionTask[RotatedBoxes, CornerLabels]):
 
         return overlaps(places, others)
 
-    def results(self, result: RotatedBoxes) -> list[dict[str, Any]]:
+    def results(self, result: RotatedBoxes) -> list[JsonObject]:
         """Returns the best boxes: `rbox` is centre x, centre y, width, height in pixels and the angle in radians,
         `segmentation` the polygon of the corners."""
         return [

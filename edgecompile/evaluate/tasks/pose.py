@@ -4,14 +4,14 @@ them, with its settings and `rect=False`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from edgecompile.data import key_point_labels
 from edgecompile.data.key_point_labels import KeyPointLabels
 from edgecompile.data.label_lines import CheckedLabels, LabelFacts, LabelForm, LabelLines
 from edgecompile.errors import RecipeError, StepError
-from edgecompile.evaluate.tasks import Gaps, Metric, Outline, OutputFacts
+from edgecompile.evaluate.tasks import Gaps, Metric, Outline, OutputFacts, StatedFacts
 from edgecompile.evaluate.tasks._average_precision_task import (
     BOX_TOLERANCE,
     SCORE_TOLERANCE,
@@ -19,6 +19,7 @@ from edgecompile.evaluate.tasks._average_precision_task import (
     best_first,
     box_outlines,
 )
+from edgecompile.json_types import JsonObject
 from edgecompile.runtime.spec_document import SpecDocument
 from edgecompile.runtime.tasks.pose import PoseDocument, Poses
 
@@ -43,7 +44,7 @@ class Task(AveragePrecisionTask[Poses, KeyPointLabels]):
         Metric("box_map50", "box mAP50"),
     )
 
-    def describe(self, outputs: Sequence[OutputFacts], decode: str, stated: Mapping[str, Any]) -> dict[str, Any]:
+    def describe(self, outputs: Sequence[OutputFacts], decode: str, stated: StatedFacts) -> JsonObject:
         """Adds `key_points`: how many there are, and of how many values.
 
         Raises:
@@ -101,9 +102,9 @@ class Task(AveragePrecisionTask[Poses, KeyPointLabels]):
             "box_": match(overlaps(boxes, result.boxes), result.scores, result.classes, truth.classes),
         }
 
-    def results(self, result: Poses) -> list[dict[str, Any]]:
+    def results(self, result: Poses) -> list[JsonObject]:
         """Returns the best objects in COCO's format for key points: bbox is x, y, width, height in pixels."""
-        results = []
+        results: list[JsonObject] = []
         for index in best_first(result):
             x1, y1, x2, y2 = (float(value) for value in result.boxes[index])
             results.append(

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from edgecompile.data import polygon_labels
 from edgecompile.data.label_lines import CheckedLabels, LabelFacts, LabelForm, LabelLines
 from edgecompile.data.polygon_labels import PolygonLabels
-from edgecompile.evaluate.tasks import Gaps, Metric, Outline, OutputFacts
+from edgecompile.evaluate.tasks import Gaps, Metric, Outline, OutputFacts, StatedFacts
 from edgecompile.evaluate.tasks._average_precision_task import AveragePrecisionTask, best_first
+from edgecompile.json_types import JsonObject
 from edgecompile.runtime.spec_document import SpecDocument
+from edgecompile.runtime.tasks import Given
 from edgecompile.runtime.tasks.segment import SegmentDocument, Segments
 
 if TYPE_CHECKING:
@@ -42,10 +44,10 @@ class Task(AveragePrecisionTask[Segments, PolygonLabels]):
         Metric("box_map50", "box mAP50"),
     )
 
-    def describe(self, outputs: Sequence[OutputFacts], decode: str, stated: Mapping[str, Any]) -> dict[str, Any]:
+    def describe(self, outputs: Sequence[OutputFacts], decode: str, stated: StatedFacts) -> JsonObject:
         """Returns the parts of all tasks with rows, and `prototypes`: of those outputs that has four axes."""
         rows, prototypes = (_with_axes(outputs, axes) for axes in (ROWS_AXES, PROTOTYPES_AXES))
-        entry = {"name": prototypes.name, "shape": list(prototypes.shape)}
+        entry: JsonObject = {"name": prototypes.name, "shape": list(prototypes.shape)}
         return {**super().describe([rows], decode, stated), "prototypes": entry}
 
     def renamed(self, spec: SpecDocument, shapes: Sequence[Sequence[int]], names: Sequence[str]) -> dict[str, Any]:
@@ -85,7 +87,7 @@ class Task(AveragePrecisionTask[Segments, PolygonLabels]):
     def read_labels(self, lines: LabelLines, facts: LabelFacts) -> PolygonLabels:
         return polygon_labels.read_labels(lines, facts)
 
-    def options(self, settings: Mapping[str, float | int], truth: Sequence[PolygonLabels]) -> dict[str, Any]:
+    def options(self, settings: Mapping[str, float | int], truth: Sequence[PolygonLabels]) -> Given:
         """Returns those of `AveragePrecisionTask`, and that an object without a pixel counts as found."""
         return {**super().options(settings, truth), "keep_empty": True}
 
@@ -105,11 +107,11 @@ class Task(AveragePrecisionTask[Segments, PolygonLabels]):
             for prefix, matrix in shared.items()
         }
 
-    def results(self, result: Segments) -> list[dict[str, Any]]:
+    def results(self, result: Segments) -> list[JsonObject]:
         """Returns the best objects in COCO's results format: bbox is x, y, width, height in pixels, segmentation the
         mask as runs, at the size of the picture."""
         size = list(result.plane.geometry.source)
-        results = []
+        results: list[JsonObject] = []
         for index in best_first(result):
             x1, y1, x2, y2 = (float(value) for value in result.boxes[index])
             results.append(

@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgecompile.errors import StepError
 from edgecompile.graphs.onnx.layouts._nodes import Builder
 from edgecompile.graphs.onnx.picture_input import COLOR_CHANNELS, PictureForm
+from edgecompile.graphs.onnx.stated import StatedInput
 from edgecompile.graphs.onnx.structure import Structure
 from edgecompile.graphs.onnx.walk import nodes_within
 
@@ -43,7 +44,7 @@ class Arithmetic:
         return self.order is None and np.allclose(self.factor, 1, rtol=1e-6, atol=0) and not self.offset.any()
 
 
-def arithmetic_of(statement: dict[str, Any], channels: int) -> Arithmetic:
+def arithmetic_of(statement: StatedInput, channels: int) -> Arithmetic:
     """Returns what a statement means for canonical pictures.
 
     Raises:
@@ -67,7 +68,7 @@ def arithmetic_of(statement: dict[str, Any], channels: int) -> Arithmetic:
     return Arithmetic(ORDERS.get(color or ""), WHITE * scale / values["std"], values["mean"] / values["std"])
 
 
-def take_canonical(model: onnx.ModelProto, form: PictureForm, statement: dict[str, Any]) -> list[str]:
+def take_canonical(model: onnx.ModelProto, form: PictureForm, statement: StatedInput) -> list[str]:
     """Changes the model's only input, in place, to float32 (n, channels, h, w), 0..1. Returns what was changed.
 
     Raises:

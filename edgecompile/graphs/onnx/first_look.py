@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from edgecompile.errors import EdgecompileError, Problem
 from edgecompile.evaluate.tasks import chosen_task
@@ -16,6 +15,7 @@ from edgecompile.graphs.onnx.picture_input import (
     require_one_input,
     with_channels,
 )
+from edgecompile.graphs.onnx.stated import StatedInput
 from edgecompile.library_errors import EXPORT_AGAIN
 from edgecompile.plan.shapes import Profile, one_shape
 from edgecompile.runtime.spec import LARGEST_SIDE
@@ -26,7 +26,7 @@ WITHOUT_PLUGINS = "export the model again without plugins, and without suppressi
 
 
 def problems_of(
-    weights: Path, shapes: Profile | None, class_names: str, task: str | None, statement: Mapping[str, Any]
+    weights: Path, shapes: Profile | None, class_names: str, task: str | None, statement: StatedInput
 ) -> list[Problem]:
     """Returns what is wrong with an ONNX file, as far as its header shows; the rest shows when it is imported.
 
@@ -48,7 +48,7 @@ def _problems(
     shapes: Profile | None,
     class_names: str,
     task: str | None,
-    statement: Mapping[str, Any],
+    statement: StatedInput,
 ) -> Iterator[Problem]:
     version = header.operator_set
     if not OLDEST <= version <= NEWEST:
@@ -73,7 +73,7 @@ def _problems(
             yield from error.problems
 
 
-def _require_input(header: OnnxHeader, shapes: Profile | None, statement: Mapping[str, Any]) -> None:
+def _require_input(header: OnnxHeader, shapes: Profile | None, statement: StatedInput) -> None:
     pictures = pictures_among([entry.name for entry in header.inputs])
     require_one_input(pictures)
     entry = next(entry for entry in header.inputs if entry.name == pictures[0])

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from edgecompile.evaluate.tasks import OutputFacts, find_task
+from edgecompile.evaluate.tasks import OutputFacts, StatedFacts, find_task
 from edgecompile.plan.shapes import POINTS, distinct
 from edgecompile.runtime.spec_document import InputDocument, LetterboxDocument, SpecDocument
 
@@ -29,7 +29,7 @@ def spec_of(
     outputs: Sequence[OutputFacts],
     decode: str,
     profile: Mapping[str, Sequence[int]] | None = None,
-    stated: Mapping[str, Any] | None = None,
+    stated: StatedFacts | None = None,
     frame: LetterboxDocument | None = None,
 ) -> SpecDocument:
     """Returns the spec of a model that takes float32 pictures of shape (n, channels, h, w), scaled to 0..1: RGB, grey

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgecompile.errors import StepError
+from edgecompile.graphs.onnx.stated import StatedInput
 from edgecompile.plan.shapes import Profile, merged
 from edgecompile.runtime.spec import LARGEST_INPUT
 from edgecompile.weights.onnx_header import ELEMENT_TYPES, FLOAT
@@ -47,7 +48,7 @@ class PictureForm:
     channels: int
 
 
-def form_of(name: str, element_type: int, shape: Sequence[int], statement: Mapping[str, Any]) -> PictureForm:
+def form_of(name: str, element_type: int, shape: Sequence[int], statement: StatedInput) -> PictureForm:
     """Returns how an input takes pictures.
 
     Args:
@@ -85,9 +86,7 @@ def form_of(name: str, element_type: int, shape: Sequence[int], statement: Mappi
     return PictureForm((opened[0], channels, *opened[2:]), layout, dtype, channels)
 
 
-def only_input(
-    model: onnx.ModelProto, statement: Mapping[str, Any], size: Sequence[int]
-) -> tuple[PictureForm, list[str]]:
+def only_input(model: onnx.ModelProto, statement: StatedInput, size: Sequence[int]) -> tuple[PictureForm, list[str]]:
     """Returns how the graph's one input takes pictures, and what was changed. Weights that old files list among the
     inputs are taken off that list, and so are inputs of sizes of pictures, which become constants.
 

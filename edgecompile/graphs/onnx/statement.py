@@ -5,11 +5,12 @@ What is left out is None: the family's, else the usual.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from edgecompile.graphs.onnx.layouts import AUTO, layout_names
+from edgecompile.graphs.onnx.stated import StatedInput, StatedOutputs
 from edgecompile.runtime.spec_document import LetterboxDocument
 
 LAYOUTS = (AUTO, *layout_names())
@@ -23,7 +24,7 @@ class Statement(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    def stated(self) -> dict[str, Any]:
+    def stated(self) -> Any:
         """Returns what is stated, as plain JSON."""
         return self.model_dump(mode="json", exclude_none=True)
 
@@ -61,6 +62,9 @@ class InputStatement(Statement):
     shortest: Annotated[int, Field(ge=1, le=16384)] | None = None
     scale_up: bool | None = None
 
+    def stated(self) -> StatedInput:
+        return cast("StatedInput", super().stated())
+
     @model_validator(mode="after")
     def _has_divisors(self) -> InputStatement:
         if self.std is not None and 0 in numbers(self.std):
@@ -91,11 +95,14 @@ class OutputStatement(Statement):
     activation: Literal["none", "sigmoid", "softmax"] | None = None
     background: Literal["none", "first", "last"] | None = None
 
+    def stated(self) -> StatedOutputs:
+        return cast("StatedOutputs", super().stated())
+
 
 Part = TypeVar("Part", bound=Statement)
 
 
-def over(given: Part, usual: dict[str, Any]) -> Part:
+def over(given: Part, usual: StatedInput | StatedOutputs) -> Part:
     """Returns a statement with what is `usual` where nothing is stated."""
     return type(given).model_validate({**usual, **given.stated()})
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from edgecompile.errors import StepError
-from edgecompile.evaluate.tasks import find_task
+from edgecompile.evaluate.tasks import StatedFacts, find_task
 from edgecompile.graphs.onnx.metadata import literal
 
 NMS_FREE = "end2end"
@@ -30,7 +29,7 @@ def decode_of(shapes: Sequence[Sequence[int]], task: str) -> str:
     return NMS_FREE if rows[1] > rows[2] and rows[1] <= MOST_ROWS else find_task(task).plain_decode
 
 
-def stated_facts(notes: Mapping[str, str]) -> dict[str, Any]:
+def stated_facts(notes: Mapping[str, str]) -> StatedFacts:
     """Returns what a file states for the task, for `describe`."""
     shape = literal(notes.get("kpt_shape", ""))
     return {"kpt_shape": list(shape)} if isinstance(shape, (list, tuple)) and len(shape) == 2 else {}

@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from edgecompile.entry_points import entry_points
 from edgecompile.errors import BundleError, MissingToolError, Problem, nearest
@@ -19,6 +19,9 @@ from edgecompile.runtime import onnx_wire
 from edgecompile.runtime.confinement import OPENING, doing
 from edgecompile.runtime.options import MOST_THREADS, Option, Options, Whole, check_options
 from edgecompile.runtime.spec_document import SpecDocument
+
+if TYPE_CHECKING:
+    import numpy as np
 
 ENTRY_POINTS = "edgecompile.backends"
 
@@ -75,7 +78,7 @@ class Request(Protocol):
 class TakesParameters(Protocol):
     """A backend, or a request, that runs models with `parameters` in their spec: inputs beside the picture."""
 
-    def give(self, values: Mapping[str, Any]) -> None:
+    def give(self, values: Mapping[str, np.ndarray]) -> None:
         """Sets the parameters of the runs to come, by the name of the input."""
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from edgecompile.entry_points import entry_points, named_point
 from edgecompile.errors import BundleError, MissingToolError, RecipeError
+from edgecompile.json_types import JsonObject
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +32,10 @@ ENTRY_POINTS = "edgecompile.runtime_tasks"
 
 Parts = dict[str, tuple["np.ndarray", "np.ndarray"]]
 """Part of the outputs to its numbers in the first and in the second model, of equal shapes."""
+
+
+Given = Mapping[str, "float | int | bool | None"]
+"""Settings and switches of a prediction by their names; what is None or not there is the spec's."""
 
 
 class OutputError(ValueError):
@@ -71,7 +76,7 @@ class Result(Protocol):
 
     def __len__(self) -> int: ...
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Returns plain JSON values."""
 
 
@@ -112,7 +117,7 @@ class Task(ABC, Generic[Found]):
             KeyError, TypeError, ValueError: a part is missing or of another kind; the caller reports it.
         """
 
-    def parameters(self, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def parameters(self, given: Given) -> dict[str, np.ndarray]:
         """Returns what the model takes beside the picture, by the name of the input: nothing, for most models.
 
         Args:
@@ -124,7 +129,7 @@ class Task(ABC, Generic[Found]):
         return {}
 
     @abstractmethod
-    def decode(self, outputs: Sequence[np.ndarray], geometry: Geometry, slot: int, given: Mapping[str, Any]) -> Found:
+    def decode(self, outputs: Sequence[np.ndarray], geometry: Geometry, slot: int, given: Given) -> Found:
         """Returns what the model found on one picture.
 
         Args:
@@ -153,10 +158,10 @@ class Task(ABC, Generic[Found]):
         the model are escaped."""
 
     @abstractmethod
-    def fields(self, result: Found) -> dict[str, Any]:
+    def fields(self, result: Found) -> JsonObject:
         """Returns the result as fields of a JSON object."""
 
-    def coco(self, result: Found) -> list[dict[str, Any]]:
+    def coco(self, result: Found) -> list[JsonObject]:
         """Returns the result in COCO's results format, without the name of the picture.
 
         Raises:
@@ -165,7 +170,7 @@ class Task(ABC, Generic[Found]):
         raise RecipeError("COCO has no format for results of this task", fix="take --format json")
 
     @abstractmethod
-    def golden(self, result: Found) -> dict[str, Any]:
+    def golden(self, result: Found) -> JsonObject:
         """Returns the result as the golden vectors keep it: plain JSON values."""
 
     @abstractmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -20,7 +21,7 @@ Item = TypeVar("Item")
 PIXELS, SCORE = " pixels", ""
 
 
-class FoundObjects(Generic[Item]):
+class FoundObjects(ABC, Generic[Item]):
     """The objects found on one picture, best first. A frozen dataclass of the task adds what it knows of each.
 
     Attributes:
@@ -39,8 +40,8 @@ class FoundObjects(Generic[Item]):
     def __iter__(self) -> Iterator[Item]:
         return (self[index] for index in range(len(self)))
 
-    def __getitem__(self, index: int) -> Item:
-        raise NotImplementedError
+    @abstractmethod
+    def __getitem__(self, index: int) -> Item: ...
 
     def __repr__(self) -> str:
         counts: dict[str, int] = {}

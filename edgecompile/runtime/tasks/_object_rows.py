@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, TypedDict, TypeVar, cast
 
 from edgecompile.errors import BundleError, RecipeError
 from edgecompile.runtime import tasks
-from edgecompile.runtime.tasks import OutputError, Parts, Result, Setting
+from edgecompile.runtime.tasks import Given, OutputError, Parts, Result, Setting
 
 if TYPE_CHECKING:
     import numpy as np
@@ -140,7 +140,7 @@ class ObjectRows(tasks.Task[Found]):
             return 4
         return (4 + len(self.names) if self.decode_as == "yolo" else 6) + self.extras
 
-    def choose(self, outputs: Sequence[np.ndarray], slot: int, given: Mapping[str, Any]) -> Boxes:
+    def choose(self, outputs: Sequence[np.ndarray], slot: int, given: Given) -> Boxes:
         """Returns the rows of one picture that count, with boxes in pixels of the input.
 
         Args:
@@ -173,7 +173,7 @@ class ObjectRows(tasks.Task[Found]):
             extras=self.extras,
         )
 
-    def chosen_settings(self, given: Mapping[str, Any]) -> tuple[float, float, int]:
+    def chosen_settings(self, given: Given) -> tuple[float, float, int]:
         """Returns the lowest score, the largest overlap and the most boxes of a prediction.
 
         Raises:
@@ -196,7 +196,7 @@ class ObjectRows(tasks.Task[Found]):
             )
         return float(lowest), float(overlap), int(most)
 
-    def parameters(self, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def parameters(self, given: Given) -> dict[str, np.ndarray]:
         import numpy as np
 
         if not self.takes_thresholds:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypedDict, cast
 
 from edgecompile.errors import BundleError
+from edgecompile.json_types import JsonObject
 from edgecompile.runtime import tasks
-from edgecompile.runtime.tasks import Agreement, OutputError, Parts, Setting
+from edgecompile.runtime.tasks import Agreement, Given, OutputError, Parts, Setting
 from edgecompile.text import escape
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Classification:
     def __repr__(self) -> str:
         return f"Classification({', '.join(f'{label.name} {label.score:.2f}' for label in self)})"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Returns plain JSON values: the best classes, by number, name and probability to six digits."""
         return {
             "classes": self.classes.tolist(),
@@ -136,9 +137,7 @@ class Task(tasks.Task[Classification]):
         if not names or len(shape) != 2 or shape[1] not in (-1, len(names)):
             raise BundleError(f"spec.json: the output {shape} does not fit {len(names)} classes")
 
-    def decode(
-        self, outputs: Sequence[np.ndarray], geometry: Geometry, slot: int, given: Mapping[str, Any]
-    ) -> Classification:
+    def decode(self, outputs: Sequence[np.ndarray], geometry: Geometry, slot: int, given: Given) -> Classification:
         import numpy as np
 
         (setting,) = self.settings
@@ -185,11 +184,13 @@ class Task(tasks.Task[Classification]):
         for label in result:
             yield f"{escape(label.name):<{width}}  {label.score:.4f}"
 
-    def fields(self, result: Classification) -> dict[str, Any]:
-        classes = [{"name": label.name, "class": label.class_id, "score": round(label.score, 6)} for label in result]
+    def fields(self, result: Classification) -> JsonObject:
+        classes: list[JsonObject] = [
+            {"name": label.name, "class": label.class_id, "score": round(label.score, 6)} for label in result
+        ]
         return {"classes": classes}
 
-    def golden(self, result: Classification) -> dict[str, Any]:
+    def golden(self, result: Classification) -> JsonObject:
         """Returns the best classes as numbers and probabilities."""
         return {
             "classes": result.classes.tolist(),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from edgecompile.runtime.tasks import Agreement, _found_objects
+from edgecompile.json_types import JsonObject
+from edgecompile.runtime.tasks import Agreement, Given, _found_objects
 from edgecompile.runtime.tasks._found_objects import FoundObjects, rounded
 from edgecompile.runtime.tasks._object_rows import ObjectRows
 
@@ -45,7 +46,7 @@ class Detections(FoundObjects[Detection]):
         number = int(self.classes[index])
         return Detection(self.class_name(number), float(self.scores[index]), tuple(self.boxes[index].tolist()), number)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Returns plain JSON values: boxes to a thousandth of a pixel, scores to five digits, numbers and names of
         classes."""
         classes = self.classes.tolist()
@@ -62,9 +63,7 @@ class Task(ObjectRows[Detections]):
 
     noun: ClassVar[str] = "detections"
 
-    def decode(
-        self, outputs: Sequence[np.ndarray], geometry: Geometry, slot: int, given: Mapping[str, Any]
-    ) -> Detections:
+    def decode(self, outputs: Sequence[np.ndarray], geometry: Geometry, slot: int, given: Given) -> Detections:
         """As `tasks.Task.decode`. Switches: `multi_label`, whether a box stands once for each class above `conf`, as in
         Ultralytics' validation; `clip`, whether boxes are cut at the border of the picture (they are)."""
         boxes, scores, classes, _ = self.choose(outputs, slot, given)
@@ -81,8 +80,8 @@ class Task(ObjectRows[Detections]):
     def lines(self, result: Detections) -> Iterable[str]:
         return _found_objects.text_lines([(one.name, one.score, one.box, "") for one in result])
 
-    def fields(self, result: Detections) -> dict[str, Any]:
-        objects = [
+    def fields(self, result: Detections) -> JsonObject:
+        objects: list[JsonObject] = [
             {
                 "name": detection.name,
                 "class": detection.class_id,
@@ -93,16 +92,16 @@ class Task(ObjectRows[Detections]):
         ]
         return {"detections": objects}
 
-    def coco(self, result: Detections) -> list[dict[str, Any]]:
+    def coco(self, result: Detections) -> list[JsonObject]:
         """Returns an element for each object: bbox is x, y, width, height in pixels."""
-        elements = []
+        elements: list[JsonObject] = []
         for detection in result:
             x1, y1, x2, y2 = detection.box
             bbox = [round(value, 3) for value in (x1, y1, x2 - x1, y2 - y1)]
             elements.append({"category_id": detection.class_id, "bbox": bbox, "score": round(detection.score, 5)})
         return elements
 
-    def golden(self, result: Detections) -> dict[str, Any]:
+    def golden(self, result: Detections) -> JsonObject:
         return {
             "boxes": rounded(result.boxes),
             "scores": rounded(result.scores, 6),

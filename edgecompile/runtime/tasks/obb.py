@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from edgecompile.runtime.tasks import Agreement, Parts, _found_objects
+from edgecompile.json_types import JsonObject
+from edgecompile.runtime.tasks import Agreement, Given, Parts, _found_objects
 from edgecompile.runtime.tasks._found_objects import FoundObjects, Limit, rounded
 from edgecompile.runtime.tasks._object_rows import ObjectRows
 
@@ -72,7 +73,7 @@ class RotatedBoxes(FoundObjects[RotatedBox]):
         score = float(self.scores[index])
         return RotatedBox(self.class_name(number), score, (x, y, width, height, angle), number, corners)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Returns plain JSON values: pixels to a thousandth, angles and scores to five digits, numbers and names of
         classes."""
         classes = self.classes.tolist()
@@ -111,9 +112,7 @@ class Task(ObjectRows[RotatedBoxes]):
             multi_label=multi_label,
         )
 
-    def decode(
-        self, outputs: Sequence[np.ndarray], geometry: Geometry, slot: int, given: Mapping[str, Any]
-    ) -> RotatedBoxes:
+    def decode(self, outputs: Sequence[np.ndarray], geometry: Geometry, slot: int, given: Given) -> RotatedBoxes:
         """As `tasks.Task.decode`. Switches: `multi_label`, whether a box stands once for each class above `conf`, as in
         Ultralytics' validation; `clip` changes nothing: rotated boxes are not cut."""
         import numpy as np
@@ -146,8 +145,8 @@ class Task(ObjectRows[RotatedBoxes]):
             [(box.name, box.score, (*box.xywhr[:4], degrees(box.xywhr[4])), "°") for box in result]
         )
 
-    def fields(self, result: RotatedBoxes) -> dict[str, Any]:
-        objects = [
+    def fields(self, result: RotatedBoxes) -> JsonObject:
+        objects: list[JsonObject] = [
             {
                 "name": found.name,
                 "class": found.class_id,
@@ -159,10 +158,10 @@ class Task(ObjectRows[RotatedBoxes]):
         ]
         return {"rotated_boxes": objects}
 
-    def coco(self, result: RotatedBoxes) -> list[dict[str, Any]]:
+    def coco(self, result: RotatedBoxes) -> list[JsonObject]:
         """Returns an element for each object: bbox is x, y, width, height in pixels of the upright box around it, and
         segmentation the polygon of its corners, as COCO has no rotated boxes."""
-        elements = []
+        elements: list[JsonObject] = []
         for found, (x1, y1, x2, y2) in zip(result, result.boxes.tolist(), strict=True):
             elements.append(
                 {
@@ -174,7 +173,7 @@ class Task(ObjectRows[RotatedBoxes]):
             )
         return elements
 
-    def golden(self, result: RotatedBoxes) -> dict[str, Any]:
+    def golden(self, result: RotatedBoxes) -> JsonObject:
         return {
             "boxes": rounded(result.xywhr[:, :4]),
             "angles": rounded(result.xywhr[:, 4], 6),

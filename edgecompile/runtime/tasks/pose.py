@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypedDict, cast
 
 from edgecompile.errors import BundleError
-from edgecompile.runtime.tasks import Agreement, Parts, _found_objects
+from edgecompile.json_types import JsonObject
+from edgecompile.runtime.tasks import Agreement, Given, Parts, _found_objects
 from edgecompile.runtime.tasks._found_objects import FoundObjects, Limit, rounded
 from edgecompile.runtime.tasks._object_rows import ObjectRows
 
@@ -83,7 +84,7 @@ class Poses(FoundObjects[Pose]):
             self.class_name(number), float(self.scores[index]), tuple(self.boxes[index].tolist()), number, points
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Returns plain JSON values: boxes and key points to a thousandth of a pixel (confidence likewise), scores to
         five digits, numbers and names of classes."""
         classes = self.classes.tolist()
@@ -132,7 +133,7 @@ class Task(ObjectRows[Poses]):
             )
         return self.key_points * self.values
 
-    def decode(self, outputs: Sequence[np.ndarray], geometry: Geometry, slot: int, given: Mapping[str, Any]) -> Poses:
+    def decode(self, outputs: Sequence[np.ndarray], geometry: Geometry, slot: int, given: Given) -> Poses:
         """As `tasks.Task.decode`. Switches: `multi_label`, whether a box stands once for each class above `conf`, as in
         Ultralytics' validation; `clip`, whether boxes and key points are moved to the border of the picture where they
         lie outside (they are)."""
@@ -163,8 +164,8 @@ class Task(ObjectRows[Poses]):
     def lines(self, result: Poses) -> Iterable[str]:
         return _found_objects.text_lines([(pose.name, pose.score, pose.box, _remark(pose)) for pose in result])
 
-    def fields(self, result: Poses) -> dict[str, Any]:
-        objects = [
+    def fields(self, result: Poses) -> JsonObject:
+        objects: list[JsonObject] = [
             {
                 "name": pose.name,
                 "class": pose.class_id,
@@ -176,10 +177,10 @@ class Task(ObjectRows[Poses]):
         ]
         return {"poses": objects}
 
-    def coco(self, result: Poses) -> list[dict[str, Any]]:
+    def coco(self, result: Poses) -> list[JsonObject]:
         """Returns an element for each object, in COCO's format for key points: bbox is x, y, width, height in pixels,
         keypoints are x, y and confidence of each."""
-        elements = []
+        elements: list[JsonObject] = []
         for pose in result:
             x1, y1, x2, y2 = pose.box
             elements.append(
@@ -192,7 +193,7 @@ class Task(ObjectRows[Poses]):
             )
         return elements
 
-    def golden(self, result: Poses) -> dict[str, Any]:
+    def golden(self, result: Poses) -> JsonObject:
         return {
             "boxes": rounded(result.boxes),
             "scores": rounded(result.scores, 6),

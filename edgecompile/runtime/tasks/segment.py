@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, cast
 
 from edgecompile.errors import BundleError
-from edgecompile.runtime.tasks import Agreement, OutputError, Parts, _found_objects
+from edgecompile.json_types import JsonObject
+from edgecompile.runtime.tasks import Agreement, Given, OutputError, Parts, _found_objects
 from edgecompile.runtime.tasks._found_objects import FoundObjects, rounded
 from edgecompile.runtime.tasks._object_rows import ObjectRows, RowsDocument
 
@@ -106,7 +107,7 @@ class Segments(FoundObjects[Segment]):
         box = tuple(self.boxes[index].tolist())
         return Segment(self.class_name(number), float(self.scores[index]), box, number, self.shapes[index])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Returns plain JSON values: boxes to a thousandth of a pixel, scores to five digits, numbers and names of
         classes, polygons as lists of x, y."""
         classes = self.classes.tolist()
@@ -151,9 +152,7 @@ class Task(ObjectRows[Segments]):
             raise BundleError(f"spec.json: there are {count} prototypes, this runtime reads 1 to {MOST_PROTOTYPES}")
         return count
 
-    def decode(
-        self, outputs: Sequence[np.ndarray], geometry: Geometry, slot: int, given: Mapping[str, Any]
-    ) -> Segments:
+    def decode(self, outputs: Sequence[np.ndarray], geometry: Geometry, slot: int, given: Given) -> Segments:
         """As `tasks.Task.decode`. Switches: `multi_label` and `clip` as in detection; `keep_empty`, whether objects
         whose mask has no pixel are found too (they are not, as in Ultralytics' prediction)."""
         from edgecompile.runtime.tasks._masks import Plane, masks_of
@@ -222,8 +221,8 @@ class Task(ObjectRows[Segments]):
             rows.append((segment.name, segment.score, segment.box, remark))
         return _found_objects.text_lines(rows)
 
-    def fields(self, result: Segments) -> dict[str, Any]:
-        objects = [
+    def fields(self, result: Segments) -> JsonObject:
+        objects: list[JsonObject] = [
             {
                 "name": segment.name,
                 "class": segment.class_id,
@@ -235,10 +234,10 @@ class Task(ObjectRows[Segments]):
         ]
         return {"segments": objects}
 
-    def coco(self, result: Segments) -> list[dict[str, Any]]:
+    def coco(self, result: Segments) -> list[JsonObject]:
         """Returns an element for each object: bbox is x, y, width, height in pixels, segmentation the mask as runs."""
         height, width = result.plane.geometry.source
-        elements = []
+        elements: list[JsonObject] = []
         for segment in result:
             x1, y1, x2, y2 = segment.box
             elements.append(
@@ -251,7 +250,7 @@ class Task(ObjectRows[Segments]):
             )
         return elements
 
-    def golden(self, result: Segments) -> dict[str, Any]:
+    def golden(self, result: Segments) -> JsonObject:
         return {
             "boxes": rounded(result.boxes),
             "scores": rounded(result.scores, 6),

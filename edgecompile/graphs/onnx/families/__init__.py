@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
+
+from edgecompile.graphs.onnx.stated import StatedInput, StatedOutputs
 
 
 class Family(TypedDict, total=False):
@@ -16,8 +18,8 @@ class Family(TypedDict, total=False):
 
     about: str
     task: str
-    input: dict[str, Any]
-    outputs: dict[str, Any]
+    input: StatedInput
+    outputs: StatedOutputs
 
 
 def family_names() -> tuple[str, ...]:

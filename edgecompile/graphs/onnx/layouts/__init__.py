@@ -11,13 +11,14 @@ To add a layout: `layouts/<layout>.py` with what `Layout` asks for, and a test.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from edgecompile.errors import StepError
+from edgecompile.graphs.onnx.stated import StatedOutputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +58,7 @@ class Hints:
 
     classes: int
     size: Sequence[int]
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: StatedOutputs = field(default_factory=lambda: StatedOutputs())
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def read_as(
     names: Sequence[str],
     expected: Expected,
     stated: str,
-    options: Mapping[str, Any] | None = None,
+    options: StatedOutputs | None = None,
     decodes: frozenset[str] = frozenset({"yolo", "end2end"}),
 ) -> Reading:
     """Returns the one layout that the outputs of a model have.
@@ -221,7 +222,7 @@ def rewrite(model: onnx.ModelProto, reading: Reading) -> tuple[int, list[str]]:
     return len(behind.nodes), unread
 
 
-def _require_options(stated: str, options: Mapping[str, Any]) -> None:
+def _require_options(stated: str, options: StatedOutputs) -> None:
     """Raises:
     StepError: an option is stated that the layout does not go by.
     """
@@ -237,7 +238,7 @@ def _judged(
     observed: Sequence[Observed],
     names: Sequence[str],
     expected: Expected,
-    options: Mapping[str, Any],
+    options: StatedOutputs,
     candidates: Sequence[str],
 ) -> tuple[list[Reading], dict[str, str]]:
     """Returns the layouts that fit, and why each other layout whose shapes fit does not.
@@ -247,7 +248,7 @@ def _judged(
     fitting, against = [], {}
     for name in candidates:
         layout = layout_of(name)
-        own = {key: value for key, value in options.items() if key in layout.OPTIONS}
+        own = cast("StatedOutputs", {key: value for key, value in options.items() if key in layout.OPTIONS})
         cases = [
             (batch, Hints(expected.count, batch.size, own), _described(names, batch.outputs)) for batch in observed
         ]
