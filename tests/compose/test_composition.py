@@ -108,6 +108,10 @@ UNKNOWN = [
     (["model.imgz=32"], "command line:model.imgz: unknown key 'imgz'; did you mean 'imgsz'?"),
     (["gates.map_drp=0.1"], "command line:gates.map_drp: unknown key 'map_drp'; did you mean 'map_drop'?"),
     (["model.imgsz=33"], "command line:model.imgsz: found 33, expected a multiple of 32"),
+    (
+        ["model.imgsz=32", "++model.dynamic.imgsz=[31,32,64]"],
+        "command line:model.dynamic.imgsz: found 31, expected a multiple of 32",
+    ),
     (["model.imgsz=[1,2"], "command line:model.imgsz: not an override"),
     (["~passes.nothing"], "command line:~passes.nothing: nothing to delete"),
     (["model.weights=${oc.env:HOME}"], "command line:model.weights: Unsupported interpolation type oc.env"),
