@@ -65,7 +65,8 @@ class Letterbox:
     def __init__(self, frame: Frame, canvas: np.ndarray | None = None, channels: int = 3) -> None:
         """Uses `canvas`, uint8 (height, width, channels), as the frame; allocates a frame where None."""
         self._frame = frame
-        self._interpolation = INTERPOLATIONS.get(frame.interpolation)
+        self._interpolation = INTERPOLATIONS.get(frame.interpolation, cv2.INTER_LINEAR)
+        self._kernel = antialias.KERNELS.get(frame.interpolation)
         self.canvas = np.empty((*frame.size, channels), np.uint8) if canvas is None else canvas
         self.canvas[:] = frame.fill
         self._geometry: Geometry | None = None
@@ -84,8 +85,8 @@ class Letterbox:
         inside = self.canvas[top : top + height, left : left + width]
         if geometry.scaled == geometry.source:
             inside[:] = image
-        elif self._interpolation is None:
-            inside[:] = antialias.resize(image, geometry.scaled)
+        elif self._kernel:
+            inside[:] = antialias.resize(image, geometry.scaled, self._kernel)
         else:
             source, target = (image, inside) if image.shape[2] > 1 else (image[..., 0], inside[..., 0])
             cv2.resize(source, (width, height), dst=target, interpolation=self._interpolation)
@@ -97,8 +98,9 @@ class Letterbox:
         rows, columns = self._frame.size
         if geometry.scaled == geometry.source:
             self.canvas[:] = image[top : top + rows, left : left + columns]
-        elif self._interpolation is None:
-            self.canvas[:] = antialias.resize(image, geometry.scaled, top=top, left=left, window=(rows, columns))
+        elif self._kernel:
+            window = (rows, columns)
+            self.canvas[:] = antialias.resize(image, geometry.scaled, self._kernel, top=top, left=left, window=window)
         elif height * width > MOST_SCALED:
             raise RecipeError(f"a picture of {image.shape[0]}x{image.shape[1]} is too long and narrow to be cut")
         else:

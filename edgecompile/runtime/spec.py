@@ -82,7 +82,7 @@ class Frame:
         fill: value of the border, 0..255.
         center: whether the picture stands in the middle, or is cut around it; else top left.
         scale_up: whether a smaller picture is enlarged.
-        interpolation: "linear", "nearest", "area", "cubic" or "antialias".
+        interpolation: "linear", "nearest", "area", "cubic", "antialias" or "antialias_cubic".
         resize: "letterbox": the whole picture, its sides in proportion, the rest filled; "stretch": the whole picture,
             its sides out of proportion; "crop": its sides in proportion, what is too long cut off.
         shortest: of "crop": pixels that the shortest side of the picture is scaled to; where None, as few as cover
@@ -113,7 +113,7 @@ CHOICES = {
     "input.dtype": ("float32", "uint8"),
     "input.layout": ("NCHW", "NHWC"),
     "input.color": ("RGB", "BGR", GRAY, "BGRA"),
-    "letterbox.interpolation": ("linear", "nearest", "area", "cubic", "antialias"),
+    "letterbox.interpolation": ("linear", "nearest", "area", "cubic", "antialias", "antialias_cubic"),
     "letterbox.resize": (LETTERBOX, "stretch", "crop"),
 }
 
