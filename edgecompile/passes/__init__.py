@@ -48,6 +48,10 @@ class Pass(BaseModel, ABC):
         """
         return []
 
+    def files_beside(self) -> tuple[str, ...]:
+        """Returns the names of files that it reads beside the weights and that belong to them."""
+        return ()
+
     @abstractmethod
     def lower(self, graph: Graph, model: Model | None) -> Model:
         """Adds this pass's steps to `graph` and returns the model after it.

@@ -81,6 +81,10 @@ class OnnxImport(Pass):
             usual_outputs = StatedOutputs()  # of another layout
         return over(self.input, usual.get("input", {})), over(outputs, usual_outputs)
 
+    def files_beside(self) -> tuple[str, ...]:
+        stated = self.statement()[1].anchors_file
+        return (stated,) if stated else ()
+
     def check_weights(self, weights: Path, recipe: Request) -> list[Problem]:
         if weights.suffix != ".onnx":
             return [Problem(f"'{weights.name}' is no ONNX file", fix="take the pass onnx_export for a checkpoint")]
@@ -102,7 +106,7 @@ class OnnxImport(Pass):
         step = graph.add(
             Step(
                 name="onnx_import",
-                version=4,
+                version=5,
                 function="edgecompile.passes.onnx_import:import_model",
                 stage=Stage.EXPORT,
                 params={
@@ -191,6 +195,7 @@ def import_model(
         StepError: when the file cannot be trusted or is no model of the task for pictures of this size.
     """
     from edgecompile.graphs.onnx import metadata
+    from edgecompile.graphs.onnx.anchor_file import read_anchors
     from edgecompile.graphs.onnx.canonical_input import take_canonical
     from edgecompile.graphs.onnx.constants import fold_weights
     from edgecompile.graphs.onnx.foreign import read_foreign
@@ -225,8 +230,10 @@ def import_model(
         expected = Expected(None if stated is None else len(stated), len(names))
         options = cast("StatedOutputs", {key: value for key, value in outputs.items() if key != "layout"})
         output_names = [output.name for output in model.graph.output]
-        reading = read_as(observed, output_names, expected, outputs.get("layout", AUTO), options, DECODED[task])
-        _require_one_size(reading, shapes)
+        beside = outputs.get("anchors_file")
+        anchors = read_anchors(next(path for path in files if path.name == beside)) if beside else None
+        layout_stated = outputs.get("layout", AUTO)
+        reading = read_as(observed, output_names, expected, layout_stated, options, DECODED[task], anchors)
         output_facts, added = _rewrite(model, file, reading, shapes)
         classes, decode, layout = reading.classes, reading.layout.DECODE, reading.name
     else:
@@ -275,15 +282,6 @@ DECODED: Mapping[str, frozenset[str]] = {
 """Task to what layouts may leave for the runtime to decode."""
 
 
-def _require_one_size(reading: Reading, shapes: Profile) -> None:
-    """Raises:
-    StepError: the size may change, and the nodes of the layout hold for one.
-    """
-    if reading.layout.FIXED_SIZE and shapes["min"][2:] != shapes["max"][2:]:
-        message = f"the layout '{reading.name}' is decoded for one size, and model.dynamic asks for several"
-        raise StepError(message, fix="leave model.dynamic.imgsz out")
-
-
 def _pictures(
     pictures: Sequence[Path],
     entry: str,
@@ -327,7 +325,7 @@ def _observed(model: Any, file: str, pictures: Sequence[Any], shapes: Profile) -
 
     run = bounded_run(model.SerializeToString(), file)
     inputs = [*(fixed_input(input_shape, input_shape[2:]) for input_shape in distinct(shapes)), *pictures]
-    observed = [Observed(tuple(run(picture)), picture.shape[2:]) for picture in inputs]
+    observed = [Observed(tuple(run(picture)), picture.shape[2:], len(picture)) for picture in inputs]
     version = operator_set(model)
     model = raise_operator_set(model, file)
     if operator_set(model) == version:
@@ -346,7 +344,8 @@ def _rewrite(model: Any, file: str, reading: Reading, shapes: Profile) -> tuple[
     """Adds the nodes of a layout, in place. Returns the output, -1 where its shape changes, and what was changed."""
     from edgecompile.graphs.onnx.layouts import rewrite
 
-    count, unread = rewrite(model, reading)
+    largest = shapes["max"][2:] if shapes["min"][2:] != shapes["max"][2:] else None
+    count, unread = rewrite(model, reading, largest)
     changes = []
     if count:
         changes.append(f"{count} operators bring the output from {reading.name} to {reading.layout.DECODE}")

@@ -83,7 +83,7 @@ def find_materials(recipe: Recipe, files: Files | None = None) -> Materials:
     problems += shared_pictures(calibration.pictures, validation.pictures, files, recipe)
     if weights is None or problems:
         raise RecipeError(shortened(problems))
-    data_files = external_data(weights)
+    data_files = [*external_data(weights), *_named_beside(weights, recipe)]
     pictures = tuple(calibration.pictures)
     assert validation.counts is not None
     assert validation.label_counts is not None
@@ -165,6 +165,11 @@ def external_data(weights: Path) -> list[str]:
         return []
     names = (f"{weights.name}.data", f"{weights.name}_data", f"{weights.stem}.data")
     return [str(weights.with_name(name)) for name in names if _is_plain(weights.with_name(name))]
+
+
+def _named_beside(weights: Path, recipe: Recipe) -> list[str]:
+    """Returns the files beside the weights that a pass names."""
+    return [str(weights.with_name(name)) for pass_ in recipe.passes.values() for name in pass_.files_beside()]
 
 
 def _is_plain(path: Path) -> bool:
@@ -253,4 +258,9 @@ def _weights(path: Path, recipe: Recipe) -> list[Problem]:
         return [Problem(f"weights '{path.name}' are neither a checkpoint nor a model", where, "expected .pt or .onnx")]
     sources = [pass_ for pass_ in recipe.passes.values() if pass_.is_source]
     problems = [problem for source in sources for problem in source.check_weights(path, recipe)]
+    problems += [
+        Problem(f"'{Path(name).name}' is no plain file beside '{path.name}'", fix="put it there, as no link")
+        for name in _named_beside(path, recipe)
+        if not _is_plain(Path(name))
+    ]
     return [replace(problem, where=where) for problem in problems]

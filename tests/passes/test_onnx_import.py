@@ -11,11 +11,13 @@ import pytest
 from exported import NAMES, SIZE, exported, graph_for, pictures
 
 from edgecompile import cli
-from edgecompile.errors import StepError
+from edgecompile.compose.composition import compose
+from edgecompile.errors import RecipeError, StepError
 from edgecompile.evaluate.class_names import class_name_mismatch
 from edgecompile.graphs.onnx.agreement import fixed_input
 from edgecompile.graphs.onnx.agreement import run as run_model
 from edgecompile.passes.onnx_import import OnnxImport, import_model
+from edgecompile.recipe.materials import find_materials
 
 onnx = pytest.importorskip("onnx")
 
@@ -359,3 +361,27 @@ def test_plan_takes_what_can_be_imported(folder, capfd, monkeypatch):
     code, (line,) = said_at_plan(capfd)
     assert code == 2
     assert line.endswith("'parts.pt' is no ONNX file; take the pass onnx_export for a checkpoint")
+
+
+def test_a_file_of_anchors_belongs_to_the_weights(folder, monkeypatch):
+    """So its content is part of their digest; a link, or none, is an error."""
+    monkeypatch.chdir(folder)
+    (folder / "my.yaml").write_text(RECIPE)
+    words = (
+        "my.yaml", "model.weights=given.onnx",
+        "passes.onnx_import.outputs={layout: anchor_offsets, anchors_file: anchors.txt}",
+    )  # fmt: skip
+
+    def refused():
+        with pytest.raises(RecipeError, match=r"'anchors\.txt' is no plain file beside 'given\.onnx'"):
+            find_materials(compose(*words))
+
+    refused()
+    (folder / "elsewhere.txt").write_text("1 2 3 4\n")
+    (folder / "anchors.txt").symlink_to(folder / "elsewhere.txt")
+    refused()
+    (folder / "anchors.txt").unlink()
+    (folder / "anchors.txt").write_text("1 2 3 4\n")
+    weights = find_materials(compose(*words)).weights
+    assert weights.paths == (str(folder / "given.onnx"), str(folder / "anchors.txt"))
+    assert weights.many

@@ -26,7 +26,12 @@ PICTURE_TYPES = {FLOAT: "float32", 10: "float16", 2: "uint8"}
 """Element types of an input that takes pictures, as ONNX numbers them."""
 CHANNELS = (1, 3, 4)
 
-FILLED_IN = {"orig_target_sizes": "width and height", "im_shape": "height and width", "scale_factor": "ones"}
+FILLED_IN = {
+    "orig_target_sizes": "width and height",
+    "im_shape": "height and width",
+    "image_shape": "height and width",
+    "scale_factor": "ones",
+}
 """Second inputs of exported detectors, by which boxes come in pixels of some picture: filled in with those of the
 input, since the runtime brings boxes back itself."""
 

@@ -35,3 +35,6 @@ class StatedOutputs(TypedDict, total=False):
     unit: str
     activation: str
     background: str
+    anchors: list[list[float]]
+    anchors_file: str
+    variances: list[float]

@@ -18,6 +18,10 @@ LAYOUTS = (AUTO, *layout_names())
 Each = float | tuple[float, ...]
 """One number for all channels, or one for each."""
 
+Positive = Annotated[float, Field(gt=0)]
+Sides = Annotated[tuple[Positive, ...], Field(min_length=2, max_length=32)]
+"""Width and height of one anchor after the other, pixels."""
+
 
 class Statement(BaseModel):
     """Base of the parts of a statement."""
@@ -58,7 +62,7 @@ class InputStatement(Statement):
     resize: Literal["letterbox", "stretch", "crop"] | None = None
     fill: Annotated[int, Field(ge=0, le=255)] | None = None
     align: Literal["center", "top_left"] | None = None
-    interpolation: Literal["linear", "nearest", "area", "cubic", "antialias"] | None = None
+    interpolation: Literal["linear", "nearest", "area", "cubic", "antialias", "antialias_cubic"] | None = None
     shortest: Annotated[int, Field(ge=1, le=16384)] | None = None
     scale_up: bool | None = None
 
@@ -83,6 +87,10 @@ class OutputStatement(Statement):
         unit: what they are counted in: pixels of the input, or fractions of it.
         activation: what is still to be applied to the scores of classes.
         background: which column of the scores is no class.
+        anchors: of each feature map, the finest first: width and height in pixels of one anchor after the other.
+        anchors_file: name of a file beside the model that holds the anchors of all cells, see
+            `edgecompile.graphs.onnx.anchor_file`.
+        variances: by which offsets, and logarithms of sizes, are multiplied.
     """
 
     layout: Literal[LAYOUTS] | None = None  # type: ignore[valid-type]
@@ -94,9 +102,19 @@ class OutputStatement(Statement):
     unit: Literal["pixels", "fractions"] | None = None
     activation: Literal["none", "sigmoid", "softmax"] | None = None
     background: Literal["none", "first", "last"] | None = None
+    anchors: Annotated[tuple[Sides, ...], Field(min_length=1, max_length=8)] | None = None
+    anchors_file: Annotated[str, Field(pattern=r"^[^/\\:]+\.(npy|txt|json)$", max_length=200)] | None = None
+    variances: tuple[Positive, Positive] | None = None
 
     def stated(self) -> StatedOutputs:
         return cast("StatedOutputs", super().stated())
+
+    @model_validator(mode="after")
+    def _has_whole_anchors(self) -> OutputStatement:
+        counts = {len(sides) for sides in self.anchors or ()}
+        if len(counts) > 1 or any(count % 2 for count in counts):
+            raise ValueError("anchors are pairs of width and height, of each feature map as many")
+        return self
 
 
 Part = TypeVar("Part", bound=Statement)

@@ -15,6 +15,7 @@ import pytest
 from exported import NAMES, SAMPLE, SIZE, exported, pictures
 
 from edgecompile.errors import StepError
+from edgecompile.graphs.onnx.agreement import run
 from edgecompile.graphs.onnx.families import family, family_names
 from edgecompile.graphs.onnx.layouts import layout_names, layout_of
 from edgecompile.graphs.onnx.statement import InputStatement, OutputStatement
@@ -130,6 +131,25 @@ def test_the_first_class_of_yunet_and_the_finest_map_of_fastestdet(tmp_path: Pat
     inside = [place for place in sure if np.abs(moved[:, place]).max() < 0.99]
     assert inside
     assert np.abs(ours[0, :4, inside] - theirs[0, :4, inside]).max() < 0.1
+
+
+def test_anchors_of_a_file_are_those_of_an_output(tmp_path: Path) -> None:
+    model = foreign_outputs.anchor_offsets(ssd_coded=True)
+    _, of_output, _ = imported(tmp_path / "output", model, outputs={"layout": "anchor_offsets"})
+    node = next(node for node in model.graph.node if node.output[0] == "anchors")
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    by_output = {node.output[0]: node for node in model.graph.node}
+    anchors = onnx.numpy_helper.to_array(stored[by_output[node.input[0]].input[0]])
+    del model.graph.output[2]
+    weights = foreign_models.written(model, tmp_path / "given.onnx")
+    np.save(tmp_path / "anchors.npy", anchors)
+    import_model(
+        tmp_path, weights=[weights, tmp_path / "anchors.npy"], pictures=pictures("val", 2), imgsz=SIZE, names=NAMES,
+        task="detect", outputs={"layout": "anchor_offsets", "anchors_file": "anchors.npy"},
+    )  # fmt: skip
+    picture = np.random.default_rng(0).uniform(0, 1, (1, 3, *SIZE)).astype(np.float32)
+    ours, theirs = (run(path.read_bytes(), picture)[0] for path in (tmp_path / "model.onnx", of_output))
+    assert np.array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_each_file_is_a_layout() -> None:
     assert {name for name in detectors if layout_of(name).BY_NUMBERS} == set(LAYOUTS)
     for name in layout_names():
         assert layout_of(name).DECODE in ("yolo", "end2end", "probabilities")
-        assert "(n, " in layout_of(name).ABOUT or "cls_8" in layout_of(name).ABOUT
+        assert any(shape in layout_of(name).ABOUT for shape in ("(n, ", "(1, ", "(k, ", "cls_8"))
 
 
 @pytest.mark.parametrize("wanted", [AUTO, "its own"])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -54,11 +54,17 @@ class Hints:
         classes: how many the file, else the data set names.
         size: height and width of the input, pixels.
         options: what the recipe states beside the layout, see `statement.OutputStatement`.
+        pictures: how many the input takes at once.
+        anchors: content of the file that `anchors_file` of the options names, (anchors, 4).
+        largest: height and width of the largest pictures where the size of the input varies; None where it does not.
     """
 
     classes: int
     size: Sequence[int]
     options: StatedOutputs = field(default_factory=lambda: StatedOutputs())
+    pictures: int = 1
+    anchors: np.ndarray | None = None
+    largest: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,14 +87,12 @@ class Layout(Protocol):
         ABOUT: shape and content of the outputs, for people.
         DECODE: how the runtime decodes what `rewrite` leaves.
         BY_NUMBERS: whether its numbers are so telling that `AUTO` tries it.
-        FIXED_SIZE: whether its nodes hold for one size of pictures only.
         OPTIONS: of the recipe's statement, those that it goes by.
     """
 
     ABOUT: str
     DECODE: str
     BY_NUMBERS: bool
-    FIXED_SIZE: bool
     OPTIONS: frozenset[str]
 
     def match(self, outputs: Sequence[Output], hints: Hints) -> Match | None:
@@ -112,10 +116,11 @@ class Layout(Protocol):
 
 @dataclass(frozen=True)
 class Observed:
-    """What a model put out on one batch of pictures of height and width `size`."""
+    """What a model put out on one batch of so many pictures of height and width `size`."""
 
     outputs: tuple[np.ndarray, ...]
     size: Sequence[int]
+    pictures: int = 1
 
 
 @dataclass(frozen=True)
@@ -159,6 +164,7 @@ def read_as(
     stated: str,
     options: StatedOutputs | None = None,
     decodes: frozenset[str] = frozenset({"yolo", "end2end"}),
+    anchors: np.ndarray | None = None,
 ) -> Reading:
     """Returns the one layout that the outputs of a model have.
 
@@ -169,6 +175,7 @@ def read_as(
         stated: name of the layout that the recipe states, or `AUTO`.
         options: that it states beside.
         decodes: that the task reads.
+        anchors: content of the file of anchors, (anchors, 4), where one is stated.
 
     Raises:
         StepError: no layout fits, or several do, or the stated layout does not. Names those that fit, and the key.
@@ -176,7 +183,7 @@ def read_as(
     options = options or {}
     candidates = [name for name in layout_names() if layout_of(name).DECODE in decodes]
     _require_options(stated, options)
-    fitting, against = _judged(observed, names, expected, options, candidates)
+    fitting, against = _judged(observed, names, expected, options, candidates, anchors)
     chosen = [reading for reading in fitting if reading.name == stated]
     if stated == AUTO:
         chosen = [reading for reading in fitting if reading.layout.BY_NUMBERS]
@@ -201,8 +208,11 @@ def read_as(
     raise StepError(f"{message}; it fits {fits}; {source} {expected.count}", fix=f"state which it is: {keys}")
 
 
-def rewrite(model: onnx.ModelProto, reading: Reading) -> tuple[int, list[str]]:
+def rewrite(model: onnx.ModelProto, reading: Reading, largest: Sequence[int] | None = None) -> tuple[int, list[str]]:
     """Adds nodes, in place, until the only output is float32 in the form that the layout's `DECODE` names.
+
+    Args:
+        largest: height and width of the largest pictures, where the size of the input varies.
 
     Returns:
         how many were added, and the names of outputs that nothing reads: they and what only they need are gone.
@@ -215,7 +225,8 @@ def rewrite(model: onnx.ModelProto, reading: Reading) -> tuple[int, list[str]]:
     behind = Behind(model, read)
     behind.as_floats()
     shapes = [output.shape for output in reading.outputs]
-    result = reading.layout.rewrite(behind, shapes, reading.classes, reading.hints)
+    hints = replace(reading.hints, largest=largest)
+    result = reading.layout.rewrite(behind, shapes, reading.classes, hints)
     behind.put_out(result, AXES[reading.layout.DECODE])
     if unread:
         drop_unread(model)
@@ -240,6 +251,7 @@ def _judged(
     expected: Expected,
     options: StatedOutputs,
     candidates: Sequence[str],
+    anchors: np.ndarray | None,
 ) -> tuple[list[Reading], dict[str, str]]:
     """Returns the layouts that fit, and why each other layout whose shapes fit does not.
 
@@ -250,7 +262,12 @@ def _judged(
         layout = layout_of(name)
         own = cast("StatedOutputs", {key: value for key, value in options.items() if key in layout.OPTIONS})
         cases = [
-            (batch, Hints(expected.count, batch.size, own), _described(names, batch.outputs)) for batch in observed
+            (
+                batch,
+                Hints(expected.count, batch.size, own, batch.pictures, anchors),
+                _described(names, batch.outputs),
+            )
+            for batch in observed
         ]
         matches = [layout.match(outputs, hints) for _, hints, outputs in cases]
         match = matches[0]

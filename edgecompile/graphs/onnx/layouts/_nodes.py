@@ -72,6 +72,10 @@ class Behind(Builder):
         super().__init__(model, "boxes")
         self.outputs = list(outputs)
 
+    def input_side(self, axis: int) -> str:
+        """Returns the length of an axis of the only input, (1,) int64."""
+        return self.one("Gather", self.one("Shape", self.model.graph.input[0].name), self.constant([axis]), axis=0)
+
     def as_floats(self) -> None:
         """Casts the outputs that are read and are not float32."""
         kinds = {value.name: value.type.tensor_type.elem_type for value in self.model.graph.output}

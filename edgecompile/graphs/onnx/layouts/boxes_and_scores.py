@@ -12,7 +12,6 @@ from edgecompile.graphs.onnx.layouts._nodes import Behind
 ABOUT = "(n, anchors, 4) and (n, anchors, classes), or (n, classes, anchors): boxes and scores, before suppression"
 DECODE = "yolo"
 BY_NUMBERS = False
-FIXED_SIZE = True
 OPTIONS = frozenset({"boxes", "unit", "activation", "background"})
 
 
@@ -52,7 +51,7 @@ def rewrite(behind: Behind, shapes: Sequence[Shape], classes: int, hints: Hints)
         scores = behind.one("Transpose", scores, perm=[0, 2, 1])
     scores = behind.activated(scores, hints.options.get("activation"), 1)
     scores = behind.without_background(scores, hints.options.get("background"), classes, 1)
-    scale = hints.size if hints.options.get("unit", "pixels") == "fractions" else None
+    scale = _boxes_of.picture_sides(behind, hints, 1) if hints.options.get("unit", "pixels") == "fractions" else None
     columns = behind.one("Transpose", boxes, perm=[0, 2, 1])
     placed = _boxes_of.centres(behind, columns, hints.options.get("boxes", "corners"), 1, scale)
     return behind.one("Concat", placed, scores, axis=1)

@@ -12,7 +12,6 @@ from edgecompile.graphs.onnx.layouts._nodes import Behind
 ABOUT = "(n, classes): a number for each class, before the softmax"
 DECODE = "probabilities"
 BY_NUMBERS = True
-FIXED_SIZE = False
 OPTIONS = frozenset({"activation"})
 
 

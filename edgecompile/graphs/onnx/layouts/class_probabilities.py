@@ -12,7 +12,6 @@ from edgecompile.graphs.onnx.layouts._nodes import Behind
 ABOUT = "(n, classes): a probability for each class"
 DECODE = "probabilities"
 BY_NUMBERS = True
-FIXED_SIZE = False
 OPTIONS: frozenset[str] = frozenset()
 
 FROM_ONE = 1e-2

@@ -12,7 +12,6 @@ from edgecompile.graphs.onnx.layouts._nodes import Behind
 ABOUT = "boxes (n, k, 4), scores (n, k) and classes (n, k); or dets (n, k, 5) and classes; or without n, of one picture"
 DECODE = "end2end"
 BY_NUMBERS = False
-FIXED_SIZE = True
 OPTIONS = frozenset({"boxes", "unit", "background"})
 
 CLASS_WORDS = ("label", "class", "cls", "cat")
@@ -44,6 +43,8 @@ def doubt(outputs: Sequence[np.ndarray], classes: int, hints: Hints) -> str:
     first = hints.options.get("background") == "first"
     real = scores > _evidence.ROUNDING
     numbers = outputs[-1].ravel().astype(np.float64)[real] - first
+    if outputs[0].ndim == 2 and hints.pictures > 1:
+        return _boxes_of.OF_ONE_PICTURE
     return (
         _evidence.of_finite(boxes)
         or _evidence.of_scores(scores)
@@ -62,6 +63,6 @@ def rewrite(behind: Behind, shapes: Sequence[Shape], classes: int, hints: Hints)
     numbers = behind.one("Unsqueeze", behind.outputs[-1], behind.constant([2] if axes == 3 else [0, 2]))
     if hints.options.get("background") == "first":
         numbers = behind.one("Sub", numbers, behind.numbers(1.0))
-    scale = hints.size if hints.options.get("unit") == "fractions" else None
+    scale = _boxes_of.picture_sides(behind, hints) if hints.options.get("unit") == "fractions" else None
     placed = _boxes_of.corners(behind, boxes, hints.options.get("boxes", "corners"), scale)
     return _boxes_of.fixed_rows(behind, behind.one("Concat", placed, scores, numbers, axis=2))

@@ -13,7 +13,6 @@ from edgecompile.graphs.onnx.layouts._nodes import Behind
 ABOUT = "(n, cells, classes + 4 * bins), or scores and distances of each feature map: distances to the sides, in bins"
 DECODE = "yolo"
 BY_NUMBERS = False
-FIXED_SIZE = True
 OPTIONS = frozenset({"strides", "offset", "activation"})
 
 FEWEST_BINS, MOST_BINS = 4, 32
@@ -94,17 +93,26 @@ def rewrite(behind: Behind, shapes: Sequence[Shape], classes: int, hints: Hints)
         scores, sides = behind.joined(tensors[:half], 1), behind.joined(tensors[half:], 1)
         bins, cells = shapes[half][-1] // 4, sum(shape[-2] for shape in shapes[half:])
     strides = next(strides for strides in _strides(hints) if _boxes_of.points(hints.size, strides) == cells)
-    places, widths = _boxes_of.grid(hints.size, strides)
-    offset = hints.options.get("offset", 0.5)
-    split = behind.one("Reshape", sides, behind.constant([0, cells, 4, bins]))
+    split = behind.one("Reshape", sides, behind.constant([0, -1, 4, bins]))
     shares = behind.one("Softmax", split, axis=3)
     means = behind.one("MatMul", shares, behind.numbers(np.arange(bins)[:, None]))
-    flat = behind.one("Reshape", means, behind.constant([0, cells, 4]))
-    scale = widths.transpose(0, 2, 1)
-    distances = behind.one("Mul", flat, behind.numbers(scale))
+    flat = behind.one("Reshape", means, behind.constant([0, -1, 4]))
+    middle, scale = _points(behind, hints, strides)
+    distances = behind.one("Mul", flat, scale)
     before, after = behind.split(distances, [2, 2], 2)
-    middle = behind.numbers((places.transpose(0, 2, 1) + offset) * scale)
     corners = behind.one("Concat", behind.one("Sub", middle, before), behind.one("Add", middle, after), axis=2)
     boxes = _boxes_of.centres(behind, corners, "corners", 2, None)
     scores = behind.activated(scores, hints.options.get("activation"), 2)
     return behind.one("Transpose", behind.one("Concat", boxes, scores, axis=2), perm=[0, 2, 1])
+
+
+def _points(behind: Behind, hints: Hints, strides: Sequence[int]) -> tuple[str, str]:
+    """Returns the points of all cells in pixels, (1, cells, 2), and their strides, (1, cells, 1)."""
+    offset = hints.options.get("offset", 0.5)
+    if hints.largest is None:
+        places, widths = (values.transpose(0, 2, 1) for values in _boxes_of.grid(hints.size, strides))
+        return behind.numbers((places + offset) * widths), behind.numbers(widths)
+    cells, scale = (
+        behind.one("Transpose", part, perm=[0, 2, 1]) for part in _boxes_of.placed_cells(behind, hints, strides)
+    )
+    return behind.one("Mul", behind.one("Add", cells, behind.numbers(offset)), scale), scale

@@ -12,7 +12,6 @@ from edgecompile.graphs.onnx.layouts._nodes import Behind
 ABOUT = "(n, boxes, 6): corners, score, class number"
 DECODE = "end2end"
 BY_NUMBERS = True
-FIXED_SIZE = False
 OPTIONS: frozenset[str] = frozenset()
 
 LEAST_SCORE = 0.01

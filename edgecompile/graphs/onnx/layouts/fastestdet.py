@@ -12,7 +12,6 @@ from edgecompile.graphs.onnx.layouts._nodes import Behind
 ABOUT = "(n, 5 + classes, rows, columns): objectness, offset before tanh, size before sigmoid, class scores"
 DECODE = "yolo"
 BY_NUMBERS = False
-FIXED_SIZE = True
 OPTIONS: frozenset[str] = frozenset()
 
 OBJECTNESS, CLASS = 0.6, 0.4
@@ -24,7 +23,8 @@ LEAST = 1e-12
 def match(outputs: Sequence[Output], hints: Hints) -> Match | None:
     shape = outputs[0].shape
     fits = len(shape) == 4 and shape[1] > 5 and hints.size[0] % shape[2] == hints.size[1] % shape[3] == 0
-    return Match(shape[1] - 5) if fits else None
+    square = fits and hints.size[0] // shape[2] == hints.size[1] // shape[3]
+    return Match(shape[1] - 5) if square else None
 
 
 def doubt(outputs: Sequence[np.ndarray], classes: int, hints: Hints) -> str:
@@ -33,14 +33,12 @@ def doubt(outputs: Sequence[np.ndarray], classes: int, hints: Hints) -> str:
 
 
 def rewrite(behind: Behind, shapes: Sequence[Shape], classes: int, hints: Hints) -> str:
-    rows, columns = shapes[0][2:]
-    cell = np.array([hints.size[1] / columns, hints.size[0] / rows])[None, :, None]
-    places, _ = _boxes_of.grid((rows, columns), [1])
-    flat = behind.one("Reshape", behind.outputs[0], behind.constant([0, 5 + classes, rows * columns]))
+    places, stride = _boxes_of.placed_cells(behind, hints, [hints.size[0] // shapes[0][2]])
+    flat = behind.one("Reshape", behind.outputs[0], behind.constant([0, 5 + classes, -1]))
     objectness, offset, size, scores = behind.split(flat, [1, 2, 2, classes], 1)
-    moved = behind.one("Add", behind.one("Tanh", offset), behind.numbers(places))
-    middle = behind.one("Mul", moved, behind.numbers(cell))
-    whole = behind.numbers(np.array([hints.size[1], hints.size[0]])[None, :, None])
+    moved = behind.one("Add", behind.one("Tanh", offset), places)
+    middle = behind.one("Mul", moved, stride)
+    whole, _ = behind.split(_boxes_of.picture_sides(behind, hints, 1), [2, 2], 0)
     sides = behind.one("Mul", behind.one("Sigmoid", size), whole)
     parts = [
         behind.one("Pow", behind.one("Max", part, behind.numbers(LEAST)), behind.numbers(power))

@@ -13,7 +13,6 @@ from edgecompile.graphs.onnx.layouts._nodes import Behind
 ABOUT = "(n, queries, 4) and (n, queries, classes), or both in one: centre and size as fractions, logits or scores"
 DECODE = "end2end"
 BY_NUMBERS = False
-FIXED_SIZE = True
 OPTIONS = frozenset({"boxes", "unit", "activation", "background"})
 
 BOX_WORDS = ("box", "det")
@@ -61,6 +60,6 @@ def rewrite(behind: Behind, shapes: Sequence[Shape], classes: int, hints: Hints)
         boxes, scores = behind.outputs
     scores = behind.activated(scores, hints.options.get("activation"), 2)
     scores = behind.without_background(scores, hints.options.get("background"), classes, 2)
-    scale = hints.size if hints.options.get("unit", "fractions") == "fractions" else None
+    scale = _boxes_of.picture_sides(behind, hints) if hints.options.get("unit", "fractions") == "fractions" else None
     placed = _boxes_of.corners(behind, boxes, hints.options.get("boxes", "centres"), scale)
     return _boxes_of.best_rows(behind, placed, scores, shapes[0][1], classes)

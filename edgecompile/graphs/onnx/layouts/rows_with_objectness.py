@@ -13,7 +13,6 @@ from edgecompile.graphs.onnx.layouts._nodes import Behind
 ABOUT = "(n, anchors, 5 + classes): centre, size, objectness, class scores"
 DECODE = "yolo"
 BY_NUMBERS = True
-FIXED_SIZE = False
 OPTIONS: frozenset[str] = frozenset()
 
 

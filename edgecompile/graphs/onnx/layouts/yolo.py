@@ -12,7 +12,6 @@ from edgecompile.graphs.onnx.layouts._nodes import Behind
 ABOUT = "(n, 4 + classes, anchors): centre, size, class scores"
 DECODE = "yolo"
 BY_NUMBERS = True
-FIXED_SIZE = False
 OPTIONS: frozenset[str] = frozenset()
 
 

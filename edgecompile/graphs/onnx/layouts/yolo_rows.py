@@ -12,7 +12,6 @@ from edgecompile.graphs.onnx.layouts._nodes import Behind
 ABOUT = "(n, anchors, 4 + classes): centre, size, class scores"
 DECODE = "yolo"
 BY_NUMBERS = True
-FIXED_SIZE = False
 OPTIONS: frozenset[str] = frozenset()
 
 

@@ -12,7 +12,6 @@ from edgecompile.graphs.onnx.layouts._nodes import Behind
 ABOUT = "(n, cells, 5 + classes): offset from the cell, log of size in cells, objectness, class scores"
 DECODE = "yolo"
 BY_NUMBERS = False
-FIXED_SIZE = True
 OPTIONS = frozenset({"strides"})
 
 STRIDES = (8, 16, 32)
@@ -37,10 +36,9 @@ def doubt(outputs: Sequence[np.ndarray], classes: int, hints: Hints) -> str:
 
 
 def rewrite(behind: Behind, shapes: Sequence[Shape], classes: int, hints: Hints) -> str:
-    places, strides = _boxes_of.grid(hints.size, hints.options.get("strides", STRIDES))
+    places, cells = _boxes_of.placed_cells(behind, hints, hints.options.get("strides", STRIDES))
     columns = behind.one("Transpose", behind.outputs[0], perm=[0, 2, 1])
     offsets, logs, objectness, scores = behind.split(columns, [2, 2, 1, classes], 1)
-    cells = behind.numbers(strides)
-    middle = behind.one("Mul", behind.one("Add", offsets, behind.numbers(places)), cells)
+    middle = behind.one("Mul", behind.one("Add", offsets, places), cells)
     size = behind.one("Mul", behind.one("Exp", logs), cells)
     return behind.one("Concat", middle, size, behind.one("Mul", scores, objectness), axis=1)

@@ -14,7 +14,6 @@ ABOUT = (
 )
 DECODE = "yolo"
 BY_NUMBERS = False
-FIXED_SIZE = True
 OPTIONS = frozenset({"strides"})
 
 STRIDES = (8, 16, 32)
@@ -46,10 +45,9 @@ def rewrite(behind: Behind, shapes: Sequence[Shape], classes: int, hints: Hints)
         behind.one("Transpose", behind.joined(behind.outputs[first : first + levels], 1), perm=[0, 2, 1])
         for first in range(0, len(shapes), levels)
     )
-    places, strides = _boxes_of.grid(hints.size, hints.options.get("strides", STRIDES))
+    places, cells = _boxes_of.placed_cells(behind, hints, hints.options.get("strides", STRIDES))
     offset, logs = behind.split(boxes, [2, 2], 1)
-    cells = behind.numbers(strides)
-    middle = behind.one("Mul", behind.one("Add", offset, behind.numbers(places)), cells)
+    middle = behind.one("Mul", behind.one("Add", offset, places), cells)
     size = behind.one("Mul", behind.one("Exp", logs), cells)
     score = behind.one("Sqrt", behind.one("Mul", scores, objectness))
     return behind.one("Concat", middle, size, score, axis=1)
