@@ -18,6 +18,7 @@ from edgecompile.device.run_report import add_to_run
 from edgecompile.runtime.bench import Bench, summarize
 from edgecompile.runtime.confinement import limit_words
 from edgecompile.runtime.finalize import Record
+from edgecompile.runtime.layer_lines import SLOWEST
 from edgecompile.runtime.pictures import find_pictures
 from edgecompile.text import escape, tell, to_json
 
@@ -86,8 +87,15 @@ def measure(arguments: argparse.Namespace) -> int:
     pictures = find_pictures(arguments.images) if arguments.images else []
     with _opened_device(arguments) as (bundle, remote, path, progress):
         progress("measuring")
-        result = bench(remote, path, pictures=pictures, rounds=arguments.rounds, threads=arguments.threads)
-        _tell(bundle, remote, result, as_json=arguments.json)
+        result = bench(
+            remote,
+            path,
+            pictures=pictures,
+            rounds=arguments.rounds,
+            threads=arguments.threads,
+            layers=arguments.layers,
+        )
+        _tell(bundle, remote, result, as_json=arguments.json, slowest=arguments.top or SLOWEST)
     return 0
 
 
@@ -107,7 +115,13 @@ def _threads(arguments: argparse.Namespace) -> list[str]:
 
 
 def _tell(
-    bundle: Bundle, remote: Remote, result: Bench, verified: Sequence[str] = (), *, as_json: bool = False
+    bundle: Bundle,
+    remote: Remote,
+    result: Bench,
+    verified: Sequence[str] = (),
+    *,
+    as_json: bool = False,
+    slowest: int = SLOWEST,
 ) -> None:
     """Prints the figures of the device and the verdicts of the gates, and adds them to the run's report."""
     limits = [(gate["gate"], gate["limit"]) for gate in bundle.manifest["gates"]]
@@ -115,7 +129,7 @@ def _tell(
     _print(
         to_json(result.to_json(), indent=2) + "\n"
         if as_json
-        else "".join(f"{escape(line)}\n" for line in summarize(result))
+        else "".join(f"{escape(line)}\n" for line in summarize(result, slowest))
     )
     for verdict in verdicts:
         tell(f"{'met' if verdict.met else 'NOT met'}: {verdict}", file=sys.stderr)

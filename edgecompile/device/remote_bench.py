@@ -12,6 +12,7 @@ from edgecompile.errors import EdgecompileError
 from edgecompile.evaluate.gates import Verdict, judge_measured
 from edgecompile.runtime.bench import Bench
 from edgecompile.runtime.finalize import Record
+from edgecompile.runtime.layer_profile import LayerProfile, LayerProfileDocument
 from edgecompile.runtime.measurement import Measurement
 
 
@@ -26,6 +27,7 @@ class DeviceSection(TypedDict):
     gates: that were judged there, as `Verdict.for_report` states them.
     verified: the comparisons with the machine that built the bundle, a line each.
     measured: as `Measurement.to_json` returns it.
+    layers: as `LayerProfile.to_json` returns it; None where layers were not timed.
     """
 
     address: str
@@ -41,6 +43,7 @@ class DeviceSection(TypedDict):
     gates: list[Mapping[str, Any]]
     verified: list[str]
     measured: Mapping[str, Any]
+    layers: LayerProfileDocument | None
 
 
 def bench(
@@ -50,12 +53,14 @@ def bench(
     pictures: Sequence[Path] = (),
     rounds: int | None = None,
     threads: int | None = None,
+    layers: bool = False,
 ) -> Bench:
     """Measures a bundle that is on the device and returns the result of `edgecompile bench` there.
 
     Args:
         pictures: local files, copied there for the measurement. The golden picture of the bundle where there are none.
         rounds, threads: as for `bench`.
+        layers: whether the layers are timed too.
 
     Raises:
         EdgecompileError: the verb failed, or the connection broke.
@@ -63,6 +68,7 @@ def bench(
     words = ["--json"]
     words += ["--rounds", str(rounds)] if rounds else []
     words += ["--threads", str(threads)] if threads else []
+    words += ["--layers"] if layers else []
     folder = remote.put_pictures(pictures) if pictures else None
     try:
         output = remote.run("bench", bundle, *words, *(["--images", str(folder)] if folder else []))
@@ -96,6 +102,7 @@ def section_of(
     backend: str,
     verified: Sequence[str] = (),
     power_mode: Mapping[str, str] | None = None,
+    layers: LayerProfile | None = None,
 ) -> DeviceSection:
     """Returns the section `device` of a report.
 
@@ -106,6 +113,7 @@ def section_of(
         backend: and its version.
         verified: the comparisons there with the machine that built the bundle, a line each.
         power_mode: command to its output.
+        layers: what each layer costs there, where that was asked for.
     """
     return {
         "address": str(remote.connection.address),
@@ -121,6 +129,7 @@ def section_of(
         "gates": list(gates),
         "verified": list(verified),
         "measured": measurement.to_json(),
+        "layers": layers.to_json() if layers else None,
     }
 
 
@@ -136,6 +145,7 @@ def section_of_bench(
         backend=result.backend,
         verified=verified,
         power_mode=result.power_mode,
+        layers=result.layers,
     )
 
 

@@ -1,8 +1,10 @@
-"""Adds the findings on a device to the report of the run that made the bundle."""
+"""Adds what was found of a bundle later, on a device or here, to the report of the run that made it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from edgecompile.bundle.documents import canonical_json
@@ -13,6 +15,7 @@ from edgecompile.files import write_atomically
 from edgecompile.report.html import render_html
 from edgecompile.run_dir import PAGE, REPORT
 from edgecompile.runtime.archive import Archive
+from edgecompile.runtime.bench import Bench
 from edgecompile.runtime.golden import result_member
 
 
@@ -25,16 +28,32 @@ def add_to_run(bundle: Bundle, device: DeviceSection) -> Path | None:
     Raises:
         StepError: the report cannot be written.
     """
-    folder = bundle.path.parent
+    return _add(bundle.path, bundle.sha256, {"device": device})
+
+
+def add_layers(bundle: Path, result: Bench) -> Path | None:
+    """Writes the section `layers` into the report beside a bundle; as `add_to_run`.
+
+    Args:
+        bundle: path of the bundle.
+        result: of `bench` on this machine, with the times of layers.
+    """
+    assert result.layers is not None
+    machine = asdict(result.measurement.machine)
+    return _add(bundle, result.sha256, {"layers": {"profile": result.layers.to_json(), "machine": machine}})
+
+
+def _add(bundle: Path, sha256: str, sections: Mapping[str, object]) -> Path | None:
+    folder = bundle.parent
     try:
         report = json.loads((folder / REPORT).read_bytes())
         made = report["run"]["bundle"]["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if made != bundle.sha256:
+    if made != sha256:
         return None
-    report["device"] = device
-    with Archive(bundle.path) as archive:
+    report |= sections
+    with Archive(bundle) as archive:
         golden = archive.manifest["golden"]
         picture, result = archive.read(golden["input"]), archive.read_json(result_member(golden))
     page = folder / PAGE

@@ -15,8 +15,9 @@ from edgecompile.plan.graph import Plan
 from edgecompile.plan.step import Source, Stage, Step
 from edgecompile.report.sentences import sentences
 from edgecompile.runtime.figures import figures_from
+from edgecompile.runtime.layer_profile import LayerProfileDocument
 from edgecompile.runtime.measured_gates import GateDocument, Verdict
-from edgecompile.runtime.measurement import MeasurementDocument
+from edgecompile.runtime.measurement import MachineDocument, MeasurementDocument
 
 if TYPE_CHECKING:
     from edgecompile.execute.entry import Entry
@@ -88,7 +89,20 @@ class RunSection(TypedDict, total=False):
     bundle: PublishedBundle
 
 
-class Report(TypedDict):
+class LayersSection(TypedDict):
+    """The times of layers that `bench --layers` found here after the build, and the machine."""
+
+    profile: LayerProfileDocument
+    machine: MachineDocument
+
+
+class LaterFindings(TypedDict, total=False):
+    """Sections of report.json that a build does not write: what was found of its bundle later."""
+
+    layers: LayersSection
+
+
+class Report(LaterFindings):
     """report.json. It holds sections of the manifest unchanged."""
 
     schema: int

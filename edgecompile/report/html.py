@@ -18,6 +18,7 @@ from edgecompile.evaluate.gates import proof_words
 from edgecompile.evaluate.tasks import find_task
 from edgecompile.report import charts, number_format
 from edgecompile.report.document import Report, confidence_of
+from edgecompile.report.layer_view import layer_views
 from edgecompile.runtime.figures import figures_from
 from edgecompile.text import escape
 
@@ -69,6 +70,7 @@ def render_html(report: Report, *, picture: bytes | None = None, result: Any = N
             latency=charts.latency_bars(report["measured"]),
             graph=charts.stage_graph(report["steps"]),
             data=describe(counts_from(report["data"])) if report["data"] else [],
+            layers=list(layer_views(report)),
             golden=_golden(picture, result, report["model"]) if picture else None,
             recipe=_as_yaml(report["recipe"]),
         )

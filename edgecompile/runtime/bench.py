@@ -12,6 +12,10 @@ from typing import Any
 from edgecompile.errors import RecipeError
 from edgecompile.runtime import machine
 from edgecompile.runtime.archive import Archive
+from edgecompile.runtime.layer_lines import SLOWEST, layer_lines
+from edgecompile.runtime.layer_profile import LayerProfile
+from edgecompile.runtime.layer_times import layer_times_of_bundle
+from edgecompile.runtime.layer_timings import Rounds
 from edgecompile.runtime.machine import available_cores
 from edgecompile.runtime.measure import Extent, Subject, golden_picture, measure
 from edgecompile.runtime.measurement import Measurement
@@ -34,6 +38,7 @@ class Bench:
         imgsz: height and width that they were scaled to.
         power_mode: command to its output on clocks and limits of this machine.
         measurement: the figures.
+        layers: what each layer costs; None where that was not asked for.
     """
 
     bundle: str
@@ -43,17 +48,21 @@ class Bench:
     imgsz: tuple[int, int]
     power_mode: Mapping[str, str]
     measurement: Measurement
+    layers: LayerProfile | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Returns the result as plain JSON."""
-        return {**asdict(self), "imgsz": list(self.imgsz), "measurement": self.measurement.to_json()}
+        layers = self.layers.to_json() if self.layers else None
+        plain = {**asdict(self), "imgsz": list(self.imgsz), "measurement": self.measurement.to_json()}
+        return {**plain, "layers": layers}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Bench:
         """Returns the result that `to_json` wrote."""
         height, width = document["imgsz"]
         measurement = Measurement.from_json(document["measurement"])
-        return cls(**{**document, "imgsz": (height, width), "measurement": measurement})
+        layers = LayerProfile.from_json(document["layers"]) if document.get("layers") else None
+        return cls(**{**document, "imgsz": (height, width), "measurement": measurement, "layers": layers})
 
 
 def bench(
@@ -64,6 +73,7 @@ def bench(
     rounds: int | None,
     imgsz: tuple[int, int] | None = None,
     batch: int = 1,
+    layer_rounds: Rounds | None = None,
 ) -> Bench:
     """Predicts pictures from their files, one run after another, and returns figures.
 
@@ -72,6 +82,7 @@ def bench(
         rounds: how often each picture begins a run; as often as makes `FEWEST` runs where None.
         imgsz: height and width that pictures are scaled to; the bundle's where None.
         batch: pictures of one run.
+        layer_rounds: how often the model runs to time its layers; None for no times of layers.
 
     Raises:
         RecipeError: the bundle does not take that size or that many pictures.
@@ -89,12 +100,19 @@ def bench(
         subject = Subject(paths, threads, bundle=archive.path, imgsz=size, batch=batch)
         predictions = len(paths) * (rounds or math.ceil(FEWEST / len(paths)))
         measurement = measure(subject, Extent(predictions=predictions, seconds=math.inf))
+        first = [paths[slot % len(paths)] for slot in range(batch)]
+        layers = (
+            layer_times_of_bundle(archive, first, threads=threads, imgsz=size, rounds=layer_rounds)
+            if layer_rounds
+            else None
+        )
     backend = f"{target.name} {measurement.backend}"
-    return Bench(archive.path.name, archive.digest, backend, len(paths), size, machine.power_mode(), measurement)
+    power_mode = machine.power_mode()
+    return Bench(archive.path.name, archive.digest, backend, len(paths), size, power_mode, measurement, layers)
 
 
-def summarize(result: Bench) -> Iterator[str]:
-    """Yields the result of `bench` as lines for people."""
+def summarize(result: Bench, slowest: int = SLOWEST) -> Iterator[str]:
+    """Yields the result of `bench` as lines for people; `slowest` layers are listed one by one."""
     figures = result.measurement
     height, width = result.imgsz
     pictures = "a picture" if figures.batch == 1 else f"{figures.batch} pictures"
@@ -115,3 +133,5 @@ def summarize(result: Bench) -> Iterator[str]:
         yield f"power unknown: {figures.unmeasured.get('fps_per_watt')}"
     for command, answer in result.power_mode.items():
         yield f"{command}: {' '.join(answer.split())}"
+    if result.layers:
+        yield from layer_lines(result.layers, slowest)

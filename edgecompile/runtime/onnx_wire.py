@@ -127,11 +127,11 @@ def _described(content: bytes, begin: int, end: int) -> tuple[str, str]:
     """Returns the name of a tensor and where its numbers lie, for a message."""
     tensor, location = "", ""
     try:
-        for field, value in _fields(content, begin, end):
+        for field, value in fields(content, begin, end):
             if field == NAME:
                 tensor = value.decode("utf-8", "replace")
             elif field == EXTERNAL_DATA:
-                entry = dict(_fields(value, 0, len(value)))
+                entry = dict(fields(value, 0, len(value)))
                 if entry.get(KEY) == b"location":
                     location = entry.get(VALUE, b"").decode("utf-8", "replace")
     except (IndexError, ValueError):
@@ -139,7 +139,7 @@ def _described(content: bytes, begin: int, end: int) -> tuple[str, str]:
     return show_value(tensor), show_value(location)
 
 
-def _fields(content: bytes, begin: int, end: int) -> list[tuple[int, bytes]]:
+def fields(content: bytes, begin: int, end: int) -> list[tuple[int, bytes]]:
     """Returns number and content of the fields of a message that hold bytes."""
     fields, position = [], begin
     while position < end:

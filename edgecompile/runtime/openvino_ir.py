@@ -18,6 +18,8 @@ DEEPEST = 100
 LARGEST = 256 << 20
 """Bytes of the XML: a model of 10,000 layers has 20 MB."""
 WHOLE_NUMBER = re.compile("[0-9]{1,18}")
+MADE_UP_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9]*_\d+")
+"""Names that OpenVINO and NNCF make up from a counter of the process, such as "Multiply_17324/fq_weights_1"."""
 NOTES_REFUSED = re.compile("__.*|runtime_options|.*(weights|cache|plugin|extension|library|config).*", re.IGNORECASE)
 """Names of notes that OpenVINO or a plugin of it acts upon. Notes on how a model was made may stay."""
 

@@ -26,7 +26,7 @@ from edgecompile.runtime.sources import Picture, as_picture, is_capture, picture
 from edgecompile.runtime.spec import Spec, read_spec
 from edgecompile.runtime.spec_document import SpecDocument
 from edgecompile.runtime.stream import InFlight, InTurn, Lane, Stream, timings
-from edgecompile.runtime.target import read_target
+from edgecompile.runtime.target import BundleTarget, read_target
 from edgecompile.runtime.tasks import Given, OutputError
 
 Pictures = Picture | Iterable[Picture]
@@ -63,13 +63,21 @@ def open_bundle(archive: Archive, *, threads: int | None = None, engine: Path | 
     threads = min(target.threads, available_cores()) if threads is None else _thread_count(threads)
     try:
         spec = read_spec(archive.read_json("spec.json"))
-        artifact: Path | Mapping[str, bytes] = archive.folder("artifact/")
-        if target.finalize:
-            artifact = engine or engine_of(find_place(archive, target))
+        artifact = engine if engine and target.finalize else artifact_of(archive, target)
         opened = open_backend(target.name, artifact, spec.document, threads, target.options)
         return Predictor(opened, spec, manifest=archive.manifest, digest=archive.digest, path=archive.path)
     except BundleError as error:
         raise error.located(archive.path) from error
+
+
+def artifact_of(archive: Archive, target: BundleTarget) -> Path | Mapping[str, bytes]:
+    """Returns what the backend of a bundle opens: the contents of `artifact/`, or the folder of the model that was
+    built of it on this device.
+
+    Raises:
+        BundleError: none was built here yet.
+    """
+    return engine_of(find_place(archive, target)) if target.finalize else archive.folder("artifact/")
 
 
 def open_artifact(

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgecompile.arguments import Parser, whole_number
 from edgecompile.text import tell, to_json
 from edgecompile.verbs._bundle import add_bundle, add_execution, add_json, add_size
 from edgecompile.verbs._remote import add_on, require_on
+
+if TYPE_CHECKING:
+    from edgecompile.runtime.bench import Bench
 
 ABOUT = "measure a bundle: latency of each part, frames a second, memory, power"
 
@@ -20,6 +27,9 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--rounds", type=whole_number, help="how often each picture is predicted")
     add_size(parser)
     parser.add_argument("--batch", type=whole_number, help="pictures of one run (default: 1)", default=1)
+    layers = "also time each layer of the model: by operator, the slowest ones, what the runtime fused"
+    parser.add_argument("--layers", action="store_true", help=layers)
+    parser.add_argument("--top", metavar="N", type=whole_number, help="how many layers are listed (default: 15)")
     add_execution(parser)
     add_json(parser)
     add_on(parser)
@@ -40,7 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
 def bench_bundle(arguments: argparse.Namespace) -> int:
     """Measures a bundle and prints the figures."""
     from edgecompile.runtime.archive import Archive
-    from edgecompile.runtime.bench import bench, summarize
+    from edgecompile.runtime.bench import bench
+    from edgecompile.runtime.layer_timings import Rounds
     from edgecompile.runtime.pictures import find_pictures
 
     pictures = find_pictures(arguments.images) if arguments.images else []
@@ -52,9 +63,31 @@ def bench_bundle(arguments: argparse.Namespace) -> int:
             rounds=arguments.rounds,
             imgsz=arguments.imgsz,
             batch=arguments.batch,
+            layer_rounds=Rounds() if arguments.layers else None,
         )
+    tell_bench(result, arguments)
+    if result.layers:
+        _add_to_run(arguments.bundle, result)
+    return 0
+
+
+def tell_bench(result: Bench, arguments: argparse.Namespace) -> None:
+    """Prints the result as the arguments ask for it."""
+    from edgecompile.runtime.bench import summarize
+    from edgecompile.runtime.layer_lines import SLOWEST
+
     if arguments.json:
         print(to_json(result.to_json(), indent=2))
     else:
-        tell(*summarize(result))
-    return 0
+        tell(*summarize(result, arguments.top or SLOWEST))
+
+
+def _add_to_run(bundle: Path, result: Bench) -> None:
+    """Adds the times of layers to the report of the run that made the bundle, where that lies beside it and this is no
+    device, which has the runtime alone."""
+    if not find_spec("edgecompile.report"):
+        return
+    from edgecompile.device.run_report import add_layers
+
+    if page := add_layers(bundle, result):
+        tell(f"report: {page}", file=sys.stderr)

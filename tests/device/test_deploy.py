@@ -71,12 +71,14 @@ def test_bench_measures_pictures_of_this_machine(device, bundle, tmp_path):
         tmp_path,
         "--rounds",
         4,
+        "--layers",
         "--json",
         "--quiet",
     ]
     ended = edgecompile(*words, options=device.options())
     assert ended.returncode == 0, ended.stderr
     figures = json.loads(ended.stdout)
+    assert figures["layers"]["layers"]
     assert (figures["pictures"], figures["measurement"]["predictions"]) == (3, 12)
     assert figures["measurement"]["latency_ms"]["total"]["p95"] > 0
     assert figures["measurement"]["machine"]["cores"]

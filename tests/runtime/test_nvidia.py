@@ -212,3 +212,24 @@ def test_versions_of_the_driver(tmp_path: Path) -> None:
     release = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64\n"
     (tmp_path / "etc/nv_tegra_release").write_text(release)
     assert driver_version(tmp_path) == "36.4.3"
+
+
+@pytest.mark.parametrize("backend", ["tensorrt", "tensorrt_rtx"])
+def test_layers_are_those_that_the_engine_reports(
+    backend: str, seen: dict[str, Any], driver: Driver, tmp_path: Path
+) -> None:
+    """What is shown is how reports become a profile; the names are TensorRT's own, the times are invented."""
+    from edgecompile.runtime.layer_times import layer_times
+    from edgecompile.runtime.layer_timings import Rounds
+
+    (tmp_path / "model.engine").write_bytes(tiny_onnx(embedded=True))
+    profile = layer_times(tmp_path, tiny_spec(embedded=True), backend, {}, 1, rounds=Rounds(1, 3))
+    assert [(layer.operator, layer.ms) for layer in profile.layers] == [
+        ("Reformat", 0.25),
+        ("Mul", 1.5),
+        ("ForeignNode", 0.5),
+    ]
+    assert profile.layers[1].nodes == ("/model.0/conv/Conv", "/model.0/act/Sigmoid", "/model.0/act/Mul")
+    assert profile.fusions() == [("Mul", ("Conv", "Sigmoid", "Mul"), 1)]
+    assert profile.ms_of(["/model.0/act/Sigmoid"]) == 1.5
+    assert profile.runs == 3

@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from edgecompile.runtime.openvino_ir import MADE_UP_NAME
+
 XML, BIN = "model.xml", "model.bin"
 
-COUNTED = re.compile(r"^[A-Za-z][A-Za-z0-9]*_\d+")
-"""Names that OpenVINO and NNCF make up from a counter of the process, such as "Multiply_17324/fq_weights_1"."""
 RUNTIME_INFO = re.compile(r"\n\t<rt_info>.*?\n\t</rt_info>", re.DOTALL)
 """What tools note about themselves beneath <net>: the path of the input file, versions, settings, the ignored scope."""
 
@@ -33,9 +33,11 @@ def rename_counted(model: Any) -> None:
     """Names operations that have a made-up name by their type and their place in topological order, in place."""
     operations = model.get_ordered_ops()
     taken = {
-        operation.get_friendly_name() for operation in operations if not COUNTED.match(operation.get_friendly_name())
+        operation.get_friendly_name()
+        for operation in operations
+        if not MADE_UP_NAME.match(operation.get_friendly_name())
     }
     for position, operation in enumerate(operations):
-        if COUNTED.match(operation.get_friendly_name()):
+        if MADE_UP_NAME.match(operation.get_friendly_name()):
             name = f"{operation.get_type_name()}_{position}"
             operation.set_friendly_name(name if name not in taken else f"{name}_")

@@ -17,6 +17,7 @@ from edgecompile.entry_points import entry_points
 from edgecompile.errors import BundleError, MissingToolError, Problem, nearest
 from edgecompile.runtime import onnx_wire
 from edgecompile.runtime.confinement import OPENING, doing
+from edgecompile.runtime.layer_timings import Feed, LayerTimings, Rounds
 from edgecompile.runtime.options import MOST_THREADS, Option, Options, Whole, check_options
 from edgecompile.runtime.spec_document import SpecDocument
 
@@ -80,6 +81,29 @@ class TakesParameters(Protocol):
 
     def give(self, values: Mapping[str, np.ndarray]) -> None:
         """Sets the parameters of the runs to come, by the name of the input."""
+
+
+class TimesLayers(Protocol):
+    """A further method of a backend whose library tells the time of each layer. A backend without it may say why in
+    `no_layer_times`."""
+
+    @classmethod
+    def time_layers(
+        cls,
+        artifact: Path | Mapping[str, bytes],
+        spec: SpecDocument,
+        threads: int,
+        options: Options,
+        feed: Feed,
+        rounds: Rounds,
+    ) -> LayerTimings:
+        """Opens an artifact so that layers are timed, runs it, and returns their times.
+
+        Args:
+            artifact, spec, threads, options: as `Backend.__init__`.
+            feed: what it runs on.
+            rounds: how often.
+        """
 
 
 class Builder(Protocol):

@@ -50,6 +50,7 @@ class Backend:
 
     options: ClassVar[Mapping[str, Option]] = {}
     distributions: ClassVar[tuple[str, ...]] = ("cann-toolkit",)
+    no_layer_times: ClassVar[str] = "CANN tells them by a program of its own (msprof), which is not called from here"
 
     def __init__(
         self, artifact: Path | Mapping[str, bytes], spec: SpecDocument, threads: int, options: Options

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from edgecompile.errors import BundleError
-from edgecompile.runtime.backends import missing, read_member
+from edgecompile.runtime.backends import _ncnn_layers, missing, read_member
 from edgecompile.runtime.fork import require_first_use
+from edgecompile.runtime.layer_timings import Feed, LayerTimings, Rounds
 from edgecompile.runtime.options import Option, Options, Switch
 from edgecompile.runtime.spec_document import SpecDocument
 
@@ -83,13 +84,36 @@ class Backend:
             results.append(np.array(value)[None])
         return results
 
+    @classmethod
+    def time_layers(
+        cls,
+        artifact: Path | Mapping[str, bytes],
+        spec: SpecDocument,
+        threads: int,
+        options: Options,
+        feed: Feed,
+        rounds: Rounds,
+    ) -> LayerTimings:
+        """Times each layer, asked for by itself; see `edgecompile.runtime.backends.TimesLayers`."""
+        opened = cls(artifact, spec, threads, options)
+        text = _layers_of(artifact)[1].decode("utf-8")
+        picture = opened._wrap(feed.tensor[0])
+        precision = "fp16" if opened._net.opt.use_fp16_arithmetic else "fp32"
+        return _ncnn_layers.time_layers(opened._net, picture, opened._input, text, precision, feed, rounds)
+
+
+def _layers_of(artifact: Path | Mapping[str, bytes]) -> tuple[str, bytes]:
+    """Returns name and content of the text of layers."""
+    folder = artifact.parent if isinstance(artifact, Path) and artifact.is_file() else artifact
+    return read_member(folder, ".param")
+
 
 @contextlib.contextmanager
 def _files(artifact: Path | Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
     """Gives paths of the two files of a model, written out: from memory ncnn would read past their end."""
     if isinstance(artifact, Path) and artifact.is_file():
         artifact = artifact.parent
-    (name, layers), (_, weights) = read_member(artifact, ".param"), read_member(artifact, ".bin")
+    (name, layers), (_, weights) = _layers_of(artifact), read_member(artifact, ".bin")
     check_layers(layers, name)
     with tempfile.TemporaryDirectory(prefix="edgecompile-") as folder:
         paths = Path(folder) / "model.param", Path(folder) / "model.bin"

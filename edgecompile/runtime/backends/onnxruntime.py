@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgecompile.errors import BundleError
-from edgecompile.runtime.backends import last_line, missing, picture_input, read_onnx
+from edgecompile.runtime.backends import _onnxruntime_layers, last_line, missing, picture_input, read_onnx
+from edgecompile.runtime.layer_timings import Feed, LayerTimings, Rounds
+from edgecompile.runtime.onnx_nodes import read_nodes
 from edgecompile.runtime.options import Choice, Option, Options, Switch
 from edgecompile.runtime.spec_document import SpecDocument
 
@@ -78,6 +82,26 @@ class Backend:
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
         return self._session.run(self._names, {**self._given, self._input: tensor})
+
+    @classmethod
+    def time_layers(
+        cls,
+        artifact: Path | Mapping[str, bytes],
+        spec: SpecDocument,
+        threads: int,
+        options: Options,
+        feed: Feed,
+        rounds: Rounds,
+    ) -> LayerTimings:
+        """Times each layer by ONNX Runtime's profiler; see `edgecompile.runtime.backends.TimesLayers`."""
+        with tempfile.TemporaryDirectory(prefix="edgecompile-") as folder:
+            profiling: Options = {"enable_profiling": True, "profile_file_prefix": str(Path(folder) / "layers")}
+            opened = cls(artifact, spec, threads, {**options, **profiling})
+            for _ in range(rounds.total):
+                feed.before()
+                feed.run(opened)
+            events = json.loads(Path(opened._session.end_profiling()).read_bytes())
+        return _onnxruntime_layers.read_trace(events, read_nodes(read_onnx(artifact)), rounds.warmup)
 
 
 def _session_options(onnxruntime: Any, threads: int, settings: Options) -> Any:

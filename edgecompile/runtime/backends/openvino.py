@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -15,8 +16,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from edgecompile.errors import BundleError
 from edgecompile.json_types import JsonObject
 from edgecompile.runtime import device_cache, openvino_ir
-from edgecompile.runtime.backends import file_names, last_line, missing, picture_input, read_member, read_onnx
+from edgecompile.runtime.backends import (
+    _openvino_layers,
+    file_names,
+    last_line,
+    missing,
+    picture_input,
+    read_member,
+    read_onnx,
+)
 from edgecompile.runtime.fork import require_first_use
+from edgecompile.runtime.layer_timings import Feed, LayerTimings, Rounds
 from edgecompile.runtime.options import Choice, Group, Matching, Option, Options, Switch, Whole
 from edgecompile.runtime.spec_document import SpecDocument
 
@@ -96,6 +106,7 @@ class Backend:
         self._input = picture_input(names, spec)
         self.outputs = tuple(frozenset(port.get_names()) for port in self._compiled.outputs)
         self._wrap = openvino.Tensor
+        self._executed = openvino.ProfilingInfo.Status.EXECUTED
         self._request = self._as_request(request)
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
@@ -110,6 +121,31 @@ class Backend:
 
     def give(self, values: Mapping[str, np.ndarray]) -> None:
         self._request.give(values)
+
+    @classmethod
+    def time_layers(
+        cls,
+        artifact: Path | Mapping[str, bytes],
+        spec: SpecDocument,
+        threads: int,
+        options: Options,
+        feed: Feed,
+        rounds: Rounds,
+    ) -> LayerTimings:
+        """Times each layer by OpenVINO's performance counters; see `edgecompile.runtime.backends.TimesLayers`."""
+        plain = artifact if isinstance(artifact, Path) else dict(artifact)  # compiled anew: it has counters
+        opened = cls(plain, spec, threads, {**options, "PERF_COUNT": True})
+        counters = _openvino_layers.Counters(opened._compiled, opened._executed)
+        whole = []
+        for number in range(rounds.total):
+            feed.before()
+            began = time.perf_counter()
+            feed.run(opened)
+            took = 1e3 * (time.perf_counter() - began)
+            if number >= rounds.warmup:
+                counters.add(opened._request.counters())
+                whole.append(took)
+        return counters.timings(whole)
 
     def _as_request(self, request: Any) -> Request:
         return Request(request, self._wrap, self._input, len(self.outputs), self.version)
@@ -146,6 +182,10 @@ class Request:
             self._request.wait()
         self._running = False
         return [self._request.get_output_tensor(index).data for index in range(self._outputs)]
+
+    def counters(self) -> list[Any]:
+        """Returns the performance counters of the last run: `ProfilingInfo` of each operation."""
+        return list(self._request.get_profiling_info())
 
 
 @contextmanager

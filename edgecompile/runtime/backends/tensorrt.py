@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from edgecompile.errors import BundleError, MissingToolError
 from edgecompile.runtime.backends import read_onnx
-from edgecompile.runtime.nvidia import builder, session
+from edgecompile.runtime.layer_timings import Feed, LayerTimings, Rounds
+from edgecompile.runtime.nvidia import builder, engine_layers, session
 from edgecompile.runtime.nvidia.cuda import Cuda
 from edgecompile.runtime.options import Option, Options, Whole
 from edgecompile.runtime.spec_document import SpecDocument
@@ -47,6 +48,20 @@ class Backend:
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
         return self._session.infer(tensor)
+
+    @classmethod
+    def time_layers(
+        cls,
+        artifact: Path | Mapping[str, bytes],
+        spec: SpecDocument,
+        threads: int,
+        options: Options,
+        feed: Feed,
+        rounds: Rounds,
+    ) -> LayerTimings:
+        """Times each layer by the library's profiler; see `edgecompile.runtime.backends.TimesLayers`."""
+        opened = cls(artifact, spec, threads, options)
+        return engine_layers.time_layers(import_library(), opened._session, feed, rounds)
 
     @staticmethod
     def device(options: Options) -> dict[str, str]:

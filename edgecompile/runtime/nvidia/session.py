@@ -78,6 +78,10 @@ class Session:
         self._cuda.wait()
         return [result.array for result in self._results]
 
+    def report_layers(self, profiler: Any) -> None:
+        """Has each run from now on report the times of its layers to an `IProfiler`."""
+        self._context.profiler = profiler
+
     def kernels(self) -> bytes:
         """Returns the kernels that were finished so far, for the next session on this device."""
         return bytes(self._kernels.serialize()) if self._kernels is not None else b""

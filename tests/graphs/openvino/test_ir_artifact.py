@@ -93,7 +93,7 @@ def test_fp16_halves_the_weights(tmp_path, picture, expected):
 @pytest.mark.slow
 def test_bytes_depend_on_the_model_alone(tmp_path):
     """A second model in the same process gets other counters; another process other hash seeds."""
-    from edgecompile.graphs.openvino.canonical_names import COUNTED
+    from edgecompile.runtime.openvino_ir import MADE_UP_NAME
 
     made = []
     for name in ("first", "second"):
@@ -110,5 +110,5 @@ def test_bytes_depend_on_the_model_alone(tmp_path):
     text = (tmp_path / "first" / "model.xml").read_text()
     assert str(simplified().folder) not in text
     assert "Runtime_version" not in text
-    assert COUNTED.match("Multiply_17324/fq_weights_1")
-    assert not COUNTED.match("/model.0/conv/Conv")
+    assert MADE_UP_NAME.match("Multiply_17324/fq_weights_1")
+    assert not MADE_UP_NAME.match("/model.0/conv/Conv")
