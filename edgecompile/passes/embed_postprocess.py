@@ -19,10 +19,13 @@ from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
 
 if TYPE_CHECKING:
-    from edgecompile.graphs.onnx.suppression import Rows, Thresholds
+    from edgecompile.graphs.onnx.row_choice import Rows
+    from edgecompile.graphs.onnx.suppression import Thresholds
     from edgecompile.runtime.spec_document import SpecDocument
 
 NAME = "embed_postprocess"
+NMS_FREE = "end2end"
+"""What is put out by a head that needs no suppression."""
 TOOLS = {"onnx": ("onnx", "numpy"), "openvino": ("openvino", "onnx", "numpy")}
 """Formats of artifacts that it can be built into, and the distributions that do it."""
 
@@ -32,7 +35,8 @@ class EmbedPostprocess(Pass):
 
     Fields:
         conf: scores must be above it.
-        iou: boxes that overlap a better box of their class by more are dropped; no part of NMS-free heads.
+        iou: boxes that overlap a better box of their class by more are dropped (of rotated boxes: that are more like
+            one); no part of NMS-free heads.
         max_det: most boxes of a picture: so many places the outputs have.
         thresholds: where the three stand. "constants" of the graph; "inputs" of the model, beside the picture: they
             are defaults, and max_det is also the most that can be asked for.
@@ -49,12 +53,13 @@ class EmbedPostprocess(Pass):
     def lower(self, graph: Graph, model: Model | None) -> Model:
         target, task = graph.target, find_task(graph.task)
         both = target.embeds & task.embeds
-        if model is None or model.format not in TOOLS or not (both if _is_nms_free(graph) else "yolo" in both):
+        suppressions = task.embeds - {NMS_FREE}
+        if model is None or model.format not in TOOLS or not (both if _is_nms_free(graph) else both & suppressions):
             lacks_head = bool(both) and model is not None
             who, reason = (
-                (f"the model of {target.device} ({target.kind})", target.why_not_embedded)
-                if not target.embeds or (task.embeds and "yolo" not in target.embeds)
-                else (f"a model for the task '{graph.task}'", task.why_not_embedded)
+                (f"a model for the task '{graph.task}'", task.why_not_embedded)
+                if target.embeds and not suppressions - target.embeds
+                else (f"the model of {target.device} ({target.kind})", target.why_not_embedded)
             )
             head = "passes.onnx_export.end2end=true, where the model has an NMS-free head, or " if lacks_head else ""
             raise PlanError(
@@ -71,6 +76,7 @@ class EmbedPostprocess(Pass):
         graph.add(
             Step(
                 name=NAME,
+                version=2,
                 function=f"edgecompile.passes.embed_postprocess:embed_in_{model.format}",
                 stage=self.stage,
                 params={
@@ -101,7 +107,7 @@ def embed_in_onnx(
 
     Args:
         artifact: the ONNX file, or the folder that holds it.
-        decodes: what the target can run the post-processing of: "yolo", "end2end".
+        decodes: what the target can run the post-processing of: "yolo", "rotated", "end2end".
 
     Raises:
         StepError: the target cannot run the post-processing of this model.
@@ -159,21 +165,23 @@ def _thresholds(conf: float, iou: float, max_det: int, stand: str) -> Thresholds
 
 def _read_rows(path: Path, decodes: list[str]) -> tuple[Rows, SpecDocument, str]:
     """Returns what a spec says of the output with rows, the spec, and the name of the output."""
-    from edgecompile.graphs.onnx.suppression import Rows
+    from edgecompile.graphs.onnx.row_choice import Rows
     from edgecompile.runtime.spec import read_spec
-    from edgecompile.runtime.tasks._object_rows import ObjectRows
+    from edgecompile.runtime.tasks._object_rows import SUPPRESSED, ObjectRows
 
     spec = read_spec(path)
     task: Any = spec.task
-    if not isinstance(task, ObjectRows) or task.decode_as not in decodes:
-        decode = getattr(task, "decode_as", "no rows")
+    decode = getattr(task, "decode_as", "no rows")
+    if isinstance(task, ObjectRows) and decode != NMS_FREE:
+        decode = task.suppression
+    if not isinstance(task, ObjectRows) or task.decode_as == SUPPRESSED or decode not in decodes:
         raise StepError(
             f"the model puts out '{decode}', the target runs the post-processing of {', '.join(decodes)}",
             fix=f"leave the pass out: passes.{NAME}=null",
         )
     output: Any = spec.document
     shape = tuple(output["output"]["shape"])
-    rows = Rows(task.decode_as, shape, len(spec.names), task.extras, task.class_agnostic)
+    rows = Rows(decode, shape, len(spec.names), task.extras, task.class_agnostic)
     return rows, spec.document, task.outputs[0]
 
 
@@ -202,6 +210,6 @@ def _write_spec(out: Path, document: SpecDocument, rows: Rows, values: Threshold
 
 
 def _change(rows: Rows, values: Thresholds, count: int) -> str:
-    work = "non-maximum suppression" if rows.decode == "yolo" else "the choice of rows"
+    work = "the choice of rows" if rows.decode == NMS_FREE else "non-maximum suppression"
     limits = "thresholds are inputs" if values.as_inputs else f"boxes above {values.conf:g}"
     return f"{work} built in, {count} operators: at most {values.max_det} boxes, {limits}"

@@ -106,7 +106,7 @@ class Target(BaseModel, ABC):
     """Whether the runtime computes matrix products of float activations, quantized as it runs, and int8 weights."""
     embeds: ClassVar[frozenset[str]] = frozenset()
     """Outputs whose post-processing can be built into its artifact (the pass `embed_postprocess`): "yolo", which needs
-    non-maximum suppression, "end2end", which needs the choice of rows."""
+    non-maximum suppression, "rotated", the same of rotated boxes, "end2end", which needs the choice of rows."""
     why_not_embedded: ClassVar[str] = "nobody has shown that its runtime has the operators"
     """Why an output is missing among these."""
     embeds_inputs: ClassVar[bool] = False

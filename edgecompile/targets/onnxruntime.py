@@ -37,7 +37,7 @@ class OnnxRuntime(Target):
     dynamic: ClassVar[frozenset[str]] = frozenset({"batch", "imgsz"})
     dynamic_int8: ClassVar[bool] = True
     embeds_inputs: ClassVar[bool] = True
-    embeds: ClassVar[frozenset[str]] = frozenset({"yolo", "end2end"})
+    embeds: ClassVar[frozenset[str]] = frozenset({"yolo", "rotated", "end2end"})
 
     @property
     def _has_vnni(self) -> bool:

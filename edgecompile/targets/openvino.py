@@ -52,7 +52,6 @@ class OpenVino(Target):
     fp16_in_graph: ClassVar[bool] = False
     keeps_float: ClassVar[bool] = False
     embeds_inputs: ClassVar[bool] = True
-    why_not_embedded: ClassVar[str] = "an NPU runs no suppression, whose result has another size for each picture"
 
     def options(self) -> Options:
         chosen: dict[str, OptionValue] = {"DEVICE": self.device_name, "PERFORMANCE_HINT": self.hint.upper()}
@@ -90,7 +89,15 @@ class OpenVino(Target):
 
     @property
     def embeds(self) -> frozenset[str]:  # type: ignore[override]  # an NPU knows no outputs whose size follows from numbers
-        return frozenset() if "NPU" in self.device_name else frozenset({"yolo", "end2end"})
+        if "NPU" in self.device_name:
+            return frozenset()
+        return frozenset({"yolo", "end2end", *(["rotated"] if self._family == "CPU" else [])})
+
+    @property
+    def why_not_embedded(self) -> str:  # type: ignore[override]
+        if "NPU" in self.device_name:
+            return "an NPU runs no suppression, whose result has another size for each picture"
+        return "the suppression of rotated boxes is proven on CPUs"
 
     @property
     def _family(self) -> str:

@@ -46,7 +46,6 @@ class TensorRt(Target):
     system_runtime: ClassVar[bool] = True  # JetPack brings it; what PyPI has is not for Jetson
     finalize: ClassVar[bool] = True
     dynamic: ClassVar[frozenset[str]] = frozenset({"batch", "imgsz"})
-    why_not_embedded: ClassVar[str] = "a DLA, and what falls back from it, may compute it in FP16"
     embedding_remark: ClassVar[str] = (
         "the suppression in the graph is proven by ONNX Runtime here, and by TensorRT on the device (finalize): "
         "TensorRT-RTX, which proves the rest of the ONNX, has no kernel for it"
@@ -62,6 +61,12 @@ class TensorRt(Target):
     @property
     def embeds(self) -> frozenset[str]:  # type: ignore[override]
         return frozenset() if self.dla is not None else frozenset({"yolo", "end2end"})
+
+    @property
+    def why_not_embedded(self) -> str:  # type: ignore[override]
+        if self.dla is not None:
+            return "a DLA, and what falls back from it, may compute it in FP16"
+        return "TensorRT's suppression knows upright boxes only"
 
     def computes_fp16(self, precision: str) -> bool:
         return precision != "fp32" or self.dla is not None

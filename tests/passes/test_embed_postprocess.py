@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 from exported import exported, graph_for, pictures
+from test_every_recipe import edgecompile
 
 from edgecompile.errors import PlanError, RecipeError, StepError
+from edgecompile.evaluate.tasks import find_task
 from edgecompile.passes.embed_postprocess import EmbedPostprocess, embed_in_onnx, embed_in_openvino
 from edgecompile.plan.graph import Model
 from edgecompile.plan.step import Output
+from edgecompile.runtime.archive import Archive
 from edgecompile.targets.cann import Cann
 from edgecompile.targets.ncnn import Ncnn
 from edgecompile.targets.ncs2 import Ncs2
@@ -71,15 +74,27 @@ def test_a_runtime_without_suppression_takes_nms_free_heads():
     assert lowered(TensorRtRtx, end2end=True)[1].artifact == Output("embed_postprocess")
 
 
-@pytest.mark.parametrize(("task", "reason"), [("classify", "no rows of objects"), ("obb", "rotated boxes")])
-def test_a_task_without_upright_boxes_is_refused(task, reason):
+def test_a_task_without_boxes_is_refused():
+    with pytest.raises(PlanError, match="a model for the task 'classify': its outputs are no rows of objects"):
+        lowered(OnnxRuntime, task="classify")
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "fields", "reason"),
+    [
+        (TensorRt, "onnx", {}, "TensorRT's suppression knows upright boxes only"),
+        (OpenVino, "openvino", {"device_name": "GPU"}, "the suppression of rotated boxes is proven on CPUs"),
+    ],
+)
+def test_rotated_boxes_are_suppressed_where_that_is_proven(kind, form, fields, reason):
+    for target, known in ((OnnxRuntime, "onnx"), (OpenVino, "openvino")):
+        graph, _ = lowered(target, known, task="obb")
+        assert graph.steps["embed_postprocess"].params["decodes"] == ["end2end", "rotated"]
     with pytest.raises(PlanError, match=reason) as refused:
-        lowered(OnnxRuntime, task=task)
-    assert ("end2end=true" in str(refused.value)) is (task == "obb")
-
-
-def test_rows_of_rotated_boxes_are_chosen_from_where_nothing_is_suppressed():
-    assert lowered(OnnxRuntime, end2end=True, task="obb")[0].steps["embed_postprocess"].params["decodes"] == ["end2end"]
+        lowered(kind, form, task="obb", **fields)
+    assert "passes.onnx_export.end2end=true, where the model has an NMS-free head" in str(refused.value)
+    graph, _ = lowered(kind, form, end2end=True, task="obb", **fields)
+    assert graph.steps["embed_postprocess"].params["decodes"] == ["end2end"]
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +238,7 @@ def still_model(task: str, decode: str, folder: Path) -> None:
     import onnx
     from onnx import helper, numpy_helper
 
-    from edgecompile.evaluate.tasks import OutputFacts, find_task
+    from edgecompile.evaluate.tasks import OutputFacts
     from edgecompile.graphs.onnx.model_spec import spec_of, write_spec
 
     extras = {"segment": 8, "pose": 12, "obb": 1}[task]
@@ -262,7 +277,6 @@ def still_model(task: str, decode: str, folder: Path) -> None:
         outputs=[OutputFacts(name, value.shape) for name, value in values.items()], decode=decode,
         stated={"kpt_shape": [4, 3]},
     )  # fmt: skip
-    assert decode in find_task(task).embeds
     write_spec(spec, folder / "spec.json")
 
 
@@ -270,7 +284,7 @@ def still_model(task: str, decode: str, folder: Path) -> None:
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize(
     ("task", "decode"),
-    [("segment", "yolo"), ("segment", "end2end"), ("pose", "yolo"), ("pose", "end2end"), ("obb", "end2end")],
+    [(task, decode) for task in ("segment", "pose", "obb") for decode in ("yolo", "end2end")],
 )
 def test_what_goes_with_a_box_goes_with_it_through_the_graph(task, decode, backend, tmp_path):
     pytest.importorskip(backend)
@@ -285,10 +299,26 @@ def test_what_goes_with_a_box_goes_with_it_through_the_graph(task, decode, backe
 
         save(openvino.convert_model(plain / "model.onnx"), plain)
     embed = embed_in_onnx if backend == "onnxruntime" else embed_in_openvino
-    embed(whole, artifact=plain, spec=plain / "spec.json", decodes=[decode], **LIMITS)
+    embed(whole, artifact=plain, spec=plain / "spec.json", decodes=sorted(find_task(task).embeds), **LIMITS)
     facts = same(plain, whole, backend)
     assert facts["identical"] == facts["pictures"]
     assert facts["found"] > 5 * facts["pictures"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["x86-cpu_onnxruntime_fp32", "x86-cpu_openvino_int8"])
+def test_a_bundle_of_rotated_boxes_holds_its_suppression(recipe, shared):
+    """The whole build: a step of it compares the results on every validation picture with the runtime's."""
+    pytest.importorskip("nncf")
+    words = (f"recipe={recipe}", "model=sample-obb", "data=sample-obb", "+passes.embed_postprocess.conf=0.1")
+    built = edgecompile(shared, "build", *words, "gates.accuracy_drop=0.01", "gates.size_mb=null", "--quiet")
+    assert built.returncode == 0, built.stderr
+    bundle = shared / built.stdout.splitlines()[-1]
+    with Archive(bundle) as archive:
+        assert json.loads(archive.read("spec.json"))["output"]["decode"] == "suppressed"
+    report = json.loads((bundle.parent / "report.json").read_text())
+    assert [step["run"]["state"] for step in report["steps"] if step["name"] == "same_results"] == ["ran"]
+    assert edgecompile(shared, "verify", str(bundle)).returncode == 0
 
 
 @pytest.mark.slow

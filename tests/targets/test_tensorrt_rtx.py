@@ -109,17 +109,21 @@ def test_shapes_that_change_need_a_profile() -> None:
     assert len(build_ahead(model, spec, [86])) > 1000
 
 
-@pytest.mark.parametrize(("decode", "shape"), [("end2end", (1, 300, 6)), ("yolo", (1, 7, 500))])
-def test_it_builds_the_choice_of_rows_and_has_no_suppression(decode: str, shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("decode", "shape", "extras"),
+    [("end2end", (1, 300, 6), 0), ("yolo", (1, 7, 500), 0), ("rotated", (1, 8, 500), 1)],
+)
+def test_it_builds_the_choice_of_rows_and_has_no_suppression(decode: str, shape: tuple[int, ...], extras: int) -> None:
     """`TensorRtRtx.embeds` says no more than its builder does, and no less."""
     pytest.importorskip("tensorrt_rtx_bindings")
-    from edgecompile.graphs.onnx.suppression import RAW, Rows, Thresholds, graph_behind
+    from edgecompile.graphs.onnx.row_choice import RAW, Rows
+    from edgecompile.graphs.onnx.suppression import Thresholds, graph_behind
     from edgecompile.runtime.backends.tensorrt_rtx import build_ahead
 
-    model = graph_behind(Rows(decode, shape, 3, 0), Thresholds(0.25, 0.7, 300), 18).SerializeToString()
+    model = graph_behind(Rows(decode, shape, 3, extras), Thresholds(0.25, 0.7, 300), 18).SerializeToString()
     spec: Any = {"input": {"name": RAW, "shape": list(shape)}}
     if decode in a_pc().embeds:
         assert build_ahead(model, spec, [86])
     else:
-        with pytest.raises(BundleError, match="NonMaxSuppression"):
+        with pytest.raises(BundleError, match="NonMaxSuppression" if decode == "yolo" else "TopK"):
             build_ahead(model, spec, [86])

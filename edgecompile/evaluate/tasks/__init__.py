@@ -145,7 +145,7 @@ class Task(ABC, Generic[Found, Truth, Judged]):
         metrics: figures of accuracy; the first is the main metric, which verdicts weigh.
         drop: the loss of the main metric against the float model, as a gate.
         settings: of the recipe's `evaluate` that it reads.
-        embeds: outputs that the pass `embed_postprocess` can finish in the graph: "yolo", "end2end".
+        embeds: outputs that the pass `embed_postprocess` can finish in the graph, see `targets.Target.embeds`.
         why_not_embedded: why one is missing among these.
     """
 

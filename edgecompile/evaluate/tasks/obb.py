@@ -37,8 +37,7 @@ class Task(AveragePrecisionTask[RotatedBoxes, CornerLabels]):
     checkpoints: ClassVar[tuple[str, ...]] = ("obb",)
     label_form: ClassVar[LabelForm] = LabelForm.CORNERS
     heads: ClassVar[tuple[str, ...]] = ("OBB", "OBB26")
-    embeds: ClassVar[frozenset[str]] = frozenset({"end2end"})
-    why_not_embedded: ClassVar[str] = "graphs know the suppression of upright boxes, not that of rotated boxes"
+    embeds: ClassVar[frozenset[str]] = frozenset({"rotated", "end2end"})
 
     def extra_gaps(self, gaps: np.ndarray, spec: SpecDocument) -> Gaps:
         return {"angle": float(gaps.max(initial=0.0))}

@@ -8,41 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from edgecompile.errors import StepError
+from edgecompile.graphs.onnx.node_list import FLOAT, INT64, NodeList
+from edgecompile.graphs.onnx.rotated_suppression import suppressed_rotated
+from edgecompile.graphs.onnx.row_choice import RAW, ChosenRows, Rows, count_true, numbers_of_pictures
 from edgecompile.graphs.onnx.walk import nodes_within
 from edgecompile.runtime.tasks._boxes import CLASS_OFFSET
 from edgecompile.runtime.tasks._object_rows import BESIDE, BOXES, CLASSES, COUNTS, PARAMETERS, SCORES
 
-RAW = "raw"
-"""Name of the input of a graph that `graph_behind` returns: the rows of a model."""
 PREFIX = "postprocess"
 LEAST_OPERATOR_SET = 13
-FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The output of a model that holds rows of objects.
-
-    Attributes:
-        decode: "yolo" or "end2end", see `edgecompile.runtime.tasks._object_rows.ObjectRows`.
-        shape: (n, values, anchors) of "yolo", (n, boxes, values) of "end2end"; -1 for what may change.
-        classes: how many there are.
-        extras: how many values of a row belong to the task alone.
-        class_agnostic: whether boxes of different classes may drop each other.
-    """
-
-    decode: str
-    shape: tuple[int, ...]
-    classes: int
-    extras: int
-    class_agnostic: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,8 +38,9 @@ class Thresholds:
 
 def graph_behind(rows: Rows, thresholds: Thresholds, operator_set: int) -> onnx.ModelProto:
     """Returns a model that takes `RAW`, and the thresholds where they are inputs, and puts out `BOXES` (n, max_det, 4)
-    as x1 y1 x2 y2, `SCORES` (n, max_det), `CLASSES` (n, max_det) int64, `COUNTS` (n,) int64 and, of rows with extras,
-    `BESIDE` (n, max_det, extras). Places beyond the count of a picture hold zeros.
+    as x1 y1 x2 y2 or, of rotated boxes, as the rows hold them, `SCORES` (n, max_det), `CLASSES` (n, max_det) int64,
+    `COUNTS` (n,) int64 and, of rows with extras, `BESIDE` (n, max_det, extras). Places beyond the count of a picture
+    hold zeros.
 
     Raises:
         StepError: the operator set is too old.
@@ -69,8 +50,8 @@ def graph_behind(rows: Rows, thresholds: Thresholds, operator_set: int) -> onnx.
             f"the post-processing needs operator set {LEAST_OPERATOR_SET}, the model has {operator_set}",
             fix=f"export the model with operator set {LEAST_OPERATOR_SET} or later",
         )
-    nodes = _Nodes(operator_set)
-    choose = {"yolo": _suppressed, "end2end": _rows_above}[rows.decode]
+    nodes = NodeList(operator_set, PREFIX)
+    choose = {"yolo": _suppressed, "rotated": suppressed_rotated, "end2end": _rows_above}[rows.decode]
     chosen = choose(nodes, rows, _threshold_values(nodes, thresholds), thresholds.max_det)
     outputs = _padded(nodes, chosen, thresholds.max_det)
     count = rows.shape[0] if rows.shape[0] > 0 else "n"
@@ -117,7 +98,7 @@ def _make_way(model: onnx.ModelProto, taken: set[str]) -> None:
             value.name = f"{value.name}_within"
 
 
-def _threshold_values(nodes: _Nodes, thresholds: Thresholds) -> tuple[str, str, str]:
+def _threshold_values(nodes: NodeList, thresholds: Thresholds) -> tuple[str, str, str]:
     """Returns the names of the lowest score, the largest overlap and the most boxes, each of one element."""
     if not thresholds.as_inputs:
         conf, iou = (nodes.constant(np.array([value], np.float32)) for value in (thresholds.conf, thresholds.iou))
@@ -137,72 +118,7 @@ def _open_axes(shape: Sequence[int]) -> list[int | str]:
     return [side if side > 0 else f"axis{axis}" for axis, side in enumerate(shape)]
 
 
-class _Nodes:
-    """Collects nodes and constants."""
-
-    def __init__(self, operator_set: int) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-        self._operator_set = operator_set
-
-    def put(self, node: onnx.NodeProto) -> None:
-        self.nodes.append(node)
-
-    def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """Adds a node of one output and returns the name of that."""
-        return self.split(operator, *inputs, outputs=1, **attributes)[0]
-
-    def split(self, operator: str, *inputs: str, outputs: int, **attributes: Any) -> list[str]:
-        """Adds a node and returns the names of its outputs."""
-        name = f"{PREFIX}/{operator}_{len(self.nodes)}"
-        names = [f"{name}:{number}" for number in range(outputs)]
-        self.put(helper.make_node(operator, list(inputs), names, name=name, **attributes))
-        return names
-
-    def constant(self, value: np.ndarray) -> str:
-        name = f"{PREFIX}/constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(value, name))
-        return name
-
-    def whole(self, *values: int) -> str:
-        """Adds whole numbers, (count,) int64."""
-        return self.constant(np.array(values, np.int64))
-
-    def parts(self, value: str, sizes: Sequence[int], axis: int) -> list[str]:
-        """Splits a tensor along an axis into parts of some sizes; sizes of 0 are left out."""
-        sizes = [size for size in sizes if size]
-        return self.split("Split", value, self.whole(*sizes), outputs=len(sizes), axis=axis)
-
-    def largest(self, value: str, axis: int) -> str:
-        """Returns the largest values along an axis, which stays with a length of 1."""
-        if self._operator_set < 18:
-            return self.add("ReduceMax", value, axes=[axis], keepdims=1)
-        return self.add("ReduceMax", value, self.whole(axis), keepdims=1)
-
-    def side(self, value: str, axis: int) -> str:
-        """Returns the length of an axis, (1,) int64."""
-        return self.add("Gather", self.add("Shape", value), self.whole(axis), axis=0)
-
-    def reshape(self, value: str, *shape: int) -> str:
-        return self.add("Reshape", value, self.whole(*shape))
-
-
-@dataclass(frozen=True)
-class _Chosen:
-    """What was chosen of each picture, and the numbers to choose from.
-
-    Attributes:
-        index: (n, max_det) int64, into `values`: the chosen rows, best first, and anything behind them.
-        counts: (n, 1) int64, how many rows were chosen.
-        values: output to the numbers of all rows of all pictures, (n * rows, ...).
-    """
-
-    index: str
-    counts: str
-    values: dict[str, str]
-
-
-def _suppressed(nodes: _Nodes, rows: Rows, values: tuple[str, str, str], width: int) -> _Chosen:
+def _suppressed(nodes: NodeList, rows: Rows, values: tuple[str, str, str], width: int) -> ChosenRows:
     """Suppresses boxes of (n, 4 + classes + extras, anchors)."""
     conf, iou, most = values
     boxes, scores, *extras = nodes.parts(RAW, [4, rows.classes, rows.extras], axis=1)
@@ -227,18 +143,18 @@ def _suppressed(nodes: _Nodes, rows: Rows, values: tuple[str, str, str], width: 
     if extras:
         columns[BESIDE] = nodes.reshape(nodes.add("Transpose", extras[0], perm=[0, 2, 1]), -1, rows.extras)
     flat = nodes.add("Add", nodes.add("Mul", pictures, nodes.side(best, 2)), anchors)
-    own = nodes.reshape(_numbers_to(nodes, nodes.side(RAW, 0)), -1, 1)
+    own = numbers_of_pictures(nodes)
     of_pictures = nodes.reshape(pictures, 1, -1)
-    counts = _count(nodes, nodes.add("Equal", of_pictures, own))
-    first = _count(nodes, nodes.add("Less", of_pictures, own))
+    counts = count_true(nodes, nodes.add("Equal", of_pictures, own))
+    first = count_true(nodes, nodes.add("Less", of_pictures, own))
     slots = nodes.constant(np.arange(width, dtype=np.int64)[None])
     zero = nodes.whole(0)
     place = nodes.add("Where", nodes.add("Less", slots, counts), nodes.add("Add", first, slots), zero)
     index = nodes.add("Gather", nodes.add("Concat", nodes.reshape(flat, -1), zero, axis=0), place, axis=0)
-    return _Chosen(index, counts, columns)
+    return ChosenRows(index, counts, columns)
 
 
-def _rows_above(nodes: _Nodes, rows: Rows, values: tuple[str, str, str], width: int) -> _Chosen:
+def _rows_above(nodes: NodeList, rows: Rows, values: tuple[str, str, str], width: int) -> ChosenRows:
     """Chooses among rows of (n, boxes, 6 + extras), in their order. TopK brings those above the threshold to the front:
     not all runtimes have NonZero."""
     conf, _, most = values
@@ -252,7 +168,7 @@ def _rows_above(nodes: _Nodes, rows: Rows, values: tuple[str, str, str], width: 
     _, first = nodes.split("TopK", keys, nodes.whole(min(width, count)), outputs=2, axis=1)
     if width > count:
         first = nodes.add("Pad", first, nodes.whole(0, 0, 0, width - count))
-    own = nodes.reshape(_numbers_to(nodes, nodes.side(RAW, 0)), -1, 1)
+    own = numbers_of_pictures(nodes)
     index = nodes.add("Add", first, nodes.add("Mul", own, nodes.whole(count)))
     columns = {
         BOXES: nodes.reshape(boxes, -1, 4),
@@ -261,10 +177,10 @@ def _rows_above(nodes: _Nodes, rows: Rows, values: tuple[str, str, str], width: 
     }
     if extras:
         columns[BESIDE] = nodes.reshape(extras[0], -1, rows.extras)
-    return _Chosen(index, nodes.add("Min", _count(nodes, above), most), columns)
+    return ChosenRows(index, nodes.add("Min", count_true(nodes, above), most), columns)
 
 
-def _padded(nodes: _Nodes, chosen: _Chosen, width: int) -> dict[str, str]:
+def _padded(nodes: NodeList, chosen: ChosenRows, width: int) -> dict[str, str]:
     """Puts the chosen rows of each picture side by side, and zeros behind them."""
     slots = nodes.constant(np.arange(width, dtype=np.int64)[None])
     filled = nodes.add("Less", slots, chosen.counts)
@@ -276,14 +192,3 @@ def _padded(nodes: _Nodes, chosen: _Chosen, width: int) -> dict[str, str]:
         outputs[name] = nodes.add("Where", filled_rows if name in (BOXES, BESIDE) else filled, gathered, nothing)
     outputs[COUNTS] = nodes.reshape(chosen.counts, -1)
     return {name: outputs[name] for name in (BOXES, SCORES, CLASSES, COUNTS, BESIDE) if name in outputs}
-
-
-def _numbers_to(nodes: _Nodes, count: str) -> str:
-    """Returns 0, 1, ... up to a count, (count,) int64."""
-    first, step = (nodes.constant(np.array(value, np.int64)) for value in (0, 1))
-    return nodes.add("Range", first, nodes.add("Squeeze", count, nodes.whole(0)), step)
-
-
-def _count(nodes: _Nodes, true: str) -> str:
-    """Returns how many values of each row are true, (n, 1) int64."""
-    return nodes.add("ReduceSum", nodes.add("Cast", true, to=INT64), nodes.whole(1), keepdims=1)

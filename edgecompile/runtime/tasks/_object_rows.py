@@ -86,6 +86,8 @@ class ObjectRows(tasks.Task[Found]):
     )
 
     switches: ClassVar[frozenset[str]] = frozenset({"multi_label", "clip"})
+    suppression: ClassVar[str] = "yolo"
+    """Which suppression the rows of "yolo" need: "yolo", of upright boxes, or "rotated"."""
 
     def __init__(self, document: SpecDocument, names: tuple[str, ...]) -> None:
         own = cast("RowsDocument", document)

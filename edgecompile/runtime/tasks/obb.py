@@ -96,6 +96,7 @@ class Task(ObjectRows[RotatedBoxes]):
     either `decode`."""
 
     noun: ClassVar[str] = "rotated boxes"
+    suppression: ClassVar[str] = "rotated"
 
     def extras_in(self, document: SpecDocument) -> int:
         return 1

@@ -11,7 +11,8 @@ from edgecompile.runtime.tasks import _boxes
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from edgecompile.graphs.onnx.suppression import RAW, Rows, Thresholds, append, graph_behind  # noqa: E402
+from edgecompile.graphs.onnx.row_choice import RAW, Rows  # noqa: E402
+from edgecompile.graphs.onnx.suppression import Thresholds, append, graph_behind  # noqa: E402
 
 LIMITS = {"conf": 0.25, "iou": 0.7, "max_det": 100}
 SHAPES = [(1, 3, 0, 300), (1, 80, 0, 2100), (3, 5, 32, 500), (2, 1, 0, 200)]
