@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
 from edgecompile.quantization.steps import add_static
+from edgecompile.runtime.options import Options, OptionValue
 from edgecompile.targets import Target
 from edgecompile.targets._instruction_sets import VNNI, int8_remarks
 
@@ -22,15 +23,29 @@ OPERATORS = (
 them would cost a conversion to float and back."""
 
 
+LEVELS = {"none": "ORT_DISABLE_ALL", "basic": "ORT_ENABLE_BASIC", "extended": "ORT_ENABLE_EXTENDED"}
+"""Levels of ONNX Runtime below its own choice."""
+
+
 class OnnxRuntime(Target):
     """A CPU that runs ONNX with ONNX Runtime.
 
     Q/DQ profile (measured, see README): uint8 activations and int8 weights, which its kernels fuse. Signed activations
     are three times slower on x86.
+
+    Fields:
+        graph_level: how far ONNX Runtime rewrites the graph when it opens it: "basic" folds constants and removes what
+            has no effect, "extended" fuses too, "all" changes layouts to those of this CPU.
+        gelu_approximation: whether GELU is computed by its approximation with tanh, which gives other numbers.
+        spinning: whether threads wait for work in a loop. On a device of its own that is quicker by a quarter; beside
+            other work it halves the speed, and it costs power.
     """
 
     kind: Literal["onnxruntime"] = "onnxruntime"
     precisions: tuple[Literal["fp32", "fp16", "int8"], ...] = ("fp32", "int8")
+    graph_level: Literal["none", "basic", "extended", "all"] = "all"
+    gelu_approximation: bool = False
+    spinning: bool = True
 
     backend: ClassVar[str] = "onnxruntime"
     runtime: ClassVar[tuple[str, str]] = ("onnxruntime", ">=1.19,<2")
@@ -46,6 +61,17 @@ class OnnxRuntime(Target):
     @property
     def _weight_bits(self) -> int:
         return 7 if self.arch == "x86_64" and not self._has_vnni else 8
+
+    def options(self) -> Options:
+        """Returns what differs from ONNX Runtime's own choices."""
+        chosen: dict[str, OptionValue] = {}
+        if self.graph_level != "all":
+            chosen["graph_optimization_level"] = LEVELS[self.graph_level]
+        if self.gelu_approximation:
+            chosen["optimization.enable_gelu_approximation"] = "1"
+        if not self.spinning:
+            chosen["session.intra_op.allow_spinning"] = "0"
+        return chosen
 
     def quantize(self, graph: Graph, model: Model, settings: Int8Static) -> Model:
         about = f"Q/DQ, uint8 activations, {self._weight_bits}-bit weights"
@@ -85,6 +111,11 @@ class OnnxRuntime(Target):
 
     def warnings(self, precision: str) -> list[str]:
         remarks = int8_remarks(self) if precision == "int8" else []
+        if precision == "int8" and self.graph_level in ("none", "basic"):
+            remarks.append(
+                f"graph_level: {self.graph_level} leaves Q/DQ pairs apart from their operators, which then compute in "
+                "float: INT8 takes more time than float"
+            )
         if precision == "fp16":
             remarks.append(f"FP16 halves the file but is slower than float on {self.device}: its CPU computes in float")
         return remarks

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
-from edgecompile.runtime.backends.openvino import DEVICE_NAME
+from edgecompile.runtime.backends.openvino import DEVICE_NAME, STREAMS
 from edgecompile.runtime.options import Options, OptionValue
 from edgecompile.targets import ProxyBackend, Target
 from edgecompile.targets._instruction_sets import int8_remarks
@@ -25,6 +25,15 @@ REFERENCE_PRECISION = "f32"
 """What a CPU computes floating point in, where it stands in for another device or is one of several."""
 
 
+SCHEDULING = {
+    "hyper_threading": "ENABLE_HYPER_THREADING",
+    "core_type": "SCHEDULING_CORE_TYPE",
+    "cpu_pinning": "ENABLE_CPU_PINNING",
+}
+"""Fields that say how a CPU is used, to OpenVINO's properties."""
+CORES = {"performance": "PCORE_ONLY", "efficiency": "ECORE_ONLY"}
+
+
 class OpenVino(Target):
     """A device that runs OpenVINO IR: any CPU, and Intel's integrated GPUs and NPUs.
 
@@ -39,6 +48,10 @@ class OpenVino(Target):
         inference_precision: what floating point operations are computed in. OpenVINO by itself takes bf16 on some
             Xeons and f16 on Arm, and so another result on another machine: it is pinned. Of several devices, a CPU
             computes in f32 whatever this says.
+        num_streams: inferences that each device runs at a time; null for what the hint makes of it.
+        hyper_threading: whether a CPU runs two threads on a core; null for what the hint makes of it.
+        core_type: which cores of a CPU with cores of two kinds run the model: "any", "performance" or "efficiency".
+        cpu_pinning: whether threads stay on their core; null for OpenVINO's choice.
     """
 
     kind: Literal["openvino"] = "openvino"
@@ -46,6 +59,10 @@ class OpenVino(Target):
     device_name: str = Field(default="CPU", pattern=rf"^{DEVICE_NAME}$")
     hint: Literal["latency", "throughput"] = "latency"
     inference_precision: Literal["f32", "f16", "bf16"] = "f32"
+    num_streams: int | None = Field(default=None, ge=STREAMS.low, le=STREAMS.high)
+    hyper_threading: bool | None = None
+    core_type: Literal["any", "performance", "efficiency"] = "any"
+    cpu_pinning: bool | None = None
 
     backend: ClassVar[str] = "openvino"
     runtime: ClassVar[tuple[str, str]] = ("openvino", ">=2024.6,<2027")
@@ -53,17 +70,40 @@ class OpenVino(Target):
     keeps_float: ClassVar[bool] = False
     embeds_inputs: ClassVar[bool] = True
 
+    @model_validator(mode="after")
+    def _cpu_settings_are_of_a_cpu(self) -> OpenVino:
+        if "CPU" not in self.device_name and (named := list(self._scheduling())):
+            fields = ", ".join(field for field, name in SCHEDULING.items() if name in named)
+            raise ValueError(f"{fields}: says how a CPU is used, and device_name is {self.device_name}")
+        return self
+
     def options(self) -> Options:
         chosen: dict[str, OptionValue] = {"DEVICE": self.device_name, "PERFORMANCE_HINT": self.hint.upper()}
         if self._family == "AUTO":
-            chosen["DEVICE_PROPERTIES"] = {
-                name: {"INFERENCE_PRECISION_HINT": REFERENCE_PRECISION if name == "CPU" else self.inference_precision}
-                for name in self.device_name.partition(":")[2].split(",")
-            }
+            names = self.device_name.partition(":")[2].split(",")
+            chosen["DEVICE_PROPERTIES"] = {name: self._of_device(name) for name in names}
             chosen["ENABLE_STARTUP_FALLBACK"] = False  # what is verified is the device that will run, not its helper
         else:
-            chosen["INFERENCE_PRECISION_HINT"] = self.inference_precision
+            chosen |= self._of_device(self._family)
         return {**chosen, **self._cpu_kernels()} if "CPU" in self.device_name else chosen
+
+    def _of_device(self, name: str) -> Options:
+        """Returns the properties of one device."""
+        in_auto = self._family == "AUTO"
+        precision = REFERENCE_PRECISION if in_auto and name == "CPU" else self.inference_precision
+        chosen: dict[str, OptionValue] = {"INFERENCE_PRECISION_HINT": precision}
+        if self.num_streams is not None:
+            chosen["NUM_STREAMS"] = self.num_streams
+        return {**chosen, **self._scheduling()} if name == "CPU" else chosen
+
+    def _scheduling(self) -> Options:
+        """Returns the properties of a CPU on which cores it uses: those that differ from OpenVINO's own choice."""
+        asked: dict[str, OptionValue | None] = {
+            "hyper_threading": self.hyper_threading,
+            "core_type": CORES.get(self.core_type),
+            "cpu_pinning": self.cpu_pinning,
+        }
+        return {SCHEDULING[field]: value for field, value in asked.items() if value is not None}
 
     def proxy_backend(self) -> ProxyBackend | None:
         if self._family == "CPU":

@@ -7,13 +7,20 @@ from pathlib import Path
 import pytest
 import yaml
 from exported import graph_for
+from pydantic import ValidationError
 
 from edgecompile.passes.int8_static import Int8Static
 from edgecompile.plan.graph import Model
 from edgecompile.plan.step import Output
+from edgecompile.runtime.archive import Archive
+from edgecompile.runtime.backends.onnxruntime import Backend
+from edgecompile.runtime.layer_times import layer_times
+from edgecompile.runtime.layer_timings import Rounds
+from edgecompile.runtime.options import check_options
 from edgecompile.targets.onnxruntime import OnnxRuntime
 
 CONF = Path(__file__).parents[2] / "conf" / "target"
+INT8_BUNDLE = Path(__file__).parents[1] / "golden" / "schema-1.bundle.zip"
 WRITTEN = sorted(path for path in CONF.glob("*.yaml") if "kind: onnxruntime" in path.read_text())
 
 
@@ -59,3 +66,30 @@ def test_the_artifact_takes_bytes():
     assert compiled == Model(Output("compile", "model.onnx"), Output("compile", "spec.json"))
     assert a_cpu().dynamic_int8
     assert a_cpu().fp16_in_graph
+
+
+def test_session_options_are_stated_where_they_differ_from_the_librarys_choice():
+    """So recipes from before they were fields keep the keys of their steps."""
+    assert a_cpu().options() == {}
+    chosen = a_cpu(graph_level="extended", gelu_approximation=True, spinning=False).options()
+    assert chosen == {
+        "graph_optimization_level": "ORT_ENABLE_EXTENDED",
+        "optimization.enable_gelu_approximation": "1",
+        "session.intra_op.allow_spinning": "0",
+    }
+    assert not list(check_options(Backend.options, chosen))
+    with pytest.raises(ValidationError, match="graph_level"):
+        a_cpu(graph_level="ORT_ENABLE_ALL")
+
+
+@pytest.mark.parametrize(("level", "warned"), [("basic", True), ("extended", False)])
+def test_a_level_without_fusion_computes_int8_in_float(level, warned):
+    """What is warned of is seen in a bundle's INT8 model: with Q/DQ pairs left apart, convolutions read float."""
+    target = a_cpu(isa=("avx2",), graph_level=level)
+    assert bool(target.warnings("int8")) is warned
+    with Archive(INT8_BUNDLE) as archive:
+        artifact, spec = archive.folder("artifact/"), archive.read_json("spec.json")
+        profile = layer_times(artifact, spec, "onnxruntime", target.options(), 1, rounds=Rounds(1, 1))
+    convolutions = [layer for layer in profile.layers if layer.operator.endswith("Conv")]
+    in_int8 = sum(layer.precision == "int8" for layer in convolutions)
+    assert in_int8 == 0 if warned else in_int8 > 0.9 * len(convolutions)

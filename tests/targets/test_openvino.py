@@ -11,6 +11,8 @@ from pydantic import ValidationError
 
 from edgecompile.plan.graph import Model
 from edgecompile.plan.step import Output
+from edgecompile.runtime.backends.openvino import Backend
+from edgecompile.runtime.options import check_options
 from edgecompile.targets.openvino import OpenVino
 
 CONF = Path(__file__).parents[2] / "conf" / "target"
@@ -60,6 +62,23 @@ def test_device_hint_and_precision_are_recorded():
         "CPU": {"INFERENCE_PRECISION_HINT": "f32"},
     }
     assert "INFERENCE_PRECISION_HINT" not in auto
+
+
+def test_scheduling_is_stated_where_it_is_chosen_and_of_a_cpu_alone():
+    chosen = a_cpu(arch="aarch64", num_streams=2, hyper_threading=False, core_type="performance", cpu_pinning=True)
+    cores = {"ENABLE_HYPER_THREADING": False, "SCHEDULING_CORE_TYPE": "PCORE_ONLY", "ENABLE_CPU_PINNING": True}
+    assert {**a_cpu(arch="aarch64").options(), "NUM_STREAMS": 2, **cores} == chosen.options()
+    auto = a_cpu(device_name="AUTO:GPU,CPU", num_streams=4, core_type="efficiency").options()
+    assert auto["DEVICE_PROPERTIES"] == {
+        "GPU": {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 4},
+        "CPU": {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 4, "SCHEDULING_CORE_TYPE": "ECORE_ONLY"},
+    }
+    for options in (chosen.options(), auto):
+        assert not list(check_options(Backend.options, options))
+    with pytest.raises(ValidationError, match="core_type: says how a CPU is used"):
+        a_cpu(device_name="GPU", core_type="performance")
+    with pytest.raises(ValidationError, match="num_streams"):
+        a_cpu(num_streams=0)
 
 
 @pytest.mark.parametrize("wrong", ["MYRIAD", "GPU.x", "AUTO", "AUTO:", "AUTO:GPU,", "CPU,GPU", "gpu", "AUTO:AUTO:CPU"])

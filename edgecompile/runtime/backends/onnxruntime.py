@@ -48,6 +48,7 @@ class Backend:
         "enable_cpu_mem_arena": Switch(),
         "enable_mem_pattern": Switch(),
         "graph_optimization_level": Choice(LEVELS),
+        "optimization.enable_gelu_approximation": ZERO_OR_ONE,
         "session.disable_quant_qdq": ZERO_OR_ONE,
         "session.intra_op.allow_spinning": ZERO_OR_ONE,
         "session.x64quantprecision": ZERO_OR_ONE,

@@ -49,12 +49,19 @@ ISAS = (
     "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX512_CORE_AMX_FP16", "AVX10_1_512", "DEFAULT",
 )  # fmt: skip
 """Names that oneDNN has for instruction sets."""
+STREAMS = Whole(1, 64)
 OF_A_DEVICE: Mapping[str, Option] = {
     "INFERENCE_PRECISION_HINT": Choice(("f32", "f16", "bf16")),
-    "NUM_STREAMS": Whole(1, 64),
+    "NUM_STREAMS": STREAMS,
     "PERFORMANCE_HINT": Choice(("LATENCY", "THROUGHPUT")),
 }
 """Properties that each device takes."""
+OF_A_CPU: Mapping[str, Option] = {
+    "ENABLE_CPU_PINNING": Switch(),
+    "ENABLE_HYPER_THREADING": Switch(),
+    "SCHEDULING_CORE_TYPE": Choice(("ANY_CORE", "PCORE_ONLY", "ECORE_ONLY")),
+}
+"""Properties of a CPU: which of its cores run what."""
 
 
 class Backend:
@@ -71,8 +78,9 @@ class Backend:
 
     options: ClassVar[Mapping[str, Option]] = {
         **OF_A_DEVICE,
+        **OF_A_CPU,
         DEVICE: Matching(f"{DEVICE_NAME}|MYRIAD", "CPU, GPU, GPU.1, NPU, MYRIAD or AUTO:GPU,CPU"),
-        EACH: Group(Matching(ONE_DEVICE, "the name of a device: CPU, GPU, GPU.1 or NPU"), OF_A_DEVICE),
+        EACH: Group(Matching(ONE_DEVICE, "the name of a device: CPU, GPU, GPU.1 or NPU"), {**OF_A_DEVICE, **OF_A_CPU}),
         "ENABLE_STARTUP_FALLBACK": Switch(),
         "ONEDNN_MAX_CPU_ISA": Choice(ISAS),
     }
