@@ -27,7 +27,7 @@ from edgecompile.execute.progress import Listener, show_progress
 from edgecompile.execute.runner import execute
 from edgecompile.execute.source_digests import Sources
 from edgecompile.execute.store import Store
-from edgecompile.local_plan import local_steps, prepare
+from edgecompile.local_plan import local_steps, prepare, unmeasured
 from edgecompile.recipe_lock import lock_document, require_locked, require_same_outputs, resolve_lock, tool_versions
 from edgecompile.report.document import Report, RunSection, report_of
 from edgecompile.report.html import render_html
@@ -63,8 +63,6 @@ class Built:
         figures: accuracy, distance and size, which equal inputs find again.
         manifest, lock: the documents of the bundle; they depend on nothing but the inputs.
         verdicts: the gates, judged.
-        manifest_gates: the gates as the bundle states them: where its model is built on a device, measured gates
-            are left to each device, also where the recipe names a device.
         measured: latency, memory and power on this machine, or on the device that the recipe names; None where neither
             was measured.
         device: section of the report on the device that the recipe names; None where it names no device.
@@ -77,14 +75,13 @@ class Built:
     manifest: ManifestDraft
     lock: Lock
     verdicts: list[Verdict]
-    manifest_gates: list[Verdict]
     measured: Measurement | None
     device: DeviceSection | None = None
 
-    def with_gates(self, manifest_gates: list[Verdict]) -> Built:
-        """Returns this build with other gates in its bundle."""
-        manifest = self.manifest.model_copy(update={"gates": stated_gates(manifest_gates)})
-        return replace(self, manifest=manifest, manifest_gates=manifest_gates)
+    def with_verdicts(self, verdicts: list[Verdict]) -> Built:
+        """Returns this build with other gates."""
+        manifest = self.manifest.model_copy(update={"gates": stated_gates(verdicts)})
+        return replace(self, manifest=manifest, verdicts=verdicts)
 
 
 @dataclass(frozen=True)
@@ -125,6 +122,7 @@ def run_build(
     jobs: int | None = None,
     lock: Locked | None = None,
     display: Display | None = None,
+    measure_again: bool = False,
 ) -> Path:
     """Builds the bundle of `recipe` and returns its path inside `run_dir`.
 
@@ -134,6 +132,7 @@ def run_build(
         jobs: most steps at a time.
         lock: what the recipe must resolve to and its steps must output, as far as it states that.
         display: what a person sees; by default all, on standard error.
+        measure_again: whether is measured now, also where a measurement stands.
 
     Raises:
         PlanError: the recipe resolves to something else than `lock`; nothing has run.
@@ -148,7 +147,7 @@ def run_build(
         require_device(recipe)
         steps = local_steps(recipe, plan)
         with display.steps(steps) as listener:
-            entries = execute(steps, store, jobs=jobs, progress=listener)
+            entries = execute(steps, store, jobs=jobs, progress=listener, measure_again=measure_again)
         built = evaluate_gates(recipe, plan, materials, entries, sources)
         require_same_outputs(lock, built.lock)
         built = evaluate_gates_on_device(built, materials, store, display.device)
@@ -196,7 +195,7 @@ def evaluate_gates(
         facts.get("paired"),
     )  # fmt: skip
     on_device = recipe.target.proxy_backend() is not None or recipe.device.host is not None
-    verdicts = judge(recipe.gates, figures, measured, on_device=on_device)
+    verdicts = _refused(recipe, judge(recipe.gates, figures, measured, on_device=on_device))
     lock = lock_document(recipe, plan, materials, entries, sources)
     spec = json.loads(entries[plan.result.spec.step].path(plan.result.spec.path).read_bytes())
     notes = [*task.class_remarks(materials.names, spec["names"]), *remarks(recipe.gates, figures)]
@@ -207,7 +206,7 @@ def evaluate_gates(
         recipe, plan, entries, figures, verdicts,
         spec=spec, weights=lock.weights, tools=tool_versions(plan), isa_class=hardware.isa_class(),
     )  # fmt: skip
-    return Built(recipe, plan, entries, figures, manifest, lock, verdicts, verdicts, measured)
+    return Built(recipe, plan, entries, figures, manifest, lock, verdicts, measured)
 
 
 def evaluate_gates_on_device(built: Built, materials: Materials, store: Store, progress: DeviceProgress) -> Built:
@@ -227,22 +226,29 @@ def evaluate_gates_on_device(built: Built, materials: Materials, store: Store, p
     pictures = [Path(path) for path in materials.validation.paths]
     with progress() as listener:
         outcome = trial.run_on_device(bundle, recipe, pictures, listener)
-    verdicts = judge(recipe.gates, built.figures, outcome.measurement)
-    stated = built.manifest_gates if recipe.target.proxy_backend() else verdicts
-    return replace(built.with_gates(stated), verdicts=verdicts, measured=outcome.measurement, device=outcome.section)
+    verdicts = _refused(recipe, judge(recipe.gates, built.figures, outcome.measurement))
+    return replace(built, verdicts=verdicts, measured=outcome.measurement, device=outcome.section)
+
+
+def _refused(recipe: Recipe, verdicts: list[Verdict]) -> list[Verdict]:
+    """Returns the verdicts; where the recipe says so, a gate that noise leaves open is not met."""
+    if not recipe.measurement.refuse_noisy:
+        return verdicts
+    return [replace(one, met=False) if one.noisy and one.met is None else one for one in verdicts]
 
 
 def provisional(built: Built) -> Built:
     """Returns the build as it goes to the device: without the gates that are judged on what is found there."""
-    return built.with_gates([verdict for verdict in built.manifest_gates if not verdict.measured])
+    return built.with_verdicts([verdict for verdict in built.verdicts if not verdict.measured])
 
 
 def packed(built: Built, store: Store) -> tuple[Path, PackageFacts]:
-    """Packs the bundle, as a step like any other, and returns its path in the store and the facts of the step."""
+    """Packs the bundle, as a step like any other, and returns its path in the store and the facts of the step. What is
+    measured is no part of it."""
     manifest = built.manifest.to_json()
-    report = report_of(manifest, built.lock.recipe, built.plan, built.entries, built.manifest_gates)
+    report = report_of(manifest, built.lock.recipe, built.plan, built.entries, built.verdicts)
     step = packaging_step(built.plan, manifest=manifest, lock=built.lock.to_json(), report=cast("JsonObject", report))
-    entry = execute(with_packaging(local_steps(built.recipe, built.plan), step), store)[PACKAGE]
+    entry = execute(with_packaging(unmeasured(built.plan), step), store)[PACKAGE]
     facts = cast("PackageFacts", entry.facts)
     return entry.path(facts["bundle"]), facts
 

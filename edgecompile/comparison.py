@@ -10,6 +10,7 @@ from edgecompile.bundle.diff import Difference, differences, first_apart, flat, 
 from edgecompile.bundle.lock import Locked
 from edgecompile.evaluate.drop_proof import spread
 from edgecompile.runtime.archive import Archive
+from edgecompile.runtime.quality import noise_line
 
 SECTIONS = {
     "recipe": "recipe",
@@ -27,7 +28,7 @@ SECTIONS = {
 WHOLE = ("graph", "figures", "measured")
 MOST_LINES = 12
 """Differences of one section that are printed, except in those of `WHOLE`; --json has all."""
-NOT_MEASURED = ("machine", "unmeasured", "power_meter", "predictions")
+NOT_MEASURED = ("machine", "unmeasured", "power_meter", "predictions", "taken", "quality")
 """What a measurement notes beside its figures."""
 
 
@@ -61,8 +62,10 @@ def graph_of(bundle: Locked) -> Mapping[str, int]:
     return {}
 
 
-def _numbers(measured: Mapping[str, object]) -> dict[str, object]:
-    return flat({key: value for key, value in measured.items() if key not in NOT_MEASURED})
+def _numbers(measured: Mapping[str, Any]) -> dict[str, object]:
+    """Returns the figures of a measurement, and what speaks against them."""
+    figures = flat({key: value for key, value in measured.items() if key not in NOT_MEASURED})
+    return {**figures, "noise": noise_line(measured.get("quality")) or "none"}
 
 
 class Side(TypedDict):

@@ -32,7 +32,12 @@ def local_steps(recipe: Recipe, plan: Plan) -> Plan:
     if not recipe.device.host:
         return plan
     note = f"latency, memory and power are measured on {recipe.device.host}, after all other steps"
-    return replace(plan, steps=tuple(step for step in plan if not step.measured), notes=(*plan.notes, note))
+    return replace(unmeasured(plan), notes=(*plan.notes, note))
+
+
+def unmeasured(plan: Plan) -> Plan:
+    """Returns the plan without its steps that measure, which no other step reads."""
+    return replace(plan, steps=tuple(step for step in plan if not step.measured))
 
 
 def show_plan(recipe: Recipe, *, as_json: bool = False, mermaid: bool = False) -> None:

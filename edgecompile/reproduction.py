@@ -55,7 +55,7 @@ class Rebuilt:
         was: the lock that was given.
         lock, figures: what this build resolved and found.
         digest: of the bundle; None where a gate that is measured here was not met, so that no bundle was made.
-        ran, reused: number of steps.
+        ran, reused: number of steps, but for those that measure.
         verdicts: the gates, judged here.
         checks: the outputs of the artifact built here, compared with the golden outputs of the bundle that was
             given, where the bundles differ.
@@ -135,14 +135,15 @@ def reproduce(
         met = all(gate.met is not False for gate in built.verdicts)
         bundle = publish(built, store, out) if met else None
         summarize(write_run(built, out, began, bundle=bundle), out)
-    ran = sum(entry.fresh for entry in entries.values())
+    content = [entries[step.name] for step in plan if not step.measured]
+    ran = sum(entry.fresh for entry in content)
     rebuilt = Rebuilt(
         was=was,
         lock=built.lock,
         figures=built.figures,
         digest=bundle.sha256 if bundle else None,
         ran=ran,
-        reused=len(entries) - ran,
+        reused=len(content) - ran,
         verdicts=built.verdicts,
         bundle=out / bundle.name if bundle else None,
     )

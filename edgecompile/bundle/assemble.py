@@ -265,7 +265,7 @@ def _locked_step(step: Step, entry: Entry | None) -> LockedStep:
         stage=step.stage.value,
         function=step.function,
         version=step.version,
-        params=plain(step.params),
+        params={} if step.measured else plain(step.params),  # how well is measured changes no bundle
         inputs={argument: reference(value) for argument, value in step.inputs.items()},
         tools=list(step.tools),
         isa=step.isa,

@@ -48,6 +48,7 @@ class Options:
     mermaid: bool = False
     jobs: int | None = None
     locked: bool = False
+    measure_again: bool = False
     out: str | None = None
     step_timeout: str | None = None
     step_memory: str | None = None

@@ -22,6 +22,8 @@ from edgecompile.runtime.layer_lines import SLOWEST
 from edgecompile.runtime.pictures import find_pictures
 from edgecompile.text import escape, tell, to_json
 
+MET = {True: "met", False: "NOT met", None: "open"}
+
 
 def deploy(arguments: argparse.Namespace) -> int:
     """Copies, builds the model where that is done on the device, verifies, measures; prints the path there."""
@@ -132,6 +134,6 @@ def _tell(
         else "".join(f"{escape(line)}\n" for line in summarize(result, slowest))
     )
     for verdict in verdicts:
-        tell(f"{'met' if verdict.met else 'NOT met'}: {verdict}", file=sys.stderr)
+        tell(f"{MET[verdict.met]}: {verdict}", file=sys.stderr)
     if page := add_to_run(bundle, section_of_bench(remote, result, verdicts, verified)):
         tell(f"report: {page}", file=sys.stderr)

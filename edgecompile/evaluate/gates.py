@@ -16,6 +16,7 @@ from edgecompile.runtime.measured_gates import (
     Numbers,
     Verdict,
     compared,
+    judge_one,
     named,
     raise_unmet,
 )
@@ -105,9 +106,8 @@ confidence."""
 
 def judge_measured(gates: Limits, measured: Measurement) -> list[Verdict]:
     """Judges those gates of a recipe that are on measurements, in the order of `GATES`."""
-    limits, numbers = _limits(gates), measured.by_name()
-    selected = [(name, gate) for name, gate in GATES.items() if name in limits and gate.measured]
-    return [compared(name, gate, limits[name], numbers, measured.unmeasured) for name, gate in selected]
+    limits = _limits(gates)
+    return [judge_one(name, limits[name], measured) for name, gate in GATES.items() if name in limits and gate.measured]
 
 
 def judge(
@@ -123,16 +123,18 @@ def judge(
     """
     gates = dict(gates)
     limits, confidence = _without_repeated_drop(_limits(gates), figures.drop), gates.get(CONFIDENCE)
-    numbers = {**(measured.by_name() if measured else {}), **figures.by_name()}
-    reasons = measured.unmeasured if measured else {}
-    deferred = {name for name in limits if on_device and GATES[name].measured}
-    verdicts = [
-        _left_to_device(name, limits[name])
-        if name in deferred
-        else _verdict(name, limits[name], figures, numbers, reasons, confidence)
-        for name in GATES
-        if name in limits
-    ]
+    verdicts = []
+    for name, gate in GATES.items():
+        if name not in limits:
+            continue
+        if not gate.measured:
+            verdicts.append(_verdict(name, limits[name], figures, confidence))
+        elif on_device:
+            verdicts.append(_left_to_device(name, limits[name]))
+        else:
+            verdicts.append(
+                judge_one(name, limits[name], measured) if measured else compared(name, gate, limits[name], {})
+            )
     unmet_drop = any(verdict.met is False for verdict in verdicts if verdict.gate in _drops(figures))
     return verdicts if unmet_drop or _excuses_collapse(limits, figures) else [*_collapse(limits, figures), *verdicts]
 
@@ -221,15 +223,8 @@ def _left_to_device(name: str, limit: float) -> Verdict:
     return Verdict(name, limit, None, None, True, f"judged on the device; limit {limit:g}{GATES[name].unit}")
 
 
-def _verdict(
-    name: str,
-    limit: float,
-    figures: Figures,
-    numbers: Numbers,
-    unmeasured: Mapping[str, str],
-    confidence: float | None,
-) -> Verdict:
-    verdict = compared(name, GATES[name], limit, numbers, unmeasured)
+def _verdict(name: str, limit: float, figures: Figures, confidence: float | None) -> Verdict:
+    verdict = compared(name, GATES[name], limit, figures.by_name())
     if name in _drops(figures):
         if figures.float_accuracy < NOTHING_FOUND:
             return replace(verdict, met=False, text=_blind(figures))

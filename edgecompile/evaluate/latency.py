@@ -1,6 +1,6 @@
 """Step: what an artifact costs on this machine: time, memory and power, in a fresh process that has only the runtime.
 
-The result is a measurement: its step runs alone, is keyed by the machine, and stays out of the bundle.
+The result is a measurement: it is keyed by the machine, kept only where it stands, and stays out of the bundle.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from edgecompile.runtime.measure import Extent, Subject
 from edgecompile.runtime.measure import measure as measure_subject
 from edgecompile.runtime.measurement import MeasurementDocument, not_measured
 from edgecompile.runtime.options import Options
+from edgecompile.runtime.quality import TOLERANCE
 
 PICTURES = 16
 """How many of the pictures are predicted, in turns."""
@@ -31,6 +32,7 @@ def measure(
     warmup: int = 10,
     predictions: int = 100,
     seconds: float = 10.0,
+    tolerance: float = TOLERANCE,
 ) -> MeasurementDocument:
     """Measures the artifact with `threads` threads, picture by picture.
 
@@ -38,8 +40,9 @@ def measure(
         arch: architecture of the target. On a machine of another architecture nothing is measured: an emulated
             or foreign latency says nothing about the device.
         warmup: predictions before the clock runs.
-        predictions: how many are timed at most.
+        predictions: how many are timed at least.
         seconds: for how long, at most.
+        tolerance: share by which figures may be off.
 
     Returns:
         `edgecompile.runtime.measurement.Measurement` as JSON.
@@ -52,6 +55,6 @@ def measure(
         return not_measured(f"the target is {arch}, this machine {host.arch}", threads, host).to_json()
     subject = Subject(pictures[:PICTURES], threads, artifact=artifact, spec=spec, backend=backend, options=options)
     try:
-        return measure_subject(subject, Extent(warmup, predictions, seconds)).to_json()
+        return measure_subject(subject, Extent(warmup, predictions, seconds, tolerance)).to_json()
     except BundleError as error:
         raise StepError(error.problems) from error

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgecompile.execute import measurements
 from edgecompile.execute.canonical_json import Damaged, digest_of, unseal
 from edgecompile.execute.entry import Entry, walk
 from edgecompile.execute.store import Store
@@ -79,6 +80,7 @@ def verify(store: Store) -> dict[str, str]:
                 if _digest(output) != output.name:
                     wrong[output.name] = "an output that no result refers to is damaged"
                     store.set_output_aside(output)
+        wrong |= measurements.remove_damaged(store)
     return wrong
 
 
@@ -104,6 +106,7 @@ def collect(store: Store, *, older_than_s: float, max_bytes: int | None = None) 
         freed = sum(path.stat().st_size for path in trash.rglob("*") if path.is_file() and path.suffix != ".entry")
         shutil.rmtree(trash, ignore_errors=True)
         _tidy(store, now, older_than_s)
+        measurements.remove_old(store, older_than_s)
         remaining = kept(store)
     sizes = {result.entry.digest: result.entry.size for result in remaining}
     return Swept(results, outputs, freed, len(remaining), sum(sizes.values()))

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypedDict
 
+from edgecompile.runtime import machine
 from edgecompile.runtime.machine import architecture, available_cores
 
 OVERRIDE = "EDGECOMPILE_ISA_CLASS"
@@ -51,12 +52,15 @@ def cpu_model() -> str:
 
 
 class Fingerprint(TypedDict):
-    """What a measurement is tied to: processor, how many cores are usable, instruction-set class, operating system."""
+    """What a measurement is tied to: processor, how many cores are usable, instruction-set class, operating system with
+    its kernel, what is set for clock and power, memory in MB."""
 
     cpu: str
     cores: int
     isa: str
     os: str
+    power: dict[str, str]
+    memory_mb: int
 
 
 def fingerprint() -> Fingerprint:
@@ -66,7 +70,15 @@ def fingerprint() -> Fingerprint:
         "cores": available_cores(),
         "isa": isa_class(),
         "os": f"{platform.system()} {platform.release()}",
+        "power": _power_settings(),
+        "memory_mb": machine.memory_mb(),
     }
+
+
+@cache
+def _power_settings() -> dict[str, str]:
+    """Returns what is set for clock and power when this process first asks: a program may have to be asked."""
+    return machine.power_settings()
 
 
 def available_memory_mb() -> int:

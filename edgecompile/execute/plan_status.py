@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from statistics import median
 
-from edgecompile.execute import step_key
+from edgecompile.execute import measurements, step_key
 from edgecompile.execute.canonical_json import Damaged
-from edgecompile.execute.entry import Entry, Ingredients, InputDigest
+from edgecompile.execute.entry import Entry, Ingredients, InputDigest, StepRecord
 from edgecompile.execute.source_digests import Sources
 from edgecompile.execute.store import Store
 from edgecompile.execute.tools import missing_tools, version_of
@@ -65,7 +65,7 @@ def plan_status(
 
 def usual_seconds(function: str, store: Store) -> float | None:
     """Returns the median of how long a step function last took; None where the store remembers no run of it."""
-    records = [store.record_of(key) for _, key in store.history(function)[:RECENT]]
+    records = [_record_of(store, key) for _, key in store.history(function)[:RECENT]]
     seconds = [record["wall_seconds"] for record in records if record and record.get("wall_seconds") is not None]
     return median(seconds) if seconds else None
 
@@ -80,6 +80,8 @@ def _state(
         return StepState(step, None, False, f"reads what '{unknown[0]}' puts out, which runs first")
     ingredients = step_key.ingredients(step, sources, entries)
     key = step_key.key_of(ingredients)
+    if step.measured:
+        return _measured_state(step, key, ingredients, store, sources, explain)
     try:
         entry = store.load(key, thorough=False)
     except FileNotFoundError:
@@ -94,12 +96,25 @@ def _state(
     return StepState(step, key, True, f"made {entry.record.get('finished', '')}", entry.record.get("wall_seconds"))
 
 
+def _measured_state(
+    step: Step, key: str, ingredients: Ingredients, store: Store, sources: Sources, explain: bool
+) -> StepState:
+    """Returns the state of a step that measures."""
+    if entry := measurements.find(store, key, step.max_age_s):
+        taken, seconds = entry.record.get("finished", ""), entry.record.get("wall_seconds")
+        return StepState(step, key, True, f"measured {taken}", seconds)
+    if old := measurements.find(store, key):
+        return StepState(step, key, False, f"measured {old.record.get('finished', '')}, too long ago to stand")
+    why = _why(step, key, ingredients, store, sources) if explain else "no measurement that stands"
+    return StepState(step, key, False, why)
+
+
 def _why(step: Step, key: str, ingredients: Ingredients, store: Store, sources: Sources) -> str:
     """Returns what is new about a step, against the most similar of its results that were made last."""
     history = store.history(step.function)
     if any(earlier == key for _, earlier in history):
         return "its result is no longer in the store"
-    records = [store.record_of(earlier) for name, earlier in history if name == step.name]
+    records = [_record_of(store, earlier) for name, earlier in history if name == step.name]
     candidates = [
         list(_differences(step, record["ingredients"], ingredients, store, sources)) for record in records if record
     ]
@@ -108,6 +123,11 @@ def _why(step: Step, key: str, ingredients: Ingredients, store: Store, sources: 
     reasons = min(candidates, key=len)  # of equals the newest
     more = f" and {len(reasons) - MOST_REASONS} more" if len(reasons) > MOST_REASONS else ""
     return "; ".join(reasons[:MOST_REASONS]) + more
+
+
+def _record_of(store: Store, key: str) -> StepRecord | None:
+    """Returns how a result was made or measured; None where there is none."""
+    return store.record_of(key) or measurements.record_of(store, key)
 
 
 def _differences(step: Step, old: Ingredients, new: Ingredients, store: Store, sources: Sources) -> Iterator[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edgecompile import __version__
 from edgecompile.errors import EdgecompileError, StepError
-from edgecompile.execute import step_key
+from edgecompile.execute import measurements, step_key
 from edgecompile.execute.entry import Ingredients, StepRecord
 from edgecompile.execute.limits import Asked, asked_for, limits_of
 from edgecompile.execute.locks import Cancelled, Lock, Wait
@@ -41,6 +41,7 @@ def execute(
     *,
     jobs: int | None = None,
     progress: Listener | None = None,
+    measure_again: bool = False,
 ) -> dict[str, Entry]:
     """Returns the results of the steps of a plan, by step name, running those that the store does not have.
 
@@ -49,6 +50,7 @@ def execute(
         store: where results are found and kept.
         jobs: most steps at a time; None for as many as there are usable cores.
         progress: called with what happens, one event at a time, from any thread. What it raises is ignored.
+        measure_again: whether steps that measure run, whatever was measured before.
 
     Raises:
         MissingToolError: before anything runs, naming all the tools that are missing.
@@ -63,7 +65,7 @@ def execute(
         store.begin()
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return _Run(plan.steps, store, jobs, progress or (lambda event: None), asked).finish()
+            return _Run(plan.steps, store, jobs, progress or (lambda event: None), asked, measure_again).finish()
         except InputsChanged as change:
             if attempt == ATTEMPTS:
                 raise StepError(str(change)) from change
@@ -74,10 +76,17 @@ class _Run:
     """One execution of a plan. The calling thread decides what comes next; each step to be run has its own thread."""
 
     def __init__(
-        self, steps: tuple[Step, ...], store: Store, jobs: int | None, listener: Listener, asked: Asked
+        self,
+        steps: tuple[Step, ...],
+        store: Store,
+        jobs: int | None,
+        listener: Listener,
+        asked: Asked,
+        measure_again: bool,
     ) -> None:
         self._steps = steps
         self._asked = asked
+        self._measure_again = measure_again
         self._store = store
         self._sources = Sources(store.root / "stat")
         self._entries: dict[str, Entry] = {}
@@ -120,7 +129,7 @@ class _Run:
         """Takes the step's result from the store and returns True, or starts a thread that runs it."""
         ingredients = step_key.ingredients(step, self._sources, self._entries)
         key = step_key.key_of(ingredients)
-        if entry := self._store.find(key):
+        if entry := self._find(step, key):
             self._entries[step.name] = entry
             self._emit(step, State.REUSED, entry)
             return True
@@ -132,6 +141,12 @@ class _Run:
         self._threads.append(thread)
         thread.start()
         return False
+
+    def _find(self, step: Step, key: str) -> Entry | None:
+        """Returns the result of a step, where the store has it and it still stands."""
+        if not step.measured:
+            return self._store.find(key)
+        return None if self._measure_again else measurements.find(self._store, key, step.max_age_s)
 
     def _obtain(self, step: Step, key: str, ingredients: Ingredients, entries: Mapping[str, Entry]) -> None:
         """Runs a step, unless another process does so first, and reports the outcome to the calling thread."""
@@ -173,14 +188,18 @@ class _Run:
         waiting: Callable[[str], None],
     ) -> Entry:
         """Returns the result of a step whose lock this thread holds."""
-        if entry := self._store.find(key):
+        if entry := self._find(step, key):
             self._emit(step, State.REUSED, entry)
             return entry
         with self._pool.cores(step, waiting) as cores, self._staging_dir() as place:
             self._emit(step, State.RUNNING)
             worker, report = self._work(step, entries, place, cores.numbers, lock.note_worker)
             self._require_unchanged(step, entries)
-            entry = self._store.publish(key, worker.out, _record(step, ingredients, report, cores.exclusive))
+            record = _record(step, ingredients, report, cores.exclusive)
+            if step.measured:
+                entry = measurements.take(self._store, key, worker.out, record)
+            else:
+                entry = self._store.publish(key, worker.out, record)
             self._keep_listings(step)
         entry = replace(entry, fresh=True)
         self._emit(step, State.DONE, entry)

@@ -3,6 +3,7 @@
     entries/<aa>/<key>.json      what a step put out: digest of its output, its files, how it was made. Sealed.
     outputs/<aa>/<digest>/...    the files, one folder for each different output. Never changed once there.
     sources/<aa>/<digest>.json   base names and digests of the files of a source, to say later which file changed
+    measurements/                see `edgecompile.execute.measurements`
     history/<function>.json      the newest keys of each step function, to say what changed since
     stat/<folder>.json           digests of source files by their stat
     locks/  sessions/  staging/  who does what, and what is being written by whom
@@ -135,7 +136,7 @@ class Store:
                     self._set_aside(key)
                 self._place(folder, output, files)
                 write_atomically(self.entry_path(key), seal(document), via=self._staging())
-                self._remember(key, record)
+                self.remember(key, record)
             return self.load(key, thorough=False)
 
     def load(self, key: str, *, thorough: bool = True) -> Entry:
@@ -231,6 +232,14 @@ class Store:
             return [(name, key) for name, key in unseal(self._history_path(function).read_bytes())]
         except (OSError, Damaged, ValueError):
             return []
+
+    def remember(self, key: str, record: StepRecord) -> None:
+        """Adds a key to the history of its step function. Under the lock; a lost history costs only an explanation."""
+        function, step = str(record.get("function", "")), str(record.get("step", ""))
+        earlier = [pair for pair in self.history(function) if pair[1] != key]
+        with suppress(OSError):
+            content = seal([(step, key), *earlier][:REMEMBERED])
+            write_atomically(self._history_path(function), content, via=self._staging(), sync=False)
 
     def record_of(self, key: str) -> StepRecord | None:
         """Returns how a result was made, without looking at its files; None where there is none."""
@@ -351,14 +360,6 @@ class Store:
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
         with suppress(FileNotFoundError):
             os.rename(path, self.root / "aside" / f"{stamp}-{secrets.token_hex(3)}-{path.name}")
-
-    def _remember(self, key: str, record: StepRecord) -> None:
-        """Adds a key to the history of its step function. Under the lock; a lost history costs only an explanation."""
-        function, step = str(record.get("function", "")), str(record.get("step", ""))
-        earlier = [pair for pair in self.history(function) if pair[1] != key]
-        with suppress(OSError):
-            content = seal([(step, key), *earlier][:REMEMBERED])
-            write_atomically(self._history_path(function), content, via=self._staging(), sync=False)
 
 
 def _judged(error: OSError) -> Exception:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from edgecompile.errors import RecipeError
+from edgecompile.execute import measurements
 from edgecompile.execute.gc import DAY_S, age, collect, kept, verify
 from edgecompile.execute.store import Store
+from edgecompile.runtime.quality import evidence_line
 
 
 class Result(TypedDict):
@@ -24,11 +28,28 @@ class Result(TypedDict):
     used: float
 
 
+class Measured(TypedDict):
+    """One measurement, as `cache ls --json` prints it.
+
+    taken, age_s: when, and how long ago, seconds.
+    facts: what its step's function returned: `edgecompile.runtime.measurement.Measurement` as JSON.
+    machine: the fingerprint that it is tied to.
+    """
+
+    step: str | None
+    key: str
+    taken: str | None
+    age_s: float
+    facts: Mapping[str, Any]
+    machine: Mapping[str, Any]
+
+
 class Listing(TypedDict):
-    """All results, and their bytes together."""
+    """All results, their bytes together, and the measurements."""
 
     results: list[Result]
     bytes: int
+    measurements: list[Measured]
 
 
 class Verification(TypedDict):
@@ -65,7 +86,31 @@ def listing(store: Store) -> tuple[Listing, list[str]]:
         f"  {age(row['used']):>7}"
         for row in rows
     ]
-    return {"results": rows, "bytes": total}, [*lines, f"{len(rows)} results, {size(total)}, in {store.root}"]
+    measured = [_measured(kept) for kept in measurements.kept(store)]
+    lines.append(f"{len(rows)} results, {size(total)}, in {store.root}")
+    lines += [_measured_line(one) for one in measured]
+    return {"results": rows, "bytes": total, "measurements": measured}, lines
+
+
+def _measured(kept: measurements.Kept) -> Measured:
+    record = kept.entry.record
+    return {
+        "step": record.get("step"),
+        "key": kept.entry.key,
+        "taken": record.get("finished"),
+        "age_s": round(kept.age_s, 1),
+        "facts": kept.entry.facts,
+        "machine": record["ingredients"].get("machine", {}),
+    }
+
+
+def _measured_line(one: Measured) -> str:
+    """Returns a measurement in one line: its age, its median, and by what it is known to stand."""
+    facts = one["facts"]
+    total, quality = (facts.get("latency_ms") or {}).get("total"), facts.get("quality")
+    figure = f"p50 {total['p50']:.2f} ms" if total else "nothing was measured"
+    evidence = f", {evidence_line(quality)}" if quality else ""
+    return f"{one['step']!s}  {one['key'][:12]}  measured {age(time.time() - one['age_s'])} ago: {figure}{evidence}"
 
 
 def verification(store: Store) -> tuple[Verification, list[str]]:

@@ -88,8 +88,10 @@ class Step:
         inputs: argument name to source or to another step's output.
         tools: distributions (as named on the package index) whose versions change the result.
         isa: whether the result depends on the instruction set of the machine (float summation order, VNNI).
-        measured: whether the result is a measurement (latency, memory): it runs alone on the machine, its key holds
-            the fingerprint of the machine, and it never enters a bundle.
+        measured: whether the result is a measurement (latency, memory): no other step of any build runs meanwhile, its
+            key holds the fingerprint of the machine, its facts alone are kept, apart from all content, and never enter
+            a bundle. No other step reads it.
+        max_age_s: for how long a measurement is reused; None for as long as it is there.
         memory_mb: an estimate of the peak memory, by which the runner decides what runs side by side.
         about: one line for the plan: what the step does.
     """
@@ -103,6 +105,7 @@ class Step:
     tools: tuple[str, ...] = ()
     isa: bool = False
     measured: bool = False
+    max_age_s: float | None = None
     memory_mb: int = 500
     about: str = ""
 

@@ -14,6 +14,8 @@ REFERENCE_BACKEND = ("onnxruntime", "onnxruntime")
 COUNTED = {"onnx": ("onnxruntime", "onnx", "numpy"), "openvino": ("openvino",), "ncnn": ("ncnn", "numpy")}
 """Formats of artifacts whose layers are counted by precision, and the distributions that count them."""
 
+DAY_S = 86_400
+
 READERS = ("numpy", "opencv-python-headless")
 """Distributions that prepare pictures and boxes, and so have a say in every figure."""
 
@@ -83,9 +85,11 @@ def add_validation(graph: Graph, artifact: Model, reference: Model, plain: Model
         isa=True,
         about="input and outputs by which a device proves that it runs the artifact as this machine did",
     )
+    settings = graph.recipe.measurement
     measure = Step(
         name="measure",
         function="edgecompile.evaluate.latency:measure",
+        version=2,
         stage=Stage.VALIDATION,
         params={
             "backend": backend,
@@ -93,11 +97,14 @@ def add_validation(graph: Graph, artifact: Model, reference: Model, plain: Model
             "threads": target.threads,
             "arch": target.arch,
             "predictions": graph.recipe.evaluate.latency_images,
+            "tolerance": settings.tolerance,
+            "seconds": settings.seconds,
         },
         inputs={"artifact": artifact.artifact, "spec": artifact.spec, "pictures": graph.materials.validation},
         tools=(distribution, *READERS),
         isa=True,
         measured=True,
+        max_age_s=None if settings.max_age_days is None else settings.max_age_days * DAY_S,
         about="latency, memory and power on this machine",
     )
     run = {"backend": backend, "options": options, "threads": 1}

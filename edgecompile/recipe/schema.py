@@ -22,6 +22,7 @@ from edgecompile.evaluate.tasks import all_settings, task_names
 from edgecompile.passes import Pass
 from edgecompile.plan.shapes import POINTS, sides
 from edgecompile.recipe.locate import Origins
+from edgecompile.runtime.quality import TOLERANCE
 from edgecompile.targets import Target
 
 SCHEMA = 1
@@ -231,6 +232,32 @@ class Device(Section):
     )
 
 
+class MeasurementSettings(Section):
+    """How well the artifact is measured, and for how long that stands. No part of what is built: it stands in no
+    lock."""
+
+    tolerance: float = Field(
+        default=TOLERANCE,
+        ge=0.005,
+        le=10,
+        description="share by which a latency may be off: 0.03 for 3 %. It is measured until the median is known so "
+        "well; beside other processes that take a larger share of the processor it is noisy, is not kept, and judges "
+        "only gates that noise cannot turn",
+    )
+    seconds: float = Field(
+        default=10.0, ge=0.1, le=3600, description="for how long is measured at most, beside opening the model"
+    )
+    max_age_days: Annotated[float, Field(ge=0)] | None = Field(
+        default=7.0,
+        description="for how long a measurement on the same machine stands; 0 to measure in each build, null for ever",
+    )
+    refuse_noisy: bool = Field(
+        default=False,
+        description="whether a gate that noise leaves open ends the build as an unmet gate does; else the bundle is "
+        "published and the report says that it was not judged",
+    )
+
+
 class Recipe(Section):
     """One compilation: a model, its data, a target, an ordered set of named passes, and the gates."""
 
@@ -251,6 +278,7 @@ class Recipe(Section):
     )
     gates: Gates = Gates()
     evaluate: Evaluate = Evaluate()
+    measurement: MeasurementSettings = Field(default=MeasurementSettings(), exclude=True)
     device: Device = Device()
     # How points are chosen is no input of a build, so it stands in no lock and changes no bundle.
     objectives: tuple[Objective, ...] = Field(

@@ -40,6 +40,8 @@ FILTERS = {
     "gate_limit": number_format.gate_limit,
     "machine": number_format.machine_line,
     "exclusive": number_format.exclusive_line,
+    "evidence": number_format.evidence,
+    "unjudged": number_format.unjudged,
     "coverage_share": number_format.coverage_share,
     "coverage_layers": number_format.coverage_layers,
 }
@@ -65,6 +67,8 @@ def render_html(report: Report, *, picture: bytes | None = None, result: Any = N
             report=report,
             figures=figures,
             gates=gates,
+            noise=number_format.noise(report["measured"]),
+            noisy_gates=[gate for gate in report["gates"] if gate.get("noisy") and gate["met"] is None],
             scores=number_format.score_lines(figures.scores),
             classes=charts.per_class(figures, report["model"]["names"]),
             latency=charts.latency_bars(report["measured"]),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from edgecompile.evaluate.drop_proof import spread
 from edgecompile.evaluate.gates import GATES
 from edgecompile.evaluate.layer_coverage import share
 from edgecompile.runtime.figures import AtThreshold, Coverage, Figures, ScoreChange
 from edgecompile.runtime.measurement import MeasurementDocument
+from edgecompile.runtime.quality import evidence_line, noise_line
 
 NONE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
@@ -146,6 +150,22 @@ def exclusive_line(measured: MeasurementDocument) -> str:
     """Returns whether a measurement had the machine to itself: "" where that was not written down."""
     exclusive = measured.get("exclusive")
     return "" if exclusive is None else EXCLUSIVE if exclusive else NOT_EXCLUSIVE
+
+
+def evidence(measured: MeasurementDocument) -> str:
+    """Returns what was checked of a measurement: "" where nothing was, as by older versions."""
+    quality = measured.get("quality")
+    return evidence_line(quality) if quality else ""
+
+
+def noise(measured: MeasurementDocument | None) -> str:
+    """Returns what speaks against the figures of time of a measurement: "" where nothing does."""
+    return noise_line((measured or {}).get("quality"))
+
+
+def unjudged(gate: Mapping[str, Any]) -> str:
+    """Returns why a gate is not judged here: "" where it is."""
+    return "" if gate["met"] is not None else "not judged: noisy" if gate.get("noisy") else "where it is measured"
 
 
 def _count(value: int | None, noun: str) -> str:

@@ -51,7 +51,7 @@ def print_summary(report: Report, page: Path | None = None, *, stream: TextIO) -
     for verdict in report["gates"]:
         name = verdict["gate"]
         mark = marks[verdict["met"]]
-        shown = "on the device" if verdict["met"] is None else number_format.gate_figure(name, verdict["figure"])
+        shown = number_format.unjudged(verdict) or number_format.gate_figure(name, verdict["figure"])
         judged = Text(shown, "bold red" if verdict["met"] is False else "")
         limit = Text(number_format.gate_limit(name, verdict["limit"]), "dim")
         gates.add_row(mark, Text(f"gate {name}"), judged, limit, Text(proof_words(verdict, figures, confidence)))
@@ -60,6 +60,7 @@ def print_summary(report: Report, page: Path | None = None, *, stream: TextIO) -
     if report["gates"]:
         blocks.append(gates)
     blocks += [Text(f"note: {note}", "yellow") for note in report["notes"]]
+    blocks += [Text(f"noisy: {line}", "bold yellow") for line in _noise(report)]
     if bundle := (report["run"] or {}).get("bundle"):
         size = number_format.megabytes(bundle["size_bytes"])
         blocks.append(Text(f"bundle: {bundle['name']}, {size}, sha256 {bundle['sha256']}"))
@@ -108,7 +109,8 @@ def _measured(report: Report) -> Iterator[Line]:
         return
     total = measured["latency_ms"]["total"]
     tail = f"p95 {number_format.milliseconds(total['p95'])}, p99 {number_format.milliseconds(total['p99'])}"
-    yield "latency", number_format.milliseconds(total["p50"]), tail
+    noisy = "noisy: " if number_format.noise(measured) else ""
+    yield "latency", number_format.milliseconds(total["p50"]), f"{noisy}{tail}"
     yield "throughput", number_format.number(measured["fps"], 1, " FPS"), "one picture after another"
     yield "peak memory", number_format.number(measured["peak_memory_mb"], 0, " MB"), ""
     if measured["power_watt"]:
@@ -116,8 +118,21 @@ def _measured(report: Report) -> Iterator[Line]:
     device = report.get("device")
     where = f"{device['address']}, {device['board'] or device['host']}: " if device else ""
     yield "", "", f"measured on {where}{number_format.machine_line(measured)}"
-    if exclusive := number_format.exclusive_line(measured):
-        yield "", "", exclusive
+    for line in (number_format.evidence(measured), number_format.exclusive_line(measured)):
+        if line:
+            yield "", "", line
+
+
+def _noise(report: Report) -> Iterator[str]:
+    """Yields why latency is noisy, what of it was not judged, and what to do."""
+    noise = number_format.noise(report["measured"])
+    if not noise:
+        return
+    yield f"latency and throughput do not stand, and are not kept: {noise}"
+    left_open = [gate["gate"] for gate in report["gates"] if gate.get("noisy") and gate["met"] is None]
+    if left_open:
+        yield f"not judged, for noise may have turned them: {', '.join(f'gates.{name}' for name in left_open)}"
+    yield "build again when the machine is quiet: all else is reused, and only latency is measured anew"
 
 
 def _pictures(report: Report) -> Iterator[Line]:

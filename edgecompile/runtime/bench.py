@@ -20,6 +20,7 @@ from edgecompile.runtime.machine import available_cores
 from edgecompile.runtime.measure import Extent, Subject, golden_picture, measure
 from edgecompile.runtime.measurement import Measurement
 from edgecompile.runtime.predictor import chosen_size
+from edgecompile.runtime.quality import evidence_line
 from edgecompile.runtime.spec import read_spec
 from edgecompile.runtime.target import read_target
 
@@ -79,7 +80,8 @@ def bench(
 
     Args:
         pictures: the golden picture of the bundle where there are none.
-        rounds: how often each picture begins a run; as often as makes `FEWEST` runs where None.
+        rounds: how often each picture begins a run; as often as it takes to know the figures, and as makes `FEWEST`
+            runs, where None.
         imgsz: height and width that pictures are scaled to; the bundle's where None.
         batch: pictures of one run.
         layer_rounds: how often the model runs to time its layers; None for no times of layers.
@@ -98,8 +100,11 @@ def bench(
     with tempfile.TemporaryDirectory(prefix="edgecompile-") as folder:
         paths = list(pictures) or [golden_picture(archive, Path(folder))]
         subject = Subject(paths, threads, bundle=archive.path, imgsz=size, batch=batch)
-        predictions = len(paths) * (rounds or math.ceil(FEWEST / len(paths)))
-        measurement = measure(subject, Extent(predictions=predictions, seconds=math.inf))
+        if rounds:
+            extent = Extent(predictions=len(paths) * rounds, most=len(paths) * rounds, seconds=math.inf)
+        else:
+            extent = Extent(predictions=len(paths) * math.ceil(FEWEST / len(paths)))
+        measurement = measure(subject, extent)
         first = [paths[slot % len(paths)] for slot in range(batch)]
         layers = (
             layer_times_of_bundle(archive, first, threads=threads, imgsz=size, rounds=layer_rounds)
@@ -124,6 +129,10 @@ def summarize(result: Bench, slowest: int = SLOWEST) -> Iterator[str]:
     for part, ranks in figures.latency_ms.items():
         yield f"{part:<12}  {ranks.p50:8.2f}  {ranks.p95:8.2f}  {ranks.p99:8.2f}"
     yield "total: from a picture in memory to its result; read comes before it"
+    if figures.quality:
+        yield f"checked: {evidence_line(figures.quality.to_json())}"
+    for line in figures.noise:
+        yield f"NOISY: {line}"
     yield f"frames a second {figures.fps:.1f}, jitter {figures.jitter_ms:.2f} ms (p95 - p50)"
     yield f"start to first result {figures.start_ms:.0f} ms (open {figures.open_ms:.0f} ms)"
     yield f"peak memory {figures.peak_memory_mb:.0f} MB"

@@ -131,7 +131,7 @@ def _gates(gates: list[Mapping[str, Any]], pictures: int) -> list[str]:
         return [f"{'gates':<12} none"]
     lines = []
     for gate in gates:
-        place = "on the device" if gate["met"] is None else "measured on the machine that built"
+        place = "where it is measured" if gate["met"] is None else "measured on the machine that built"
         figure = place if gate["measured"] else _number(gate["figure"])
         proof = PROVEN[gate.get("proven")].format(pictures) if gate["met"] else ""
         lines.append(f"{'gate':<12} {gate['gate']} {gate['limit']:g}: {MET[gate['met']]}{proof} ({figure})")

@@ -20,7 +20,7 @@ from edgecompile.runtime.finished import Place, Record, check_document
 from edgecompile.runtime.golden import check_golden
 from edgecompile.runtime.machine import available_cores
 from edgecompile.runtime.measure import Extent, Subject, golden_picture, measure
-from edgecompile.runtime.measured_gates import MEASURED, Verdict, compared, raise_unmet
+from edgecompile.runtime.measured_gates import MEASURED, Verdict, judge_one, raise_unmet
 from edgecompile.runtime.measurement import Measurement
 from edgecompile.runtime.predictor import Predictor, open_bundle
 from edgecompile.runtime.requirement import satisfies
@@ -130,11 +130,7 @@ def raise_refused(record: Record, bundle: Path) -> None:
 
 def judge(gates: Sequence[Mapping[str, Any]], measured: Measurement) -> list[Verdict]:
     """Judges the manifest's gates on measured figures, whether or not the machine that built has judged them."""
-    return [
-        compared(gate["gate"], MEASURED[gate["gate"]], float(gate["limit"]), measured.by_name(), measured.unmeasured)
-        for gate in gates
-        if gate.get("gate") in MEASURED
-    ]
+    return [judge_one(gate["gate"], float(gate["limit"]), measured) for gate in gates if gate.get("gate") in MEASURED]
 
 
 def _known(place: Place) -> Record | None:
@@ -185,7 +181,7 @@ def _judged(archive: Archive, threads: int, engine: Path | None) -> Record:
         "checks": [check_document(check) for check in checks],
         "figures": measured.to_json() if measured else {},
         "gates": [verdict.for_report() for verdict in verdicts],
-        "accepted": agrees and all(verdict.met for verdict in verdicts),
+        "accepted": agrees and all(verdict.met is not False for verdict in verdicts),
     }
 
 

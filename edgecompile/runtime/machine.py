@@ -33,6 +33,20 @@ voltage), graphics cards, Intel's graphics, Huawei Atlas, desktops. The list sta
 says is never run."""
 
 
+SET_BY_COMMAND = ("nvpmodel -q",)
+"""Those of these commands that print what was set, and nothing that changes by itself."""
+POWER_SETTINGS = {
+    "governor": "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
+    "highest clock": "sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq",
+    "energy preference": "sys/devices/system/cpu/cpu0/cpufreq/energy_performance_preference",
+    "boost": "sys/devices/system/cpu/cpufreq/boost",
+    "no turbo": "sys/devices/system/cpu/intel_pstate/no_turbo",
+    "platform profile": "sys/firmware/acpi/platform_profile",
+    "threads of a core": "sys/devices/system/cpu/smt/control",
+}
+"""Files in which Linux shows what is set for clock and power."""
+
+
 def architecture() -> str:
     """Returns the processor's architecture under the name that targets use, such as "x86_64" or "aarch64"."""
     name = platform.machine().lower()
@@ -102,12 +116,17 @@ def describe(root: Path = Path("/")) -> Machine:
         board=_board(root),
         cores=available_cores(),
         memory_mb=round(int(memory.split()[0]) * 1024 / 1e6) if memory else None,
-        governor=_text(clock / "scaling_governor"),
+        governor=governor(root),
         max_mhz=round(int(highest) / 1000) if highest else None,
         mhz=round(float(now)) if now else None,
         system=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
     )
+
+
+def governor(root: Path = Path("/")) -> str | None:
+    """Returns the policy of the clock, such as "schedutil"; None where the machine hides it."""
+    return _text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
 def memory_mb(root: Path = Path("/")) -> int:
@@ -117,6 +136,14 @@ def memory_mb(root: Path = Path("/")) -> int:
         text = _text(root / limit) or ""
         total = min(total, int(text)) if text.isdigit() else total
     return total // 10**6
+
+
+def power_settings(root: Path = Path("/")) -> dict[str, str]:
+    """Returns what is set for the clock and the power of this machine: unlike a present clock, it stays until somebody
+    changes it, so that a measurement can be tied to it."""
+    shown = {name: _text(root / path) for name, path in POWER_SETTINGS.items()}
+    settings = {name: value for name, value in shown.items() if value}
+    return {**settings, **power_mode(SET_BY_COMMAND)}
 
 
 def power_mode(commands: Sequence[str] = POWER_MODE) -> dict[str, str]:

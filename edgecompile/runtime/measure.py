@@ -7,11 +7,11 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from edgecompile import errors
 from edgecompile.errors import BundleError, Problem
@@ -22,10 +22,15 @@ from edgecompile.runtime.measurement import PARTS, Measurement, Percentiles
 from edgecompile.runtime.options import Options
 from edgecompile.runtime.pictures import decode_member
 from edgecompile.runtime.power import find_meter
-from edgecompile.runtime.probe import DOING
+from edgecompile.runtime.probe import DOING, Turn, Turned
+from edgecompile.runtime.turns import Extent, measure_in_turns
+
+__all__ = ["Extent", "Subject", "golden_picture", "measure"]
 
 PINNED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Variables by which steps of a build are held to one thread; a device has none of them."""
+POWER_SECONDS = 1.0
+"""For how long the meter of power reads."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +73,6 @@ class Subject:
         }
 
 
-@dataclass(frozen=True)
-class Extent:
-    """How long is measured: predictions before the clock runs, predictions at most, seconds at most."""
-
-    warmup: int = 10
-    predictions: int = 100
-    seconds: float = 10.0
-
-
 def measure(subject: Subject, extent: Extent) -> Measurement:
     """Measures a subject on this machine, one prediction after another.
 
@@ -84,17 +80,14 @@ def measure(subject: Subject, extent: Extent) -> Measurement:
         BundleError: the measured process died, or the artifact cannot be opened.
         MissingToolError: its backend is not installed.
     """
-    with _Probe({**subject.request(), **extent.__dict__}) as probe:
+    with _Probe(subject.request()) as probe:
         began = probe.ask()
-        meter, no_meter = find_meter(gpu=began["gpu"])
-        warm = machine.temperature()
-        with meter or nullcontext():
-            looped = probe.ask("go")
-        temperature = (warm, machine.temperature())
-    columns = list(zip(*looped["samples"], strict=True))
+        run = measure_in_turns([probe], extent)
+        watts, meter, no_meter = _power(probe, extent, gpu=began["gpu"])
+    columns = list(zip(*run.samples(0), strict=True))
     latency = {part: Percentiles.of(column) for part, column in zip(PARTS, columns, strict=True)}
-    fps = 1e3 * subject.batch * len(columns[-1]) / sum(columns[-1])
-    watts = meter.watts if meter else None
+    totals = columns[-1]
+    fps = 1e3 * subject.batch * len(totals) / sum(totals)
     return Measurement(
         machine=machine.describe(),
         threads=subject.threads,
@@ -102,22 +95,39 @@ def measure(subject: Subject, extent: Extent) -> Measurement:
         latency_ms=latency,
         fps=round(fps, 2),
         jitter_ms=round(latency["total"].p95 - latency["total"].p50, 3),
-        predictions=len(columns[-1]),
+        predictions=len(totals),
         batch=subject.batch,
         import_ms=round(began["import_ms"], 1),
         open_ms=round(began["open_ms"], 1),
         first_ms=round(began["first_ms"], 1),
-        peak_memory_mb=round(looped["peak_memory_mb"], 1),
+        peak_memory_mb=round(run.peak_memory_mb(0), 1),
         power_watt=round(watts, 2) if watts else None,
         fps_per_watt=round(fps / watts, 3) if watts else None,
-        power_meter=meter.name if meter and watts else None,
-        temperature_c=temperature,
+        power_meter=meter if watts else None,
+        temperature_c=run.load.temperature_c,
         unmeasured={} if watts else {"fps_per_watt": no_meter or "the power meter gave no reading"},
+        taken=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        extremes_ms=(round(min(totals), 3), round(max(totals), 3)),
+        quality=run.quality(extent.tolerance),
     )
 
 
+def _power(probe: _Probe, extent: Extent, *, gpu: bool) -> tuple[float | None, str | None, str]:
+    """Returns the mean power while a subject alone predicts, the name of the meter, and why there is none."""
+    meter, no_meter = find_meter(gpu=gpu)
+    if meter is None:
+        return None, None, no_meter
+    with meter:
+        probe.turn({"warmup": 0, "least": 1, "most": None, "seconds": min(POWER_SECONDS, extent.seconds)})
+    return meter.watts, meter.name, no_meter
+
+
 class _Probe:
-    """The measured process: `edgecompile.runtime.probe`."""
+    """The measured process: `edgecompile.runtime.probe`.
+
+    Attributes:
+        pid: its number.
+    """
 
     def __init__(self, request: Mapping[str, Any]) -> None:
         environment = {name: value for name, value in os.environ.items() if name not in PINNED}
@@ -133,6 +143,7 @@ class _Probe:
             text=True,
             env=environment,
         )
+        self.pid = self._process.pid
 
     def __enter__(self) -> _Probe:
         return self
@@ -166,6 +177,10 @@ class _Probe:
         self._messages.seek(0)
         last = self._messages.read().strip().splitlines()[-1:] or ["no message"]
         raise BundleError(f"the measured process died (exit code {self._process.returncode}): {last[0]}")
+
+    def turn(self, turn: Turn) -> Turned:
+        """Has the process predict for a while and returns what it found. Raises as `ask`."""
+        return cast("Turned", self.ask(json.dumps(turn)))
 
 
 def _accepted(message: dict[str, Any]) -> dict[str, Any]:

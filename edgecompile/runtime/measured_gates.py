@@ -1,13 +1,25 @@
 """Gates on measured figures: time, frames a second, memory and power. Pure, and standard library only: they are judged
-on the machine that builds (`edgecompile.evaluate.gates`) or on the device (`edgecompile.runtime.finalize`)."""
+on the machine that builds (`edgecompile.evaluate.gates`) or on the device (`edgecompile.runtime.finalize`).
+
+Other processes make a prediction slower, never quicker. So where the figures of time are noisy
+(`edgecompile.runtime.quality`), a gate on them is met only if each single prediction was within its limit, and unmet
+only if the quickest of all took `BEYOND` times what it may; in between it is not judged, neither way. So a busy
+neighbour never turns a gate.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypedDict
 
 from edgecompile.errors import GateError, Problem
+from edgecompile.runtime.measurement import Measurement
+
+BEYOND = 4.0
+"""How many times its limit the quickest of all predictions takes where noise is no excuse: beside a neighbour on every
+core it took at most twice as long as without (`bench/interleaved_ratio.py`)."""
+MEASURE_AGAIN = "measure again on a quiet machine"
 
 
 class GateDocument(TypedDict):
@@ -25,6 +37,7 @@ class ReportedGate(GateDocument):
     """A gate as reports state it, with a line for people."""
 
     text: str
+    noisy: bool
 
 
 Numbers = Mapping[str, "float | int | None"]
@@ -39,11 +52,13 @@ class Verdict:
         gate: its name in the recipe.
         limit: its number there.
         figure: the figure that it was compared with; None where that is unknown.
-        met: whether it holds. An unknown figure meets no gate. None where it is judged on the device.
+        met: whether it holds. An unknown figure meets no gate. None where it is judged on the device, and where noise
+            leaves it open.
         measured: whether the figure is a measurement of this machine, and so stays out of the bundle.
         text: one line for a person.
         proven: of a gate on a drop of accuracy whose standard error is known: whether the limit holds for all pictures
             of the kind, at the confidence of the recipe (0.95 where it has none), and not only on those at hand.
+        noisy: whether the figure is noisy. It may have been judged even so; `met` says so.
     """
 
     gate: str
@@ -53,17 +68,19 @@ class Verdict:
     measured: bool
     text: str
     proven: bool | None = None
+    noisy: bool = False
 
     def __str__(self) -> str:
         return f"gate {self.gate}: {self.text}"
 
     def for_manifest(self) -> GateDocument:
-        """Returns the verdict as the bundle states it: without a figure that another machine would not repeat."""
+        """Returns the verdict as the bundle states it: without what another machine, or the same at another time, would
+        not repeat."""
         return {
             "gate": self.gate,
             "limit": self.limit,
             "figure": None if self.measured else self.figure,
-            "met": self.met,
+            "met": None if self.measured else self.met,
             "measured": self.measured,
             "proven": self.proven,
         }
@@ -78,6 +95,7 @@ class Verdict:
             "measured": self.measured,
             "proven": self.proven,
             "text": str(self),
+            "noisy": self.noisy,
         }
 
 
@@ -94,6 +112,7 @@ class Gate:
         unit: of the limit, after a space.
         digits: after the point, where the figure is shown.
         share: whether the limit lies in 0..1; else it is any positive number.
+        timed: whether the figure is one of time, which other processes change.
     """
 
     read: Callable[[Numbers], float | None]
@@ -104,6 +123,7 @@ class Gate:
     unit: str = ""
     digits: int = 1
     share: bool = False
+    timed: bool = False
 
     def show(self, value: float) -> str:
         return f"{value:.{self.digits}f}{self.unit}"
@@ -122,6 +142,7 @@ MEASURED = {
         measured=True,
         unit=" ms",
         digits=2,
+        timed=True,
     ),
     "fps": Gate(
         named("fps"),
@@ -130,6 +151,7 @@ MEASURED = {
         floor=True,
         measured=True,
         unit=" FPS",
+        timed=True,
     ),
     "peak_memory_mb": Gate(
         named("peak_memory_mb"),
@@ -146,6 +168,7 @@ MEASURED = {
         measured=True,
         unit=" FPS/W",
         digits=2,
+        timed=True,
     ),
 }
 """Gates on measurements by their names in a recipe. A megabyte is 10^6 bytes."""
@@ -165,6 +188,30 @@ def compared(
     return Verdict(
         name, limit, figure, met, gate.measured, f"{gate.show(figure)}, {side} the limit {limit:g}{gate.unit}"
     )
+
+
+def judge_one(name: str, limit: float, measured: Measurement) -> Verdict:
+    """Judges one gate on a measurement; see above for noise."""
+    gate = MEASURED[name]
+    verdict = compared(name, gate, limit, measured.by_name(), measured.unmeasured)
+    if not gate.timed or not measured.noise or verdict.figure is None:
+        return verdict
+    return replace(_despite_noise(verdict, gate, measured), noisy=True)
+
+
+def _despite_noise(verdict: Verdict, gate: Gate, measured: Measurement) -> Verdict:
+    """Returns the verdict where noise cannot have turned it, or one that leaves the gate open."""
+    slowest_allowed = {"latency_p95_ms": verdict.limit, "fps": 1e3 * measured.batch / verdict.limit}.get(verdict.gate)
+    if slowest_allowed is not None and measured.extremes_ms:
+        quickest, slowest = measured.extremes_ms
+        if slowest <= slowest_allowed:
+            return replace(verdict, met=True, text=f"{verdict.text}; noisy, but every single prediction was within it")
+        if quickest >= BEYOND * slowest_allowed:
+            times = f"even the quickest prediction took {quickest / slowest_allowed:.1f} times what it may"
+            return replace(verdict, met=False, text=f"{verdict.text}; noisy, but {times}")
+    shown, limit = gate.show(verdict.figure or 0.0), f"limit {verdict.limit:g}{gate.unit}"
+    text = f"not judged: {shown} is noisy, {limit} ({'; '.join(measured.noise)}); {MEASURE_AGAIN}"
+    return replace(verdict, met=None, text=text)
 
 
 def raise_unmet(verdicts: Iterable[Verdict]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypedDict, cast
 
 from edgecompile.runtime.machine import Machine
+from edgecompile.runtime.quality import Quality, QualityDocument
 
 PARTS = ("read", "preprocess", "inference", "postprocess", "total")
 """From the file to pixels; the three parts of a prediction; all three, a picture in memory to its result. Gates on
@@ -53,6 +54,9 @@ class MeasurementDocument(TypedDict, total=False):
     temperature_c: list[float | None]
     unmeasured: dict[str, str]
     exclusive: bool | None
+    taken: str | None
+    extremes_ms: list[float] | None
+    quality: QualityDocument | None
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,9 @@ class Measurement:
         temperature_c: of the hottest zone, before and after.
         unmeasured: name of an unknown figure to the reason.
         exclusive: whether no other step and no other measurement of this program ran meanwhile; None where unknown.
+        taken: when, ISO 8601, UTC.
+        extremes_ms: shortest and longest total of all predictions.
+        quality: the evidence of how good the figures are; None where there is none, as of older versions.
     """
 
     machine: Machine
@@ -110,6 +117,14 @@ class Measurement:
     temperature_c: tuple[float | None, float | None] = (None, None)
     unmeasured: Mapping[str, str] = field(default_factory=dict)
     exclusive: bool | None = None
+    taken: str | None = None
+    extremes_ms: tuple[float, float] | None = None
+    quality: Quality | None = None
+
+    @property
+    def noise(self) -> tuple[str, ...]:
+        """What speaks against the figures of time, a line each; nothing where they stand, or nothing is known."""
+        return self.quality.noise if self.quality else ()
 
     @property
     def latency_p95_ms(self) -> float | None:
@@ -128,6 +143,8 @@ class Measurement:
     def to_json(self) -> MeasurementDocument:
         """Returns the measurement as plain JSON."""
         plain = {**asdict(self), "temperature_c": list(self.temperature_c), "latency_p95_ms": self.latency_p95_ms}
+        plain["extremes_ms"] = list(self.extremes_ms) if self.extremes_ms else None
+        plain["quality"] = self.quality.to_json() if self.quality else None
         return cast("MeasurementDocument", plain)
 
     @classmethod
@@ -135,12 +152,14 @@ class Measurement:
         """Returns the measurement that `to_json` wrote.
 
         Raises:
-            KeyError, TypeError: it is no measurement.
+            KeyError, TypeError, ValueError: it is no measurement.
         """
         known = {field.name: document[field.name] for field in fields(cls) if field.name in document}
         known["machine"] = Machine(**document["machine"])
         known["latency_ms"] = {part: Percentiles(**ranks) for part, ranks in (document["latency_ms"] or {}).items()}
         known["temperature_c"] = tuple(document["temperature_c"] or (None, None))
+        known["extremes_ms"] = tuple(document.get("extremes_ms") or ()) or None
+        known["quality"] = Quality.from_json(quality) if (quality := document.get("quality")) else None
         return cls(**known)
 
 

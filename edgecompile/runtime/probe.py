@@ -1,8 +1,8 @@
 """The process that is measured, which loads nothing but the runtime: `python -m edgecompile.runtime.probe`.
 
-Reads a request (`edgecompile.runtime.measure.Subject` and `Extent` as one JSON line) from stdin, opens the artifact,
-predicts once and prints the durations. When the next line arrives on stdin, it predicts in a loop and prints the
-samples. Between the two its parent starts the power meter.
+Reads a request (`edgecompile.runtime.measure.Subject` as one JSON line) from stdin, opens the artifact, predicts once
+and prints the durations. Each further line is a turn (`Turn` as JSON): it predicts for a while, prints the samples, and
+waits. So several processes can be measured in turns, and a power meter be started in between.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from edgecompile.errors import EdgecompileError
 from edgecompile.runtime.confinement import confine
+from edgecompile.runtime.reference_load import reference_ms
 
 if TYPE_CHECKING:
     from edgecompile.runtime.predictor import Predictor
@@ -22,6 +24,25 @@ if TYPE_CHECKING:
 DOING = "doing: "
 """Prefix of the lines that report what the process is about to do, for the clock of the time limit."""
 STARTUP = ("import_ms", "open_ms", "first_ms")
+
+
+class Turn(TypedDict):
+    """What a turn consists of: predictions before the clock runs; then predictions for `seconds`, `least` of them at
+    least and `most` at most, None for as many as there is time for."""
+
+    warmup: int
+    least: int
+    most: int | None
+    seconds: float
+
+
+class Turned(TypedDict):
+    """What a turn found: milliseconds of each part (`edgecompile.runtime.measurement.PARTS`) of each prediction; of the
+    reference load behind them; and the most memory so far, in MB."""
+
+    samples: list[list[float]]
+    reference_ms: float
+    peak_memory_mb: float
 
 
 def main() -> int:
@@ -38,33 +59,58 @@ def main() -> int:
 
 def _answer(request: dict[str, Any]) -> None:
     began = time.perf_counter()
-    from edgecompile.runtime.pictures import read_picture
+    import edgecompile.runtime.pictures  # noqa: F401 - NumPy and OpenCV count as the import
 
     imported = time.perf_counter()
     model = _opened(request)
-    channels = model.layout.input.channels
     opened = time.perf_counter()
-    stacks = request["stacks"]
-    settings = {"imgsz": request["imgsz"]} if request["imgsz"] else {}
-    model.predict_batch([read_picture(path, channels) for path in stacks[0]], **settings)
+    predictions = _Predictions(model, request["stacks"], {"imgsz": request["imgsz"]} if request["imgsz"] else {})
+    predictions.next()
     marks = (began, imported, opened, time.perf_counter())
     took = {name: 1e3 * (after - before) for name, before, after in zip(STARTUP, marks, marks[1:], strict=False)}
     _say({**took, "gpu": bool(getattr(model.backend, "gpu", False)), "backend": model.backend.version})
+    for line in sys.stdin:
+        _say(_turn(predictions, json.loads(line)))
 
-    sys.stdin.readline()
-    for number in range(request["warmup"]):
-        model.predict_batch([read_picture(path, channels) for path in stacks[number % len(stacks)]], **settings)
-    samples: list[list[float]] = []
-    deadline = time.perf_counter() + request["seconds"]
-    while not samples or (len(samples) < request["predictions"] and time.perf_counter() < deadline):
+
+class _Predictions:
+    """Predictions on the pictures of a request, in turns.
+
+    Args:
+        stacks: files of the pictures of each run.
+        settings: of each prediction.
+    """
+
+    def __init__(self, model: Predictor, stacks: list[list[str]], settings: dict[str, Any]) -> None:
+        self._model, self._stacks, self._settings = model, stacks, settings
+        self._count = 0
+
+    def next(self) -> list[float]:
+        """Predicts once and returns the milliseconds of each part."""
+        from edgecompile.runtime.pictures import read_picture
+
+        files = self._stacks[self._count % len(self._stacks)]
+        self._count += 1
         since = time.perf_counter()
-        images = [read_picture(path, channels) for path in stacks[len(samples) % len(stacks)]]
+        images = [read_picture(path, self._model.layout.input.channels) for path in files]
         read = time.perf_counter()
-        model.predict_batch(images, **settings)
+        self._model.predict_batch(images, **self._settings)
         total = time.perf_counter() - read
-        parts = (model.timings[part] for part in ("preprocess", "inference", "postprocess"))
-        samples.append([1e3 * (read - since), *parts, 1e3 * total])
-    _say({"samples": samples, "peak_memory_mb": peak_memory() / 1e6})
+        parts = (self._model.timings[part] for part in ("preprocess", "inference", "postprocess"))
+        return [1e3 * (read - since), *parts, 1e3 * total]
+
+
+def _turn(predictions: _Predictions, turn: Turn) -> Turned:
+    """Predicts for a while. The reference load comes last: it must not cool the caches of what is measured."""
+    for _ in range(turn["warmup"]):
+        predictions.next()
+    samples: list[list[float]] = []
+    most, deadline = turn["most"], time.perf_counter() + turn["seconds"]
+    while len(samples) < turn["least"] or time.perf_counter() < deadline:
+        if most is not None and len(samples) >= most:
+            break
+        samples.append(predictions.next())
+    return {"samples": samples, "reference_ms": reference_ms(), "peak_memory_mb": peak_memory() / 1e6}
 
 
 def _opened(request: dict[str, Any]) -> Predictor:
@@ -97,7 +143,7 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _say(answer: dict[str, Any]) -> None:
+def _say(answer: Mapping[str, Any]) -> None:
     print(json.dumps(answer), flush=True)
 
 

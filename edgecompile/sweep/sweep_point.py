@@ -16,10 +16,11 @@ BUILT = "built"
 
 @dataclass(frozen=True)
 class GateState:
-    """A gate of a point and whether it is met; None where that is judged on the device."""
+    """A gate of a point and whether it is met; None where that is judged on the device, or noise leaves it open."""
 
     gate: str
     met: bool | None
+    noisy: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class SweepPoint:
         figures: None where the job ended before they were known; the following too.
         machine: the machine that latency was measured on, in a line; None where latency was not measured.
         varies: overrides that not all points of the sweep have.
+        noise: what speaks against the latency; "" where nothing does, None where it was not measured.
         front, size_front: whether it is on the Pareto front of accuracy and latency, and of accuracy and size.
     """
 
@@ -84,6 +86,7 @@ class SweepPoint:
     threads: int | None = None
     clock_mhz: int | None = None
     exclusive: bool | None = None
+    noise: str | None = None
     gates: tuple[GateState, ...] | None = None
     did: tuple[StepAccount, ...] = ()
     varies: tuple[str, ...] = ()
@@ -96,9 +99,14 @@ class SweepPoint:
         return self.figures.accuracy if self.figures else 0.0
 
     @property
+    def standing_p50_ms(self) -> float | None:
+        """The median latency, ms, where it is known and nothing speaks against it."""
+        return None if self.noise else self.latency_p50_ms
+
+    @property
     def p50(self) -> float:
-        """The median latency, ms, of a point whose latency is known; 0 for any other point."""
-        return self.latency_p50_ms or 0.0
+        """The median latency, ms, of a point whose latency stands; 0 for any other point."""
+        return self.standing_p50_ms or 0.0
 
     @property
     def size_bytes(self) -> int | None:

@@ -71,7 +71,8 @@ def _with_report(point: SweepPoint, report: Mapping[str, Any]) -> SweepPoint:
         threads=measured.get("threads") if total else None,
         clock_mhz=(machine.get("max_mhz") or now) if total else None,
         exclusive=measured.get("exclusive") if total else None,
-        gates=tuple(GateState(gate["gate"], gate["met"]) for gate in report["gates"]),
+        noise=number_format.noise(measured) if total else None,
+        gates=tuple(GateState(gate["gate"], gate["met"], bool(gate.get("noisy"))) for gate in report["gates"]),
         did=tuple(
             StepAccount(step["name"], step["about"], step["key"], tuple(step["did"]))
             for step in report.get("steps", [])
@@ -166,13 +167,17 @@ def columns(sweep: Sweep) -> tuple[str, ...]:
         "point", "name", "device", "precision", "varies", "overrides", "state", "reason", *sweep.metrics, "drop_error",
         "relative_drop", "score_shift",
         "latency_p50_ms", "latency_p95_ms", "size_bytes", "peak_memory_mb", "gates", "front", "size_front", "bundle",
-        "machine", "threads", "clock_mhz", "exclusive",
+        "machine", "threads", "clock_mhz", "exclusive", "noise",
     )  # fmt: skip
+
+
+def _met(state: GateState) -> str:
+    return "noisy" if state.noisy and state.met is None else MET[state.met]
 
 
 def row_of(point: SweepPoint, names: Sequence[str]) -> dict[str, Any]:
     """Returns the row of a point in results.csv: plain values by column, lists joined."""
-    met = None if point.gates is None else " ".join(f"{state.gate}:{MET[state.met]}" for state in point.gates)
+    met = None if point.gates is None else " ".join(f"{state.gate}:{_met(state)}" for state in point.gates)
     words = {"varies": " ".join(point.varies), "overrides": " ".join(point.overrides), "gates": met}
     plain = {**point.to_json(), **words}
     return {name: plain.get(name) for name in names}

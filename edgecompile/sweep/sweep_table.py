@@ -13,6 +13,8 @@ from edgecompile.sweep.sweep_point import Sweep
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+NOISY = " noisy"
+
 
 def print_sweep(sweep: Sweep, page: Path | None = None, *, stream: TextIO) -> None:
     """Prints the points of a sweep as a table, why some failed, the verdicts, and where the report lies.
@@ -37,7 +39,7 @@ def print_sweep(sweep: Sweep, page: Path | None = None, *, stream: TextIO) -> No
             " ".join(point.varies),
             number_format.score(point.figures.accuracy if point.figures else None),
             number_format.drop(point.figures),
-            number_format.milliseconds(point.latency_p50_ms),
+            number_format.milliseconds(point.latency_p50_ms) + (NOISY if point.noise else ""),
             number_format.milliseconds(point.latency_p95_ms),
             number_format.megabytes(point.size_bytes),
         )

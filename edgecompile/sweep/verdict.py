@@ -12,6 +12,8 @@ POINTS_WORTH = 0.1
 """How much faster an artifact must be for each point (0.01) of accuracy it gives away, as a share; the page says so."""
 NOISE = 1.05
 """Two measurements of one artifact may differ by this factor; a smaller gain in speed is noise."""
+NOT_TIMED = "its latency was not measured beside float's"
+NOISY = "its latency or float's is noisy, so what it brings in speed is not known"
 
 
 Cost = Callable[[SweepPoint], "float | None"]
@@ -19,8 +21,8 @@ Cost = Callable[[SweepPoint], "float | None"]
 
 
 def latency(point: SweepPoint) -> float | None:
-    """Returns the latency of a point, p50, ms."""
-    return point.latency_p50_ms
+    """Returns the latency of a point, p50, ms; None where it is noisy: what does not stand weighs nothing."""
+    return point.standing_p50_ms
 
 
 def size(point: SweepPoint) -> float | None:
@@ -76,7 +78,7 @@ def _price(point: SweepPoint, base: SweepPoint) -> float:
 
 def _worth(point: SweepPoint, base: SweepPoint) -> bool:
     """Returns whether a point wins more speed over `base` than noise and its loss of accuracy."""
-    return base.latency_p50_ms is not None and _price(point, base) * NOISE < base.p50
+    return base.standing_p50_ms is not None and _price(point, base) * NOISE < base.p50
 
 
 def verdict(best: SweepPoint | None, count: int) -> str:
@@ -86,7 +88,7 @@ def verdict(best: SweepPoint | None, count: int) -> str:
     title = best.figures.title(best.figures.main) if best.figures else "accuracy"
     parts = [f"{title} {number_format.score(best.accuracy)}"]
     if best.latency_p50_ms is not None:
-        parts.append(f"p50 {number_format.milliseconds(best.latency_p50_ms)}")
+        parts.append(f"p50 {number_format.milliseconds(best.latency_p50_ms)}{', noisy' if best.noise else ''}")
     parts.append(number_format.megabytes(best.size_bytes))
     return f"ship this: {best.point}, {best.precision} ({', '.join(parts)})"
 
@@ -105,6 +107,9 @@ def rationale(group: Sequence[SweepPoint], best: SweepPoint | None) -> list[str]
         sentences.append("latencies were measured on several machines, which do not compare")
     if any(point.exclusive is False for point in group):
         sentences.append(number_format.NOT_EXCLUSIVE)
+    noisy = [point.point for point in group if point.noise]
+    if noisy:
+        sentences.append(f"noisy, so that it weighs nothing: the latency of {', '.join(noisy)}; build again when quiet")
     if best and best.latency_p50_ms is None:
         sentences.append("latency was not measured here, so accuracy alone decides")
     return sentences
@@ -120,11 +125,12 @@ def _of_precision(precision: str, group: Sequence[SweepPoint], best: SweepPoint 
         missing = "of its model, runtime and size " if any(member.precision == FLOAT for member in group) else ""
         text = f"{precision.upper()} {_cost(_lost(point))} against the float model; no point {missing}here is float"
         return f"{text}, so what it brings in speed is not known"
-    timed = [pair for pair in pairs if all(member.latency_p50_ms is not None for member in pair)]
+    timed = [pair for pair in pairs if all(member.standing_p50_ms is not None for member in pair)]
     if not timed:
         point, twin = max(pairs, key=lambda pair: pair[0].accuracy)
         cost = _cost(twin.accuracy - point.accuracy)
-        return f"{precision.upper()} {cost}; its latency was not measured beside float's"
+        noisy = any(member.noise for member in (point, twin))
+        return f"{precision.upper()} {cost}; {NOISY if noisy else NOT_TIMED}"
     # The point that ships, where it is of this precision or its float twin; else the point that pays most in its kind.
     shipped = [pair for pair in timed if best is not None and best.point in (pair[0].point, pair[1].point)]
     pair = min(shipped or timed, key=lambda pair: _price(*pair) / pair[1].p50)

@@ -24,6 +24,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--jobs", metavar="N", type=whole_number, help="at most N steps side by side")
     locked = "fail where anything differs from the lock beside the recipe; see `lock`"
     parser.add_argument("--locked", action="store_true", help=locked)
+    again = "measure latency and memory now, whatever was measured before"
+    parser.add_argument("--measure-again", action="store_true", help=again)
     timeout = "end a step that takes longer, or none (default: by its stage and pictures)"
     parser.add_argument("--step-timeout", metavar="SECONDS", help=timeout)
     memory = "fail a step that allocates more, as 8G, or none (default: 3/4 of the machine's memory)"
@@ -53,7 +55,8 @@ def build_recipe(recipe: Recipe, run_dir: Path, options: Options) -> Path:
         display = Display(partial(noted, folder=run_dir), device, _say_nothing)
     else:
         display = Display(partial(show_progress, quiet=options.quiet), device)
-    return run_build(recipe, run_dir=run_dir, jobs=options.jobs, lock=lock, display=display)
+    again = options.measure_again
+    return run_build(recipe, run_dir=run_dir, jobs=options.jobs, lock=lock, display=display, measure_again=again)
 
 
 def _say_nothing(report: object, run_dir: Path) -> None:

@@ -174,7 +174,7 @@ def test_measured_figures_stay_out_of_the_manifest():
         "gate": "latency_p95_ms",
         "limit": 10,
         "figure": None,
-        "met": True,
+        "met": None,
         "measured": True,
         "proven": None,
     }

@@ -47,7 +47,8 @@ def test_every_part_has_its_percentiles(facts):
     assert facts["jitter_ms"] == pytest.approx(
         facts["latency_ms"]["total"]["p95"] - facts["latency_ms"]["total"]["p50"], abs=0.002
     )
-    assert facts["predictions"] == 20
+    assert facts["predictions"] >= 20
+    assert facts["extremes_ms"][0] <= facts["latency_ms"]["total"]["p50"] <= facts["extremes_ms"][1]
     assert facts["fps"] > 0
 
 

@@ -28,7 +28,8 @@ def planned(artifact_step: str = "compile", backend: str = "openvino", proxy_bac
     materials = Materials(
         Source("weights", ("/data/w.pt",)), None, pictures, Source("labels", ("/data/1.txt",), many=True), ("a", "b")
     )
-    graph = Graph(SimpleNamespace(target=target, evaluate=settings), materials)
+    measurement = SimpleNamespace(tolerance=0.03, seconds=10.0, max_age_days=7.0)
+    graph = Graph(SimpleNamespace(target=target, evaluate=settings, measurement=measurement), materials)
     for name in {"export", artifact_step}:
         graph.add(Step(name=name, function="some.module:function", stage=Stage.EXPORT))
     models = [Model(Output(name, "model.onnx"), Output(name, "spec.json")) for name in (artifact_step, "export")]

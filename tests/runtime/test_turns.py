@@ -1,0 +1,117 @@
+"""Measuring in turns, with processes and a machine of the test's own: nothing here takes the time of a real one."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from edgecompile.runtime import turns
+from edgecompile.runtime.machine_load import Observed
+from edgecompile.runtime.probe import Turn, Turned
+from edgecompile.runtime.turns import ATTEMPTS, Extent, measure_in_turns
+
+COUNTED = 20
+"""Predictions of a turn."""
+
+
+class Clock:
+    """Time that passes when a process has its turn."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Process:
+    """Stands for a measured process: each prediction takes as long as `duration` returns, in ms."""
+
+    def __init__(self, pid: int, clock: Clock, journal: list[int], duration: Callable[[], float]) -> None:
+        self.pid, self._clock, self._journal, self._duration = pid, clock, journal, duration
+
+    def turn(self, turn: Turn) -> Turned:
+        count = COUNTED if turn["most"] is None else min(COUNTED, turn["most"])
+        if count:
+            self._journal.append(self.pid)
+            self._clock.now += 0.125
+        samples = [[0.1, 0.1, total - 0.2, 0.1, total] for total in (self._duration() for _ in range(count))]
+        return {"samples": samples, "reference_ms": 1.0, "peak_memory_mb": 50.0 + len(self._journal)}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(turns.time, "monotonic", clock)
+    return clock
+
+
+@pytest.fixture
+def journal() -> list[int]:
+    return []
+
+
+def watched(monkeypatch: pytest.MonkeyPatch, clock: Clock, busy: Callable[[float], float]) -> list[float]:
+    """Has the machine be observed as busy with others; returns when it was."""
+    seen: list[float] = []
+
+    def observe(own: object) -> Observed:
+        seen.append(clock.now)
+        return Observed(clock.now, busy(clock.now), 0.0, 0.0, 0, 2400, None, None, None, None)
+
+    monkeypatch.setattr(turns, "observe", observe)
+    return seen
+
+
+def steady(value: float) -> Callable[[], float]:
+    ticking: Iterator[float] = itertools.cycle([value, value * 1.001])
+    return lambda: next(ticking)
+
+
+def test_it_goes_on_until_the_median_is_known(clock, journal, monkeypatch):
+    watched(monkeypatch, clock, lambda now: 0.0)
+    run = measure_in_turns([Process(1, clock, journal, steady(5.0))], Extent())
+    assert len(run.samples(0)) == 100
+    assert not run.quality(0.03).noise
+    wide = itertools.cycle([4.0, 6.0])
+    rough = measure_in_turns([Process(1, clock, journal, lambda: next(wide))], Extent(seconds=3.0))
+    assert len(rough.samples(0)) > 400, "its samples spread: more of them, as long as there is time"
+    assert rough.quality(0.03).noise
+
+
+def test_a_disturbed_measurement_begins_anew_and_a_quiet_one_is_taken(clock, journal, monkeypatch):
+    watched(monkeypatch, clock, lambda now: min(now - 100.0, 0.7) * 4)  # busy for 0.7 s
+    run = measure_in_turns([Process(1, clock, journal, steady(5.0))], Extent())
+    assert not run.quality(0.03).noise
+    assert len(run.samples(0)) == 100, "those beside the neighbour do not count"
+
+
+def test_a_machine_that_stays_busy_is_given_up_and_told(clock, journal, monkeypatch):
+    watched(monkeypatch, clock, lambda now: 4 * now)
+    run = measure_in_turns([Process(1, clock, journal, steady(5.0))], Extent(seconds=60))
+    assert "other processes took" in run.quality(0.03).noise[0]
+    assert len(journal) * COUNTED == ATTEMPTS * 100
+
+
+def test_two_take_turns_and_each_begins_as_often(clock, journal, monkeypatch):
+    watched(monkeypatch, clock, lambda now: 0.0)
+    pair = [Process(1, clock, journal, steady(5.0)), Process(2, clock, journal, steady(9.0))]
+    run = measure_in_turns(pair, Extent())
+    assert journal[:8] == [1, 2, 2, 1, 1, 2, 2, 1]
+    assert len(run.turns[0]) == len(run.turns[1])
+    assert run.totals(1)[0] == 9.0
+
+
+def test_a_number_that_was_asked_for_is_kept_to(clock, journal, monkeypatch):
+    watched(monkeypatch, clock, lambda now: 4 * now)
+    run = measure_in_turns([Process(1, clock, journal, steady(5.0))], Extent(predictions=25, most=25))
+    assert len(run.samples(0)) == 25
+    assert run.quality(0.03).noise
+
+
+def test_the_peak_of_memory_is_that_of_all_turns(clock, journal, monkeypatch):
+    watched(monkeypatch, clock, lambda now: 0.0)
+    run = measure_in_turns([Process(1, clock, journal, steady(5.0))], Extent())
+    assert run.peak_memory_mb(0) == 50.0 + len(journal)
