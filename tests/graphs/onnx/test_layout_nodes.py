@@ -94,6 +94,16 @@ def test_feature_maps_with_anchors_are_decoded_as_yolov5_does(flat: bool) -> Non
     assert np.allclose(result[0].T, wanted, rtol=1e-4, atol=1e-4)
 
 
+def test_rows_of_all_feature_maps_are_decoded_alike() -> None:
+    """As YOLOv5-Lite puts them out: the maps one behind the other, with their sigmoid."""
+    flat = [maps(flat=False)[f"map_{stride}"].reshape(1, -1, 5 + CLASSES) for stride in STRIDES]
+    rows = {"output": 1 / (1 + np.exp(-np.concatenate(flat, axis=1)))}
+    ours = decoded(rows, "anchor_maps", {"anchors": ANCHORS, "activation": "none"})
+    assert np.allclose(ours, decoded(maps(flat=True), "anchor_maps", {"anchors": ANCHORS}), rtol=1e-4, atol=1e-3)
+    said = refusal(rows, "anchor_maps", {"anchors": ANCHORS, "activation": "none", "strides": [16, 32]})
+    assert "it is not anchor_maps: that is of each feature map" in said
+
+
 def test_feature_maps_may_be_behind_their_sigmoid() -> None:
     scores = {name: 1 / (1 + np.exp(-value)) for name, value in maps(flat=True).items()}
     ours = decoded(scores, "anchor_maps", {"anchors": ANCHORS, "activation": "none"})
