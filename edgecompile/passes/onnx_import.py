@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from edgecompile.errors import Problem, StepError
 from edgecompile.graphs.onnx.families import family, family_names
-from edgecompile.graphs.onnx.first_look import problems_of
+from edgecompile.graphs.onnx.first_look import FLOAT_MODEL, problems_of
 from edgecompile.graphs.onnx.layouts import AUTO, layout_names
 from edgecompile.graphs.onnx.stated import StatedInput, StatedOutputs
 from edgecompile.graphs.onnx.statement import InputStatement, OutputStatement, over
@@ -94,7 +94,8 @@ class OnnxImport(Pass):
             profile, _ = profile_of(recipe.model, recipe.target, usual)
             shapes = profile or one_shape(usual)
         stated, _ = self.statement()
-        return problems_of(weights, shapes, self.class_names, recipe.model.task, stated.stated())
+        problems = problems_of(weights, shapes, self.class_names, recipe.model.task, stated.stated())
+        return [*problems, *_pair_problems(weights, recipe.target)]
 
     def lower(self, graph: Graph, model: Model | None) -> Model:
         height, width = graph.imgsz
@@ -128,7 +129,7 @@ class OnnxImport(Pass):
         )
         if self.floor:
             _add_proof(graph, step, self.floor)
-        precision = "int8" if _holds_pairs(graph.materials.weights) else "fp32"
+        precision = "int8" if _holds_pairs(Path(graph.materials.weights.paths[0])) else "fp32"
         return Model(Output("onnx_import", "model.onnx"), Output("onnx_import", "spec.json"), precision=precision)
 
 
@@ -156,10 +157,24 @@ def _add_proof(graph: Graph, step: Step, floor: float) -> None:
     )
 
 
-def _holds_pairs(weights: Source) -> bool:
+def _holds_pairs(weights: Path) -> bool:
     """Whether the file holds Q/DQ pairs: such a model is judged and packed as it is."""
-    header = read_header(Path(weights.paths[0]))
+    header = read_header(weights)
     return header is not None and bool(PAIR & {name for _, name in header.operators})
+
+
+def _pair_problems(weights: Path, target: Any) -> list[Problem]:
+    """Returns why a target cannot take the Q/DQ pairs of a file."""
+    header = read_header(weights)
+    if header is None or not _holds_pairs(weights):
+        return []
+    told = f"'{weights.name}' holds Q/DQ pairs, and {target.device} ({target.kind})"
+    if target.why_no_pairs:
+        return [Problem(f"{told} takes none: {target.why_no_pairs}", fix=FLOAT_MODEL)]
+    if target.signed_pairs and not header.signed_pairs:
+        fix = f"{FLOAT_MODEL}, or quantize it again: activations in int8, symmetric"
+        return [Problem(f"{told} takes those of int8 around 0 alone; its are uint8, or around another zero", fix=fix)]
+    return []
 
 
 def import_model(

@@ -104,6 +104,10 @@ class Target(BaseModel, ABC):
     fixed, and `plan` says so."""
     dynamic_int8: ClassVar[bool] = False
     """Whether the runtime computes matrix products of float activations, quantized as it runs, and int8 weights."""
+    why_no_pairs: ClassVar[str] = ""
+    """Why it takes no imported model that holds Q/DQ pairs; "" where it does."""
+    signed_pairs: ClassVar[bool] = False
+    """Whether such pairs must be of int8 around 0."""
     embeds: ClassVar[frozenset[str]] = frozenset()
     """Outputs whose post-processing can be built into its artifact (the pass `embed_postprocess`): "yolo", which needs
     non-maximum suppression, "rotated", the same of rotated boxes, "end2end", which needs the choice of rows."""

@@ -72,6 +72,7 @@ def compile_typed(graph: Graph, model: Model, build: Options | None, about: str)
     step = Step(
         name="compile",
         function="edgecompile.graphs.onnx.strongly_typed:compile_typed",
+        version=2,
         stage=Stage.COMPILATION,
         params={"build": build},
         inputs={"model": model.artifact, "spec": model.spec},

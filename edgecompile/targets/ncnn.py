@@ -37,6 +37,7 @@ class Ncnn(Target):
     fp16_in_graph: ClassVar[bool] = False
     keeps_float: ClassVar[bool] = False
     fp16_fix: ClassVar[str] = "set target.inference_precision: f32"
+    why_no_pairs: ClassVar[str] = "ncnn has no layers for them, and quantizes by tables of its own"
     why_not_embedded: ClassVar[str] = "ncnn has no non-maximum suppression of YOLO's outputs"
 
     def options(self) -> Options:

@@ -46,6 +46,7 @@ class TensorRt(Target):
     system_runtime: ClassVar[bool] = True  # JetPack brings it; what PyPI has is not for Jetson
     finalize: ClassVar[bool] = True
     dynamic: ClassVar[frozenset[str]] = frozenset({"batch", "imgsz"})
+    signed_pairs: ClassVar[bool] = True
     embedding_remark: ClassVar[str] = (
         "the suppression in the graph is proven by ONNX Runtime here, and by TensorRT on the device (finalize): "
         "TensorRT-RTX, which proves the rest of the ONNX, has no kernel for it"

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from edgecompile.passes.int8_static import Int8Static
 
 TURING = 75
+NO_FLOAT_PRODUCTS = "FP32 GEMM is not supported"
+"""What TensorRT-RTX says of Turing and matrix products that a graph leaves in float, as an imported Q/DQ graph may."""
 
 
 class TensorRtRtx(Target):
@@ -37,6 +39,7 @@ class TensorRtRtx(Target):
     runtime: ClassVar[tuple[str, str]] = ("tensorrt-rtx", ">=1.7,<1.8")
     finalize: ClassVar[bool] = True
     dynamic: ClassVar[frozenset[str]] = frozenset({"batch", "imgsz"})
+    signed_pairs: ClassVar[bool] = True
     embeds: ClassVar[frozenset[str]] = frozenset({"end2end"})
     why_not_embedded: ClassVar[str] = "TensorRT-RTX 1.7 parses non-maximum suppression and has no kernel for it"
 
@@ -94,11 +97,18 @@ def engines(out: Path, *, artifact: Path, groups: list[list[int]]) -> EngineFact
     Raises:
         StepError: TensorRT-RTX does not take the ONNX; with what it says.
     """
+    from edgecompile.errors import StepError
     from edgecompile.runtime.backends.tensorrt_rtx import engine_name
 
     sizes = {}
     for group in groups:
-        engine = built_ahead(artifact, group)
+        try:
+            engine = built_ahead(artifact, group)
+        except StepError as error:
+            if NO_FLOAT_PRODUCTS in str(error):
+                others = ",".join(str(sm) for other in groups if other != group for sm in other)
+                raise StepError(error.problems[0].message, fix=f"leave it out: target.sm=[{others}]") from error
+            raise
         (out / engine_name(group)).write_bytes(engine)
         sizes[engine_name(group)] = len(engine)
     shutil.copyfile(artifact / "model.onnx", out / "model.onnx")

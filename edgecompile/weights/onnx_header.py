@@ -48,6 +48,9 @@ QUANTIZED = frozenset(
 )
 """Operators of a graph that computes with integers."""
 
+UNSIGNED = frozenset({2, 4, 21})
+"""Element types of numbers that are quantized without a sign: uint8, uint16, uint4."""
+
 PAIR = frozenset({"DequantizeLinear", "QuantizeLinear"})
 """Those of Q/DQ pairs, between which a graph computes as in float."""
 
@@ -79,6 +82,7 @@ class OnnxHeader:
         operator_sets: domain ("" for ONNX's own) to version.
         operators: each that occurs, in nested graphs and functions too.
         functions: that the file itself defines.
+        signed_pairs: whether Q/DQ pairs are all of int8 around 0, as far as the file shows.
     """
 
     inputs: tuple[OnnxInput, ...] = ()
@@ -86,6 +90,7 @@ class OnnxHeader:
     operator_sets: dict[str, int] = field(default_factory=dict)
     operators: frozenset[Operator] = frozenset()
     functions: frozenset[Operator] = frozenset()
+    signed_pairs: bool = True
 
     @property
     def operator_set(self) -> int:
@@ -136,12 +141,13 @@ class _Walk:
         self._left = MOST_FIELDS
         self._text_left = MOST_TEXT
         self._operators: set[Operator] = set()
+        self._zero_points: set[str] = set()
+        self._stored: dict[str, Span | int | None] = {}
 
     def header(self) -> OnnxHeader:
         metadata: dict[str, str] = {}
         operator_sets: dict[str, int] = {}
         inputs: list[OnnxInput] = []
-        weights: set[str] = set()
         functions: set[Operator] = set()
         graphs = 0
         for number, value in self.fields((0, len(self._content))):
@@ -151,7 +157,7 @@ class _Walk:
                     if inner == 11:  # GraphProto.input
                         inputs.append(self.input(span))
                     elif inner == 5:  # GraphProto.initializer
-                        weights.add(self.text(self.first(span, 8)))
+                        self._stored[self.text(self.first(span, 8))] = span
                     elif inner == 1:  # GraphProto.node
                         self.node(span)
             elif number == 8:  # ModelProto.opset_import
@@ -163,8 +169,21 @@ class _Walk:
                 self.nodes(value, 7)  # FunctionProto.node
         if graphs != 1:
             raise Malformed("no graph")
-        own = tuple(entry for entry in inputs if entry.name not in weights)
-        return OnnxHeader(own, metadata, operator_sets, frozenset(self._operators), frozenset(functions))
+        own = tuple(entry for entry in inputs if entry.name not in self._stored)
+        signed = not any(self.is_unsigned(name) for name in self._zero_points)
+        return OnnxHeader(own, metadata, operator_sets, frozenset(self._operators), frozenset(functions), signed)
+
+    def is_unsigned(self, zero_point: str) -> bool:
+        """Whether a zero point that is stored is not 0 of a signed type; one that is left out, "", is uint8."""
+        if not zero_point:
+            return True
+        tensor = self._stored.get(zero_point)
+        if tensor is None:
+            return False
+        if self.whole(self.first(tensor, 2)) in UNSIGNED:  # TensorProto.data_type
+            return True
+        numbers = [span for number, span in self.fields(tensor) if number in (5, 9)]  # int32_data, raw_data
+        return any(any(self._content[span[0] : span[1]]) if isinstance(span, tuple) else span != 0 for span in numbers)
 
     def nodes(self, span: Span | int, number: int, depth: int = 0) -> None:
         """Notes the operators of a message whose field `number` holds nodes."""
@@ -177,8 +196,11 @@ class _Walk:
     def node(self, span: Span | int, depth: int = 0) -> None:
         """Notes the operator of a NodeProto and those of the graphs within it."""
         name = domain = ""
+        inputs: list[str] = []
         for number, value in self.fields(span):
-            if number == 4:
+            if number == 1:
+                inputs.append(self.text(value))
+            elif number == 4:
                 name = self.text(value)
             elif number == 7:
                 domain = self.text(value)
@@ -187,6 +209,17 @@ class _Walk:
                     if inner in (6, 11):  # AttributeProto.g, .graphs
                         self.nodes(graph, 1, depth + 1)
         self._operators.add((domain, name))
+        if name == "QuantizeLinear":
+            self._zero_points.add(inputs[2] if len(inputs) > 2 else "")
+        elif name == "Constant":
+            self.constant(span)
+
+    def constant(self, span: Span | int) -> None:
+        """Notes the tensor of a NodeProto that is a Constant."""
+        output = self.text(self.first(span, 2))
+        attribute = self.first(span, 5)
+        if tensor := self.first(attribute, 5):  # AttributeProto.t
+            self._stored.setdefault(output, tensor)
 
     def input(self, span: Span | int) -> OnnxInput:
         """Returns a ValueInfoProto."""

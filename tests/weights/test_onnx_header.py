@@ -147,3 +147,40 @@ def test_nothing_heavy_is_imported():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def paired(zero_point: onnx.TensorProto | None, *, constant: bool = False) -> onnx.ModelProto:
+    """Returns a model with one Q/DQ pair; its zero point is an initializer, in a Constant, or left out."""
+    model = graph_of(1, 3, 64, 64)
+    names = ["images", "scale", *(["zero"] if zero_point else [])]
+    nodes = [
+        helper.make_node("QuantizeLinear", names, ["q"]),
+        helper.make_node("DequantizeLinear", ["q", *names[1:]], ["output"]),
+    ]
+    stored = [numpy_helper.from_array(np.float32(0.1), "scale")]
+    if zero_point and constant:
+        nodes.insert(0, helper.make_node("Constant", [], ["zero"], value=zero_point))
+    elif zero_point:
+        zero_point.name = "zero"
+        stored.append(zero_point)
+    graph = helper.make_graph(nodes, "g", list(model.graph.input), list(model.graph.output), stored)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+
+
+@pytest.mark.parametrize("constant", [False, True])
+@pytest.mark.parametrize(
+    ("zero", "signed"),
+    [
+        (numpy_helper.from_array(np.zeros(1, np.int8)), True),
+        (numpy_helper.from_array(np.zeros(300, np.int8)), True),
+        (numpy_helper.from_array(np.array([0, 0, 3], np.int8)), False),
+        (numpy_helper.from_array(np.zeros(1, np.uint8)), False),
+        (helper.make_tensor("z", TensorProto.INT8, [1], [0]), True),
+        (helper.make_tensor("z", TensorProto.INT8, [1], [5]), False),
+        (None, False),
+    ],
+)
+def test_pairs_around_zero_are_told_from_others(tmp_path: Path, zero, signed: bool, constant: bool) -> None:
+    header = read_header(saved(paired(zero, constant=constant), tmp_path / "m.onnx"))
+    assert header is not None
+    assert header.signed_pairs is signed

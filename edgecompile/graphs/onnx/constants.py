@@ -38,7 +38,37 @@ def fold_weights(model: onnx.ModelProto) -> int:
         return 0
     needed = {output for makers in foldable.values() for output in makers}
     nodes = [node for node in structure.nodes if node.output[0] in needed]
-    values = _computed(model, structure, nodes, sorted(foldable))
+    return _fold(model, structure, nodes, sorted(foldable))
+
+
+def fold_biases(model: onnx.ModelProto) -> int:
+    """Makes initializers in float, in place, of INT32 that `DequantizeLinear` reads, as biases of Q/DQ graphs are.
+
+    Returns how many.
+    """
+    structure = Structure(model)
+    readers = [
+        node
+        for node in structure.nodes
+        if node.op_type == "DequantizeLinear"
+        and all(_stored(structure, name) for name in node.input)
+        and structure.value(node.input[0]).dtype == np.int32
+    ]
+    if not readers:
+        return 0
+    read = {name for node in readers for name in node.input}
+    constants = [node for node in structure.nodes if node.op_type == "Constant" and node.output[0] in read]
+    return _fold(model, structure, [*constants, *readers], sorted(node.output[0] for node in readers))
+
+
+def _stored(structure: Structure, name: str) -> bool:
+    maker = structure.producer.get(name)
+    return name in structure.initializers or (maker is not None and maker.op_type == "Constant")
+
+
+def _fold(model: onnx.ModelProto, structure: Structure, nodes: list[onnx.NodeProto], names: list[str]) -> int:
+    """Makes initializers, in place, of tensors that nodes compute, and drops these; returns how many."""
+    values = _computed(model, structure, nodes, names)
     for name, value in values.items():
         folded = f"{name}_folded"
         model.graph.initializer.append(numpy_helper.from_array(value, folded))

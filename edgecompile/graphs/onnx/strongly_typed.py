@@ -37,13 +37,16 @@ def compile_typed(out: Path, *, model: Path, spec: Path, build: EngineOptions | 
     import numpy as np
 
     from edgecompile.graphs.onnx.agreement import fixed_pictures, largest, require_agreement
+    from edgecompile.graphs.onnx.constants import fold_biases
     from edgecompile.graphs.onnx.embed import BYTE, embed_casts
     from edgecompile.graphs.onnx.model_spec import embed_preprocessing, read_spec, shapes_of, write_spec
     from edgecompile.graphs.onnx.serialization import load, operator_counts, save, sort_nodes
 
     read = read_spec(spec)
     original, graph = load(model), load(model)
-    change = embed_casts(graph)
+    changes = [embed_casts(graph)]
+    if biases := fold_biases(graph):
+        changes.append(f"{biases} biases in INT32 are in float now, which TensorRT wants")
     sort_nodes(graph)
     before, after = original.SerializeToString(), graph.SerializeToString()
     proof: dict[str, float] = {}
@@ -58,7 +61,7 @@ def compile_typed(out: Path, *, model: Path, spec: Path, build: EngineOptions | 
     write_spec(final, out / "spec.json")
     if build is not None:
         (out / SCRIPT).write_text(build_script(final, build), encoding="utf-8")
-    return {"changes": [change], "max_abs_diff": proof, "operators": operator_counts(graph)}
+    return {"changes": changes, "max_abs_diff": proof, "operators": operator_counts(graph)}
 
 
 def _run(model: bytes, tensor: Any) -> list[Any]:
