@@ -5,11 +5,13 @@ The result is a measurement: it is keyed by the machine, kept only where it stan
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TypedDict
 
 from edgecompile.errors import BundleError, StepError
 from edgecompile.runtime import machine
-from edgecompile.runtime.measure import Extent, Subject
+from edgecompile.runtime.measure import Extent, Other, Subject
 from edgecompile.runtime.measure import measure as measure_subject
 from edgecompile.runtime.measurement import MeasurementDocument, not_measured
 from edgecompile.runtime.options import Options
@@ -17,6 +19,14 @@ from edgecompile.runtime.quality import TOLERANCE
 
 PICTURES = 16
 """How many of the pictures are predicted, in turns."""
+
+
+class ReferenceRun(TypedDict):
+    """With what the float model is opened: backend and options; and its precision."""
+
+    backend: str
+    options: Options
+    precision: str
 
 
 def measure(
@@ -33,6 +43,9 @@ def measure(
     predictions: int = 100,
     seconds: float = 10.0,
     tolerance: float = TOLERANCE,
+    reference: Path | None = None,
+    reference_spec: Path | None = None,
+    reference_run: ReferenceRun | None = None,
 ) -> MeasurementDocument:
     """Measures the artifact with `threads` threads, picture by picture.
 
@@ -43,6 +56,8 @@ def measure(
         predictions: how many are timed at least.
         seconds: for how long, at most.
         tolerance: share by which figures may be off.
+        reference, reference_spec: the float model that takes turns with the artifact; None for no speed-up.
+        reference_run: with what it is opened.
 
     Returns:
         `edgecompile.runtime.measurement.Measurement` as JSON.
@@ -54,7 +69,12 @@ def measure(
     if host.arch != arch:
         return not_measured(f"the target is {arch}, this machine {host.arch}", threads, host).to_json()
     subject = Subject(pictures[:PICTURES], threads, artifact=artifact, spec=spec, backend=backend, options=options)
+    other = None
+    if reference and reference_spec and reference_run:
+        backend, options = reference_run["backend"], reference_run["options"]
+        twin = replace(subject, artifact=reference, spec=reference_spec, backend=backend, options=options)
+        other = Other(twin, reference_run["precision"])
     try:
-        return measure_subject(subject, Extent(warmup, predictions, seconds, tolerance)).to_json()
+        return measure_subject(subject, Extent(warmup, predictions, seconds, tolerance), other).to_json()
     except BundleError as error:
         raise StepError(error.problems) from error

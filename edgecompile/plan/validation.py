@@ -85,34 +85,55 @@ def add_validation(graph: Graph, artifact: Model, reference: Model, plain: Model
         isa=True,
         about="input and outputs by which a device proves that it runs the artifact as this machine did",
     )
-    settings = graph.recipe.measurement
-    measure = Step(
+    run = {"backend": backend, "options": options, "threads": 1}
+    same = [_same_results(judged, whole, graph, run, distribution)] if plain else []
+    measure = [] if proxy_backend else [_measure(graph, artifact, reference)]  # a proxy's latency says nothing
+    steps = [paired, distance, *same, golden, *measure]
+    for step in steps:
+        graph.add(step)
+    return {step.name: Output(step.name) for step in (*coverage, baseline, evaluated, *steps)}
+
+
+def _measure(graph: Graph, artifact: Model, reference: Model) -> Step:
+    """Returns the step that measures the artifact; one that is not float itself in turns with the float model."""
+    target, settings = graph.target, graph.recipe.measurement
+    backend, distribution, options = target.backend, target.runtime[0], target.options()
+    twin: dict[str, Any] = {}
+    beside: dict[str, Output] = {}
+    float_backend, float_library, float_options = (
+        (backend, distribution, options) if target.opens_onnx else (*REFERENCE_BACKEND, {})
+    )
+    if artifact.precision != reference.precision:
+        run = {"backend": float_backend, "options": float_options, "precision": reference.precision}
+        twin = {"reference_run": run}
+        beside = {"reference": reference.artifact, "reference_spec": reference.spec}
+    return Step(
         name="measure",
         function="edgecompile.evaluate.latency:measure",
         version=2,
         stage=Stage.VALIDATION,
         params={
             "backend": backend,
-            "options": target.options(),
+            "options": options,
             "threads": target.threads,
             "arch": target.arch,
             "predictions": graph.recipe.evaluate.latency_images,
             "tolerance": settings.tolerance,
             "seconds": settings.seconds,
+            **twin,
         },
-        inputs={"artifact": artifact.artifact, "spec": artifact.spec, "pictures": graph.materials.validation},
-        tools=(distribution, *READERS),
+        inputs={
+            "artifact": artifact.artifact,
+            "spec": artifact.spec,
+            "pictures": graph.materials.validation,
+            **beside,
+        },
+        tools=tuple(dict.fromkeys((distribution, *([float_library] if twin else []), *READERS))),
         isa=True,
         measured=True,
         max_age_s=None if settings.max_age_days is None else settings.max_age_days * DAY_S,
         about="latency, memory and power on this machine",
     )
-    run = {"backend": backend, "options": options, "threads": 1}
-    same = [_same_results(judged, whole, graph, run, distribution)] if plain else []
-    steps = [paired, distance, *same, golden, *([] if proxy_backend else [measure])]  # a proxy's latency says nothing
-    for step in steps:
-        graph.add(step)
-    return {step.name: Output(step.name) for step in (*coverage, baseline, evaluated, *steps)}
 
 
 def _same_results(plain: Model, whole: Model, graph: Graph, run: dict[str, Any], distribution: str) -> Step:

@@ -11,6 +11,7 @@ from edgecompile.evaluate.layer_coverage import share
 from edgecompile.runtime.figures import AtThreshold, Coverage, Figures, ScoreChange
 from edgecompile.runtime.measurement import MeasurementDocument
 from edgecompile.runtime.quality import evidence_line, noise_line
+from edgecompile.runtime.speedup import speedup_words
 
 NONE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
@@ -156,6 +157,12 @@ def evidence(measured: MeasurementDocument) -> str:
     """Returns what was checked of a measurement: "" where nothing was, as by older versions."""
     quality = measured.get("quality")
     return evidence_line(quality) if quality else ""
+
+
+def speedup(measured: MeasurementDocument | None) -> str:
+    """Returns how many times as fast as float an artifact is, with its interval: "" where that was not measured."""
+    found = (measured or {}).get("speedup")
+    return speedup_words(found) if found else ""
 
 
 def noise(measured: MeasurementDocument | None) -> str:

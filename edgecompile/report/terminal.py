@@ -111,6 +111,12 @@ def _measured(report: Report) -> Iterator[Line]:
     tail = f"p95 {number_format.milliseconds(total['p95'])}, p99 {number_format.milliseconds(total['p99'])}"
     noisy = "noisy: " if number_format.noise(measured) else ""
     yield "latency", number_format.milliseconds(total["p50"]), f"{noisy}{tail}"
+    if found := measured.get("speedup"):
+        words = f"{report['precision'].upper()} is {number_format.speedup(measured)}"
+        other = f"{found['against']}, p50 {number_format.milliseconds(found['reference_p50_ms'])}"
+        yield "speed-up", f"{found['ratio']:.2f}x", f"{words}; in turns with {other}"
+    elif reason := (measured.get("unmeasured") or {}).get("speedup"):
+        yield "speed-up", number_format.NONE, reason
     yield "throughput", number_format.number(measured["fps"], 1, " FPS"), "one picture after another"
     yield "peak memory", number_format.number(measured["peak_memory_mb"], 0, " MB"), ""
     if measured["power_watt"]:

@@ -9,12 +9,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from edgecompile import errors
-from edgecompile.errors import BundleError, Problem
+from edgecompile.errors import BundleError, EdgecompileError, Problem
 from edgecompile.runtime import machine
 from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.confinement import doing
@@ -23,9 +24,10 @@ from edgecompile.runtime.options import Options
 from edgecompile.runtime.pictures import decode_member
 from edgecompile.runtime.power import find_meter
 from edgecompile.runtime.probe import DOING, Turn, Turned
+from edgecompile.runtime.speedup import speedup_of
 from edgecompile.runtime.turns import Extent, measure_in_turns
 
-__all__ = ["Extent", "Subject", "golden_picture", "measure"]
+__all__ = ["Extent", "Other", "Subject", "golden_picture", "measure"]
 
 PINNED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Variables by which steps of a build are held to one thread; a device has none of them."""
@@ -73,16 +75,29 @@ class Subject:
         }
 
 
-def measure(subject: Subject, extent: Extent) -> Measurement:
+@dataclass(frozen=True)
+class Other:
+    """A model beside which another is measured, and its precision."""
+
+    subject: Subject
+    precision: str
+
+
+def measure(subject: Subject, extent: Extent, other: Other | None = None) -> Measurement:
     """Measures a subject on this machine, one prediction after another.
+
+    Args:
+        other: takes turns with it, so that the speed-up over it is known far better than either latency.
 
     Raises:
         BundleError: the measured process died, or the artifact cannot be opened.
         MissingToolError: its backend is not installed.
     """
-    with _Probe(subject.request()) as probe:
+    with ExitStack() as held:
+        probe = held.enter_context(_Probe(subject.request()))
         began = probe.ask()
-        run = measure_in_turns([probe], extent)
+        twin = _opened(other, held) if other else None
+        run = measure_in_turns([probe, twin.probe] if twin and twin.probe else [probe], extent)
         watts, meter, no_meter = _power(probe, extent, gpu=began["gpu"])
     columns = list(zip(*run.samples(0), strict=True))
     latency = {part: Percentiles.of(column) for part, column in zip(PARTS, columns, strict=True)}
@@ -105,11 +120,32 @@ def measure(subject: Subject, extent: Extent) -> Measurement:
         fps_per_watt=round(fps / watts, 3) if watts else None,
         power_meter=meter if watts else None,
         temperature_c=run.load.temperature_c,
-        unmeasured={} if watts else {"fps_per_watt": no_meter or "the power meter gave no reading"},
+        unmeasured={
+            **({} if watts else {"fps_per_watt": no_meter or "the power meter gave no reading"}),
+            **({"speedup": twin.words} if twin and not twin.probe else {}),
+        },
         taken=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         extremes_ms=(round(min(totals), 3), round(max(totals), 3)),
         quality=run.quality(extent.tolerance),
+        speedup=speedup_of(run.pairs(), twin.words) if twin and twin.probe else None,
     )
+
+
+@dataclass(frozen=True)
+class _Twin:
+    """The process of the model beside which is measured, and what it runs; None, and why, where it cannot be opened."""
+
+    probe: _Probe | None
+    words: str
+
+
+def _opened(other: Other, held: ExitStack) -> _Twin:
+    probe = held.enter_context(_Probe(other.subject.request()))
+    try:
+        version = probe.ask()["backend"]
+    except EdgecompileError as error:  # it is no part of what is built, so it ends no build
+        return _Twin(None, f"the {other.precision} model cannot be measured beside it: {error}")
+    return _Twin(probe, f"{other.precision} on {other.subject.backend} {version}")
 
 
 def _power(probe: _Probe, extent: Extent, *, gpu: bool) -> tuple[float | None, str | None, str]:

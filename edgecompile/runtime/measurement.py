@@ -9,6 +9,7 @@ from typing import Any, TypedDict, cast
 
 from edgecompile.runtime.machine import Machine
 from edgecompile.runtime.quality import Quality, QualityDocument
+from edgecompile.runtime.speedup import SpeedUp, SpeedUpDocument
 
 PARTS = ("read", "preprocess", "inference", "postprocess", "total")
 """From the file to pixels; the three parts of a prediction; all three, a picture in memory to its result. Gates on
@@ -57,6 +58,7 @@ class MeasurementDocument(TypedDict, total=False):
     taken: str | None
     extremes_ms: list[float] | None
     quality: QualityDocument | None
+    speedup: SpeedUpDocument | None
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Measurement:
         taken: when, ISO 8601, UTC.
         extremes_ms: shortest and longest total of all predictions.
         quality: the evidence of how good the figures are; None where there is none, as of older versions.
+        speedup: over the float model, which took turns with it; None where that was not measured.
     """
 
     machine: Machine
@@ -120,6 +123,7 @@ class Measurement:
     taken: str | None = None
     extremes_ms: tuple[float, float] | None = None
     quality: Quality | None = None
+    speedup: SpeedUp | None = None
 
     @property
     def noise(self) -> tuple[str, ...]:
@@ -159,6 +163,7 @@ class Measurement:
         known["latency_ms"] = {part: Percentiles(**ranks) for part, ranks in (document["latency_ms"] or {}).items()}
         known["temperature_c"] = tuple(document["temperature_c"] or (None, None))
         known["extremes_ms"] = tuple(document.get("extremes_ms") or ()) or None
+        known["speedup"] = SpeedUp.from_json(speedup) if (speedup := document.get("speedup")) else None
         known["quality"] = Quality.from_json(quality) if (quality := document.get("quality")) else None
         return cls(**known)
 

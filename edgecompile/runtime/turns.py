@@ -6,6 +6,7 @@ ratio of two subjects is known far better than the figures of either.
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +15,14 @@ from typing import Protocol
 from edgecompile.runtime.machine_load import Load, between, observe
 from edgecompile.runtime.probe import Turn, Turned
 from edgecompile.runtime.quality import TOLERANCE, Quality, quality_of
+from edgecompile.runtime.speedup import ratios_of
 
 ATTEMPTS = 3
 """How often is measured at most where the machine was not quiet: what disturbs longer than that will not end soon."""
 LEAST_SECONDS = 0.5
 """For how long is measured at least: over less, ticks of the kernel tell little of the work of others."""
+LEAST_ROUNDS = 10
+"""How often each of two has its turn at least: an interval of their ratio needs as many."""
 TURN_SECONDS = 0.05
 LEAST_OF_A_TURN = 3
 WARM_AGAIN = 1
@@ -63,10 +67,13 @@ class Run:
     Attributes:
         turns: of each process, in the order of time.
         load: what the machine did meanwhile.
+        rounds: medians of a whole prediction of each process, milliseconds, in each round; also of attempts that were
+            disturbed, which touched all processes alike.
     """
 
     turns: list[list[Turned]]
     load: Load
+    rounds: list[tuple[float, ...]]
 
     def samples(self, place: int) -> list[list[float]]:
         """Returns the milliseconds of each part of each prediction of one process."""
@@ -75,6 +82,10 @@ class Run:
     def totals(self, place: int) -> list[float]:
         """Returns the milliseconds of each whole prediction of one process."""
         return [sample[-1] for sample in self.samples(place)]
+
+    def pairs(self) -> list[tuple[float, float]]:
+        """Returns the medians of the first two processes in each round."""
+        return [(first, second) for first, second, *_ in self.rounds]
 
     def peak_memory_mb(self, place: int) -> float:
         """Returns the most memory of one process, in MB."""
@@ -93,16 +104,19 @@ def measure_in_turns(processes: Sequence[Turner], extent: Extent) -> Run:
         BundleError: a process died.
     """
     end = time.monotonic() + extent.seconds
+    rounds: list[tuple[float, ...]] = []
     for attempt in range(1, ATTEMPTS + 1):
-        run = _attempt(processes, extent, end, extent.warmup if attempt == 1 else WARM_AGAIN)
+        run = _attempt(processes, extent, end, extent.warmup if attempt == 1 else WARM_AGAIN, rounds)
         too_late = time.monotonic() + run.load.seconds > end
         if extent.most is not None or too_late or not run.quality(extent.tolerance).disturbed:
             break
     return run
 
 
-def _attempt(processes: Sequence[Turner], extent: Extent, end: float, warmup: int) -> Run:
-    """Measures until the figures stand, the machine is seen to disturb, or the time is over."""
+def _attempt(
+    processes: Sequence[Turner], extent: Extent, end: float, warmup: int, rounds: list[tuple[float, ...]]
+) -> Run:
+    """Measures until the figures stand, the machine is seen to disturb, or the time is over; adds to `rounds`."""
     own = [process.pid for process in processes]
     for process in processes:
         process.turn({"warmup": warmup, "least": 0, "most": 0, "seconds": 0})
@@ -112,11 +126,12 @@ def _attempt(processes: Sequence[Turner], extent: Extent, end: float, warmup: in
         order = range(len(processes))
         for place in order if len(turns[0]) % 2 == 0 else reversed(order):
             turns[place].append(processes[place].turn(_turn(extent, turns[place])))
+        rounds.append(tuple(_median(taken[-1]) for taken in turns))
         over = _is_over(turns[0], extent, end)
-        if over or (_counts(turns[0]) >= extent.predictions and time.monotonic() - before.at >= LEAST_SECONDS):
-            run = Run(turns, between(before, observe(own)))
+        if over or _is_enough(turns, extent, time.monotonic() - before.at):
+            run = Run(turns, between(before, observe(own)), rounds)
             quality = run.quality(extent.tolerance)
-            if over or quality.disturbed or not quality.noise:
+            if over or quality.disturbed or not (quality.noise or _ratio_open(rounds, extent.tolerance)):
                 return run
 
 
@@ -127,6 +142,25 @@ def _turn(extent: Extent, earlier: Sequence[Turned]) -> Turn:
 
 def _is_over(turns: Sequence[Turned], extent: Extent, end: float) -> bool:
     return _counts(turns) >= extent.most if extent.most is not None else time.monotonic() >= end
+
+
+def _is_enough(turns: Sequence[Sequence[Turned]], extent: Extent, seconds: float) -> bool:
+    """Returns whether there is enough to tell how good it is."""
+    if len(turns) > 1 and len(turns[0]) < LEAST_ROUNDS:
+        return False
+    return _counts(turns[0]) >= extent.predictions and seconds >= LEAST_SECONDS
+
+
+def _ratio_open(rounds: Sequence[tuple[float, ...]], tolerance: float) -> bool:
+    """Returns whether the ratio of two processes is not known well enough yet."""
+    if len(rounds[0]) < 2:
+        return False
+    ratio, low, high = ratios_of([(first, second) for first, second, *_ in rounds])
+    return max(ratio - low, high - ratio) > tolerance * ratio
+
+
+def _median(turned: Turned) -> float:
+    return statistics.median(sample[-1] for sample in turned["samples"])
 
 
 def _counts(turns: Sequence[Turned]) -> int:

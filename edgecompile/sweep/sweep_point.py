@@ -9,6 +9,7 @@ from typing import Any
 from edgecompile.json_types import JsonObject
 from edgecompile.report import number_format
 from edgecompile.runtime.figures import Figures
+from edgecompile.runtime.speedup import SpeedUpDocument
 
 SCHEMA = 1
 BUILT = "built"
@@ -60,6 +61,7 @@ class SweepPoint:
         figures: None where the job ended before they were known; the following too.
         machine: the machine that latency was measured on, in a line; None where latency was not measured.
         varies: overrides that not all points of the sweep have.
+        speedup: over the float model, which took turns with it; None where that was not measured.
         noise: what speaks against the latency; "" where nothing does, None where it was not measured.
         front, size_front: whether it is on the Pareto front of accuracy and latency, and of accuracy and size.
     """
@@ -87,6 +89,7 @@ class SweepPoint:
     clock_mhz: int | None = None
     exclusive: bool | None = None
     noise: str | None = None
+    speedup: SpeedUpDocument | None = None
     gates: tuple[GateState, ...] | None = None
     did: tuple[StepAccount, ...] = ()
     varies: tuple[str, ...] = ()

@@ -18,6 +18,8 @@ INVALID = "invalid"
 STATES = {kind.exit_code: kind.kind for kind in EdgecompileError.__subclasses__()}
 STATES |= {0: BUILT, RecipeError.exit_code: INVALID, PlanError.exit_code: INVALID}
 """What became of a point, by its exit code."""
+SPEEDUP = ("speedup", "speedup_low", "speedup_high")
+"""Columns of the speed-up over float."""
 MET = {True: "met", False: "unmet", None: "on-device"}
 
 
@@ -72,6 +74,7 @@ def _with_report(point: SweepPoint, report: Mapping[str, Any]) -> SweepPoint:
         clock_mhz=(machine.get("max_mhz") or now) if total else None,
         exclusive=measured.get("exclusive") if total else None,
         noise=number_format.noise(measured) if total else None,
+        speedup=measured.get("speedup") if total else None,
         gates=tuple(GateState(gate["gate"], gate["met"], bool(gate.get("noisy"))) for gate in report["gates"]),
         did=tuple(
             StepAccount(step["name"], step["about"], step["key"], tuple(step["did"]))
@@ -167,7 +170,7 @@ def columns(sweep: Sweep) -> tuple[str, ...]:
         "point", "name", "device", "precision", "varies", "overrides", "state", "reason", *sweep.metrics, "drop_error",
         "relative_drop", "score_shift",
         "latency_p50_ms", "latency_p95_ms", "size_bytes", "peak_memory_mb", "gates", "front", "size_front", "bundle",
-        "machine", "threads", "clock_mhz", "exclusive", "noise",
+        "machine", "threads", "clock_mhz", "exclusive", "noise", *SPEEDUP,
     )  # fmt: skip
 
 
@@ -179,5 +182,7 @@ def row_of(point: SweepPoint, names: Sequence[str]) -> dict[str, Any]:
     """Returns the row of a point in results.csv: plain values by column, lists joined."""
     met = None if point.gates is None else " ".join(f"{state.gate}:{_met(state)}" for state in point.gates)
     words = {"varies": " ".join(point.varies), "overrides": " ".join(point.overrides), "gates": met}
-    plain = {**point.to_json(), **words}
+    found = point.speedup
+    speedup = {"speedup": found["ratio"], "speedup_low": found["low"], "speedup_high": found["high"]} if found else {}
+    plain = {**point.to_json(), **words, **dict.fromkeys(SPEEDUP), **speedup}
     return {name: plain.get(name) for name in names}

@@ -29,8 +29,9 @@ def print_sweep(sweep: Sweep, page: Path | None = None, *, stream: TextIO) -> No
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for title in ("point", "precision", "overrides", sweep.accuracy_title, "drop", "p50", "p95", "size", "state"):
-        number = title not in ("point", "precision", "overrides", "state")
+    figures = (sweep.accuracy_title, "drop", "p50", "p95", "of float", "size")
+    for title in ("point", "precision", "overrides", *figures, "state"):
+        number = title in figures
         table.add_column(title, justify="right" if number else "left", no_wrap=number, overflow="fold")
     for point in sweep.points:
         cells = (
@@ -41,6 +42,7 @@ def print_sweep(sweep: Sweep, page: Path | None = None, *, stream: TextIO) -> No
             number_format.drop(point.figures),
             number_format.milliseconds(point.latency_p50_ms) + (NOISY if point.noise else ""),
             number_format.milliseconds(point.latency_p95_ms),
+            f"{point.speedup['ratio']:.2f}x" if point.speedup else number_format.NONE,
             number_format.megabytes(point.size_bytes),
         )
         state = Text(point.state, "green" if point.state == "built" else "bold red")

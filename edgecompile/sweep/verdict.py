@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from edgecompile.report import number_format
+from edgecompile.runtime.speedup import speedup_words
 from edgecompile.sweep.sweep_point import BUILT, DeviceVerdict, SweepPoint
 
 FLOAT = "fp32"
@@ -12,6 +13,7 @@ POINTS_WORTH = 0.1
 """How much faster an artifact must be for each point (0.01) of accuracy it gives away, as a share; the page says so."""
 NOISE = 1.05
 """Two measurements of one artifact may differ by this factor; a smaller gain in speed is noise."""
+NOT_KNOWN = ", so what it brings in speed is not known"
 NOT_TIMED = "its latency was not measured beside float's"
 NOISY = "its latency or float's is noisy, so what it brings in speed is not known"
 
@@ -124,13 +126,15 @@ def _of_precision(precision: str, group: Sequence[SweepPoint], best: SweepPoint 
         point = best if best in ours and best else min(ours, key=_lost)
         missing = "of its model, runtime and size " if any(member.precision == FLOAT for member in group) else ""
         text = f"{precision.upper()} {_cost(_lost(point))} against the float model; no point {missing}here is float"
-        return f"{text}, so what it brings in speed is not known"
+        gain = f": it is {speedup_words(point.speedup)}" if point.speedup else NOT_KNOWN
+        return f"{text}{gain}"
     timed = [pair for pair in pairs if all(member.standing_p50_ms is not None for member in pair)]
     if not timed:
         point, twin = max(pairs, key=lambda pair: pair[0].accuracy)
         cost = _cost(twin.accuracy - point.accuracy)
         noisy = any(member.noise for member in (point, twin))
-        return f"{precision.upper()} {cost}; {NOISY if noisy else NOT_TIMED}"
+        gain = f"it is {speedup_words(point.speedup)}" if point.speedup else NOISY if noisy else NOT_TIMED
+        return f"{precision.upper()} {cost}; {gain}"
     # The point that ships, where it is of this precision or its float twin; else the point that pays most in its kind.
     shipped = [pair for pair in timed if best is not None and best.point in (pair[0].point, pair[1].point)]
     pair = min(shipped or timed, key=lambda pair: _price(*pair) / pair[1].p50)
@@ -156,9 +160,11 @@ def _twin(point: SweepPoint, group: Sequence[SweepPoint]) -> SweepPoint | None:
 
 def _against_float(point: SweepPoint, twin: SweepPoint, best: SweepPoint | None, names: str) -> str:
     """Returns the sentence on a point beside its float twin, and which of the two it speaks for."""
-    gain = twin.p50 / point.p50
-    cost = _cost(twin.accuracy - point.accuracy)
-    text = f"{str(point.precision).upper()} brings {gain:.1f}x here and {cost}{names}"
+    gain, cost = twin.p50 / point.p50, _cost(twin.accuracy - point.accuracy)
+    brings = f"brings {gain:.1f}x here"
+    if found := point.speedup:  # in turns in one run, not in two
+        gain, brings = found["ratio"], f"brings {found['ratio']:.2f}x here [{found['low']:.2f}-{found['high']:.2f}]"
+    text = f"{str(point.precision).upper()} {brings} and {cost}{names}"
     if point.state != BUILT:
         return f"{text}, but ended with '{point.state}'"
     if twin.state != BUILT:

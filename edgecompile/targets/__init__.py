@@ -89,6 +89,9 @@ class Target(BaseModel, ABC):
     system_runtime: ClassVar[bool] = False
     """Whether the device's own system brings that distribution, as a vendor's image does, and no package index: it is
     then looked for there and never installed."""
+    opens_onnx: ClassVar[bool] = False
+    """Whether its backend opens an ONNX graph as it is: the float model then takes turns with the artifact on the same
+    backend, else on ONNX Runtime."""
     fp16_in_graph: ClassVar[bool] = True
     """Whether FP16 is written into the ONNX graph; otherwise the target's own format stores the weights in FP16."""
     keeps_float: ClassVar[bool] = True

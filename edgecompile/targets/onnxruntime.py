@@ -48,6 +48,7 @@ class OnnxRuntime(Target):
     spinning: bool = True
 
     backend: ClassVar[str] = "onnxruntime"
+    opens_onnx: ClassVar[bool] = True
     runtime: ClassVar[tuple[str, str]] = ("onnxruntime", ">=1.19,<2")
     dynamic: ClassVar[frozenset[str]] = frozenset({"batch", "imgsz"})
     dynamic_int8: ClassVar[bool] = True

@@ -65,6 +65,7 @@ class OpenVino(Target):
     cpu_pinning: bool | None = None
 
     backend: ClassVar[str] = "openvino"
+    opens_onnx: ClassVar[bool] = True
     runtime: ClassVar[tuple[str, str]] = ("openvino", ">=2024.6,<2027")
     fp16_in_graph: ClassVar[bool] = False
     keeps_float: ClassVar[bool] = False

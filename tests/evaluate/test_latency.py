@@ -117,3 +117,26 @@ def test_a_measurement_survives_json(facts):
     again = Measurement.from_json(json.loads(json.dumps(facts)))
     assert again.to_json() == facts
     assert again.latency_p95_ms == facts["latency_ms"]["total"]["p95"]
+
+
+def test_the_float_model_takes_turns_with_the_artifact(arguments, facts, tmp_path):
+    """Here it is the artifact itself: what is tested is that a speed-up is told, not how large it comes out."""
+    run = {"backend": "onnxruntime", "options": {}, "precision": "fp32"}
+    twin = {"reference": arguments["artifact"], "reference_spec": arguments["spec"], "reference_run": run}
+    found = measure(tmp_path, **{**arguments, "tolerance": 10.0}, **twin)
+    speedup = found["speedup"]
+    assert 0 < speedup["low"] <= speedup["ratio"] <= speedup["high"]
+    assert speedup["rounds"] >= 10
+    assert speedup["against"].startswith("fp32 on onnxruntime 1.")
+    assert Measurement.from_json(json.loads(json.dumps(found))).to_json() == found
+    assert facts["speedup"] is None
+
+
+def test_a_float_model_that_cannot_be_opened_ends_no_build(arguments, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    run = {"backend": "onnxruntime", "options": {}, "precision": "fp32"}
+    twin = {"reference": tmp_path / "model.onnx", "reference_spec": arguments["spec"], "reference_run": run}
+    found = measure(tmp_path, **{**arguments, "tolerance": 10.0}, **twin)
+    assert found["speedup"] is None
+    assert found["unmeasured"]["speedup"].startswith("the fp32 model cannot be measured beside it: ")
+    assert found["latency_ms"]

@@ -13,7 +13,12 @@ from edgecompile.plan.step import Output, Source, Stage, Step
 from edgecompile.plan.validation import add_validation
 
 
-def planned(artifact_step: str = "compile", backend: str = "openvino", proxy_backend: tuple | None = None):
+def planned(
+    artifact_step: str = "compile",
+    backend: str = "openvino",
+    proxy_backend: tuple | None = None,
+    precision: str = "fp32",
+):
     target = SimpleNamespace(
         backend=backend,
         runtime=(backend, ">=1"),
@@ -22,6 +27,7 @@ def planned(artifact_step: str = "compile", backend: str = "openvino", proxy_bac
         options=lambda: {} if backend == "onnxruntime" else {"INFERENCE_PRECISION_HINT": "f32"},
         proxy_backend=lambda: proxy_backend,
         computes_fp16=lambda precision: False,
+        opens_onnx=backend in ("onnxruntime", "openvino"),
     )
     settings = SimpleNamespace(conf=0.001, iou=0.7, max_det=300, latency_images=100)
     pictures = Source("validation pictures", ("/data/1.jpg",), many=True)
@@ -33,7 +39,7 @@ def planned(artifact_step: str = "compile", backend: str = "openvino", proxy_bac
     for name in {"export", artifact_step}:
         graph.add(Step(name=name, function="some.module:function", stage=Stage.EXPORT))
     models = [Model(Output(name, "model.onnx"), Output(name, "spec.json")) for name in (artifact_step, "export")]
-    return graph, add_validation(graph, *models)
+    return graph, add_validation(graph, models[0].with_(precision=precision), models[1])
 
 
 def test_both_models_are_evaluated_in_the_same_way():
@@ -71,6 +77,20 @@ def test_a_float_artifact_for_the_same_runtime_is_evaluated_once():
         artifact.tools,
         artifact.version,
     )
+
+
+@pytest.mark.parametrize(("backend", "beside"), [("openvino", "openvino"), ("ncnn", "onnxruntime")])
+def test_an_artifact_that_is_not_float_is_measured_in_turns_with_float(backend, beside):
+    graph, _ = planned("compile", backend, precision="int8")
+    measure = graph.steps["measure"]
+    assert measure.inputs["reference"] == Output("export", "model.onnx")
+    assert (measure.params["reference_run"]["backend"], measure.params["reference_run"]["precision"]) == (
+        beside,
+        "fp32",
+    )
+    assert beside in measure.tools
+    plain, _ = planned(backend=backend)
+    assert "reference" not in plain.steps["measure"].inputs
 
 
 def test_only_the_measurement_depends_on_the_machine():

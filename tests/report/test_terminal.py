@@ -6,15 +6,24 @@ import io
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from built import Built, build
 
 from edgecompile.data.counts import describe
+from edgecompile.evaluate.gates import judge
 from edgecompile.execute.plan_status import StepState
 from edgecompile.report import number_format
+from edgecompile.report.html import render_html
 from edgecompile.report.terminal import print_plan, print_summary
+from edgecompile.runtime.machine_load import Load
+from edgecompile.runtime.measurement import Measurement
+from edgecompile.runtime.quality import quality_of
+
+BUSY = Load(1.0, 0.61, 0.0, 0.02, 90.0, (None, None), (None, None), None, (None, None))
+"""Beside processes that take more than half of the processor."""
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +116,25 @@ def test_rich_is_imported_only_when_something_is_printed():
         "import sys, edgecompile.report.terminal; print([m for m in ('rich', 'jinja2', 'numpy') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_summary_marks_noise_and_tells_the_speed_up(tmp_path: Path):
+    built = build(tmp_path, gates={"latency_p95_ms": 4.0, "map_drop": 0.01})
+    facts = built.entries["measure"].facts
+    assert "noisy" not in summary(built)
+    quality = quality_of([3.0, 5.0] * 50, [1.0, 1.5] * 10, BUSY, 0.03)
+    speedup = {"ratio": 2.31, "low": 2.2, "high": 2.4, "rounds": 9, "against": "fp32 on onnxruntime 1.32.0"}
+    facts |= {"quality": quality.to_json(), "speedup": {**speedup, "reference_p50_ms": 8.7}}
+    facts["extremes_ms"] = [3.0, 9.0]
+    verdicts = judge(built.recipe.gates, built.figures, Measurement.from_json(facts))
+    text = summary(replace(built, verdicts=verdicts))
+    for said in (
+        "noisy: p95 4.31 ms", "gate latency_p95_ms", "not judged: noisy", "other processes took 61 % of the processor",
+        "noisy: not judged, for noise may have turned them: gates.latency_p95_ms",
+        "build again when the machine is quiet",
+        "INT8 is 2.31x as fast as float here [2.20-2.40]; in turns with fp32 on onnxruntime 1.32.0, p50 8.70 ms",
+    ):  # fmt: skip
+        assert said in text, said
+    page = render_html(replace(built, verdicts=verdicts).report(whole=True))
+    for said in ("1 of 2 gates was not judged", "Noisy, and so not kept: other processes took 61 %", "in turns"):
+        assert said in page, said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from edgecompile.runtime import turns
 from edgecompile.runtime.machine_load import Observed
 from edgecompile.runtime.probe import Turn, Turned
-from edgecompile.runtime.turns import ATTEMPTS, Extent, measure_in_turns
+from edgecompile.runtime.speedup import SpeedUp, speedup_of, speedup_words
+from edgecompile.runtime.turns import ATTEMPTS, LEAST_ROUNDS, Extent, measure_in_turns
 
 COUNTED = 20
 """Predictions of a turn."""
@@ -115,3 +117,30 @@ def test_the_peak_of_memory_is_that_of_all_turns(clock, journal, monkeypatch):
     watched(monkeypatch, clock, lambda now: 0.0)
     run = measure_in_turns([Process(1, clock, journal, steady(5.0))], Extent())
     assert run.peak_memory_mb(0) == 50.0 + len(journal)
+
+
+def test_the_ratio_of_two_is_known_although_both_are_slowed(clock, journal, monkeypatch):
+    """From the second second on a neighbour makes both half as fast: their latencies do not stand, their ratio does."""
+    watched(monkeypatch, clock, lambda now: 4 * now)
+
+    def slowed(value: float) -> Callable[[], float]:
+        return lambda: value if clock.now < 102.0 else 2 * value
+
+    pair = [Process(1, clock, journal, slowed(4.0)), Process(2, clock, journal, slowed(10.0))]
+    run = measure_in_turns(pair, Extent(predictions=400))
+    assert run.quality(0.03).noise
+    found = speedup_of(run.pairs(), "fp32")
+    assert (found.ratio, found.low, found.high) == (2.5, 2.5, 2.5)
+    assert found.rounds >= LEAST_ROUNDS
+    assert SpeedUp.from_json(json.loads(json.dumps(found.to_json()))) == found
+    assert speedup_words(found.to_json()) == "2.50x as fast as float here [2.50-2.50]"
+
+
+def test_rounds_go_on_until_the_ratio_is_known(clock, journal, monkeypatch):
+    watched(monkeypatch, clock, lambda now: 0.0)
+    wide = itertools.cycle([8.0] * COUNTED + [12.0] * COUNTED)
+    pair = [Process(1, clock, journal, steady(5.0)), Process(2, clock, journal, lambda: next(wide))]
+    run = measure_in_turns(pair, Extent(seconds=20))
+    assert len(run.pairs()) > 70, "its ratio is 1.6 or 2.4"
+    calm = [Process(1, clock, journal, steady(5.0)), Process(2, clock, journal, steady(9.0))]
+    assert len(measure_in_turns(calm, Extent(seconds=20)).pairs()) == LEAST_ROUNDS

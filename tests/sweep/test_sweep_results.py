@@ -14,7 +14,7 @@ from edgecompile.errors import RecipeError
 from edgecompile.sweep.chart import scatter
 from edgecompile.sweep.report_files import read, report
 from edgecompile.sweep.sweep_point import DeviceVerdict, StepCounts
-from edgecompile.sweep.sweep_results import point_of, sweep_of
+from edgecompile.sweep.sweep_results import point_of, row_of, sweep_of
 from edgecompile.sweep.verdict import latency, pareto_front
 
 from .sweeps import lay_out, mixed, report_of, status_of
@@ -287,3 +287,41 @@ def test_what_sharing_saved_is_told(tmp_path: Path):
     text = "14 steps run, 9 reused: 63.0 s saved by sharing"
     assert text in page
     assert text in out.getvalue()
+
+
+NOISE = {"noise": ["other processes took 50 % of the processor"]}
+SPEEDUP = {
+    "ratio": 2.31,
+    "low": 2.2,
+    "high": 2.4,
+    "rounds": 20,
+    "against": "fp32 on a runtime",
+    "reference_p50_ms": 9.0,
+}
+
+
+def test_a_noisy_latency_weighs_nothing_and_is_told():
+    reports = [report_of("fp32", 0.75, 10.0), report_of("int8", 0.746, 2.0)]
+    assert device_of(*reports).ship == "1_x", "negative control: what stands is weighed"
+    reports[1]["measured"]["quality"] = NOISE
+    device = device_of(*reports)
+    assert (device.ship, device.front) == ("0_x", ("0_x",))
+    assert "its latency or float's is noisy" in device.because[0]
+    assert "noisy, so that it weighs nothing: the latency of 1_x" in device.because[1]
+    point = point_of("1_x", status_of(), {**reports[1], "gates": [{"gate": "fps", "met": None, "noisy": True}]})
+    row = row_of(point, ("noise", "gates", "latency_p50_ms"))
+    assert row == {"noise": NOISE["noise"][0], "gates": "fps:noisy", "latency_p50_ms": 2.0}
+
+
+def test_a_speed_up_that_was_measured_in_turns_is_what_a_verdict_says():
+    reports = [report_of("fp32", 0.75, 10.0), report_of("int8", 0.75, 5.0)]
+    reports[1]["measured"]["speedup"] = SPEEDUP
+    assert (
+        device_of(*reports).because[0].startswith("INT8 brings 2.31x here [2.20-2.40] and costs no accuracy: worth it")
+    )
+    assert device_of(reports[1]).because[0].endswith("is float: it is 2.31x as fast as float here [2.20-2.40]")
+    for report_ in reports:
+        report_["measured"]["quality"] = NOISE
+    assert "it is 2.31x as fast as float here" in device_of(*reports).because[0], "noise touches both alike"
+    row = row_of(point_of("1_x", status_of(), reports[1]), ("speedup", "speedup_low", "speedup_high"))
+    assert tuple(row.values()) == (2.31, 2.2, 2.4)
