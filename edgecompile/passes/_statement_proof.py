@@ -1,36 +1,32 @@
 """Proves what is stated of a foreign model on labelled pictures: it must find something, and no other statement more.
 
 A wrong order of colours, scale or layout leaves a model that runs, and finds little or nothing. Where a model finds
-less than the floor, the alternatives are tried, and the message names the best.
+less than the floor, the alternatives are tried, and the message names the best. Where it finds little, those that leave
+the layout alone are, and a remark names one that does better.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from edgecompile.errors import BundleError, EdgecompileError, StepError
+from edgecompile.errors import BundleError, StepError
 from edgecompile.json_types import JsonObject
+from edgecompile.passes._foreign_graph import DECODED
+from edgecompile.passes._other_statements import Change, colours, normalizations, readings, sizings
 from edgecompile.runtime.tasks import Given
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from edgecompile.runtime.predictor import Predictor
-    from edgecompile.runtime.spec_document import LetterboxDocument, SpecDocument
 
 PICTURES = 16
 """Labelled pictures that a statement is proven on."""
 BETTER = 0.05
 """By how much a figure must be larger to be worth a remark: less is chance on so few pictures."""
-INPUT = "passes.onnx_import.input"
-LAYOUT = "passes.onnx_import.outputs.layout"
-
-Change = Callable[["np.ndarray"], "np.ndarray"]
+LITTLE = 0.5
+"""Figure below which a model that is stated by a person finds little: another statement may fit better."""
 
 
 class ProofFacts(TypedDict, total=False):
@@ -108,17 +104,23 @@ def prove(
     facts: ProofFacts = {"figure": round(figure, 6), "pictures": len(labelled.pictures)}
     title, count = labelled.task.main.title, len(labelled.pictures)
     if figure >= floor:
-        swapped = dict(_colours(labelled, predictor, params))
-        if swapped and max(swapped.values()) > figure + BETTER:
-            key = max(swapped, key=lambda name: swapped[name])
-            better = f"{swapped[key]:.3f} with {key}: is that the order of colours it was trained with?"
+        stated = bool(params.get("entry") or params.get("outputs"))
+        if figure < LITTLE and stated:
+            others = dict(_alternatives(labelled, predictor, spec, model, weights, params, finds=True))
+        else:
+            others = dict(colours(labelled.figure, predictor, params.get("entry") or {}))
+        if others and max(others.values()) > figure + BETTER:
+            key = max(others, key=lambda name: others[name])
+            better = f"{others[key]:.3f} with {key}: is that how it was trained?"
             facts["notes"] = [f"{title} of the imported model is {figure:.3f} on {count} pictures, and {better}"]
         return facts
-    tried = dict(_alternatives(labelled, predictor, spec, model, weights, params))
+    tried = dict(_alternatives(labelled, predictor, spec, model, weights, params, finds=False))
     best = max(tried, key=lambda name: tried[name], default="")
     message = f"{title} of the imported model is {figure:.3f} on {count} labelled pictures, expected {floor:g} or more"
-    listed = ", ".join(f"{name}: {value:.3f}" for name, value in sorted(tried.items(), key=lambda pair: -pair[1])[:4])
-    if tried and tried[best] >= max(floor, figure + BETTER):
+    best_first = sorted(tried.items(), key=lambda pair: -pair[1])
+    better_ones = [(name, value) for name, value in best_first if value >= max(floor, figure + BETTER)]
+    listed = ", ".join(f"{name}: {value:.3f}" for name, value in (better_ones or best_first)[:3])
+    if better_ones:
         raise StepError(f"{message}; what fits better is {listed}", fix=f"set {best}")
     fix = "is it a model of these classes? passes.onnx_import.floor=0 takes it all the same"
     raise StepError(f"{message}; nothing else fits better{f' ({listed})' if listed else ''}", fix=fix)
@@ -139,20 +141,6 @@ def _labelled(spec: Path, pictures: list[Path], labels: list[Path], reading: Jso
     return _Labelled(task, pictures[::every], truth, task.options(settings, truth))
 
 
-def _reversed(image: np.ndarray) -> np.ndarray:
-    """Returns a picture with its colours in the other order."""
-    import numpy as np
-
-    return np.ascontiguousarray(image[..., ::-1])
-
-
-def _colours(labelled: _Labelled, predictor: Predictor, params: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yields the figure of the other order of colours."""
-    if predictor.layout.input.channels == 3:
-        other = "RGB" if (params.get("entry") or {}).get("color") == "BGR" else "BGR"
-        yield f"{INPUT}.color={other}", labelled.figure(predictor, picture=_reversed)
-
-
 def _alternatives(
     labelled: _Labelled,
     predictor: Predictor,
@@ -160,52 +148,20 @@ def _alternatives(
     model: Path,
     weights: Path | list[Path],
     params: Mapping[str, Any],
+    *,
+    finds: bool,
 ) -> Iterator[tuple[str, float]]:
-    """Yields other statements, each with the figure of the model under it."""
-    import numpy as np
+    """Yields other statements, each with the figure of the model under it.
 
+    Args:
+        finds: whether the model finds something as it is stated: then its layout is beyond doubt.
+    """
     from edgecompile.graphs.onnx.model_spec import read_spec
-    from edgecompile.runtime import open_artifact
 
-    yield from _colours(labelled, predictor, params)
     entry = params.get("entry") or {}
-    scale = entry.get("scale", 1 / 255)
-    if not entry.get("mean"):
-        for other, factor in ((1, 1 / scale), (round(1 / 255, 10), 1 / 255 / scale)):
-            if not np.isclose(factor, 1, rtol=1e-3):
-                scaled = partial(np.multiply, np.float32(factor))
-                yield f"{INPUT}.scale={other}", labelled.figure(predictor, tensor=scaled)
-    document = read_spec(spec)
-    stated = document["letterbox"].get("resize", "letterbox")
-    for resize in ("letterbox", "stretch"):
-        if resize != stated:
-            frame: LetterboxDocument = {**document["letterbox"], "resize": resize}
-            frame.pop("shortest", None)
-            reframed: SpecDocument = {**document, "letterbox": frame}
-            yield f"{INPUT}.resize={resize}", labelled.figure(open_artifact(model, reframed, "onnxruntime", {}, 1))
-    yield from _layouts(labelled, weights, params)
-
-
-def _layouts(labelled: _Labelled, weights: Path | list[Path], params: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yields the other layouts that the outputs might have."""
-    from edgecompile.graphs.onnx.layouts import layout_names, layout_of
-    from edgecompile.passes.onnx_import import import_model
-    from edgecompile.runtime import open_artifact
-
-    stated = (params.get("outputs") or {}).get("layout")
-    for layout in layout_names():
-        if layout == stated or (stated is None and layout_of(layout).BY_NUMBERS):  # the only one of these that fits
-            continue
-        with TemporaryDirectory() as folder:
-            place = Path(folder)
-            try:
-                facts = import_model(
-                    place,
-                    weights=weights,
-                    pictures=list(labelled.pictures[:1]),
-                    **{**params, "outputs": {"layout": layout}},
-                )
-            except EdgecompileError:
-                continue
-            predictor = open_artifact(place / "model.onnx", place / "spec.json", "onnxruntime", {}, 1)
-            yield f"{LAYOUT}={facts['layout']}", labelled.figure(predictor)
+    yield from colours(labelled.figure, predictor, entry)
+    yield from normalizations(labelled.figure, predictor, entry)
+    yield from sizings(labelled.figure, model, read_spec(spec))
+    if params["task"] in DECODED:
+        files = weights if isinstance(weights, list) else [weights]
+        yield from readings(labelled.figure, files, labelled.pictures[0], params, options_alone=finds)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field, model_validator
 
@@ -14,17 +13,12 @@ from edgecompile.graphs.onnx.first_look import FLOAT_MODEL, problems_of
 from edgecompile.graphs.onnx.layouts import AUTO, layout_names
 from edgecompile.graphs.onnx.stated import StatedInput, StatedOutputs
 from edgecompile.graphs.onnx.statement import InputStatement, OutputStatement, over
-from edgecompile.library_errors import EXPORT_AGAIN
 from edgecompile.passes import Pass
+from edgecompile.passes._foreign_graph import DECODED, ObservedModel
 from edgecompile.plan.graph import Graph, Model, Request
-from edgecompile.plan.shapes import Profile, distinct, merged, one_shape, profile_of, sides
+from edgecompile.plan.shapes import Profile, merged, one_shape, profile_of, sides
 from edgecompile.plan.step import Output, Source, Stage, Step
-from edgecompile.runtime.spec_document import LetterboxDocument
 from edgecompile.weights.onnx_header import PAIR, read_header
-
-if TYPE_CHECKING:
-    from edgecompile.evaluate.tasks import OutputFacts
-    from edgecompile.graphs.onnx.layouts import Observed, Reading
 
 DECODES = (AUTO, *layout_names())
 FAMILIES = family_names()
@@ -107,7 +101,7 @@ class OnnxImport(Pass):
         step = graph.add(
             Step(
                 name="onnx_import",
-                version=5,
+                version=6,
                 function="edgecompile.passes.onnx_import:import_model",
                 stage=Stage.EXPORT,
                 params={
@@ -139,6 +133,7 @@ def _add_proof(graph: Graph, step: Step, floor: float) -> None:
     graph.add(
         Step(
             name="statement_proof",
+            version=2,
             function="edgecompile.passes._statement_proof:prove",
             stage=Stage.VALIDATION,
             params={"floor": floor, "params": dict(step.params), **({"reading": reading} if reading else {})},
@@ -209,53 +204,56 @@ def import_model(
     Raises:
         StepError: when the file cannot be trusted or is no model of the task for pictures of this size.
     """
-    from edgecompile.graphs.onnx import metadata
-    from edgecompile.graphs.onnx.anchor_file import read_anchors
-    from edgecompile.graphs.onnx.canonical_input import take_canonical
-    from edgecompile.graphs.onnx.constants import fold_weights
-    from edgecompile.graphs.onnx.foreign import read_foreign
-    from edgecompile.graphs.onnx.layouts import Expected, read_as
-    from edgecompile.graphs.onnx.model_spec import spec_of, write_spec
-    from edgecompile.graphs.onnx.picture_input import agreed, fix_axes, only_input, with_channels
-    from edgecompile.graphs.onnx.serialization import operator_counts, save
-    from edgecompile.graphs.onnx.statement import frame_of
-    from edgecompile.graphs.onnx.structure import Structure, name_nodes
-    from edgecompile.graphs.onnx.ultralytics_outputs import decode_of, stated_facts
-    from edgecompile.graphs.onnx.widening import widen
+    from edgecompile.passes._foreign_graph import observe
 
     files = weights if isinstance(weights, list) else [weights]
-    file = files[0].name
-    entry, outputs = entry or {}, outputs or {}
-    model = read_foreign(files)
-    notes = metadata.notes_of(model)
-    metadata.require_task(notes, file, task)
-    stated = metadata.class_names(notes, file) if class_names == "file" else None
-    form, changes = only_input(model, entry, imgsz)
-    shapes = agreed(form.opened, with_channels(profile or one_shape(imgsz), form.channels))
-    changes += take_canonical(model, form, entry)
-    if widened := widen(model):
-        changes.append(f"{widened} weights of half precision are float32 now")
-    shape = merged(shapes)
-    changes += fix_axes(model.graph.input[0], shape, form.opened)
+    observed = observe(files, pictures, imgsz, task, entry or {}, profile)
+    return finish(
+        out, observed, names=names, task=task, imgsz=imgsz, stride=stride, class_names=class_names, outputs=outputs
+    )
 
-    entry_name, frame = model.graph.input[0].name, frame_of(InputStatement.model_validate(entry))
-    stack = _pictures(pictures, entry_name, shapes, imgsz, task, frame)
-    model, observed, raised = _observed(model, file, stack, shapes)
+
+def finish(
+    out: Path,
+    observed: ObservedModel,
+    *,
+    imgsz: list[int],
+    names: list[str],
+    task: str,
+    stride: int | str = "auto",
+    class_names: str = "file",
+    outputs: StatedOutputs | None = None,
+) -> dict[str, Any]:
+    """Writes what `import_model` does, of a model that was run already; arguments as there."""
+    from edgecompile.graphs.onnx import metadata
+    from edgecompile.graphs.onnx.anchor_file import read_anchors
+    from edgecompile.graphs.onnx.constants import fold_weights
+    from edgecompile.graphs.onnx.layouts import Expected, read_as
+    from edgecompile.graphs.onnx.model_spec import spec_of, write_spec
+    from edgecompile.graphs.onnx.serialization import operator_counts, save
+    from edgecompile.graphs.onnx.structure import Structure, name_nodes
+    from edgecompile.graphs.onnx.ultralytics_outputs import decode_of, stated_facts
+    from edgecompile.passes._foreign_graph import output_facts, rewrite_outputs
+
+    outputs = outputs or {}
+    file, notes, shapes, changes = observed.file, observed.notes, observed.shapes, [*observed.changes]
+    stated = metadata.class_names(notes, file) if class_names == "file" else None
+    model = observed.model()
     if task in DECODED:
         expected = Expected(None if stated is None else len(stated), len(names))
         options = cast("StatedOutputs", {key: value for key, value in outputs.items() if key != "layout"})
         output_names = [output.name for output in model.graph.output]
         beside = outputs.get("anchors_file")
-        anchors = read_anchors(next(path for path in files if path.name == beside)) if beside else None
+        anchors = read_anchors(next(path for path in observed.files if path.name == beside)) if beside else None
         layout_stated = outputs.get("layout", AUTO)
-        reading = read_as(observed, output_names, expected, layout_stated, options, DECODED[task], anchors)
-        output_facts, added = _rewrite(model, file, reading, shapes)
+        reading = read_as(observed.ran, output_names, expected, layout_stated, options, DECODED[task], anchors)
+        facts, added = rewrite_outputs(model, file, reading, shapes)
         classes, decode, layout = reading.classes, reading.layout.DECODE, reading.name
     else:
         if outputs:
             raise StepError(f"passes.onnx_import.outputs states layouts of detectors and classifiers, not of '{task}'")
-        output_facts, added = _output_facts(model, file, shapes), []
-        decode = layout = decode_of([facts.shape for facts in output_facts], task)
+        facts, added = output_facts(model, file, shapes), []
+        decode = layout = decode_of([output.shape for output in facts], task)
         classes = len(stated or names)
     if folded := fold_weights(model):
         changes.append(f"{folded} weights and biases that were computed of constants are constants now")
@@ -267,12 +265,12 @@ def import_model(
         names=known[:classes],
         stride=metadata.coarsest_stride(notes, file) if stride == "auto" else int(stride),
         size=imgsz,
-        input_name=entry_name,
-        input_shape=shape,
-        outputs=output_facts,
+        input_name=observed.entry,
+        input_shape=merged(shapes),
+        outputs=facts,
         decode=decode,
         profile=shapes,
-        frame=frame,
+        frame=observed.frame,
         stated=stated_facts(notes),
     )
     write_spec(spec, out / "spec.json")
@@ -284,112 +282,7 @@ def import_model(
         "decode": decode,
         "layout": layout,
         "metadata": sorted(notes),
-        "changes": [*changes, *raised, *added],
+        "changes": [*changes, *added],
         "operators": operator_counts(model),
         **({"notes": remarks} if remarks else {}),
     }
-
-
-DECODED: Mapping[str, frozenset[str]] = {
-    "detect": frozenset({"yolo", "end2end"}),
-    "classify": frozenset({"probabilities"}),
-}
-"""Task to what layouts may leave for the runtime to decode."""
-
-
-def _pictures(
-    pictures: Sequence[Path],
-    entry: str,
-    shapes: Profile,
-    imgsz: Sequence[int],
-    task: str,
-    frame: LetterboxDocument,
-) -> list[Any]:
-    """Returns pictures of the data set as the canonical input takes them."""
-    from edgecompile.evaluate.tasks import OutputFacts, find_task
-    from edgecompile.graphs.onnx.model_spec import spec_of
-    from edgecompile.quantization.calibration_batches import input_reader
-
-    # of the input alone: how outputs are read is what the pictures are for
-    known = task if task in DECODED else "detect"
-    plain = find_task(known).plain_decode
-    outputs = [OutputFacts("any", (-1, 5, -1) if plain == "yolo" else (-1, 1))]
-    spec = spec_of(
-        task=known, names=["any"], stride=32, size=imgsz, input_name=entry, input_shape=merged(shapes),
-        outputs=outputs, decode=plain, profile=shapes, frame=frame,
-    )  # fmt: skip
-    read = input_reader(spec)
-    return [read(picture).copy() for picture in pictures]
-
-
-def _observed(model: Any, file: str, pictures: Sequence[Any], shapes: Profile) -> tuple[Any, list[Observed], list[str]]:
-    """Runs a model on pictures, and on one made up for each shape; raises it to an operator set that all passes know.
-
-    Returns:
-        the model, what it put out on everything, and what was changed.
-
-    Raises:
-        StepError: it cannot be run, or not within a time, or not raised without changing what it computes.
-    """
-    import numpy as np
-
-    from edgecompile.graphs.onnx.agreement import fixed_input
-    from edgecompile.graphs.onnx.bounded_run import bounded_run
-    from edgecompile.graphs.onnx.layouts import Observed
-    from edgecompile.graphs.onnx.operator_set import operator_set, raise_operator_set
-
-    run = bounded_run(model.SerializeToString(), file)
-    inputs = [*(fixed_input(input_shape, input_shape[2:]) for input_shape in distinct(shapes)), *pictures]
-    observed = [Observed(tuple(run(picture)), picture.shape[2:], len(picture)) for picture in inputs]
-    version = operator_set(model)
-    model = raise_operator_set(model, file)
-    if operator_set(model) == version:
-        return model, observed, []
-    rerun = bounded_run(model.SerializeToString(), file)
-    for picture, original in zip(inputs, observed, strict=True):
-        for after, before in zip(rerun(picture), original.outputs, strict=True):
-            if after.shape != before.shape or not np.allclose(after, before, rtol=1e-3, atol=1e-3, equal_nan=True):
-                raise StepError(
-                    f"raising '{file}' from operator set {version} changed what it computes", fix=EXPORT_AGAIN
-                )
-    return model, observed, [f"operator set raised from {version} to {operator_set(model)}"]
-
-
-def _rewrite(model: Any, file: str, reading: Reading, shapes: Profile) -> tuple[list[OutputFacts], list[str]]:
-    """Adds the nodes of a layout, in place. Returns the output, -1 where its shape changes, and what was changed."""
-    from edgecompile.graphs.onnx.layouts import rewrite
-
-    largest = shapes["max"][2:] if shapes["min"][2:] != shapes["max"][2:] else None
-    count, unread = rewrite(model, reading, largest)
-    changes = []
-    if count:
-        changes.append(f"{count} operators bring the output from {reading.name} to {reading.layout.DECODE}")
-    if unread:
-        listed = ", ".join(name[:60] for name in unread[:4]) + (", …" if len(unread) > 4 else "")
-        changes.append(f"{len(unread)} outputs that nothing reads are left out: {listed}")
-    return _output_facts(model, file, shapes), changes
-
-
-def _output_facts(model: Any, file: str, shapes: Profile) -> list[OutputFacts]:
-    """Returns the outputs of a model, -1 where their shapes change; states these in it, in place, and forgets those of
-    tensors between, noted before axes were fixed."""
-    from edgecompile.evaluate.tasks import OutputFacts
-    from edgecompile.graphs.onnx.agreement import fixed_input
-    from edgecompile.graphs.onnx.bounded_run import bounded_run
-
-    run = bounded_run(model.SerializeToString(), file)
-    cases = [[output.shape for output in run(fixed_input(shape, shape[2:]))] for shape in distinct(shapes)]
-    del model.graph.value_info[:]
-    facts = []
-    for value, each in zip(model.graph.output, zip(*cases, strict=True), strict=True):
-        sides = tuple(axis[0] if len(set(axis)) == 1 else -1 for axis in zip(*each, strict=True))
-        facts.append(OutputFacts(value.name, sides))
-        kind = value.type.tensor_type
-        kind.ClearField("shape")
-        for number, side in enumerate(sides):
-            axis = kind.shape.dim.add()
-            if side == -1:
-                axis.dim_param = "batch" if number == 0 else f"axis_{number}"
-            else:
-                axis.dim_value = side
-    return facts

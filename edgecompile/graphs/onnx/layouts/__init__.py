@@ -195,16 +195,20 @@ def read_as(
         message += f"; it is not {stated}: {against.pop(stated)}"
     told = {name: reason for name, reason in against.items() if stated != AUTO or layout_of(name).BY_NUMBERS}
     message += "".join(f"; it is not {name}: {reason}" for name, reason in told.items())
+    families = _fitting_families(observed, names, expected, candidates)
+    if not fitting and families:
+        raise StepError(message, fix=f"state which it is: {' or '.join(families)}")
     if not fitting:
         readable = "; ".join(f"{name} is {layout_of(name).ABOUT}" for name in candidates if layout_of(name).BY_NUMBERS)
         others = ", ".join(name for name in candidates if not layout_of(name).BY_NUMBERS)
         fix = f"what can be read: {readable}; and, where passes.onnx_import.family or {KEY} states it: {others}"
         raise StepError(message, fix=fix)
+    fitting = [reading for reading in fitting if reading.classes == expected.count] or fitting
     source = "the data set names" if expected.stated is None else "the file names"
     fits = " or ".join(
         f"{reading.name} ({layout_of(reading.name).ABOUT}) of {_count(reading.classes)}" for reading in fitting
     )
-    keys = " or ".join(f"{KEY}={reading.name}" for reading in fitting)
+    keys = " or ".join([*families, *(f"{KEY}={reading.name}" for reading in fitting)])
     raise StepError(f"{message}; it fits {fits}; {source} {expected.count}", fix=f"state which it is: {keys}")
 
 
@@ -287,6 +291,29 @@ def _judged(
             _, hints, outputs = cases[0]
             fitting.append(Reading(name, layout, classes, tuple(outputs[place] for place in match.places), hints))
     return fitting, against
+
+
+def _fitting_families(
+    observed: Sequence[Observed], names: Sequence[str], expected: Expected, candidates: Sequence[str]
+) -> list[str]:
+    """Returns words for a command line that name families whose statement on outputs fits, some with another activation
+    than their own."""
+    from edgecompile.graphs.onnx.families import family, family_names
+
+    fitting = []
+    for name in family_names():
+        outputs = family(name).get("outputs", {})
+        layout = outputs.get("layout", AUTO)
+        if layout not in candidates or layout_of(layout).BY_NUMBERS:
+            continue
+        for changed in ({}, {"activation": "none"}, {"activation": "sigmoid"}):
+            options = cast("StatedOutputs", {**{key: outputs[key] for key in outputs if key != "layout"}, **changed})  # type: ignore[literal-required]
+            readings, _ = _judged(observed, names, expected, options, [layout], None)
+            if readings and readings[0].classes == expected.count:
+                words = [f"passes.onnx_import.outputs.{key}={value}" for key, value in changed.items()]
+                fitting.append(" ".join([f"passes.onnx_import.family={name}", *words]))
+                break
+    return fitting
 
 
 def _described(names: Sequence[str], outputs: Sequence[np.ndarray]) -> list[Output]:
