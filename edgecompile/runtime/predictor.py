@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,7 +13,7 @@ import numpy as np
 
 from edgecompile.errors import BundleError, EdgecompileError, RecipeError
 from edgecompile.runtime.archive import Archive
-from edgecompile.runtime.backends import Backend, Request, last_line, open_backend
+from edgecompile.runtime.backends import Backend, Setting, last_line, open_backend
 from edgecompile.runtime.confinement import RUNNING, doing
 from edgecompile.runtime.finished import engine_of, find_place
 from edgecompile.runtime.fork import FIX, own, require_owner
@@ -25,7 +24,8 @@ from edgecompile.runtime.options import MOST_THREADS, Options
 from edgecompile.runtime.sources import Picture, as_picture, is_capture, pictures_of
 from edgecompile.runtime.spec import Spec, read_spec
 from edgecompile.runtime.spec_document import SpecDocument
-from edgecompile.runtime.stream import InFlight, InTurn, Lane, Stream, timings
+from edgecompile.runtime.stream import Stream, timings
+from edgecompile.runtime.stream_lanes import Opening, StreamLanes
 from edgecompile.runtime.target import BundleTarget, read_target
 from edgecompile.runtime.tasks import Given, OutputError
 
@@ -65,7 +65,17 @@ def open_bundle(archive: Archive, *, threads: int | None = None, engine: Path | 
         spec = read_spec(archive.read_json("spec.json"))
         artifact = engine if engine and target.finalize else artifact_of(archive, target)
         opened = open_backend(target.name, artifact, spec.document, threads, target.options)
-        return Predictor(opened, spec, manifest=archive.manifest, digest=archive.digest, path=archive.path)
+        path, digest = archive.path, archive.digest
+
+        def open_again(setting: Setting) -> Backend:
+            with Archive(path) as again:
+                if again.digest != digest:
+                    raise BundleError("is another bundle than the one that was loaded", where=str(path))
+                artifact = engine if engine and target.finalize else artifact_of(again, target)
+                return open_backend(target.name, artifact, spec.document, setting.threads, setting.options)
+
+        opening = Opening(threads, target.options, open_again)
+        return Predictor(opened, spec, manifest=archive.manifest, digest=digest, path=path, opening=opening)
     except BundleError as error:
         raise error.located(archive.path) from error
 
@@ -100,7 +110,12 @@ def open_artifact(
     if not artifact.exists():
         raise BundleError("there is no such artifact", where=str(artifact))
     known = read_spec(spec if isinstance(spec, Mapping) else Path(spec))
-    return Predictor(open_backend(backend, artifact, known.document, threads, options), known, path=artifact)
+
+    def open_in(setting: Setting) -> Backend:
+        return open_backend(backend, artifact, known.document, setting.threads, setting.options)
+
+    opened = open_in(Setting(threads, options))
+    return Predictor(opened, known, path=artifact, opening=Opening(threads, options, open_in))
 
 
 class Predictor:
@@ -129,8 +144,10 @@ class Predictor:
         manifest: dict[str, Any] | None = None,
         digest: str | None = None,
         path: Path | None = None,
+        opening: Opening | None = None,
     ) -> None:
         self.backend = backend
+        self._lanes = StreamLanes(self, opening)
         self.names = spec.names
         self.spec = spec.document
         self.manifest = manifest
@@ -189,30 +206,33 @@ class Predictor:
                 stack.clear()
         return results + (self._predict_stack(stack, **settings) if stack else [])
 
-    def stream(self, images: Pictures, *, imgsz: int | Sequence[int] | None = None, **settings: Any) -> Stream:
+    def stream(
+        self, images: Pictures, *, imgsz: int | Sequence[int] | None = None, hint: str | None = None, **settings: Any
+    ) -> Stream:
         """Returns an iterator over the results of each picture, in order and equal to those of `predict`.
 
         Where the backend can run several inferences at a time, a few pictures are read ahead, prepared and inferred
-        while those before them are decoded; there are never more in memory than that. An error of a picture is raised
-        in its place, and `next` goes on behind it. Several threads may share the iterator. Closing it early (`close`,
-        `with`) leaves nothing running.
+        while those before them are decoded; there are never more in memory than that. A stream of more than a few
+        pictures goes on in the runtime's setting for many, where it has one: for that the model is opened once more,
+        which takes its memory again. `pipeline` of the iterator says what runs. An error of a picture is raised in its
+        place, and `next` goes on behind it. Several threads may share the iterator. Closing it early (`close`, `with`)
+        leaves nothing running.
 
         Args:
             images: a folder, a pattern or a file; an open `cv2.VideoCapture`, which stays open; or anything that gives
                 pictures one by one, such as a generator. It may be read in a thread of its own. A picture in memory may
                 be overwritten once the next picture is asked for.
             imgsz: as for `predict`; the other settings too.
+            hint: "throughput" for the setting for many pictures from the first on, "latency" for the one of `predict`
+                to the end; None for the first where it gains.
+
+        Raises:
+            RecipeError: `images` is no source of pictures, or `hint` is another word.
         """
         require_owner(self._process)
         pictures = pictures_of(images)
-        requests: list[Request] = getattr(self.backend, "requests", list)()
         size = self._spec.frame.size if imgsz is None else chosen_size(self._spec, imgsz)
-        batch = self._spec.input.batches[0]
-        read = partial(as_picture, channels=self._spec.input.channels)
-        lanes: list[Lane] = [
-            InFlight(self, request, Preprocessor(self._spec, batch, size), read, settings) for request in requests
-        ]
-        return Stream(pictures, lanes or [InTurn(self, settings, imgsz)])
+        return self._lanes.stream(pictures, size, hint, settings)
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
         """Runs the model on an input tensor and returns copies of its raw outputs, in the order of the model's. A model

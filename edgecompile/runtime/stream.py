@@ -9,12 +9,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 from weakref import WeakSet
 
 import numpy as np
 
 from edgecompile.runtime.backends import Request
+from edgecompile.runtime.confinement import RUNNING, doing
 from edgecompile.runtime.fork import own, require_owner
 from edgecompile.runtime.geometry import Geometry
 from edgecompile.runtime.letterbox import Preprocessor
@@ -30,6 +32,33 @@ POLL_S = 0.2
 """Seconds after which a waiting thread looks by itself: an interrupt may have swallowed the wake-up."""
 
 
+FEW = 50
+"""Pictures of a stream that run as the model is open. Where more come, it is opened once more in the runtime's setting
+for many: that takes about as long as a hundred inferences, and so is not done for a handful."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """How a stream runs pictures.
+
+    Attributes:
+        setting: "latency", each inference as soon as possible, as for `predict`, or "throughput", many at a time.
+        requests: pictures that are in flight; all but one infer or wait to be decoded, one is prepared.
+        threads: that the runtime was given for one inference; of OpenVINO for all.
+        remark: why it is not another setting; "" where nothing speaks for one.
+    """
+
+    setting: str
+    requests: int
+    threads: int
+    remark: str = ""
+
+    def __str__(self) -> str:
+        threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
+        remark = f" ({self.remark})" if self.remark else ""
+        return f"{self.setting} setting, {self.requests} in flight, {threads}{remark}"
+
+
 class Lane(Protocol):
     """Takes one picture at a time through the model."""
 
@@ -43,6 +72,13 @@ class Lane(Protocol):
         """Gives up the picture that was begun; nothing runs any more when this returns."""
 
 
+class Lanes(NamedTuple):
+    """Lanes that run side by side, and how the runtime runs them."""
+
+    lanes: Sequence[Lane]
+    pipeline: Pipeline
+
+
 class Stream(Iterator[Any]):
     """Yields the result of each picture in turn, to as many threads as ask: each result once.
 
@@ -53,11 +89,22 @@ class Stream(Iterator[Any]):
     and leaves nothing running.
     """
 
-    def __init__(self, images: Iterable[Picture], lanes: Sequence[Lane]) -> None:
+    def __init__(self, images: Iterable[Picture], lanes: Lanes, more_lanes: Callable[[], Lanes] | None = None) -> None:
+        """Begins a stream.
+
+        Args:
+            lanes: that take the first pictures.
+            more_lanes: returns those that take the pictures after the first `FEW`; called in the thread that reads.
+        """
         self._process = own(self)
         self._turn = threading.Lock()
-        self._flight = _Flight(iter(images), lanes)
+        self._flight = _Flight(iter(images), lanes, more_lanes)
         _open.add(self)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """How pictures run now: a long stream goes on in another setting than it begins with."""
+        return self._flight.pipeline
 
     def __next__(self) -> Any:
         require_owner(self._process)
@@ -145,12 +192,12 @@ class _Flight:
     numbers and flags that only one thread writes: no interrupt leaves it half changed.
     """
 
-    def __init__(self, images: Iterator[Picture], lanes: Sequence[Lane]) -> None:
-        self.depth = len(lanes)
+    def __init__(self, images: Iterator[Picture], lanes: Lanes, more_lanes: Callable[[], Lanes] | None) -> None:
         self._images = images
-        self._lanes = lanes
+        self._use(lanes)
+        self._more_lanes = more_lanes if self.depth > 1 else None
         self._begun: deque[Lane | BaseException] = deque()
-        self._allowed = self.depth - 1
+        self._asked = 0
         self._taken = 0
         self._ended = False
         self._closed = False
@@ -159,7 +206,7 @@ class _Flight:
 
     def allow_one(self) -> None:
         """Lets one more picture be taken: when a result is asked for, and not when it was handed out."""
-        self._allowed += 1
+        self._asked += 1
         self._may_begin.set()
 
     def is_empty(self) -> bool:
@@ -175,7 +222,7 @@ class _Flight:
         if not self._filled.acquire(blocking=False):
             return
         while not self._ended:
-            if self._taken < self._allowed and self._free():
+            if self._taken < self._asked + self.depth - 1 and self._free():
                 try:
                     self.begin_next()
                 except BaseException as error:  # the thread that asks for a result is to have it, not this thread
@@ -183,6 +230,16 @@ class _Flight:
             else:
                 self._may_begin.wait(POLL_S)
         self._left.set()
+
+    def _take_more_lanes(self) -> None:
+        """Goes on with other lanes where more than a few pictures came. Those begun end where they are."""
+        if self._more_lanes is not None and self._taken > FEW:
+            more, self._more_lanes = self._more_lanes, None
+            self._use(more())
+
+    def _use(self, lanes: Lanes) -> None:
+        self._lanes, self.pipeline = lanes
+        self.depth = len(self._lanes)
 
     def begin_next(self) -> None:
         """Takes the next picture and begins with it, where there is one."""
@@ -197,6 +254,7 @@ class _Flight:
             return self._add(error, last=True)
         if self._closed:
             return None
+        self._take_more_lanes()
         lane = self._free()
         assert lane is not None, "a picture is begun only where a lane is free"
         try:
@@ -295,6 +353,7 @@ class InFlight:
         self._geometry = self._preprocessor.place(0, picture)
         self._marks = (began, read, clock())
         self._predictor.give(self._request, self._settings)
+        doing(RUNNING)
         self._request.start(self._preprocessor.tensor)
 
     def finish(self) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,11 +65,21 @@ def predict_pictures(arguments: argparse.Namespace) -> int:
     settings = {**_settings(arguments, model.task), "imgsz": arguments.imgsz}
     if arguments.save:
         _make_folder(arguments.save)
-    with opened(arguments.out, whole=arguments.format != "table") as stream:
-        writer = WRITERS[arguments.format](stream, pictures, model.task)
-        for number, path in enumerate(pictures, 1):
+    shown: deque[tuple[Path, np.ndarray]] = deque()  # given to the stream, whose results come in their order
+
+    def images() -> Iterator[np.ndarray]:
+        for path in pictures:
             image = read_picture(path, model.layout.input.channels)
-            result = model.predict(image, **settings)
+            shown.append((path, image))
+            yield image
+
+    with (
+        opened(arguments.out, whole=arguments.format != "table") as out,
+        model.stream(images(), **settings) as results,
+    ):
+        writer = WRITERS[arguments.format](out, pictures, model.task)
+        for number, result in enumerate(results, 1):
+            path, image = shown.popleft()
             writer.add(path, image.shape[:2], result)
             if path in saved:
                 _save(saved[path], model.task.draw(with_channels(image, 3), result))

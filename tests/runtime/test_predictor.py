@@ -147,7 +147,7 @@ def test_end_to_end_models_need_no_suppression(tmp_path: Path) -> None:
     assert found.classes[:3].tolist() == [0, 1, 2]
 
 
-def test_a_stream_holds_one_picture_at_a_time(model: rt.Predictor, pictures: Path) -> None:
+def test_a_stream_holds_no_more_pictures_than_are_in_flight(model: rt.Predictor, pictures: Path) -> None:
     given = 0
 
     def camera() -> Iterator[np.ndarray]:
@@ -159,7 +159,7 @@ def test_a_stream_holds_one_picture_at_a_time(model: rt.Predictor, pictures: Pat
     stream = model.stream(camera(), conf=0.3)
     next(stream)
     next(stream)
-    assert given == 2
+    assert given <= 1 + stream.pipeline.requests
     assert len(list(model.stream(pictures))) == 4
     assert len(list(model.stream(str(pictures / "*.png")))) == 1
 

@@ -18,13 +18,16 @@ import pytest
 
 import edgecompile.runtime as rt
 from edgecompile.errors import BundleError, RecipeError
+from edgecompile.runtime.backends import Setting, find_backend
+from edgecompile.runtime.stream import FEW
 
-from .tiny import photo, tiny_onnx, tiny_spec
+from .tiny import bundled, photo, tiny_manifest, tiny_onnx, tiny_spec
 
 
 @pytest.fixture(params=["onnxruntime", "openvino", "openvino throughput"])
 def model(request: pytest.FixtureRequest, tmp_path: Path) -> rt.Predictor:
-    """The tiny model on a backend that runs one picture at a time, on one that runs two and on one that wants more."""
+    """The tiny model on a backend that calls its library in threads, on one whose library runs by itself, and on that
+    in its setting for many."""
     kind, _, hint = request.param.partition(" ")
     pytest.importorskip(kind)
     (tmp_path / "model.onnx").write_bytes(tiny_onnx())
@@ -85,6 +88,76 @@ def test_as_many_are_in_flight_as_the_device_wants(tmp_path: Path) -> None:
         assert depth(model) == wanted
 
 
+@pytest.fixture(params=["onnxruntime", "openvino"])
+def two_settings(request: pytest.FixtureRequest, tmp_path: Path, tiny_members: dict[str, bytes]) -> rt.Predictor:
+    """A bundle on a backend with a setting for many pictures."""
+    pytest.importorskip(request.param)
+    bundle = tmp_path / "tiny.bundle.zip"
+    bundle.write_bytes(bundled(tiny_members, tiny_manifest(request.param)))
+    return rt.load(bundle, threads=2)
+
+
+def test_a_long_stream_goes_on_in_the_setting_for_many(two_settings: rt.Predictor) -> None:
+    """Order and results stay, and the next stream begins with it."""
+    count = FEW + 30
+    wanted = [two_settings.predict(photo(50, 60, number)) for number in range(count)]
+    stream = two_settings.stream(camera(count, []))
+    found = [next(stream)]
+    assert stream.pipeline.setting == "latency"
+    found += stream
+    assert stream.pipeline.setting == "throughput"
+    assert stream.pipeline.requests > 2
+    assert len(found) == count
+    assert all(map(same, found, wanted))
+    assert two_settings.stream(camera(1, [])).pipeline.setting == "throughput"
+    assert two_settings.stream(camera(1, []), hint="latency").pipeline.setting == "latency"
+
+
+def test_the_setting_is_chosen(two_settings: rt.Predictor) -> None:
+    with two_settings.stream(camera(4, []), hint="throughput") as stream:
+        assert stream.pipeline.setting == "throughput"
+        assert all(map(same, stream, [two_settings.predict(photo(50, 60, number)) for number in range(4)]))
+    stream = two_settings.stream(camera(FEW + 5, []), hint="latency")
+    assert len(list(stream)) == FEW + 5
+    assert stream.pipeline.setting == "latency"
+    with pytest.raises(RecipeError, match="hint is 'fast', expected latency or throughput"):
+        two_settings.stream(camera(1, []), hint="fast")
+
+
+def test_a_short_stream_does_not_open_the_model_again(
+    two_settings: rt.Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(two_settings._lanes, "_for_many", lambda *_: pytest.fail("it was opened"))
+    assert len(list(two_settings.stream(camera(FEW, [])))) == FEW
+
+
+@pytest.mark.parametrize("change", ["gone", "another"])
+def test_a_bundle_that_is_not_there_any_more_runs_on_as_it_is_open(
+    change: str, two_settings: rt.Predictor, tmp_path: Path, tiny_members: dict[str, bytes]
+) -> None:
+    bundle = tmp_path / "tiny.bundle.zip"
+    bundle.unlink()
+    if change == "another":
+        bundle.write_bytes(bundled(tiny_members, {**tiny_manifest("onnxruntime"), "name": "another"}))
+    wanted = [two_settings.predict(photo(50, 60, number)) for number in range(FEW + 3)]
+    stream = two_settings.stream(camera(FEW + 3, []))
+    assert all(map(same, stream, wanted))
+    assert stream.pipeline.setting == "latency"
+    assert "cannot be opened once more" in stream.pipeline.remark
+    assert ("another bundle" in stream.pipeline.remark) is (change == "another")
+
+
+def test_the_setting_for_many_is_that_of_the_library() -> None:
+    ov, ort = find_backend("openvino"), find_backend("onnxruntime")
+    throughput = {"PERFORMANCE_HINT": "THROUGHPUT"}
+    assert ov.for_many({"PERFORMANCE_HINT": "LATENCY"}, 2) == Setting(2, throughput)
+    assert ov.for_many({"DEVICE": "GPU"}, 1) == Setting(1, {"DEVICE": "GPU", **throughput})
+    for options, threads in ((throughput, 2), ({"NUM_STREAMS": 1}, 2), ({}, 1), ({"DEVICE": "MYRIAD"}, 2)):
+        assert ov.for_many(options, threads) is None
+    assert ort.for_many({}, 4) == Setting(1, {}, at_once=4)
+    assert ort.for_many({}, 1) is None
+
+
 def test_what_a_picture_raises_is_raised_in_its_place(model: rt.Predictor, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
@@ -129,9 +202,11 @@ def test_a_stream_closed_early_leaves_nothing_running(model: rt.Predictor) -> No
     flight = stream._flight
     assert flight.is_empty()
     require_no_reader()
-    for lane in flight._lanes:  # every request is idle: one in flight refuses its input
-        if hasattr(lane, "_request"):
+    for lane in flight._lanes:  # every request is idle
+        if hasattr(lane._request, "_request"):  # OpenVINO's refuses its input while it is in flight
             lane._request._request.set_input_tensor(lane._request._request.get_input_tensor())
+        elif lane._request._begun:
+            assert lane._request._begun.done()
     assert same(model.predict(photo(50, 60, 0)), next(model.stream(camera(1, []))))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -64,8 +65,7 @@ class Backend(Protocol):
 
 
 class Request(Protocol):
-    """An inference that runs beside others. A backend with this ability has a method `requests()`, which returns as
-    many as keep the device busy; all other backends run one inference at a time."""
+    """An inference that runs beside others, of a backend that `RunsSeveral`."""
 
     def start(self, tensor: Any) -> None:
         """Starts the model on `tensor`, which stays as it is until `wait`, and returns at once. A run whose `wait` an
@@ -74,6 +74,41 @@ class Request(Protocol):
     def wait(self) -> list[Any]:
         """Returns the outputs once they are there, also when called again; they may be overwritten by the next start
         of this request."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a backend is opened to run many pictures a second, rather than each as soon as possible.
+
+    Attributes:
+        threads: as for `Backend.__init__`.
+        options: likewise.
+        at_once: inferences that run at a time; None where the library decides.
+    """
+
+    threads: int
+    options: Options
+    at_once: int | None = None
+
+
+class RunsSeveral(Protocol):
+    """Further methods of a backend with several inferences in flight; all other backends run one at a time."""
+
+    def requests(self, at_once: int | None = None) -> Sequence[Request]:
+        """Returns as many requests as keep the device busy: one more than run at a time.
+
+        Args:
+            at_once: inferences that run at a time; None for as many as suit how the backend was opened.
+        """
+
+    @staticmethod
+    def for_many(options: Options, threads: int) -> Setting | None:
+        """Returns how the model is opened once more where many pictures are to be run; None where that gains nothing
+        over the requests of the backend as it is open. A backend may lack this method.
+
+        Args:
+            options, threads: that it is open with.
+        """
 
 
 class TakesParameters(Protocol):

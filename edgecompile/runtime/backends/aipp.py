@@ -24,5 +24,5 @@ class Backend(onnxruntime.Backend):
         super().__init__(artifact, spec, threads, options)
         self._config = read_config(read_member(artifact, ".cfg")[1].decode("utf-8", "replace"))
 
-    def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
-        return super().infer(preprocess(tensor, self._config))
+    def _run(self, tensor: np.ndarray, given: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        return super()._run(preprocess(tensor, self._config), given)

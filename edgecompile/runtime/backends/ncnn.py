@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from edgecompile.errors import BundleError
-from edgecompile.runtime.backends import _ncnn_layers, missing, read_member
+from edgecompile.runtime.backends import Setting, _ncnn_layers, missing, read_member
+from edgecompile.runtime.backends._threaded import ThreadedRequest, threaded_requests
 from edgecompile.runtime.fork import require_first_use
 from edgecompile.runtime.layer_timings import Feed, LayerTimings, Rounds
 from edgecompile.runtime.options import Option, Options, Switch
@@ -70,6 +71,18 @@ class Backend:
         self.outputs = tuple(frozenset([name]) for name in self._names)
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
+        return self._run(tensor, {})
+
+    def requests(self, at_once: int | None = None) -> list[ThreadedRequest]:
+        """Returns requests on the one network, each with an extractor of its own."""
+        return threaded_requests(self._run, at_once or 1)
+
+    @staticmethod
+    def for_many(options: Options, threads: int) -> Setting | None:
+        """Returns a network whose inferences take one thread each, as many at a time as there are threads."""
+        return Setting(1, options, threads) if threads > 1 else None
+
+    def _run(self, tensor: np.ndarray, given: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         if len(tensor) != 1:
             raise BundleError(f"ncnn runs one picture at a time, not {len(tensor)}")
         import numpy as np

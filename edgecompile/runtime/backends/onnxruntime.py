@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgecompile.errors import BundleError
-from edgecompile.runtime.backends import _onnxruntime_layers, last_line, missing, picture_input, read_onnx
+from edgecompile.runtime.backends import Setting, _onnxruntime_layers, last_line, missing, picture_input, read_onnx
+from edgecompile.runtime.backends._threaded import ThreadedRequest, threaded_requests
 from edgecompile.runtime.layer_timings import Feed, LayerTimings, Rounds
 from edgecompile.runtime.onnx_nodes import read_nodes
 from edgecompile.runtime.options import Choice, Option, Options, Switch
@@ -82,7 +83,20 @@ class Backend:
         self._given = dict(values)
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
-        return self._session.run(self._names, {**self._given, self._input: tensor})
+        return self._run(tensor, self._given)
+
+    def requests(self, at_once: int | None = None) -> list[ThreadedRequest]:
+        """Returns requests on the one session, which all may run at a time."""
+        return threaded_requests(self._run, at_once or 1)
+
+    @staticmethod
+    def for_many(options: Options, threads: int) -> Setting | None:
+        """Returns a session whose inferences take one thread each, as many at a time as there are threads: they wait
+        for nobody, where the threads of one inference wait for each other at every layer."""
+        return Setting(1, options, threads) if threads > 1 else None
+
+    def _run(self, tensor: np.ndarray, given: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        return self._session.run(self._names, {**given, self._input: tensor})
 
     @classmethod
     def time_layers(

@@ -17,6 +17,7 @@ from edgecompile.errors import BundleError
 from edgecompile.json_types import JsonObject
 from edgecompile.runtime import device_cache, openvino_ir
 from edgecompile.runtime.backends import (
+    Setting,
     _openvino_layers,
     file_names,
     last_line,
@@ -39,6 +40,7 @@ ENVIRONMENT = "ONEDNN_"
 the instruction set of the target. oneDNN reads them once, when the first model of a process is compiled."""
 DEVICE = "DEVICE"
 """Option that names OpenVINO's device: CPU, GPU, GPU.1, NPU, or AUTO:GPU,CPU, the first of these that is here."""
+HINT, THROUGHPUT = "PERFORMANCE_HINT", "THROUGHPUT"
 EACH = "DEVICE_PROPERTIES"
 """Property of AUTO that holds the properties of each device."""
 ONE_DEVICE = r"(?:CPU|(?:GPU|NPU)(?:\.[0-9]{1,2})?)"
@@ -53,7 +55,7 @@ STREAMS = Whole(1, 64)
 OF_A_DEVICE: Mapping[str, Option] = {
     "INFERENCE_PRECISION_HINT": Choice(("f32", "f16", "bf16")),
     "NUM_STREAMS": STREAMS,
-    "PERFORMANCE_HINT": Choice(("LATENCY", "THROUGHPUT")),
+    HINT: Choice(("LATENCY", THROUGHPUT)),
 }
 """Properties that each device takes."""
 OF_A_CPU: Mapping[str, Option] = {
@@ -74,6 +76,7 @@ class Backend:
     Attributes:
         device: OpenVINO's device that runs the model.
         from_cache: whether the model was compiled at an earlier start.
+        setting: "latency" or "throughput".
     """
 
     options: ClassVar[Mapping[str, Option]] = {
@@ -105,6 +108,7 @@ class Backend:
             core = openvino.Core()
             self.device = _device_here(core, asked)
             whole = _with_threads(settings, self.device, threads)
+            self.setting = "throughput" if settings.get(HINT) == THROUGHPUT else "latency"
             self._compiled, self.from_cache = _open(openvino, core, artifact, self.device, whole)
             request = self._compiled.create_infer_request()
         except (RuntimeError, ValueError, TypeError) as error:
@@ -121,11 +125,21 @@ class Backend:
         self._request.start(tensor)
         return self._request.wait()
 
-    def requests(self) -> list[Request]:
+    def requests(self, at_once: int | None = None) -> list[Request]:
         """Returns one request more than the device wants in flight: it is prepared while the others run."""
-        count = 1 + int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        count = 1 + (at_once or int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")))
         made = (self._compiled.create_infer_request() for _ in range(count))
         return [self._as_request(request) for request in made]
+
+    @staticmethod
+    def for_many(options: Options, threads: int) -> Setting | None:
+        """Returns OpenVINO's own setting for many pictures, THROUGHPUT. A target that asks for it has it already, and
+        one that states a number of streams has what it wants; a CPU with one thread has one stream."""
+        device = options.get(DEVICE, "CPU")
+        asked = options.get(HINT) == THROUGHPUT or "NUM_STREAMS" in options
+        if asked or device == "MYRIAD" or (device == "CPU" and threads == 1):
+            return None
+        return Setting(threads, {**options, HINT: THROUGHPUT})
 
     def give(self, values: Mapping[str, np.ndarray]) -> None:
         self._request.give(values)
@@ -233,7 +247,7 @@ def _with_threads(settings: Options, device: str, threads: int) -> Options:
     """Returns the settings with those of a CPU: the number of threads, and one picture at a time unless they set
     something else. The properties of devices that are not here are left out."""
     if device == "CPU":
-        return {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, **settings}
+        return {HINT: "LATENCY", "INFERENCE_NUM_THREADS": threads, **settings}
     if not device.startswith("AUTO:"):
         return settings
     of_each = cast("Mapping[str, Options]", settings.get(EACH, {}))
