@@ -49,7 +49,7 @@ import numpy as np
 from edgecompile.runtime.aipp import read_config
 from edgecompile.runtime.backends.aipp import Backend
 FLOAT, REPEATED = 0, 100002
-kept, models, begun = {}, {}, []
+kept, models, begun, waiting = {}, {}, [], []
 def init():
     begun.append(1)
     return REPEATED if len(begun) > 1 else 0
@@ -66,6 +66,16 @@ class rt:
     def memcpy(to, most, source, size, direction):
         if size > most: return 107000
         ctypes.memmove(to, source, size)
+        return 0
+    def create_stream():
+        waiting.append([])
+        return len(waiting) - 1, 0
+    def destroy_stream(stream): return 0
+    def free(address):
+        del kept[address]
+        return 0
+    def synchronize_stream(stream):
+        while waiting[stream]: mdl.execute(*waiting[stream].pop(0))
         return 0
 class Model:
     def __init__(self, files):
@@ -95,6 +105,9 @@ class mdl:
     def execute(model, given, made):
         for one, (address, size) in zip(models[model].run(ctypes.string_at(*given[0])), made):
             ctypes.memmove(address, one.ctypes.data, size)
+        return 0
+    def execute_async(model, given, made, stream):
+        waiting[stream].append((model, given, made))
         return 0
 """
 

@@ -147,7 +147,7 @@ class Predictor:
         opening: Opening | None = None,
     ) -> None:
         self.backend = backend
-        self._lanes = StreamLanes(self, opening)
+        self._lanes = StreamLanes(opening)
         self.names = spec.names
         self.spec = spec.document
         self.manifest = manifest
@@ -232,7 +232,7 @@ class Predictor:
         require_owner(self._process)
         pictures = pictures_of(images)
         size = self._spec.frame.size if imgsz is None else chosen_size(self._spec, imgsz)
-        return self._lanes.stream(pictures, size, hint, settings)
+        return self._lanes.stream(self, pictures, size, hint, settings)
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
         """Runs the model on an input tensor and returns copies of its raw outputs, in the order of the model's. A model

@@ -7,6 +7,7 @@ what is asked of them.
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from edgecompile.runtime.nvidia import cuda as cuda_module
 from edgecompile.runtime.nvidia.cuda import Cuda, driver_version
 
 from .nvidia_substitutes import Driver, Engine, library
-from .tiny import bundled, golden_members, tiny_manifest, tiny_onnx, tiny_spec
+from .tiny import bundled, golden_members, photo, tiny_manifest, tiny_onnx, tiny_spec
 
 pytest.importorskip("onnxruntime")
 
@@ -90,6 +91,27 @@ def test_a_jetson_builds_keeps_its_timings_and_predicts(
     with Archive(path) as archive:
         finalize(archive, rebuild=True)
     assert seen["timings"] == b"+"  # the next build begins with what the first one found out
+
+
+def test_pictures_of_a_stream_have_contexts_and_cuda_streams_of_their_own(
+    seen: dict[str, Any], driver: Driver, tmp_path: Path
+) -> None:
+    """The substitutes run at once what is begun: what is shown is that each picture has buffers of its own."""
+    path = bundle(tmp_path, "tensorrt", {"model.onnx": tiny_onnx(embedded=True)}, JETSON)
+    with Archive(path) as archive:
+        finalize(archive)
+    model = load(path)
+    wanted = [model.predict(photo(50, 60, number)) for number in range(8)]
+    before = driver.calls.count("cuStreamCreate")
+    with model.stream(photo(50, 60, number) for number in range(8)) as stream:
+        found = list(stream)
+        assert stream.pipeline.requests == 3
+    assert [one.scores.tolist() for one in found] == [one.scores.tolist() for one in wanted]
+    assert driver.calls.count("cuStreamCreate") - before == 3
+    del stream, model
+    gc.collect()
+    assert not driver.blocks
+    assert driver.calls.count("cuStreamDestroy_v2") == 3
 
 
 def test_memory_of_the_gpu_is_given_back(seen: dict[str, Any], driver: Driver, tmp_path: Path, pictures: Path) -> None:

@@ -124,6 +124,18 @@ def test_a_process_may_open_several_models(card):
     assert np.array_equal(first.predict(picture).boxes, found.boxes)
 
 
+def test_pictures_of_a_stream_have_buffers_and_streams_of_their_own(card):
+    """The fake runs what a stream holds when it is waited for."""
+    card.runs("finalize")
+    pictures = sorted(PICTURES.iterdir())[:6]
+    model = load(card.bundle)
+    wanted = [model.predict(picture) for picture in pictures]
+    with model.stream(pictures) as stream:
+        found = list(stream)
+        assert stream.pipeline.requests == 3
+    assert [one.boxes.tolist() for one in found] == [one.boxes.tolist() for one in wanted]
+
+
 def test_another_version_of_the_chip_is_refused_with_the_reason(card):
     card.runs("finalize")
     card.is_a("310P1")

@@ -1,7 +1,7 @@
 """Huawei Ascend: the model is built on the device by ATC, and run through AscendCL's Python API (`acl`).
 
 Untested on hardware. Sources: hiascend.com, CANN 8.0.0: "ATC" (options), "AMCT (ONNX)" (`convert_qat_model`), "AscendCL
-Python API"; npu-smi of Atlas 200I DK A2 25.2.0 (`npu-smi info`).
+Python API" (pictures that run beside each other: `execute_async`); npu-smi of Atlas 200I DK A2 25.2.0 (`npu-smi info`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from edgecompile.errors import BundleError, MissingToolError
 from edgecompile.runtime.aipp import read_config
@@ -41,6 +42,8 @@ DEVICE = 0
 HUGE_PAGES_FIRST, TO_DEVICE, TO_HOST = 0, 1, 2
 REPEATED = 100002
 """ACL_ERROR_REPEAT_INITIALIZE: `acl.init` was called before in this process, by another model or by the program."""
+IN_FLIGHT = 3
+"""Pictures that keep a chip busy: one runs, one waits behind it, one is prepared."""
 TYPES = {0: "float32", 1: "float16", 2: "int8", 3: "int32", 4: "uint8", 9: "int64"}
 """aclDataType to numpy's."""
 
@@ -68,6 +71,10 @@ class Backend:
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
         return self._session.infer(tensor)
+
+    def requests(self, at_once: int | None = None) -> list[_Request]:
+        """Returns requests on the one model, each with buffers and a stream of its own."""
+        return [_Request(self._session) for _ in range((at_once or IN_FLIGHT - 1) + 1)]
 
     @staticmethod
     def device(options: Options) -> dict[str, str]:
@@ -155,46 +162,108 @@ class _Session:
     """A loaded model with its buffers. `names` are those of its outputs."""
 
     def __init__(self, acl: Any, model: Path) -> None:
-        self._acl = acl
+        self.acl = acl
         begun = acl.init()
         _check("acl.init", 0 if begun == REPEATED else begun)
         _check("acl.rt.set_device", acl.rt.set_device(DEVICE))
         self._context = _value("acl.rt.create_context", acl.rt.create_context(DEVICE))
-        self._model = _value("acl.mdl.load_from_file", acl.mdl.load_from_file(str(model)))
-        about = acl.mdl.create_desc()
-        _check("acl.mdl.get_desc", acl.mdl.get_desc(about, self._model))
+        self.model = _value("acl.mdl.load_from_file", acl.mdl.load_from_file(str(model)))
+        self._about = about = acl.mdl.create_desc()
+        _check("acl.mdl.get_desc", acl.mdl.get_desc(about, self.model))
         self._size = acl.mdl.get_input_size_by_index(about, 0)
-        self._entry, self._given = self._buffers([self._size])
-        sizes = [acl.mdl.get_output_size_by_index(about, at) for at in range(acl.mdl.get_num_outputs(about))]
-        self._results, self._made = self._buffers(sizes)
-        self.names = [acl.mdl.get_output_name_by_index(about, at) for at in range(len(sizes))]
-        self._arrays = [self._array(about, at) for at in range(len(sizes))]
+        self._sizes = [acl.mdl.get_output_size_by_index(about, at) for at in range(acl.mdl.get_num_outputs(about))]
+        self.names = [acl.mdl.get_output_name_by_index(about, at) for at in range(len(self._sizes))]
+        self._buffers = self.new_buffers()
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
-        acl = self._acl
+        self.upload(tensor, self._buffers)
+        code = self.acl.mdl.execute(self.model, self._buffers.entry, self._buffers.results)
+        _check("acl.mdl.execute", code)
+        return self.download(self._buffers)
+
+    def enter(self) -> None:
+        """Makes the context current in the calling thread."""
+        _check("acl.rt.set_context", self.acl.rt.set_context(self._context))
+
+    def upload(self, tensor: np.ndarray, buffers: _Buffers) -> None:
+        """Copies the input to the device."""
         if tensor.nbytes != self._size:
             raise BundleError(f"the model takes {self._size} bytes, not {tensor.nbytes}")
-        _check("acl.rt.set_context", acl.rt.set_context(self._context))
-        _copy(acl, self._given[0], tensor.ctypes.data, self._size, TO_DEVICE)
-        _check("acl.mdl.execute", acl.mdl.execute(self._model, self._entry, self._results))
-        for address, array in zip(self._made, self._arrays, strict=True):
-            _copy(acl, array.ctypes.data, address, array.nbytes, TO_HOST)
-        return [array.astype("float32") if array.dtype == "float16" else array for array in self._arrays]
+        self.enter()
+        _copy(self.acl, buffers.given, tensor.ctypes.data, self._size, TO_DEVICE)
 
-    def _buffers(self, sizes: Sequence[int]) -> tuple[Any, list[int]]:
+    def download(self, buffers: _Buffers) -> list[np.ndarray]:
+        """Copies the outputs from the device."""
+        for address, array in zip(buffers.made, buffers.arrays, strict=True):
+            _copy(self.acl, array.ctypes.data, address, array.nbytes, TO_HOST)
+        return [array.astype("float32") if array.dtype == "float16" else array for array in buffers.arrays]
+
+    def new_buffers(self) -> _Buffers:
+        """Returns buffers for one inference, here and on the device."""
+        self.enter()
+        entry, given = self._dataset([self._size])
+        results, made = self._dataset(self._sizes)
+        return _Buffers(entry, given[0], results, made, [self._array(at) for at in range(len(self._sizes))])
+
+    def _dataset(self, sizes: Sequence[int]) -> tuple[Any, list[int]]:
         """Returns a data set of new buffers on the device, and their addresses."""
-        acl, addresses = self._acl, []
+        acl, addresses = self.acl, []
         dataset = acl.mdl.create_dataset()
         for size in sizes:
             addresses.append(_value("acl.rt.malloc", acl.rt.malloc(size, HUGE_PAGES_FIRST)))
             acl.mdl.add_dataset_buffer(dataset, acl.create_data_buffer(addresses[-1], size))
         return dataset, addresses
 
-    def _array(self, about: Any, at: int) -> np.ndarray:
+    def _array(self, at: int) -> np.ndarray:
         import numpy as np
 
-        shape = _value("acl.mdl.get_output_dims", self._acl.mdl.get_output_dims(about, at))["dims"]
-        return np.empty(shape, TYPES[self._acl.mdl.get_output_data_type(about, at)])
+        shape = _value("acl.mdl.get_output_dims", self.acl.mdl.get_output_dims(self._about, at))["dims"]
+        return np.empty(shape, TYPES[self.acl.mdl.get_output_data_type(self._about, at)])
+
+
+class _Buffers(NamedTuple):
+    """Buffers of one inference: data sets and addresses on the device, and the outputs here."""
+
+    entry: Any
+    given: int
+    results: Any
+    made: list[int]
+    arrays: list[np.ndarray]
+
+
+class _Request:
+    """An inference in a stream of AscendCL; see `edgecompile.runtime.backends.Request`."""
+
+    def __init__(self, session: _Session) -> None:
+        self._session = session
+        self._buffers = session.new_buffers()
+        self._stream = _value("acl.rt.create_stream", session.acl.rt.create_stream())
+        self._running = False
+
+    def start(self, tensor: np.ndarray) -> None:
+        acl = self._session.acl
+        self._session.enter()
+        if self._running:  # whoever started it was interrupted before the result was there
+            acl.rt.synchronize_stream(self._stream)
+        self._session.upload(tensor, self._buffers)
+        self._running = True
+        code = acl.mdl.execute_async(self._session.model, self._buffers.entry, self._buffers.results, self._stream)
+        _check("acl.mdl.execute_async", code)
+
+    def wait(self) -> list[np.ndarray]:
+        self._session.enter()
+        _check("acl.rt.synchronize_stream", self._session.acl.rt.synchronize_stream(self._stream))
+        self._running = False
+        return self._session.download(self._buffers)
+
+    def __del__(self) -> None:
+        with suppress(Exception):  # at the end of the process the library may be gone, and the memory with it
+            acl = self._session.acl
+            self._session.enter()
+            acl.rt.synchronize_stream(self._stream)
+            for address in (self._buffers.given, *self._buffers.made):
+                acl.rt.free(address)
+            acl.rt.destroy_stream(self._stream)
 
 
 def _copy(acl: Any, to: int, source: int, size: int, direction: int) -> None:

@@ -49,6 +49,10 @@ class Backend:
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
         return self._session.infer(tensor)
 
+    def requests(self, at_once: int | None = None) -> list[session.Session]:
+        """Returns sessions of the one engine, which run beside each other."""
+        return [self._session.another() for _ in range((at_once or session.IN_FLIGHT - 1) + 1)]
+
     @classmethod
     def time_layers(
         cls,

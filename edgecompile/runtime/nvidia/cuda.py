@@ -5,6 +5,7 @@ Everything happens in the primary context of the first GPU, the context that Ten
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import ctypes.util
 import re
@@ -32,6 +33,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuDevicePrimaryCtxRetain": (c_void_p, c_int),
     "cuCtxSetCurrent": (c_void_p,),
     "cuStreamCreate": (c_void_p, c_uint),
+    "cuStreamDestroy_v2": (c_void_p,),
     "cuStreamSynchronize": (c_void_p,),
     "cuMemAlloc_v2": (c_void_p, c_size_t),
     "cuMemFree_v2": (c_uint64,),
@@ -48,7 +50,7 @@ class Cuda:
     """The first GPU.
 
     Attributes:
-        stream: handle of the only stream, in which everything runs, as a number.
+        stream: handle of the stream in which everything runs that is asked of this object, as a number.
     """
 
     def __init__(self, library: Any = None, root: Path = Path("/")) -> None:
@@ -69,14 +71,22 @@ class Cuda:
         for name, types in SIGNATURES.items():
             getattr(self._library, name).argtypes = types
         self._call("cuInit", 0)
-        device, context, stream = c_int(), c_void_p(), c_void_p()
+        device, context = c_int(), c_void_p()
         self._call("cuDeviceGet", byref(device), 0)
         self._device = device.value
         self._call("cuDevicePrimaryCtxRetain", byref(context), self._device)
         self._context = context
         self.enter()
-        self._call("cuStreamCreate", byref(stream), 0)
-        self.stream: int = stream.value or 0
+        self._given_back: _StreamOwner | None = None
+        self.stream = self._new_stream()
+
+    def beside(self) -> Cuda:
+        """Returns the same GPU with a stream of its own, whose work runs beside that of this one."""
+        other = copy.copy(self)
+        other.enter()
+        other.stream = other._new_stream()
+        other._given_back = _StreamOwner(other, other.stream)
+        return other
 
     def enter(self) -> None:
         """Makes the context current in the calling thread."""
@@ -129,6 +139,11 @@ class Cuda:
         """Gives memory back; at the end of the process the driver may be gone already, and the memory with it."""
         getattr(self._library, function)(address)
 
+    def _new_stream(self) -> int:
+        stream = c_void_p()
+        self._call("cuStreamCreate", byref(stream), 0)
+        return stream.value or 0
+
     def _attribute(self, number: int) -> int:
         value = c_int()
         self._call("cuDeviceGetAttribute", byref(value), number, self._device)
@@ -141,6 +156,16 @@ class Cuda:
             self._library.cuGetErrorString(code, byref(text))
             message = text.value.decode("utf-8", "replace") if text.value else "unknown error"
             raise BundleError(f"the NVIDIA driver refuses ({function}: {message}, {code})")
+
+
+class _StreamOwner:
+    """Gives a stream back when nobody refers to it any more."""
+
+    def __init__(self, cuda: Cuda, stream: int) -> None:
+        self._library, self._stream = cuda._library, stream
+
+    def __del__(self) -> None:
+        self._library.cuStreamDestroy_v2(self._stream)
 
 
 class DeviceMemory:
