@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from edgecompile import repair
 from edgecompile.bundle.assemble import PACKAGE, manifest_of, packaging_step, stated_gates, with_packaging
 from edgecompile.bundle.documents import canonical_json
 from edgecompile.bundle.writer import copy_bundle
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
     from edgecompile.execute.entry import Entry
     from edgecompile.json_types import JsonObject
     from edgecompile.plan.graph import Materials, Plan
+    from edgecompile.quantization.mixed_precision import Repair
     from edgecompile.recipe.schema import Recipe
+    from edgecompile.repair import Runner
     from edgecompile.runtime.figures import Figures
 
 
@@ -66,6 +69,8 @@ class Built:
         measured: latency, memory and power on this machine, or on the device that the recipe names; None where neither
             was measured.
         device: section of the report on the device that the recipe names; None where it names no device.
+        repair: what became of INT8 that missed a gate on accuracy; None where it missed none.
+        plain: what was measured of INT8 before it was repaired.
     """
 
     recipe: Recipe
@@ -77,6 +82,8 @@ class Built:
     verdicts: list[Verdict]
     measured: Measurement | None
     device: DeviceSection | None = None
+    repair: Repair | None = None
+    plain: Measurement | None = None
 
     def with_verdicts(self, verdicts: list[Verdict]) -> Built:
         """Returns this build with other gates."""
@@ -143,15 +150,37 @@ def run_build(
     with closing(Store.default()) as store:  # not by a finalizer, in which a Ctrl-C would be lost
         sources = Sources(store.root / "stat")
         materials, plan = prepare(recipe)
-        require_locked(lock, lambda: resolve_lock(recipe, plan, materials, sources), recipe.origins)
+        found_repair = lock.lock.stated_repair if lock else None
+        if found_repair:  # what a search found is in the lock: nothing is searched again
+            plan = repair.resolve_repaired(recipe, materials, found_repair)
+        require_locked(lock, lambda: resolve_lock(recipe, plan, materials, sources, found_repair), recipe.origins)
         require_device(recipe)
         steps = local_steps(recipe, plan)
         with display.steps(steps) as listener:
             entries = execute(steps, store, jobs=jobs, progress=listener, measure_again=measure_again)
-        built = evaluate_gates(recipe, plan, materials, entries, sources)
+        built = evaluate_gates(recipe, plan, materials, entries, sources, found_repair)
+        if repair.is_due(plan, built.verdicts, built.figures):
+            runner = repair.runner(store, jobs, display.steps, measure_again)
+            built = repair_build(built, materials, sources, runner)
         require_same_outputs(lock, built.lock)
         built = evaluate_gates_on_device(built, materials, store, display.device)
         return conclude(built, store, run_dir, began, display.conclusion)
+
+
+def repair_build(built: Built, materials: Materials, sources: Sources, runner: Runner) -> Built:
+    """Looks for a mix of INT8 and float that meets the gates on accuracy, and returns the build of it; the build as it
+    is where none does, with the reason.
+
+    Args:
+        runner: runs plans.
+    """
+    recipe = built.recipe
+    found = repair.search(repair.Search(recipe, materials, built.plan, runner), built.figures)
+    if not found.chosen:
+        return replace(built, repair=found, plan=replace(built.plan, notes=(*built.plan.notes, found.line)))
+    plan = local_steps(recipe, repair.resolve_repaired(recipe, materials, found))
+    entries = dict(runner(plan, replace(plan, steps=repair.new_steps(plan, built.plan))))
+    return evaluate_gates(recipe, plan, materials, entries, sources, found, plain=built.measured)
 
 
 def conclude(built: Built, store: Store, run_dir: Path, began: float, conclusion: Conclusion) -> Path:
@@ -181,9 +210,21 @@ def require_device(recipe: Recipe) -> None:
 
 
 def evaluate_gates(
-    recipe: Recipe, plan: Plan, materials: Materials, entries: dict[str, Entry], sources: Sources
+    recipe: Recipe,
+    plan: Plan,
+    materials: Materials,
+    entries: dict[str, Entry],
+    sources: Sources,
+    found_repair: Repair | None = None,
+    *,
+    plain: Measurement | None = None,
 ) -> Built:
-    """Merges what the steps found into the documents of the bundle, and judges the gates."""
+    """Merges what the steps found into the documents of the bundle, and judges the gates.
+
+    Args:
+        found_repair: the repair that the plan carries out.
+        plain: what was measured of INT8 before the repair.
+    """
     facts: dict[str, Any] = {name: entry.facts for name, entry in entries.items()}
     measured = None
     if "measure" in entries:
@@ -196,17 +237,19 @@ def evaluate_gates(
     )  # fmt: skip
     on_device = recipe.target.proxy_backend() is not None or recipe.device.host is not None
     verdicts = _refused(recipe, judge(recipe.gates, figures, measured, on_device=on_device))
-    lock = lock_document(recipe, plan, materials, entries, sources)
+    lock = lock_document(recipe, plan, materials, entries, sources, found_repair)
     spec = json.loads(entries[plan.result.spec.step].path(plan.result.spec.path).read_bytes())
     notes = [*task.class_remarks(materials.names, spec["names"]), *remarks(recipe.gates, figures)]
     notes += [line for entry in entries.values() for line in entry.facts.get("warnings", ())]
     notes += layer_coverage.remarks(figures.coverage, plan.result.precision)
+    notes += [found_repair.line] if found_repair else []
     plan = replace(plan, notes=(*plan.notes, *notes))
     manifest = manifest_of(
         recipe, plan, entries, figures, verdicts,
         spec=spec, weights=lock.weights, tools=tool_versions(plan), isa_class=hardware.isa_class(),
     )  # fmt: skip
-    return Built(recipe, plan, entries, figures, manifest, lock, verdicts, measured)
+    built = Built(recipe, plan, entries, figures, manifest, lock, verdicts, measured)
+    return replace(built, repair=found_repair, plain=plain)
 
 
 def evaluate_gates_on_device(built: Built, materials: Materials, store: Store, progress: DeviceProgress) -> Built:
@@ -246,7 +289,7 @@ def packed(built: Built, store: Store) -> tuple[Path, PackageFacts]:
     """Packs the bundle, as a step like any other, and returns its path in the store and the facts of the step. What is
     measured is no part of it."""
     manifest = built.manifest.to_json()
-    report = report_of(manifest, built.lock.recipe, built.plan, built.entries, built.verdicts)
+    report = report_of(manifest, built.lock.recipe, built.plan, built.entries, built.verdicts, repair=built.repair)
     step = packaging_step(built.plan, manifest=manifest, lock=built.lock.to_json(), report=cast("JsonObject", report))
     entry = execute(with_packaging(unmeasured(built.plan), step), store)[PACKAGE]
     facts = cast("PackageFacts", entry.facts)
@@ -280,6 +323,7 @@ def write_run(built: Built, run_dir: Path, began: float, *, bundle: Published | 
     report = report_of(
         built.manifest.to_json(), built.lock.recipe, built.plan, built.entries, built.verdicts,
         measured=built.measured.to_json() if built.measured else None, run=run, device=built.device,
+        repair=built.repair, plain=built.plain,
     )  # fmt: skip
     golden = built.entries["golden"]
     page = render_html(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edgecompile.execute.entry import Entry
     from edgecompile.execute.source_digests import Sources
     from edgecompile.plan.graph import Materials, Plan
+    from edgecompile.quantization.mixed_precision import Repair
     from edgecompile.recipe.locate import Origins
     from edgecompile.recipe.schema import Recipe
 
@@ -40,14 +41,23 @@ def tool_versions(plan: Plan) -> dict[str, str]:
 
 
 def lock_document(
-    recipe: Recipe, plan: Plan, materials: Materials, entries: Mapping[str, Entry], sources: Sources
+    recipe: Recipe,
+    plan: Plan,
+    materials: Materials,
+    entries: Mapping[str, Entry],
+    sources: Sources,
+    repair: Repair | None = None,
 ) -> Lock:
     """Returns the lock of a build; see `edgecompile.bundle.assemble.lock_of`."""
     versions, isa_class = tool_versions(plan), hardware.isa_class()
-    return lock_of(recipe, plan, materials, entries, read=sources.of, tools=versions, isa_class=isa_class)
+    return lock_of(
+        recipe, plan, materials, entries, read=sources.of, tools=versions, isa_class=isa_class, repair=repair
+    )
 
 
-def resolve_lock(recipe: Recipe, plan: Plan, materials: Materials, sources: Sources) -> Lock:
+def resolve_lock(
+    recipe: Recipe, plan: Plan, materials: Materials, sources: Sources, repair: Repair | None = None
+) -> Lock:
     """Returns the lock of a build that has not run: what a recipe resolves to here and now, without any output.
 
     Raises:
@@ -55,7 +65,7 @@ def resolve_lock(recipe: Recipe, plan: Plan, materials: Materials, sources: Sour
         RecipeError: weights, a picture or a label file cannot be read.
     """
     tools.require_tools(plan)
-    return lock_document(recipe, plan, materials, {}, sources)
+    return lock_document(recipe, plan, materials, {}, sources, repair)
 
 
 def lock_path(recipe: Recipe) -> Path:

@@ -34,6 +34,7 @@ from edgecompile.recipe.picture_materials import remarks
 from edgecompile.recipe.schema import Recipe
 from edgecompile.recipe.validate import recipe_from
 from edgecompile.recipe_lock import resolve_lock
+from edgecompile.repair import resolve_repaired
 from edgecompile.runtime import open_artifact
 from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.check import Check
@@ -124,14 +125,15 @@ def reproduce(
     with tempfile.TemporaryDirectory(prefix="edgecompile-inputs-") as place:
         inputs = Inputs(was.lock, finder, Path(place))
         materials = inputs.materials(recipe)
-        plan = resolve(recipe, materials)
+        found_repair = was.lock.stated_repair
+        plan = resolve_repaired(recipe, materials, found_repair) if found_repair else resolve(recipe, materials)
         sources = Sources(store.root / "stat")
-        changes = differences(was.lock, resolve_lock(recipe, plan, materials, sources))
+        changes = differences(was.lock, resolve_lock(recipe, plan, materials, sources, found_repair))
         for line in [*inputs.changed, *(change for change in changes if change.section not in ("weights", "data"))]:
             tell(f"differs: {line}")
         with show_progress(plan, quiet=quiet) as progress:
             entries = execute(plan, store, jobs=jobs, progress=progress)
-        built = evaluate_gates(recipe, plan, materials, entries, sources)
+        built = evaluate_gates(recipe, plan, materials, entries, sources, found_repair)
         met = all(gate.met is not False for gate in built.verdicts)
         bundle = publish(built, store, out) if met else None
         summarize(write_run(built, out, began, bundle=bundle), out)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from edgecompile.evaluate.gates import Verdict
     from edgecompile.execute.entry import Entry
     from edgecompile.execute.source_digests import SourceDigest
+    from edgecompile.quantization.mixed_precision import Repair
     from edgecompile.recipe.schema import Recipe
     from edgecompile.targets import Target
 
@@ -165,6 +166,7 @@ def lock_of(
     read: Callable[[Source], SourceDigest],
     tools: Mapping[str, str],
     isa_class: str,
+    repair: Repair | None = None,
 ) -> Lock:
     """Returns the lock of a build.
 
@@ -222,6 +224,7 @@ def lock_of(
             precision=result.precision,
         ),
         steps=[_locked_step(step, None if step.measured else entries.get(step.name)) for step in plan],
+        repair=cast("dict[str, JsonValue]", repair.to_json()) if repair else None,
     )
     return lock_from(lock.to_json())  # numbers as a file would hold them: 1.0 is 1
 

@@ -156,6 +156,37 @@ def doubled_drop(gates: Limits, drop: str) -> bool:
     return {ACCURACY_DROP, drop} <= _limits(gates).keys()
 
 
+def limits_accuracy(gates: Limits, task: Task[Any, Any, Any]) -> bool:
+    """Whether a recipe limits the accuracy of a model of a task: its drop, the share of it, or a metric."""
+    return bool(_limits(gates).keys() & accuracy_gates(task))
+
+
+def accuracy_gates(task: Task[Any, Any, Any]) -> set[str]:
+    """Returns the names of the gates on the accuracy of a model of a task."""
+    return {ACCURACY_DROP, RELATIVE_DROP, task.drop.name, *(metric.name for metric in task.metrics)}
+
+
+def accuracy_room(gates: Limits, figures: Figures) -> tuple[str, float]:
+    """Returns the tightest of the gates on the main metric, and the largest drop that it allows, in points.
+
+    Where a recipe asks for a confidence, the drop has to stay below the limit by what its standard error asks for.
+    """
+    limits = _without_repeated_drop(_limits(gates), figures.drop)
+    rooms = {name: limits[name] for name in (figures.drop, ACCURACY_DROP) if name in limits}
+    if RELATIVE_DROP in limits:
+        rooms[RELATIVE_DROP] = limits[RELATIVE_DROP] * figures.float_accuracy
+    if figures.main in limits:
+        rooms[figures.main] = figures.float_accuracy - limits[figures.main]
+    if not rooms:
+        return next(iter(limits), ""), 0.0
+    name = min(rooms, key=lambda gate: rooms[gate])
+    confidence = dict(gates).get(CONFIDENCE)
+    if confidence is None or figures.drop_error is None or name == figures.main:
+        return name, rooms[name]
+    proof = prove(figures.lost, rooms[name], figures.drop_error, figures.pictures, confidence)
+    return name, rooms[name] - (proof.bound - proof.drop)
+
+
 def strange_gates(gates: Limits, task: Task[Any, Any, Any]) -> list[str]:
     """Returns the gates with a limit that are on metrics of other tasks."""
     own = {task.drop.name, *(metric.name for metric in task.metrics)}

@@ -74,9 +74,13 @@ def _ranges(graph: Graph, model: Model) -> tuple[Output, str]:
     calibration = graph.materials.calibration
     pictures = calibration or _first(graph.materials.validation)
     step = ranges_step("activation_ranges", model, pictures, "minmax", PERCENTILE)
-    same = next((planned for planned in graph.steps.values() if planned and _does_the_same(planned, step)), None)
-    step = same or graph.add(step)
+    step = same_step(graph, step) or graph.add(step)
     return Output(step.name, "ranges.json"), "calibration pictures" if calibration else "validation pictures"
+
+
+def same_step(graph: Graph, step: Step) -> Step | None:
+    """Returns the step of a graph that does what `step` does, whatever it is called."""
+    return next((planned for planned in graph.steps.values() if _does_the_same(planned, step)), None)
 
 
 def _first(pictures: Source) -> Source:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from edgecompile.data.counts import DataCounts
@@ -30,6 +30,8 @@ class Request(Protocol):
     def evaluate(self) -> Any: ...
     @property
     def measurement(self) -> Any: ...
+    @property
+    def gates(self) -> Any: ...
     def ordered_passes(self) -> Sequence[Any]: ...
 
 
@@ -94,6 +96,8 @@ class Plan:
         notes: remarks for a person ("INT8 will not help on this instruction set").
         counts: pictures found, used and left out, and labels; None where they are not known.
         task: that the model is compiled for; "" where it does not matter.
+        repair: steps that run only where a gate on accuracy is not met, before the search for a repair.
+        repair_candidates: most mixes of INT8 and float that such a search builds.
     """
 
     steps: tuple[Step, ...]
@@ -101,9 +105,19 @@ class Plan:
     notes: tuple[str, ...] = ()
     counts: DataCounts | None = None
     task: str = ""
+    repair: tuple[Step, ...] = ()
+    repair_candidates: int = 0
 
     def __iter__(self) -> Iterator[Step]:
         return iter(self.steps)
+
+    def needed_by(self, names: Collection[str]) -> Plan:
+        """Returns the part of the plan that some steps need, with them."""
+        wanted = set(names)
+        for step in reversed(self.steps):
+            if step.name in wanted:
+                wanted.update(step.needs)
+        return replace(self, steps=tuple(step for step in self.steps if step.name in wanted))
 
     def __getitem__(self, name: str) -> Step:
         return next(step for step in self.steps if step.name == name)

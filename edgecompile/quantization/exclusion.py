@@ -10,6 +10,7 @@ from edgecompile.errors import Problem, StepError, nearest
 
 AUTO = "auto"
 """Stands for the decode part, alone or among patterns."""
+SCOPE = "/"
 
 
 def excluded(exclude: str | Sequence[str], names: Iterable[str], decode: Callable[[], Iterable[str]]) -> list[str]:
@@ -35,6 +36,30 @@ def excluded(exclude: str | Sequence[str], names: Iterable[str], decode: Callabl
     if problems:
         raise StepError(problems)
     return sorted(left_out)
+
+
+def kept_in_float(keep: Sequence[str], names: Iterable[str]) -> list[str]:
+    """Returns the nodes of the ONNX graph that `keep_float` names, sorted.
+
+    Args:
+        keep: names of nodes, scopes of them ("/model.2" for all of that block), or patterns as of `excluded`.
+        names: of all nodes.
+
+    Raises:
+        StepError: for every entry that matches no node, with the nearest names.
+    """
+    names = sorted(set(names))
+    kept: set[str] = set()
+    problems = []
+    for entry in keep:
+        inside = {name for name in names if name == entry or name.startswith(entry.rstrip(SCOPE) + SCOPE)}
+        matches = inside or _matches(entry, names)
+        if not matches:
+            problems.append(Problem(f"keep_float: '{entry}' matches no node of the graph", fix=nearest(entry, names)))
+        kept |= matches
+    if problems:
+        raise StepError(problems)
+    return sorted(kept)
 
 
 def _matches(pattern: str, names: list[str]) -> set[str]:

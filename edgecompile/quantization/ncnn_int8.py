@@ -8,10 +8,15 @@ for what a convolution reads and one for the weights of each output channel. Sum
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from edgecompile.errors import StepError
 from edgecompile.plan.facts import CalibrationFacts, GraphFacts
+
+if TYPE_CHECKING:
+    from edgecompile.graphs.ncnn.param_file import Layer
 
 LARGEST = 127
 """Largest INT8 value that is used: -128 is not, so that zero is in the middle."""
@@ -57,7 +62,16 @@ def calibrate(
     return {"pictures": len(pictures), "tensors": len(ranges), "method": method}
 
 
-def quantize(out: Path, *, model: Path, ranges: Path, per_channel: bool, exclude: str | list[str]) -> GraphFacts:
+def quantize(
+    out: Path,
+    *,
+    model: Path,
+    ranges: Path,
+    per_channel: bool,
+    exclude: str | list[str],
+    source: Path | None = None,
+    keep_float: Sequence[str] = (),
+) -> GraphFacts:
     """Writes the INT8 `model.param` and `model.bin`.
 
     Args:
@@ -65,9 +79,11 @@ def quantize(out: Path, *, model: Path, ranges: Path, per_channel: bool, exclude
         ranges: what `calibrate` wrote.
         per_channel: whether each output channel of a weight has a scale of its own.
         exclude: "auto" or patterns of names of layers, see `edgecompile.quantization.exclusion`.
+        source: the ONNX model that it was converted from; needed for `keep_float`.
+        keep_float: what else stays in float, by the names that it has in `source`.
 
     Raises:
-        StepError: a pattern matches no layer; a layer's weights are not known.
+        StepError: a pattern matches no layer, or an entry no node; a layer's weights are not known, or not found.
     """
     from dataclasses import replace
 
@@ -78,6 +94,8 @@ def quantize(out: Path, *, model: Path, ranges: Path, per_channel: bool, exclude
     largest = json.loads(ranges.read_text(encoding="utf-8"))
     layers = read_layers((model / PARAM).read_text(encoding="utf-8"))
     in_float = set(excluded(exclude, [layer.name for layer in layers], lambda: unfit(layers)))
+    if source is not None and keep_float:
+        in_float |= layers_of_nodes(source, keep_float, weights(layers, (model / BIN).read_bytes()))
     written, content, count = [], bytearray(), 0
     for layer, flagged, plain in weights(layers, (model / BIN).read_bytes()):
         if layer.kind in CONVOLUTIONS and layer.name not in in_float:
@@ -94,6 +112,37 @@ def quantize(out: Path, *, model: Path, ranges: Path, per_channel: bool, exclude
         "changes": [f"{count} of {convolutions} convolutions in INT8, {len(in_float)} layers left in float"],
         "excluded": sorted(in_float),
     }
+
+
+def layers_of_nodes(
+    source: Path, keep_float: Sequence[str], weights: Iterable[tuple[Layer, memoryview, memoryview]]
+) -> set[str]:
+    """Returns the names of the convolutions that pnnx made of what `keep_float` names in an ONNX file. pnnx keeps no
+    names of nodes: a convolution is known by its weights.
+
+    Raises:
+        StepError: a convolution that is to stay in float is not found.
+    """
+    import numpy as np
+
+    from edgecompile.graphs.ncnn.param_file import CONVOLUTIONS
+    from edgecompile.graphs.onnx.serialization import load
+    from edgecompile.graphs.onnx.structure import Structure, name_nodes
+    from edgecompile.quantization.exclusion import kept_in_float
+
+    graph = load(source)
+    name_nodes(graph.graph.node)
+    structure = Structure(graph)
+    kept = set(kept_in_float(keep_float, (node.name for node in structure.nodes)))
+    layer_of = {bytes(flagged): layer.name for layer, flagged, _ in weights if layer.kind in CONVOLUTIONS}
+    found = {}
+    for node in structure.nodes:
+        if node.name in kept and node.op_type == "Conv" and structure.is_learned(node):
+            content = np.ascontiguousarray(structure.value(node.input[1]), "<f4").tobytes()
+            found[node.name] = layer_of.get(content, "")
+    if missing := [name for name, layer in found.items() if not layer]:
+        raise StepError(f"keep_float: '{missing[0]}' is not found among ncnn's layers, by its weights")
+    return set(found.values())
 
 
 def _int8(layer: Any, flagged: memoryview, plain: memoryview, largest: float, per_channel: bool) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,12 @@ def quantize(
     per_channel: bool,
     symmetric: bool | str,
     exclude: str | list[str],
+    keep_float: Sequence[str] = (),
 ) -> GraphFacts:
     """Writes the quantized IR, `model.xml` and `model.bin`; biases are corrected for the mean error of the weights.
 
     Raises:
-        StepError: when a pattern of `exclude` matches no operation.
+        StepError: when an entry of `exclude` matches no operation, or one of `keep_float` no node of the ONNX graph.
     """
     from edgecompile.graphs.openvino import import_openvino
 
@@ -49,6 +50,7 @@ def quantize(
     graph = from_onnx(model)
     operations = graph.get_ordered_ops()
     left_out = excluded(exclude, (operation.get_friendly_name() for operation in operations), lambda: decode(graph))
+    left_out = sorted({*left_out, *_of_onnx(operations, model, keep_float)})
     read = input_reader(spec)
     quantized = nncf.quantize(
         graph,
@@ -73,6 +75,31 @@ def quantize(
         "in_float": left_out,
         "pictures": len(pictures),
     }
+
+
+def _of_onnx(operations: Iterable[Any], model: Path, keep_float: Sequence[str]) -> list[str]:
+    """Returns the names of the operations that OpenVINO made of what `keep_float` names in an ONNX file.
+
+    An operation bears the name of its node, with a suffix where several came of one; one of a node without a name is
+    known by the tensors that it puts out.
+    """
+    from edgecompile.graphs.onnx.serialization import load
+    from edgecompile.graphs.onnx.structure import name_nodes
+    from edgecompile.quantization.exclusion import kept_in_float
+
+    if not keep_float:
+        return []
+    nodes = load(model).graph.node
+    name_nodes(nodes)
+    kept = set(kept_in_float(keep_float, (node.name for node in nodes)))
+    tensors = {name for node in nodes if node.name in kept for name in node.output if name}
+    return [
+        name
+        for operation in operations
+        if (name := operation.get_friendly_name()) in kept
+        or name.rpartition("/")[0] in kept
+        or any(not tensors.isdisjoint(output.get_names()) for output in operation.outputs())
+    ]
 
 
 def _widen_input(quantized: Any) -> None:

@@ -6,6 +6,7 @@ Where the pairs stand and what numbers they use is the placement profile of a ta
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -81,11 +82,19 @@ def calibrate(
     return {"pictures": len(pictures), "tensors": len(ranges), "method": method}
 
 
-def quantize(out: Path, *, model: Path, ranges: Path, placement: Placement, exclude: str | list[str]) -> GraphFacts:
+def quantize(
+    out: Path,
+    *,
+    model: Path,
+    ranges: Path,
+    placement: Placement,
+    exclude: str | list[str],
+    keep_float: Sequence[str] = (),
+) -> GraphFacts:
     """Writes the quantized `model.onnx`.
 
     Raises:
-        StepError: when a pattern of `exclude` matches no node, or the model is quantized already.
+        StepError: when an entry of `exclude` or `keep_float` matches no node, or the model is quantized already.
     """
     import numpy as np
     import onnx
@@ -96,7 +105,7 @@ def quantize(out: Path, *, model: Path, ranges: Path, placement: Placement, excl
     from edgecompile.graphs.onnx.onnx_layers import precisions
     from edgecompile.graphs.onnx.serialization import load, operator_counts, save, sort_nodes
     from edgecompile.graphs.onnx.structure import Structure, name_nodes
-    from edgecompile.quantization.exclusion import excluded
+    from edgecompile.quantization.exclusion import excluded, kept_in_float
 
     graph = onnx.shape_inference.infer_shapes(load(model))
     name_nodes(graph.graph.node)
@@ -108,7 +117,8 @@ def quantize(out: Path, *, model: Path, ranges: Path, placement: Placement, excl
         ends = structure.ends() if placement.get("ends_in_float") else []
         return [node.name for node in (*structure.decode(), *ends)]
 
-    left_out = excluded(exclude, (node.name for node in structure.nodes), unfit)
+    names = [node.name for node in structure.nodes]
+    left_out = sorted({*excluded(exclude, names, unfit), *kept_in_float(keep_float, names)})
     if placement.get("learned_only"):
         candidates = (node for node in structure.nodes if node.op_type in placement["operators"])
         left_out = sorted({*left_out, *(node.name for node in candidates if not structure.is_learned(node))})
@@ -138,6 +148,8 @@ def quantize(out: Path, *, model: Path, ranges: Path, placement: Placement, excl
             "AddQDQPairToWeight": placement["pair_on_weights"],
             "DedicatedQDQPair": placement["dedicated_pairs"],
             "OpTypesToExcludeOutputQuantization": float_outputs,
+            # a ReLU that only the pair behind it stands for would be lost where the pair is left out
+            "QDQKeepRemovableActivations": True,
         },
     )
     quantizer.quantize_model()

@@ -17,10 +17,11 @@ from edgecompile.report.sentences import sentences
 from edgecompile.runtime.figures import figures_from
 from edgecompile.runtime.layer_profile import LayerProfileDocument
 from edgecompile.runtime.measured_gates import GateDocument, Verdict
-from edgecompile.runtime.measurement import MachineDocument, MeasurementDocument
+from edgecompile.runtime.measurement import MachineDocument, Measurement, MeasurementDocument
 
 if TYPE_CHECKING:
     from edgecompile.execute.entry import Entry
+    from edgecompile.quantization.mixed_precision import Repair
 
 SCHEMA = 1
 MAKING = (Stage.EXPORT, Stage.FUSION, Stage.CALIBRATION, Stage.QUANTIZATION, Stage.COMPILATION)
@@ -125,6 +126,8 @@ class Report(LaterFindings):
     measured: MeasurementDocument | None
     run: RunSection | None
     device: Mapping[str, Any] | None
+    repair: JsonObject | None
+    plain_measured: MeasurementDocument | None
 
 
 def report_of(
@@ -137,6 +140,8 @@ def report_of(
     measured: MeasurementDocument | None = None,
     run: RunSection | None = None,
     device: Mapping[str, Any] | None = None,
+    repair: Repair | None = None,
+    plain: Measurement | None = None,
 ) -> Report:
     """Returns the report of a build as plain JSON.
 
@@ -148,6 +153,8 @@ def report_of(
         measured: facts of the step `measure`; None for the bundle's variant.
         run: what this run was; None for the bundle's variant.
         device: what was found on the device (`edgecompile.device.remote_bench`); None for the bundle's variant.
+        repair: what became of INT8 that missed a gate on accuracy; None where it missed none.
+        plain: what was measured of INT8 before the repair; None for the bundle's variant.
     """
     whole = measured is not None or run is not None
     steps = [_step(step, entries.get(step.name), whole) for step in plan]
@@ -167,6 +174,8 @@ def report_of(
         "measured": measured,
         "run": run,
         "device": dict(device) if device is not None else None,
+        "repair": {**repair.to_json(), "line": repair.line} if repair else None,
+        "plain_measured": plain.to_json() if plain else None,
     }
     return cast("Report", report)
 
@@ -228,6 +237,10 @@ def plan_document(recipe: Any, plan: Plan, states: Iterable[Any]) -> dict[str, A
         "data": plan.counts.as_json() if plan.counts else None,
         "notes": list(plan.notes),
         "steps": steps,
+        "if_accuracy_is_missed": {
+            "steps": [step.name for step in plan.repair],
+            "most_candidates": plan.repair_candidates,
+        },
     }
 
 

@@ -193,10 +193,19 @@ def print_plan(plan: Plan, states: Sequence[Any], *, stream: TextIO) -> None:
             Text(f"task: {plan.task}"),
             *data,
             Text(total + remark),
+            *(Text(line) for line in _conditional(plan)),
             *(Text(f"note: {note}", "yellow") for note in plan.notes),
         ],
         stream,
     )
+
+
+def _conditional(plan: Plan) -> Iterator[str]:
+    """Yields the line on steps that run only where a gate on accuracy is not met."""
+    if plan.repair:
+        names = ", ".join(step.name for step in plan.repair)
+        mixes = f"then up to {plan.repair_candidates} mixes of INT8 and float are built and judged"
+        yield f"only where a gate on accuracy is not met: {names}; {mixes}"
 
 
 def _shown_only(block: RenderableType) -> RenderableType:

@@ -8,12 +8,15 @@ outside this folder asks which target it is.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.runtime.options import MOST_THREADS, Options
+
+if TYPE_CHECKING:
+    from edgecompile.quantization.qdq import Placement
 
 ENTRY_POINTS = "edgecompile.targets"
 
@@ -111,6 +114,9 @@ class Target(BaseModel, ABC):
     """Why it takes no imported model that holds Q/DQ pairs; "" where it does."""
     signed_pairs: ClassVar[bool] = False
     """Whether such pairs must be of int8 around 0."""
+    int8_gain: ClassVar[float] = 1.5
+    """How many times as fast a detector is in INT8 as in what else the runtime computes it in: by it the cost of a part
+    in float is estimated. The value of the base is a guess."""
     embeds: ClassVar[frozenset[str]] = frozenset()
     """Outputs whose post-processing can be built into its artifact (the pass `embed_postprocess`): "yolo", which needs
     non-maximum suppression, "rotated", the same of rotated boxes, "end2end", which needs the choice of rows."""
@@ -142,6 +148,12 @@ class Target(BaseModel, ABC):
     @abstractmethod
     def quantize(self, graph: Graph, model: Model, settings: Any) -> Model:
         """Adds the calibration and quantization steps that suit this runtime. `settings` is an `Int8Static`."""
+
+    def simulated_placement(self, settings: Any) -> Placement | None:
+        """Returns the Q/DQ profile by which INT8 of this runtime is simulated, while parts of a network are ranked: its
+        own, or one near to what the runtime's own quantizer does. None where nobody has stated one: then nothing is
+        ranked, and INT8 that misses its gate is not repaired. `settings` is an `Int8Static`."""
+        return None
 
     def compile(self, graph: Graph, model: Model) -> Model:
         """Adds the steps that turn the optimized model into the artifact that ships; may return it unchanged."""

@@ -54,6 +54,9 @@ class Cann(Target):
         about = "Q/DQ, symmetric int8, before convolutions and on their weights, as AMCT reads them"
         return add_static(graph, model, settings, self.placement(settings), about)
 
+    def simulated_placement(self, settings: Int8Static) -> Placement:
+        return self.placement(settings)
+
     def placement(self, settings: Int8Static) -> Placement:
         """Returns the Q/DQ profile of AMCT: every input and weight of a convolution has a pair of its own."""
         return {

@@ -13,6 +13,7 @@ from edgecompile.targets._instruction_sets import int8_remarks
 
 if TYPE_CHECKING:
     from edgecompile.passes.int8_static import Int8Static
+    from edgecompile.quantization.qdq import Placement
 
 HALF_ARITHMETIC = "asimdhp"
 """Instruction set that computes in FP16: Armv8.2 and later (Cortex-A76), not Armv8.0 (Cortex-A72)."""
@@ -53,6 +54,7 @@ class Ncnn(Target):
         if settings.symmetric is False:
             raise PlanError("ncnn knows symmetric INT8 only", fix="symmetric: auto")
         converted = self._converted(graph, model, half=False)
+        source = {"source": model.artifact} if settings.keep_float else {}
         graph.add(
             Step(
                 name="calibration",
@@ -76,14 +78,31 @@ class Ncnn(Target):
                 version=2,
                 function="edgecompile.quantization.ncnn_int8:quantize",
                 stage=Stage.QUANTIZATION,
-                params={"per_channel": settings.per_channel, "exclude": settings.excluded()},
-                inputs={"model": converted.artifact, "ranges": Output("calibration", "ranges.json")},
-                tools=("numpy",),
+                params={"per_channel": settings.per_channel, **settings.left_in_float()},
+                inputs={"model": converted.artifact, "ranges": Output("calibration", "ranges.json"), **source},
+                tools=("numpy", "onnx") if source else ("numpy",),
                 memory_mb=300,
                 about="convolutions in ncnn's symmetric INT8, weights by output channel",
             )
         )
         return converted.with_(artifact=Output("quantization"), precision="int8")
+
+    def simulated_placement(self, settings: Int8Static) -> Placement:
+        """Returns ncnn's own INT8 as pairs: signed ranges before convolutions alone."""
+        return {
+            "activations": "int8",
+            "symmetric": True,
+            "per_channel": settings.per_channel,
+            "reduce_range": False,
+            "quantize_bias": False,
+            "pair_on_weights": False,
+            "dedicated_pairs": False,
+            "operators": ["Conv"],
+            "inputs_only": True,
+            "learned_only": True,
+            "ends_in_float": True,
+            "others_in_float": True,
+        }
 
     def compile(self, graph: Graph, model: Model) -> Model:
         if model.format == "ncnn":  # INT8 was made of ncnn's own layers

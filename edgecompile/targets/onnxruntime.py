@@ -52,6 +52,7 @@ class OnnxRuntime(Target):
     runtime: ClassVar[tuple[str, str]] = ("onnxruntime", ">=1.19,<2")
     dynamic: ClassVar[frozenset[str]] = frozenset({"batch", "imgsz"})
     dynamic_int8: ClassVar[bool] = True
+    int8_gain: ClassVar[float] = 2.0  # YOLO11n, 320 px, x86 with VNNI: docs/figures.md
     embeds_inputs: ClassVar[bool] = True
     embeds: ClassVar[frozenset[str]] = frozenset({"yolo", "rotated", "end2end"})
 
@@ -80,6 +81,9 @@ class OnnxRuntime(Target):
         if settings.symmetric is True and self.arch == "x86_64":
             graph.note("symmetric activations are signed: ONNX Runtime runs them about three times slower on x86")
         return quantized
+
+    def simulated_placement(self, settings: Int8Static) -> Placement:
+        return self.placement(settings)
 
     def placement(self, settings: Int8Static) -> Placement:
         """Returns the Q/DQ profile of this CPU."""

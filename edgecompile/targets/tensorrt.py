@@ -13,10 +13,18 @@ from edgecompile.plan.step import Stage, Step
 from edgecompile.runtime.backends.tensorrt import WORKSPACE, WORKSPACE_MB
 from edgecompile.runtime.options import Options
 from edgecompile.targets import ProxyBackend, Target
-from edgecompile.targets._strongly_typed import PROVER, PROXY_BACKEND, built_ahead, compile_typed, quantize_signed
+from edgecompile.targets._strongly_typed import (
+    PROVER,
+    PROXY_BACKEND,
+    built_ahead,
+    compile_typed,
+    placement,
+    quantize_signed,
+)
 
 if TYPE_CHECKING:
     from edgecompile.passes.int8_static import Int8Static
+    from edgecompile.quantization.qdq import Placement
 
 PROVEN_FOR = 86
 """Compute capability, times ten, that the ONNX is built for to prove it. TensorRT-RTX has none for Orin's own, 8.7; 8.6
@@ -80,6 +88,9 @@ class TensorRt(Target):
 
     def quantize(self, graph: Graph, model: Model, settings: Int8Static) -> Model:
         return quantize_signed(graph, model, settings)
+
+    def simulated_placement(self, settings: Int8Static) -> Placement:
+        return placement(settings)
 
     def compile(self, graph: Graph, model: Model) -> Model:
         about = "strongly typed ONNX that takes uint8 NHWC BGR pictures, and the line for trtexec"

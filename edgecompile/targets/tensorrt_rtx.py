@@ -11,10 +11,18 @@ from pydantic import Field
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
 from edgecompile.targets import ProxyBackend, Target
-from edgecompile.targets._strongly_typed import PROVER, PROXY_BACKEND, built_ahead, compile_typed, quantize_signed
+from edgecompile.targets._strongly_typed import (
+    PROVER,
+    PROXY_BACKEND,
+    built_ahead,
+    compile_typed,
+    placement,
+    quantize_signed,
+)
 
 if TYPE_CHECKING:
     from edgecompile.passes.int8_static import Int8Static
+    from edgecompile.quantization.qdq import Placement
 
 TURING = 75
 NO_FLOAT_PRODUCTS = "FP32 GEMM is not supported"
@@ -54,6 +62,9 @@ class TensorRtRtx(Target):
 
     def quantize(self, graph: Graph, model: Model, settings: Int8Static) -> Model:
         return quantize_signed(graph, model, settings)
+
+    def simulated_placement(self, settings: Int8Static) -> Placement:
+        return placement(settings)
 
     def compile(self, graph: Graph, model: Model) -> Model:
         return compile_typed(graph, model, None, "strongly typed ONNX that takes uint8 NHWC BGR pictures")

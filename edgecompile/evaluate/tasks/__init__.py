@@ -280,6 +280,16 @@ class Task(ABC, Generic[Found, Truth, Judged]):
         """
         return None
 
+    def disagreement(self, reference: Found, other: Found) -> tuple[float, float] | None:
+        """Returns how far a result is from that of the float model on the same picture, and how far it can be about at
+        most: the sums over several pictures are compared. None for a task that cannot say.
+
+        Args:
+            reference: result of the float model.
+            other: of another model.
+        """
+        return None
+
     @abstractmethod
     def count_sure(self, result: Found, spec: Spec) -> int:
         """Returns how much of a result a prediction would show: the picture with most is the golden picture."""

@@ -233,6 +233,15 @@ class AveragePrecisionTask(tasks.Task[Found, Truth, "Matches"]):
         ]
         return change_of(np.concatenate(shifts), threshold, before, after)
 
+    def disagreement(self, reference: Found, other: Found) -> tuple[float, float] | None:
+        from edgecompile.evaluate.disagreement import LOWEST, disagreement
+
+        sides = []
+        for result in (reference, other):
+            kept = result.scores >= LOWEST
+            sides.append((result.scores[kept], result.classes[kept], self.places(result)[kept]))
+        return disagreement(sides[0], sides[1], self.likeness)
+
     def count_sure(self, result: Found, spec: Spec) -> int:
         return int((result.scores >= _shown_from(spec)).sum())
 

@@ -167,6 +167,12 @@ class Task(tasks.Task[Classification, ClassNameLabel, RankedLabel]):
         before, after = (side["probability"][alike].astype(np.float64) for side in (reference, artifact))
         return change_of(after - before)
 
+    def disagreement(self, reference: Classification, other: Classification) -> tuple[float, float] | None:
+        """Returns the probability that moved from one class to another, 0..1, of 1."""
+        import numpy as np
+
+        return float(np.abs(reference.probabilities - other.probabilities).sum()) / 2, 1.0
+
     def count_sure(self, result: Classification, spec: Spec) -> int:
         """Returns how many classes the picture may show: where several may, the least change of the outputs shows."""
         return int((result.probabilities >= PLAUSIBLE).sum())
