@@ -80,7 +80,7 @@ def _ranges(graph: Graph, model: Model) -> tuple[Output, str]:
 
 def same_step(graph: Graph, step: Step) -> Step | None:
     """Returns the step of a graph that does what `step` does, whatever it is called."""
-    return next((planned for planned in graph.steps.values() if _does_the_same(planned, step)), None)
+    return next((planned for planned in graph.steps.values() if planned and _does_the_same(planned, step)), None)
 
 
 def _first(pictures: Source) -> Source:

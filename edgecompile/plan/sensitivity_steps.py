@@ -38,7 +38,7 @@ def sensitivity_steps(graph: Graph, model: Model, settings: Any, *, every_layer:
         ranges = ranges_step("simulated_ranges", model, _first(pictures), "minmax", settings.percentile)
     step = Step(
         name=LAYERS if every_layer else SENSITIVITY,
-        function="edgecompile.quantization.sensitivity:rank",
+        function="edgecompile.quantization.loss_ranking:rank",
         version=2,
         stage=Stage.QUANTIZATION,
         params={"placement": placement, "every_layer": every_layer, **settings.left_in_float()},

@@ -46,7 +46,7 @@ def rank_recipe(recipe: Recipe, run_dir: Path, options: Options) -> None:
     from edgecompile.plan.sensitivity_steps import LAYERS
     from edgecompile.quantization.sensitivity_document import FILE, read_sensitivity, to_json
     from edgecompile.recipe.materials import find_materials
-    from edgecompile.report.sensitivity import print_ranking
+    from edgecompile.report.ranking import print_ranking
     from edgecompile.text import to_json as as_text
 
     plan = resolve_ranking(recipe, find_materials(recipe))
@@ -68,7 +68,7 @@ def _draw(found: Sensitivity, name: str, path: Path) -> None:
         StepError: the disk refuses.
     """
     from edgecompile.files import write_atomically
-    from edgecompile.report.sensitivity import drawing
+    from edgecompile.report.ranking import drawing
 
     try:
         write_atomically(path, drawing(found, name).encode())

@@ -53,7 +53,18 @@ def test_people_find_the_recipe_first(content):
     text = content.decode()
     assert text.startswith("# ")
     sections = [line.split(":")[0] for line in text.splitlines() if line[0].isalpha()]
-    assert sections == ["schema", "recipe", "weights", "external_data", "data", "tools", "isa_class", "result", "steps"]
+    assert sections == [
+        "schema",
+        "recipe",
+        "weights",
+        "external_data",
+        "data",
+        "tools",
+        "isa_class",
+        "result",
+        "steps",
+        "repair",
+    ]
     assert "&" not in text
 
 

@@ -16,9 +16,9 @@ from onnx import numpy_helper  # noqa: E402
 
 from edgecompile.errors import StepError  # noqa: E402
 from edgecompile.passes.int8_static import Int8Static  # noqa: E402
+from edgecompile.quantization.loss_ranking import rank  # noqa: E402
 from edgecompile.quantization.partial_int8 import PartialInt8  # noqa: E402
 from edgecompile.quantization.qdq import calibrate  # noqa: E402
-from edgecompile.quantization.sensitivity import rank  # noqa: E402
 from edgecompile.quantization.sensitivity_cause import cause_of  # noqa: E402
 from edgecompile.quantization.sensitivity_document import FILE, read_sensitivity  # noqa: E402
 from edgecompile.targets.onnxruntime import OnnxRuntime  # noqa: E402
