@@ -56,6 +56,9 @@ class LockedReading(Document):
     layout: str | None = Field(default=None, pattern=r"^[a-z_]+$", description="of the data set; null for YOLO's")
     keys: list[str] | None = Field(default=None, description="by which each validation picture's labels are found")
     names: list[str] | None = Field(default=None, description="class names by which labels are numbered")
+    categories: list[int | None] | None = Field(
+        default=None, description="ids of the classes in COCO's JSON, by number; null where the numbers are the ids"
+    )
     files: list[NamedDigest] = Field(default=[], description="that hold the labels of all pictures")
 
     def as_json(self) -> JsonObject:

@@ -21,6 +21,8 @@ class LabelReading:
         layout: of the data set; see `edgecompile.data.layouts`.
         keys: of each picture that by which the layout finds its labels; none where each has a file of its own.
         names: of the classes by number, where the layout needs them.
+        categories: ids that the data set has for the classes by number, None for a class that it has none for; none at
+            all where the numbers are the ids.
     """
 
     kpt_shape: tuple[int, int] | None = None
@@ -28,6 +30,7 @@ class LabelReading:
     layout: str = "yolo"
     keys: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    categories: tuple[int | None, ...] = ()
 
     def as_json(self) -> JsonObject:
         """Returns the attributes that differ from the defaults, as plain JSON."""

@@ -6,7 +6,7 @@ that is not the graph, and proven against torch on a fixed input before it count
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -93,7 +93,13 @@ class OnnxExport(Pass):
                 version=2,
                 function="edgecompile.passes.onnx_export:export",
                 stage=Stage.EXPORT,
-                params={"imgsz": [height, width], "profile": profile, "task": graph.task, **self.model_dump()},
+                params={
+                    "imgsz": [height, width],
+                    "profile": profile,
+                    "task": graph.task,
+                    **graph.categories,
+                    **self.model_dump(),
+                },
                 inputs={"weights": graph.materials.weights},
                 tools=("torch", "ultralytics", "onnx", "onnxruntime", "numpy"),
                 isa=True,
@@ -135,6 +141,7 @@ def export(
     end2end: bool | str,
     task: str,
     profile: Profile | None = None,
+    categories: Sequence[int | None] = (),
 ) -> dict[str, Any]:
     """Writes `model.onnx` and `spec.json` of the checkpoint `weights`, proven equal to torch on a fixed input of each
     shape that the model takes.
@@ -143,6 +150,7 @@ def export(
         imgsz: height and width, pixels; also those of the usual shape of the profile.
         task: that the model is compiled for.
         profile: shapes that the model takes; one picture of `imgsz` where None.
+        categories: see `model_spec.spec_of`.
 
     Raises:
         StepError: when the file is no checkpoint, would run code when loaded, or holds something other than a
@@ -150,7 +158,7 @@ def export(
         MissingToolError: when torch is too old to load checkpoints safely.
     """
     with explained(f"'{weights.name}'"):
-        return _export(out, weights, imgsz, opset, end2end, task, profile)
+        return _export(out, weights, imgsz, opset, end2end, task, profile, categories)
 
 
 def _export(
@@ -161,6 +169,7 @@ def _export(
     end2end: bool | str,
     task: str,
     profile: Profile | None,
+    categories: Sequence[int | None],
 ) -> dict[str, Any]:
     import onnx
 
@@ -199,6 +208,7 @@ def _export(
         profile=profile and shapes,
         stated=stated_by(model),
         frame=frame_of(model),
+        categories=categories,
     )
     graph = exported.SerializeToString()
     proof: dict[str, float] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, cast
 
@@ -113,6 +114,7 @@ class OnnxImport(Pass):
                     "outputs": outputs.stated(),
                     "stride": self.stride,
                     "class_names": self.class_names,
+                    **graph.categories,
                 },
                 inputs={"weights": graph.materials.weights, "pictures": proof},
                 tools=("onnx", "onnxruntime", "numpy", "opencv-python-headless"),
@@ -185,6 +187,7 @@ def import_model(
     entry: StatedInput | None = None,
     outputs: StatedOutputs | None = None,
     profile: Profile | None = None,
+    categories: Sequence[int | None] = (),
 ) -> dict[str, Any]:
     """Writes `model.onnx`, in one file and without metadata, and `spec.json`.
 
@@ -200,6 +203,7 @@ def import_model(
         outputs: what `statement.OutputStatement` states.
         profile: shapes that the model takes; one picture of `imgsz` where None. Axes that the file leaves open and the
             profile does not are fixed.
+        categories: see `model_spec.spec_of`.
 
     Raises:
         StepError: when the file cannot be trusted or is no model of the task for pictures of this size.
@@ -209,8 +213,9 @@ def import_model(
     files = weights if isinstance(weights, list) else [weights]
     observed = observe(files, pictures, imgsz, task, entry or {}, profile)
     return finish(
-        out, observed, names=names, task=task, imgsz=imgsz, stride=stride, class_names=class_names, outputs=outputs
-    )
+        out, observed, names=names, task=task, imgsz=imgsz, stride=stride, class_names=class_names, outputs=outputs,
+        categories=categories,
+    )  # fmt: skip
 
 
 def finish(
@@ -223,6 +228,7 @@ def finish(
     stride: int | str = "auto",
     class_names: str = "file",
     outputs: StatedOutputs | None = None,
+    categories: Sequence[int | None] = (),
 ) -> dict[str, Any]:
     """Writes what `import_model` does, of a model that was run already; arguments as there."""
     from edgecompile.graphs.onnx import metadata
@@ -272,6 +278,7 @@ def finish(
         profile=shapes,
         frame=observed.frame,
         stated=stated_facts(notes),
+        categories=categories,
     )
     write_spec(spec, out / "spec.json")
     remarks = [] if stated else [f"'{file}' states no class names: those of the data set are taken"]

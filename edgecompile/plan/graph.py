@@ -159,6 +159,13 @@ class Graph:
         return step
 
     @property
+    def categories(self) -> dict[str, list[int | None]]:
+        """Parameters of a step that writes the spec: the ids of the classes in the data set, where these are others
+        than their numbers."""
+        categories = self.materials.reading.categories
+        return {"categories": list(categories)} if categories else {}
+
+    @property
     def calibration(self) -> Source:
         """The pictures to calibrate with.
 

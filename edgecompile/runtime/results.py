@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from edgecompile.errors import RecipeError
+from edgecompile.json_types import JsonObject
 from edgecompile.runtime.tasks import Task
 from edgecompile.text import escape, to_json
 
@@ -118,13 +119,22 @@ class Json(_JsonList):
 
 
 class Coco(_JsonList):
-    """COCO's results format; each element also carries the name of the picture's file. `category_id` is the number of
-    the class in the model, from 0: a bundle does not know the ids of a data set."""
+    """COCO's results format; each element also carries the name of the picture's file. `category_id` is the id that the
+    data set of the build had for the class, where that was COCO's JSON: null for a class that it did not have. Else it
+    is the number of the class in the model, from 0."""
 
     def add(self, path: Path, size: tuple[int, int], result: Any) -> None:
         """Writes the result of one picture."""
         for element in self._task.coco(result):
-            self._element({"image_id": self._ids[path], "file_name": path.name, **element})
+            self._element({"image_id": self._ids[path], "file_name": path.name, **element, **self._category(element)})
+
+    def _category(self, element: JsonObject) -> JsonObject:
+        """Returns the id of the element's class in the data set, where that has ids of its own."""
+        number, categories = element.get("category_id"), self._task.categories
+        if not categories:
+            return {}
+        known = isinstance(number, int) and 0 <= number < len(categories)
+        return {"category_id": categories[number] if known else None}  # type: ignore[index]
 
 
 WRITERS: dict[str, Callable[[TextIO, Sequence[Path], Task[Any]], Writer]] = {"table": Table, "json": Json, "coco": Coco}

@@ -157,6 +157,8 @@ def _build(document: SpecDocument, task: type[Task[Any]]) -> Spec:
         part, name = key.split(".")
         if (value := parts[part][name]) not in choices:
             raise BundleError(f"spec.json: {key} is {value!r}, this runtime does {', '.join(choices)}")
+    reads = task(document, names)
+    reads.categories = _categories(document.get("categories"), len(names))
     return Spec(
         names=names,
         input=Input(
@@ -179,9 +181,17 @@ def _build(document: SpecDocument, task: type[Task[Any]]) -> Spec:
             resize=letterbox.get("resize", LETTERBOX),
             shortest=int(letterbox["shortest"]) if letterbox.get("shortest") is not None else None,
         ),
-        task=task(document, names),
+        task=reads,
         document=document,
     )
+
+
+def _categories(ids: Any, count: int) -> tuple[int | None, ...]:
+    if ids is None:
+        return ()
+    if not isinstance(ids, list) or len(ids) != count or not all(one is None or type(one) is int for one in ids):
+        raise BundleError(f"spec.json: categories are no ids of {count} classes")
+    return tuple(ids)
 
 
 def _profile(document: Mapping[str, Sequence[int]] | None) -> dict[str, tuple[int, ...]] | None:

@@ -34,12 +34,15 @@ class LetterboxDocument(TypedDict, total=False):
 class SpecDocument(TypedDict, total=False):
     """spec.json as it stands in a bundle, but for the parts of its task, which that reads.
 
+    categories: ids that COCO's JSON of the data set has for the classes, by number, null for those it does not have;
+        absent where the numbers are the ids, or the data was none of COCO.
     parameters: further inputs of the model, of shape (1,), by name, with their types; absent where it takes none.
     """
 
     schema: int
     task: str
     names: list[str]
+    categories: list[int | None]
     stride: int
     input: InputDocument
     parameters: dict[str, str]

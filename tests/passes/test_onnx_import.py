@@ -66,6 +66,11 @@ def test_metadata_is_believed_and_dropped(folder):
     assert b"2026-01-01" not in (folder / "out" / "model.onnx").read_bytes()
 
 
+def test_categories_of_the_data_set_stand_in_the_spec(folder):
+    run(folder, categories=[7, None])
+    assert json.loads((folder / "out" / "spec.json").read_text())["categories"] == [7, None, None]
+
+
 def test_without_metadata_names_come_from_the_data_set(folder):
     model = onnx.load(exported().model)
     onnx.save(model, folder / "given.onnx")

@@ -4,11 +4,12 @@ import io
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from edgecompile.errors import RecipeError
+from edgecompile.errors import BundleError, RecipeError
 from edgecompile.runtime.results import WRITERS, image_ids, opened
 from edgecompile.runtime.spec import read_spec
 from edgecompile.runtime.tasks.detect import Detections
@@ -24,9 +25,10 @@ FOUND = Detections(
 NOTHING = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64), FOUND.names)
 
 
-def written(kind: str, *found: Detections) -> str:
+def written(kind: str, *found: Detections, **parts: Any) -> str:
+    """Returns what a writer makes of results; `parts` stand in the model's spec."""
     stream, paths = io.StringIO(), [Path(f"folder/{number:012}.jpg") for number in (7, 42, 3)][: len(found)]
-    writer = WRITERS[kind](stream, paths, read_spec(tiny_spec()).task)
+    writer = WRITERS[kind](stream, paths, read_spec({**tiny_spec(), **parts}).task)
     for path, one in zip(paths, found, strict=True):
         writer.add(path, (100, 200), one)
     writer.finish()
@@ -58,6 +60,20 @@ def test_coco_is_a_results_list() -> None:
         "score": 0.9,
     }
     assert json.loads(written("coco", NOTHING)) == []
+
+
+def test_categories_of_the_data_set_take_the_place_of_class_numbers() -> None:
+    results = json.loads(written("coco", FOUND, categories=[44, 90, None]))
+    assert [one["category_id"] for one in results] == [90, 44]
+    unknown = json.loads(written("coco", FOUND, categories=[44, None, 3]))
+    assert [one["category_id"] for one in unknown] == [None, 44]
+    assert json.loads(written("json", FOUND, categories=[44, 90, None])) == json.loads(written("json", FOUND))
+
+
+@pytest.mark.parametrize("categories", [[1, 2], [1, 2, "3"], [1, 2, True], {"a": 1}, "abc", [1.0, 2.0, 3.0]])
+def test_categories_that_are_no_ids_are_refused(categories: Any) -> None:
+    with pytest.raises(BundleError, match="categories are no ids of 3 classes"):
+        read_spec({**tiny_spec(), "categories": categories})
 
 
 def test_coco_tools_read_the_results() -> None:

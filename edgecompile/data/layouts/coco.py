@@ -123,6 +123,7 @@ class Layout(layouts.Layout):
             layout=self.name,
             keys=keys,
             names=data.names,
+            categories=_ids(classes, len(data.names)),
         )
         return FoundLabels(
             files=[str(document.file)],
@@ -241,6 +242,19 @@ def _classes(document: Document, names: Sequence[str]) -> dict[Id, int]:
         if tuple(used.values()) == tuple(names):
             return {number: index for index, number in enumerate(used)}
     return {number: index for number, index in found.items() if index is not None}
+
+
+def _ids(classes: Mapping[Id, int], count: int) -> tuple[int | None, ...]:
+    """Returns the id of each class's category, the smallest where several are of one class; none at all where ids are
+    no numbers, or those of the classes."""
+    if not all(type(category) is int for category in classes):
+        return ()
+    ids: dict[int, int] = {}
+    for category, number in classes.items():
+        ids[number] = min(int(category), ids.get(number, int(category)))
+    if all(number == category for number, category in ids.items()):
+        return ()
+    return tuple(ids.get(number) for number in range(count))
 
 
 def _plain(name: str) -> str:

@@ -31,6 +31,7 @@ def spec_of(
     profile: Mapping[str, Sequence[int]] | None = None,
     stated: StatedFacts | None = None,
     frame: LetterboxDocument | None = None,
+    categories: Sequence[int | None] = (),
 ) -> SpecDocument:
     """Returns the spec of a model that takes float32 pictures of shape (n, channels, h, w), scaled to 0..1: RGB, grey
     where there is one channel, blue green red alpha where there are four.
@@ -47,6 +48,8 @@ def spec_of(
         profile: smallest, usual and largest shape of the input ("min", "opt", "max"). It stands in the spec where these
             differ: `input.profile`, in the layout of the input, as `input.shape` is.
         stated: by the weights, for the task's `describe`.
+        categories: ids of the data set for its classes, by number, see `edgecompile.data.label_reading`; as many or as
+            few as it has.
     """
     channels = int(input_shape[1])
     points = {point: list(map(int, profile[point])) for point in POINTS} if profile else {}
@@ -76,6 +79,8 @@ def spec_of(
         **find_task(task).describe(outputs, decode, {"imgsz": list(size), **(stated or {})}),
     }
     document["letterbox"] = {**document["letterbox"], **(frame or {})}
+    if categories:
+        document["categories"] = [*categories, *[None] * len(names)][: len(names)]
     return cast("SpecDocument", document)
 
 

@@ -100,6 +100,8 @@ class Task(ABC, Generic[Found]):
         switches: further settings of `decode`, for the evaluation of a model.
         names: class names of the model, in the order of their numbers.
         outputs: names of the outputs that are read, in the order in which `decode` takes them.
+        categories: ids by which COCO's JSON of the data set knows the classes, by number; None for a class that it does
+            not have. None at all where the numbers are the ids.
     """
 
     noun: ClassVar[str]
@@ -107,6 +109,7 @@ class Task(ABC, Generic[Found]):
     switches: ClassVar[frozenset[str]] = frozenset()
     names: tuple[str, ...]
     outputs: tuple[str, ...]
+    categories: tuple[int | None, ...] = ()
 
     @abstractmethod
     def __init__(self, document: SpecDocument, names: tuple[str, ...]) -> None:

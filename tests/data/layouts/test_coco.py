@@ -25,6 +25,7 @@ from edgecompile.data.layouts import find_layout, layout_names, layout_of
 from edgecompile.errors import RecipeError
 from edgecompile.places import sample_folder
 from edgecompile.plan.graph import Materials
+from edgecompile.plan.resolve import resolve
 from edgecompile.recipe.materials import find_materials
 
 SAMPLE = sample_folder()
@@ -382,3 +383,41 @@ def test_key_points(tmp_path):
     np.testing.assert_allclose(labels.key_points * [60, 40, 1], [[[10, 10, 2], [20, 20, 1]]], atol=1e-5)
     with pytest.raises(RecipeError, match=r"annotations\[0\].keypoints: found 3 values, expected 6"):
         read_document(document(tmp_path, [{"keypoints": [1, 2, 2]}], **names))
+
+
+def test_ids_of_categories_reach_the_steps_that_write_specs(data):
+    ours = found(data)
+    assert ours.reading.categories == (1, 2, 3)
+    plan = resolve(compose("quickstart", f"data.path={data}"), ours)
+    assert plan["onnx_export"].params["categories"] == [1, 2, 3]
+    plain = resolve(compose("quickstart"), find_materials(compose("quickstart")))
+    assert "categories" not in plain["onnx_export"].params
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [((0, 1, 2), ()), ((1, 2, 90), (1, 2, 90)), (("a", "b", "c"), ()), ((7, 5, 6), (7, 5, 6))],
+)
+def test_ids_are_kept_where_they_are_no_class_numbers(data, ids, expected):
+    def renumber(document):
+        for entry in document["categories"]:
+            entry["id"] = ids[entry["id"] - 1]
+        for entry in document["annotations"]:
+            entry["category_id"] = ids[entry["category_id"] - 1]
+
+    changed(data, renumber)
+    ours = found(data)
+    assert ours.names == NAMES  # those of the model
+    assert ours.reading.categories == expected
+
+
+def test_a_class_without_a_category_has_no_id(data):
+    def drop(document):
+        document["categories"] = document["categories"][1:]
+        document["annotations"] = [one for one in document["annotations"] if one["category_id"] > 1]
+
+    changed(data, drop)
+    (data.parent / "data.yaml").write_text(
+        f"path: .\ntrain: {data.with_name('instances_train.json')}\ntest: {data}\nnames: [bolt, nut, washer]\n"
+    )
+    assert found(data.parent / "data.yaml").reading.categories == (None, 2, 3)
