@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from edgecompile.quantization.qdq import Placement
     from edgecompile.runtime.geometry import Geometry
 
-PICTURES = 6
+PICTURES = 4
 """Of how many pictures results are compared: those with most to lose."""
 LOOKED_AT = 16
 """Among how many, the first, these are chosen."""
