@@ -3,8 +3,8 @@
     python bench/repair_pairs.py --out PAIRS
     python bench/repair.py PAIRS
 
-Builds each pair of model and data for four runtimes, first plain INT8 (`repair: off`), then with repair, each pair with a
-store of its own, and prints a row a build: drop of plain INT8, drop of what ships, share of the operations in float,
+Builds each pair of model and data for four runtimes, first plain INT8 (`repair: off`), then with repair, each pair with
+a store of its own, and prints a row a build: drop of plain INT8, drop of what ships, share of the operations in float,
 seconds of plain INT8 (calibration, quantization, compilation, evaluation), and those that the repair took beyond.
 Exit code 1 where fewer than 95 % of the builds ship within the gate, or one ships beyond it.
 """
@@ -129,8 +129,8 @@ def built(pair: Pair, runtime: str, gate: float, work: Path) -> dict:
 
 
 def seconds_of(told: str) -> float:
-    """Returns how long the steps took that the search ran, by the lines that a build prints: rankings and mixes, without
-    what judges no accuracy."""
+    """Returns how long the steps of the search took, by the lines that a build prints: rankings and mixes, without what
+    judges no accuracy."""
     lines = re.findall(r"^\[\d+/\d+\] (\S+): done \(([\d.]+) s", told, re.MULTILINE)
     return sum(float(seconds) for name, seconds in lines if name in (*PLAIN_STEPS, *RANKING_STEPS))
 

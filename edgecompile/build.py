@@ -150,7 +150,7 @@ def run_build(
     with closing(Store.default()) as store:  # not by a finalizer, in which a Ctrl-C would be lost
         sources = Sources(store.root / "stat")
         materials, plan = prepare(recipe)
-        found_repair = lock.lock.stated_repair if lock else None
+        found_repair = lock.lock.repair if lock else None
         if found_repair:  # what a search found is in the lock: nothing is searched again
             plan = repair.resolve_repaired(recipe, materials, found_repair)
         require_locked(lock, lambda: resolve_lock(recipe, plan, materials, sources, found_repair), recipe.origins)

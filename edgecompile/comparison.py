@@ -53,7 +53,7 @@ def _blocks(a: Locked, b: Locked) -> tuple[dict[str, str], dict[str, str]]:
     other one tells its blocks."""
     sides = [
         {block.name: f"{block.precision} ({block.cost:.1%} of operations, alone in INT8 loses {block.loss:.4f})"
-         for block in found.blocks} if (found := side.lock.stated_repair) else {}
+         for block in found.blocks} if (found := side.lock.repair) else {}
         for side in (a, b)
     ]  # fmt: skip
     first, second = ({**{name: "int8" for name in {**sides[0], **sides[1]}}, **side} for side in sides)

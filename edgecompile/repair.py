@@ -81,8 +81,8 @@ def is_due(plan: Plan, verdicts: list[Verdict], figures: Figures) -> bool:
     return sees and bool(plan.repair) and any(verdict.met is False and verdict.gate in gates for verdict in verdicts)
 
 
-def with_float(recipe: Recipe, keep_float: tuple[str, ...]) -> Recipe:
-    """Returns a recipe that leaves more in float, and repairs nothing.
+def with_candidate(recipe: Recipe, candidate: Candidate) -> Recipe:
+    """Returns a recipe that builds a mix, and repairs nothing.
 
     Raises:
         PlanError: it has no pass that quantizes so.
@@ -91,15 +91,21 @@ def with_float(recipe: Recipe, keep_float: tuple[str, ...]) -> Recipe:
     if settings is None:
         raise PlanError("a repair is stated, and the recipe has no pass that leaves parts of a model in float")
     name = next(name for name, pass_ in recipe.passes.items() if pass_ is settings)
-    kept = tuple(dict.fromkeys((*settings.keep_float, *keep_float)))
-    mixed = settings.model_copy(update={"keep_float": kept, "repair": "off"})
+    kept = tuple(dict.fromkeys((*settings.keep_float, *candidate.keep_float)))
+    changes = {**candidate.changes, "keep_float": kept, "repair": "off"}
+    mixed = type(settings).model_validate({**settings.model_dump(), **changes})
     return recipe.model_copy(update={"passes": {**recipe.passes, name: mixed}}).with_origins(recipe.origins)
 
 
 def resolve_repaired(recipe: Recipe, materials: Materials, found: Repair) -> Plan:
-    """Returns the plan of a recipe with the mix that a search chose."""
-    assert found.chosen is not None, "only a repair that met its gate is carried out"
-    return resolve(with_float(recipe, found.chosen.keep_float), materials)
+    """Returns the plan of a recipe with the mix that a search chose.
+
+    Raises:
+        PlanError: the search chose none, or as `resolve`.
+    """
+    if found.chosen is None:
+        raise PlanError("the lock states a repair none of whose mixes met its gate")
+    return resolve(with_candidate(recipe, found.chosen), materials)
 
 
 def new_steps(plan: Plan, before: Plan) -> tuple[Step, ...]:
@@ -118,16 +124,13 @@ def search(subject: Search, figures: Figures) -> Repair:
     Args:
         figures: of plain INT8.
     """
-    plan = subject.plan
-    steps = replace(plan, steps=(*plan.steps, *plan.repair)).needed_by([SENSITIVITY])
-    entries = subject.execute(steps, replace(plan, steps=plan.repair))
-    found = read_sensitivity(entries[SENSITIVITY].path(FILE))
     gate, allowed = accuracy_room(subject.recipe.gates, figures)
-    limits = quantizer_of(subject.recipe).repair_limits
-    gain = subject.recipe.target.int8_gain
+    settings = quantizer_of(subject.recipe)
+    limits, gain = settings.repair_limits, subject.recipe.target.int8_gain
     tried: list[Candidate] = []
+    found = _ranked(subject)
     for candidate in mixed_precision.choices(
-        found, figures.lost, allowed, gain, limits.candidates, limits.max_slowdown
+        found, figures.lost, allowed, gain, limits.candidates, limits.max_slowdown, settings.method
     ):
         tried.append(_judged(subject, candidate))
         if tried[-1].met:
@@ -135,9 +138,17 @@ def search(subject: Search, figures: Figures) -> Repair:
     return _conclusion(found, figures, gate, allowed, tried, gain, limits.max_slowdown)
 
 
+def _ranked(subject: Search) -> Sensitivity:
+    """Runs the ranking."""
+    plan = subject.plan
+    steps = replace(plan, steps=(*plan.steps, *plan.repair)).needed_by([SENSITIVITY])
+    entries = subject.execute(steps, replace(plan, steps=plan.repair))
+    return read_sensitivity(entries[SENSITIVITY].path(FILE))
+
+
 def _judged(subject: Search, candidate: Candidate) -> Candidate:
     """Builds a mix as far as its accuracy needs, and judges that."""
-    mixed = resolve(with_float(subject.recipe, candidate.keep_float), subject.materials)
+    mixed = resolve(with_candidate(subject.recipe, candidate), subject.materials)
     needed = mixed.needed_by(JUDGED_BY)
     entries = subject.execute(needed, replace(needed, steps=new_steps(needed, subject.plan)))
     task = find_task(subject.materials.task)

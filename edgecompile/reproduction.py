@@ -125,7 +125,7 @@ def reproduce(
     with tempfile.TemporaryDirectory(prefix="edgecompile-inputs-") as place:
         inputs = Inputs(was.lock, finder, Path(place))
         materials = inputs.materials(recipe)
-        found_repair = was.lock.stated_repair
+        found_repair = was.lock.repair
         plan = resolve_repaired(recipe, materials, found_repair) if found_repair else resolve(recipe, materials)
         sources = Sources(store.root / "stat")
         changes = differences(was.lock, resolve_lock(recipe, plan, materials, sources, found_repair))

@@ -81,9 +81,9 @@ def test_the_report_and_the_lock_say_what_was_done(repaired):
     assert by_precision["int8"]
     assert any("is repaired: " in note for note in report["notes"])
     lock = open_locked(repaired).lock
-    assert lock.stated_repair is not None
+    assert lock.repair is not None
     step = next(step for step in lock.steps if step.name == "quantization")
-    assert step.params["keep_float"] == list(lock.stated_repair.chosen.keep_float)
+    assert step.params["keep_float"] == list(lock.repair.chosen.keep_float)
 
 
 def test_building_again_repeats_it_without_a_search(shared, repaired):

@@ -224,7 +224,7 @@ def lock_of(
             precision=result.precision,
         ),
         steps=[_locked_step(step, None if step.measured else entries.get(step.name)) for step in plan],
-        repair=cast("dict[str, JsonValue]", repair.to_json()) if repair else None,
+        repair=repair,
     )
     return lock_from(lock.to_json())  # numbers as a file would hold them: 1.0 is 1
 

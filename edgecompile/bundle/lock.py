@@ -22,7 +22,7 @@ from edgecompile.bundle.documents import canonical_json
 from edgecompile.bundle.manifest import DataFacts, Document, File, NamedDigest, Sha256, problems_of
 from edgecompile.errors import RecipeError, StepError
 from edgecompile.json_types import JsonObject
-from edgecompile.quantization.mixed_precision import Repair, repair_from
+from edgecompile.quantization.mixed_precision import Repair
 from edgecompile.run_dir import LOCK, REPORT
 from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.figures import Figures, figures_from
@@ -115,25 +115,11 @@ class Lock(Document):
     isa_class: str
     result: LockedResult
     steps: list[LockedStep]
-    repair: dict[str, JsonValue] | None = Field(
+    repair: Repair | None = Field(
         default=None,
         description="how INT8 that missed a gate on accuracy was repaired: what stays in float, the mixes that were "
         "judged and the blocks with their losses; null where nothing was repaired",
     )
-
-    @property
-    def stated_repair(self) -> Repair | None:
-        """The repair that the steps carry out; None where there is none.
-
-        Raises:
-            RecipeError: it is malformed.
-        """
-        if self.repair is None:
-            return None
-        try:
-            return repair_from(self.repair)
-        except (KeyError, TypeError) as error:
-            raise RecipeError(f"lock: the section 'repair' is malformed: {error}") from error
 
     def to_json(self) -> dict[str, JsonValue]:
         """Returns the document as plain JSON, in the order of its sections."""

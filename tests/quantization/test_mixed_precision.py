@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+from pydantic import TypeAdapter
+
 from edgecompile.quantization import mixed_precision
-from edgecompile.quantization.mixed_precision import Candidate, Repair, repair_from
+from edgecompile.quantization.mixed_precision import Candidate, Repair
 from edgecompile.quantization.sensitivity_document import (
     BlockLoss,
     Proposal,
@@ -67,5 +69,20 @@ def test_documents_survive_their_files(tmp_path):
     met = Candidate(("/a",), ("/a",), 0.05, 0.1, 1.1, accuracy=0.5, met=True)
     blocks = mixed_precision.precisions(FOUND, met)
     repair = Repair("map_drop", 0.005, 0.49, 0.01, 0.1, (met,), blocks)
-    assert repair_from(json.loads(json.dumps(repair.to_json()))) == repair
+    assert TypeAdapter(Repair).validate_json(json.dumps(repair.to_json())) == repair
     assert "1 of 2 blocks in float (/a)" in repair.line
+
+
+def test_a_near_miss_tries_other_ranges_first():
+    def first(drop, allowed, method="minmax"):
+        chosen = list(mixed_precision.choices(FOUND, drop, allowed, 2.0, 3, 10.0, method))
+        assert len(chosen) <= 3
+        return chosen[0]
+
+    assert first(0.006, 0.005).method == "percentile"
+    assert first(0.006, 0.005).changes == {"method": "percentile", "percentile": 99.99}
+    assert first(0.02, 0.005).blocks == ("/b",), "far off: ranges alone do not suffice"
+    assert first(0.006, 0.005, "percentile").blocks, "the recipe has such ranges already"
+    met = Candidate((), (), 0.0, 0.0, 1.0, accuracy=0.5, met=True, method="percentile")
+    line = Repair("map_drop", 0.005, 0.49, 0.006, 0.1, (met,), ()).line
+    assert "other ranges: percentile 99.99" in line
