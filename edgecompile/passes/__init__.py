@@ -8,6 +8,7 @@ file. To add a pass: `passes/<kind>.py`, `conf/pass/<kind>.yaml`, `tests/passes/
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -47,6 +48,11 @@ class Pass(BaseModel, ABC):
             recipe: what else was asked for.
         """
         return []
+
+    def known_classes(self, weights: Path) -> Sequence[str] | None:
+        """Returns the names of classes that the weights bring to a pass that makes the model; None where they bring
+        none, or where that takes more than a look."""
+        return None
 
     def files_beside(self) -> tuple[str, ...]:
         """Returns the names of files that it reads beside the weights and that belong to them."""

@@ -42,6 +42,7 @@ from edgecompile.plan.shapes import Profile, distinct, merged, one_shape, shown,
 from edgecompile.plan.step import Output, Stage, Step
 from edgecompile.weights.checkpoint import Checkpoint, read_checkpoint
 from edgecompile.weights.guard import may_be_called
+from edgecompile.weights.stated_task import stated_names
 
 CHECKPOINT_BEGINS = (b"PK", b"\x80")
 """How a zip begins, and a pickle, which checkpoints were before torch 1.6."""
@@ -83,6 +84,9 @@ class OnnxExport(Pass):
             return problems
         missing = missing_head(heads_in(checkpoint.head, checkpoint.head_parts), self.end2end, weights.name)
         return [missing] if missing else []
+
+    def known_classes(self, weights: Path) -> Sequence[str] | None:
+        return stated_names(weights)
 
     def lower(self, graph: Graph, model: Model | None) -> Model:
         height, width = graph.imgsz

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 from pydantic import Field, model_validator
 
 from edgecompile.errors import Problem, StepError
+from edgecompile.graphs.onnx import metadata
 from edgecompile.graphs.onnx.families import family, family_names
 from edgecompile.graphs.onnx.first_look import FLOAT_MODEL, problems_of
 from edgecompile.graphs.onnx.layouts import AUTO, layout_names
@@ -91,6 +92,13 @@ class OnnxImport(Pass):
         stated, _ = self.statement()
         problems = problems_of(weights, shapes, self.class_names, recipe.model.task, stated.stated())
         return [*problems, *_pair_problems(weights, recipe.target)]
+
+    def known_classes(self, weights: Path) -> Sequence[str] | None:
+        header = read_header(weights) if self.class_names == "file" else None
+        try:
+            return metadata.class_names(header.metadata, weights.name) if header else None
+        except StepError:  # `check_weights` tells it
+            return None
 
     def lower(self, graph: Graph, model: Model | None) -> Model:
         height, width = graph.imgsz
@@ -231,7 +239,6 @@ def finish(
     categories: Sequence[int | None] = (),
 ) -> dict[str, Any]:
     """Writes what `import_model` does, of a model that was run already; arguments as there."""
-    from edgecompile.graphs.onnx import metadata
     from edgecompile.graphs.onnx.anchor_file import read_anchors
     from edgecompile.graphs.onnx.constants import fold_weights
     from edgecompile.graphs.onnx.layouts import Expected, read_as

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecompile.data.counts import DataCounts
-from edgecompile.data.label_reading import LabelReading
 from edgecompile.data.layouts import YOLO, layout_of
 from edgecompile.data.published import EXAMPLES, is_published
 from edgecompile.data.split_listing import shortened
@@ -24,6 +23,7 @@ from edgecompile.places import SAMPLE_SCHEME, fetched_folder, sample_folder, sho
 from edgecompile.plan.graph import Materials
 from edgecompile.plan.step import Source
 from edgecompile.recipe.locate import Origin
+from edgecompile.recipe.model_and_data import unlike
 from edgecompile.recipe.picture_materials import (
     ChosenPictures,
     Files,
@@ -33,7 +33,6 @@ from edgecompile.recipe.picture_materials import (
 )
 from edgecompile.recipe.training_size import TrainingSize
 from edgecompile.runtime.figures import ACCURACY_DROP
-from edgecompile.weights.stated_task import stated_key_points
 
 if TYPE_CHECKING:
     from edgecompile.recipe.schema import Recipe
@@ -79,7 +78,8 @@ def find_materials(recipe: Recipe, files: Files | None = None) -> Materials:
     validation = choose_validation(recipe, data, files, task)
     calibration = choose_calibration(recipe, data, files) or ChosenPictures()
     problems += [*validation.problems, *calibration.problems]
-    problems += _other_key_points(weights, validation.reading, recipe)
+    if weights is not None:
+        problems += unlike(weights, task, data, validation, calibration, recipe)
     problems += shared_pictures(calibration.pictures, validation.pictures, files, recipe)
     if weights is None or problems:
         raise RecipeError(shortened(problems))
@@ -120,17 +120,6 @@ def _gates_of_others(recipe: Recipe, task: str) -> list[Problem]:
         *(problem(name, "gates", name) for name in strange_gates(recipe.gates, own)),
         *(problem(name, "objectives") for name in strange_gates(dict.fromkeys(recipe.objectives, 0.0), own)),
     ]
-
-
-def _other_key_points(weights: Path | None, reading: LabelReading, recipe: Recipe) -> list[Problem]:
-    """Returns the problem that a model puts out other key points than the data set labels."""
-    labelled = reading.kpt_shape
-    found = stated_key_points(weights) if weights and labelled else None
-    if labelled is None or found in (None, labelled[0]):
-        return []
-    message = f"the model puts out {found} key points of an object, the data set labels {labelled[0]} (kpt_shape)"
-    fix = "name the data set that the model was trained for"
-    return [Problem(message, str(recipe.origins.of("data", "path")), fix)]
 
 
 def _gate_notes(recipe: Recipe, task: str) -> list[str]:

@@ -92,7 +92,7 @@ def _settings(arguments: argparse.Namespace, task: Task[Any]) -> Given:
     """Returns the settings of the task, None where none was given.
 
     Raises:
-        RecipeError: one was given that belongs to other tasks.
+        RecipeError: one was given that belongs to other tasks, or has no effect on this model.
     """
     from edgecompile.runtime.tasks import all_settings
 
@@ -102,6 +102,10 @@ def _settings(arguments: argparse.Namespace, task: Task[Any]) -> Given:
     if foreign:
         fix = f"this bundle takes {', '.join(_flag(setting.name) for setting in task.settings)}"
         raise RecipeError([Problem(f"{_flag(name)} says nothing about {task.noun}", fix=fix) for name in foreign])
+    idle = {name: why for name, why in task.without_effect.items() if given.get(name) is not None}
+    if idle:
+        said = "has no effect on this model"
+        raise RecipeError([Problem(f"{_flag(name)} {said}: {why}", fix="leave it out") for name, why in idle.items()])
     return {name: value for name, value in given.items() if name in own}
 
 

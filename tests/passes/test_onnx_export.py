@@ -247,6 +247,7 @@ folder = pathlib.Path(sys.stdin.read())
 made = {
     "semantic": (tasks.SemanticSegmentationModel, "yolo26n-sem.yaml", "semantic", {}),
     "five": (tasks.DetectionModel, "yolo11n.yaml", "detect", {"ch": 5}),
+    "four": (tasks.DetectionModel, "yolo11n.yaml", "detect", {"ch": 4}),
     "unnamed": (tasks.SemanticSegmentationModel, "yolo26n-sem.yaml", None, {}),
 }
 for name, (kind, architecture, task, settings) in made.items():
@@ -277,6 +278,12 @@ def test_plan_tells_what_a_checkpoint_is_no_use_for(tmp_path, capfd, monkeypatch
         "model.onnx": "'model.onnx' is an ONNX file; take the pass onnx_import, not onnx_export",
     }.items():
         assert said_at_plan(capfd, f"model.weights={name}") == (2, f"edgecompile: command line:model.weights: {said}")
+    code, said = said_at_plan(capfd, "model.weights=four.pt")
+    assert code == 2
+    assert said.endswith(
+        "test_0000.jpg: the picture has 3 channels, 'four.pt' takes 4; give pictures an alpha channel (PNG), or take a "
+        "model of colour pictures"
+    )
     code, said = said_at_plan(capfd, "passes.onnx_export.end2end=true")
     assert code == 2
     assert said.endswith("model.weights: 'parts.pt' has no NMS-free head; set end2end to auto or false")

@@ -14,7 +14,7 @@ from edgecompile.errors import BundleError, EdgecompileError, MissingToolError, 
 from edgecompile.runtime import load
 
 from .test_pictures import png
-from .tiny import bundled, photo, tiny_manifest, tiny_onnx
+from .tiny import bundled, photo, tiny_manifest, tiny_onnx, tiny_spec
 
 pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -134,6 +134,18 @@ def test_a_setting_of_other_tasks_is_refused(tiny_bundle: Path, pictures: Path, 
     assert error.exit_code == 2
     assert not (tmp_path / "drawn").exists()
     run("predict", tiny_bundle, pictures, "--conf", 0.3, "--iou", 0.5, "--max-det", 3)
+
+
+def test_an_overlap_is_refused_where_nothing_is_suppressed(pictures: Path, tmp_path: Path) -> None:
+    members = {
+        "model.onnx": tiny_onnx(decode="end2end"),
+        "spec.json": json.dumps(tiny_spec(decode="end2end")).encode(),
+    }
+    (tmp_path / "free.bundle.zip").write_bytes(bundled(members, tiny_manifest()))
+    error = failed("predict", tmp_path / "free.bundle.zip", pictures, "--iou", 0.5)
+    said = "--iou has no effect on this model: its head leaves no boxes to be suppressed; leave it out"
+    assert (str(error), error.exit_code) == (said, 2)
+    run("predict", tmp_path / "free.bundle.zip", pictures, "--conf", 0.3, "--max-det", 3)
 
 
 @pytest.mark.parametrize("form", ["json", "coco"])

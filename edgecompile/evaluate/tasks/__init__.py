@@ -205,6 +205,10 @@ class Task(ABC, Generic[Found, Truth, Judged]):
         """Returns what to know where the class names of a data set are not those of the model."""
         return class_name_mismatch(data, model)
 
+    def foreign_classes(self, data: Sequence[str], model: Sequence[str]) -> str:
+        """Returns why no label of a data set can count for a model with these classes, "" where some can."""
+        return ""
+
     @abstractmethod
     def check_labels(self, lines: LabelLines, facts: LabelFacts) -> CheckedLabels:
         """Returns what the labels of one picture hold and what is wrong with them. No line is a picture without

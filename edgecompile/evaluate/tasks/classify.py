@@ -100,6 +100,15 @@ class Task(tasks.Task[Classification, ClassNameLabel, RankedLabel]):
         lacks = "knows no class of the data set" if len(lacking) == len(data) else f"lacks {len(lacking)} classes"
         return [f"the model {lacks}, whose pictures count for nothing: {shown}"]
 
+    def foreign_classes(self, data: Sequence[str], model: Sequence[str]) -> str:
+        """Classes meet by their names."""
+        if set(data) & set(model):
+            return ""
+        theirs, ours = (", ".join(f"'{name}'" for name in names[:USUAL_TOP]) for names in (data, model))
+        return (
+            f"the model knows no class of the data set ({theirs}), but {ours}{', …' if len(model) > USUAL_TOP else ''}"
+        )
+
     def check_labels(self, lines: LabelLines, facts: LabelFacts) -> CheckedLabels:
         return class_name_labels.check_labels(lines, facts)
 

@@ -120,6 +120,11 @@ class Task(ABC, Generic[Found]):
             KeyError, TypeError, ValueError: a part is missing or of another kind; the caller reports it.
         """
 
+    @property
+    def without_effect(self) -> Mapping[str, str]:
+        """Settings that change nothing of what this model finds, and why."""
+        return {}
+
     def parameters(self, given: Given) -> dict[str, np.ndarray]:
         """Returns what the model takes beside the picture, by the name of the input: nothing, for most models.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, TypedDict, TypeVar, cast
 
 from edgecompile.errors import BundleError, RecipeError
@@ -197,6 +197,10 @@ class ObjectRows(tasks.Task[Found]):
                 fix="build the bundle without the pass embed_postprocess, or with other thresholds",
             )
         return float(lowest), float(overlap), int(most)
+
+    @property
+    def without_effect(self) -> Mapping[str, str]:
+        return {"iou": "its head leaves no boxes to be suppressed"} if self.decode_as == "end2end" else {}
 
     def parameters(self, given: Given) -> dict[str, np.ndarray]:
         import numpy as np
