@@ -37,7 +37,7 @@ def deploy(arguments: argparse.Namespace) -> int:
         tell(*verified)
         if not arguments.no_bench:
             progress("measuring")
-            _tell(bundle, remote, bench(remote, path), verified)
+            _tell(bundle, remote, bench(remote, path, stream=_asks_for_streams(bundle)), verified)
         tell(remote.publish(path))
     return 0
 
@@ -96,9 +96,14 @@ def measure(arguments: argparse.Namespace) -> int:
             rounds=arguments.rounds,
             threads=arguments.threads,
             layers=arguments.layers,
+            stream=arguments.stream or _asks_for_streams(bundle),
         )
         _tell(bundle, remote, result, as_json=arguments.json, slowest=arguments.top or SLOWEST)
     return 0
+
+
+def _asks_for_streams(bundle: Bundle) -> bool:
+    return any(gate["gate"] == "stream_fps" for gate in bundle.manifest["gates"])
 
 
 @contextmanager

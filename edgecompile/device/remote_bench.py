@@ -54,6 +54,7 @@ def bench(
     rounds: int | None = None,
     threads: int | None = None,
     layers: bool = False,
+    stream: bool = False,
 ) -> Bench:
     """Measures a bundle that is on the device and returns the result of `edgecompile bench` there.
 
@@ -61,6 +62,7 @@ def bench(
         pictures: local files, copied there for the measurement. The golden picture of the bundle where there are none.
         rounds, threads: as for `bench`.
         layers: whether the layers are timed too.
+        stream: whether streams are measured too.
 
     Raises:
         EdgecompileError: the verb failed, or the connection broke.
@@ -69,6 +71,7 @@ def bench(
     words += ["--rounds", str(rounds)] if rounds else []
     words += ["--threads", str(threads)] if threads else []
     words += ["--layers"] if layers else []
+    words += ["--stream"] if stream else []
     folder = remote.put_pictures(pictures) if pictures else None
     try:
         output = remote.run("bench", bundle, *words, *(["--images", str(folder)] if folder else []))

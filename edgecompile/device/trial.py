@@ -91,7 +91,8 @@ def run_on_device(bundle: Path, recipe: Recipe, pictures: Sequence[Path], progre
             verified = remote.run(verb, path).splitlines()
             progress("measuring")
             rounds = -(-recipe.evaluate.latency_images // len(chosen))
-            result = bench(remote, path, pictures=chosen, rounds=rounds)
+            asked = recipe.asks_for("stream_fps")
+            result = bench(remote, path, pictures=chosen, rounds=rounds, stream=asked)
         finally:
             with suppress(EdgecompileError):  # where the connection is gone, it cannot be removed
                 remote.remove(path.parent)

@@ -46,6 +46,7 @@ def measure(
     reference: Path | None = None,
     reference_spec: Path | None = None,
     reference_run: ReferenceRun | None = None,
+    stream_seconds: float = 0.0,
 ) -> MeasurementDocument:
     """Measures the artifact with `threads` threads, picture by picture.
 
@@ -58,6 +59,7 @@ def measure(
         tolerance: share by which figures may be off.
         reference, reference_spec: the float model that takes turns with the artifact; None for no speed-up.
         reference_run: with what it is opened.
+        stream_seconds: for how long streams are measured after that; 0 for no streams.
 
     Returns:
         `edgecompile.runtime.measurement.Measurement` as JSON.
@@ -75,6 +77,7 @@ def measure(
         twin = replace(subject, artifact=reference, spec=reference_spec, backend=backend, options=options)
         other = Other(twin, reference_run["precision"])
     try:
-        return measure_subject(subject, Extent(warmup, predictions, seconds, tolerance), other).to_json()
+        extent = Extent(warmup, predictions, seconds, tolerance, stream_seconds=stream_seconds)
+        return measure_subject(subject, extent, other).to_json()
     except BundleError as error:
         raise StepError(error.problems) from error

@@ -7,6 +7,7 @@ from typing import Any
 from edgecompile.evaluate.tasks import find_task
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
+from edgecompile.runtime.stream_rate import SECONDS
 
 REFERENCE_BACKEND = ("onnxruntime", "onnxruntime")
 """Backend and distribution that run the float reference: the same for all devices, which so share its evaluation."""
@@ -121,6 +122,7 @@ def _measure(graph: Graph, artifact: Model, reference: Model) -> Step:
             "tolerance": settings.tolerance,
             "seconds": settings.seconds,
             **twin,
+            **({"stream_seconds": SECONDS} if graph.recipe.asks_for("stream_fps") else {}),
         },
         inputs={
             "artifact": artifact.artifact,

@@ -295,6 +295,10 @@ class Recipe(Section):
         """Where each key was set; relative paths and messages need it. No part of the recipe's content."""
         return self._origins
 
+    def asks_for(self, figure: str) -> bool:
+        """Returns whether a gate or an objective reads a figure, so that it has to be measured."""
+        return getattr(self.gates, figure, None) is not None or figure in self.objectives
+
     def with_origins(self, origins: Origins) -> Recipe:
         """Notes where the keys of this recipe were set, and returns it."""
         self._origins = origins

@@ -38,6 +38,7 @@ FILTERS = {
     "gate_title": number_format.gate_title,
     "gate_figure": number_format.gate_figure,
     "gate_limit": number_format.gate_limit,
+    "stream": number_format.stream_line,
     "machine": number_format.machine_line,
     "exclusive": number_format.exclusive_line,
     "evidence": number_format.evidence,

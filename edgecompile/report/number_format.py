@@ -12,6 +12,7 @@ from edgecompile.runtime.figures import AtThreshold, Coverage, Figures, ScoreCha
 from edgecompile.runtime.measurement import MeasurementDocument
 from edgecompile.runtime.quality import evidence_line, noise_line
 from edgecompile.runtime.speedup import speedup_words
+from edgecompile.runtime.stream_rate import StreamRateDocument
 
 NONE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
@@ -145,6 +146,13 @@ def machine_line(measured: MeasurementDocument) -> str:
         machine.get("system") or "",
     ]
     return ", ".join(part for part in parts if part)
+
+
+def stream_line(stream: StreamRateDocument) -> str:
+    """Returns what a stream gains over one picture after another, and how it runs."""
+    threads = _count(stream["threads"], "thread")
+    how = f"{stream['setting']} setting, {stream['requests']} in flight, {threads}"
+    return f"{stream['gain'][1]:.2f} times one after another; {how}"
 
 
 def exclusive_line(measured: MeasurementDocument) -> str:

@@ -118,6 +118,8 @@ def _measured(report: Report) -> Iterator[Line]:
     elif reason := (measured.get("unmeasured") or {}).get("speedup"):
         yield "speed-up", number_format.NONE, reason
     yield "throughput", number_format.number(measured["fps"], 1, " FPS"), "one picture after another"
+    if stream := measured.get("stream"):
+        yield "stream", number_format.number(stream["fps"], 1, " FPS"), number_format.stream_line(stream)
     yield "peak memory", number_format.number(measured["peak_memory_mb"], 0, " MB"), ""
     if measured["power_watt"]:
         yield "power", number_format.number(measured["power_watt"], 1, " W"), f"{measured['fps_per_watt']:.2f} FPS/W"

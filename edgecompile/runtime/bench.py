@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,7 @@ def bench(
     imgsz: tuple[int, int] | None = None,
     batch: int = 1,
     layer_rounds: Rounds | None = None,
+    stream_seconds: float = 0.0,
 ) -> Bench:
     """Predicts pictures from their files, one run after another, and returns figures.
 
@@ -85,6 +86,7 @@ def bench(
         imgsz: height and width that pictures are scaled to; the bundle's where None.
         batch: pictures of one run.
         layer_rounds: how often the model runs to time its layers; None for no times of layers.
+        stream_seconds: for how long streams are measured too; 0 for no streams.
 
     Raises:
         RecipeError: the bundle does not take that size or that many pictures.
@@ -104,7 +106,7 @@ def bench(
             extent = Extent(predictions=len(paths) * rounds, most=len(paths) * rounds, seconds=math.inf)
         else:
             extent = Extent(predictions=len(paths) * math.ceil(FEWEST / len(paths)))
-        measurement = measure(subject, extent)
+        measurement = measure(subject, replace(extent, stream_seconds=stream_seconds))
         first = [paths[slot % len(paths)] for slot in range(batch)]
         layers = (
             layer_times_of_bundle(archive, first, threads=threads, imgsz=size, rounds=layer_rounds)
@@ -134,6 +136,8 @@ def summarize(result: Bench, slowest: int = SLOWEST) -> Iterator[str]:
     for line in figures.noise:
         yield f"NOISY: {line}"
     yield f"frames a second {figures.fps:.1f}, jitter {figures.jitter_ms:.2f} ms (p95 - p50)"
+    if figures.stream:
+        yield f"stream {figures.stream.line()}"
     yield f"start to first result {figures.start_ms:.0f} ms (open {figures.open_ms:.0f} ms)"
     yield f"peak memory {figures.peak_memory_mb:.0f} MB"
     if figures.power_watt:

@@ -25,6 +25,7 @@ from edgecompile.runtime.measurement import Measurement
 from edgecompile.runtime.predictor import Predictor, open_bundle
 from edgecompile.runtime.requirement import satisfies
 from edgecompile.runtime.spec import read_spec
+from edgecompile.runtime.stream_rate import SECONDS
 from edgecompile.runtime.target import read_target
 
 
@@ -189,7 +190,9 @@ def _measured(archive: Archive, threads: int, engine: Path | None) -> Measuremen
     """Measures the model on the golden picture."""
     with tempfile.TemporaryDirectory(prefix="edgecompile-") as folder:
         picture = golden_picture(archive, Path(folder))
-        return measure(Subject([picture], threads, bundle=archive.path, engine=engine), Extent())
+        asked = any(gate.get("gate") == "stream_fps" for gate in archive.manifest.get("gates") or ())
+        extent = Extent(stream_seconds=SECONDS if asked else 0.0)
+        return measure(Subject([picture], threads, bundle=archive.path, engine=engine), extent)
 
 
 def _about(archive: Archive, place: Place | None) -> Record:

@@ -25,6 +25,7 @@ from edgecompile.runtime.pictures import decode_member
 from edgecompile.runtime.power import find_meter
 from edgecompile.runtime.probe import DOING, Turn, Turned
 from edgecompile.runtime.speedup import speedup_of
+from edgecompile.runtime.stream_rate import StreamRate
 from edgecompile.runtime.turns import Extent, measure_in_turns
 
 __all__ = ["Extent", "Other", "Subject", "golden_picture", "measure"]
@@ -33,6 +34,9 @@ PINNED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Variables by which steps of a build are held to one thread; a device has none of them."""
 POWER_SECONDS = 1.0
 """For how long the meter of power reads."""
+
+
+NO_STREAM = "streams are measured where the gate stream_fps or `bench --stream` asks for it"
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ def measure(subject: Subject, extent: Extent, other: Other | None = None) -> Mea
         twin = _opened(other, held) if other else None
         run = measure_in_turns([probe, twin.probe] if twin and twin.probe else [probe], extent)
         watts, meter, no_meter = _power(probe, extent, gpu=began["gpu"])
+        stream = probe.stream(extent.stream_seconds) if extent.stream_seconds else None
     columns = list(zip(*run.samples(0), strict=True))
     latency = {part: Percentiles.of(column) for part, column in zip(PARTS, columns, strict=True)}
     totals = columns[-1]
@@ -123,10 +128,12 @@ def measure(subject: Subject, extent: Extent, other: Other | None = None) -> Mea
         unmeasured={
             **({} if watts else {"fps_per_watt": no_meter or "the power meter gave no reading"}),
             **({"speedup": twin.words} if twin and not twin.probe else {}),
+            **({} if stream else {"stream_fps": NO_STREAM}),
         },
         taken=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         extremes_ms=(round(min(totals), 3), round(max(totals), 3)),
         quality=run.quality(extent.tolerance),
+        stream=stream,
         speedup=speedup_of(run.pairs(), twin.words) if twin and twin.probe else None,
     )
 
@@ -217,6 +224,10 @@ class _Probe:
     def turn(self, turn: Turn) -> Turned:
         """Has the process predict for a while and returns what it found. Raises as `ask`."""
         return cast("Turned", self.ask(json.dumps(turn)))
+
+    def stream(self, seconds: float) -> StreamRate:
+        """Has the process measure streams for a while. Raises as `ask`."""
+        return StreamRate.from_json(self.ask(json.dumps({"stream_seconds": seconds})))
 
 
 def _accepted(message: dict[str, Any]) -> dict[str, Any]:

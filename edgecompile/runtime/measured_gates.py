@@ -147,7 +147,16 @@ MEASURED = {
     "fps": Gate(
         named("fps"),
         title="throughput",
-        about="smallest number of whole predictions a second",
+        about="smallest number of whole predictions a second, one after another (see stream_fps)",
+        floor=True,
+        measured=True,
+        unit=" FPS",
+        timed=True,
+    ),
+    "stream_fps": Gate(
+        named("stream_fps"),
+        title="throughput of a stream",
+        about="smallest number of pictures a second of a stream, several in flight, in the runtime's setting for many",
         floor=True,
         measured=True,
         unit=" FPS",

@@ -10,11 +10,12 @@ from typing import Any, TypedDict, cast
 from edgecompile.runtime.machine import Machine
 from edgecompile.runtime.quality import Quality, QualityDocument
 from edgecompile.runtime.speedup import SpeedUp, SpeedUpDocument
+from edgecompile.runtime.stream_rate import StreamRate, StreamRateDocument
 
 PARTS = ("read", "preprocess", "inference", "postprocess", "total")
 """From the file to pixels; the three parts of a prediction; all three, a picture in memory to its result. Gates on
 latency mean the last."""
-GATED = ("latency_p95_ms", "fps", "peak_memory_mb", "fps_per_watt")
+GATED = ("latency_p95_ms", "fps", "stream_fps", "peak_memory_mb", "fps_per_watt")
 """Figures of a measurement that gates read."""
 
 
@@ -59,6 +60,7 @@ class MeasurementDocument(TypedDict, total=False):
     extremes_ms: list[float] | None
     quality: QualityDocument | None
     speedup: SpeedUpDocument | None
+    stream: StreamRateDocument | None
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class Measurement:
         extremes_ms: shortest and longest total of all predictions.
         quality: the evidence of how good the figures are; None where there is none, as of older versions.
         speedup: over the float model, which took turns with it; None where that was not measured.
+        stream: pictures a second of a stream, several in flight; None where that was not asked for.
     """
 
     machine: Machine
@@ -124,6 +127,12 @@ class Measurement:
     extremes_ms: tuple[float, float] | None = None
     quality: Quality | None = None
     speedup: SpeedUp | None = None
+    stream: StreamRate | None = None
+
+    @property
+    def stream_fps(self) -> float | None:
+        """Pictures a second of a stream, which the gate of that name reads."""
+        return self.stream.fps if self.stream else None
 
     @property
     def noise(self) -> tuple[str, ...]:
@@ -148,6 +157,7 @@ class Measurement:
         """Returns the measurement as plain JSON."""
         plain = {**asdict(self), "temperature_c": list(self.temperature_c), "latency_p95_ms": self.latency_p95_ms}
         plain["extremes_ms"] = list(self.extremes_ms) if self.extremes_ms else None
+        plain["stream"] = self.stream.to_json() if self.stream else None
         plain["quality"] = self.quality.to_json() if self.quality else None
         return cast("MeasurementDocument", plain)
 
@@ -164,6 +174,7 @@ class Measurement:
         known["temperature_c"] = tuple(document["temperature_c"] or (None, None))
         known["extremes_ms"] = tuple(document.get("extremes_ms") or ()) or None
         known["speedup"] = SpeedUp.from_json(speedup) if (speedup := document.get("speedup")) else None
+        known["stream"] = StreamRate.from_json(stream) if (stream := document.get("stream")) else None
         known["quality"] = Quality.from_json(quality) if (quality := document.get("quality")) else None
         return cls(**known)
 

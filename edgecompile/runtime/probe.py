@@ -2,7 +2,8 @@
 
 Reads a request (`edgecompile.runtime.measure.Subject` as one JSON line) from stdin, opens the artifact, predicts once
 and prints the durations. Each further line is a turn (`Turn` as JSON): it predicts for a while, prints the samples, and
-waits. So several processes can be measured in turns, and a power meter be started in between.
+waits. So several processes can be measured in turns, and a power meter be started in between. A line with
+`stream_seconds` has it measure streams instead.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from edgecompile.errors import EdgecompileError
 from edgecompile.runtime.confinement import confine
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 DOING = "doing: "
 """Prefix of the lines that report what the process is about to do, for the clock of the time limit."""
+MOST_PICTURES = 32
+"""Pictures that streams are measured on: all are in memory at once."""
 STARTUP = ("import_ms", "open_ms", "first_ms")
 
 
@@ -70,7 +73,11 @@ def _answer(request: dict[str, Any]) -> None:
     took = {name: 1e3 * (after - before) for name, before, after in zip(STARTUP, marks, marks[1:], strict=False)}
     _say({**took, "gpu": bool(getattr(model.backend, "gpu", False)), "backend": model.backend.version})
     for line in sys.stdin:
-        _say(_turn(predictions, json.loads(line)))
+        asked = json.loads(line)
+        if "stream_seconds" in asked:
+            _say(predictions.stream(asked["stream_seconds"]))
+        else:
+            _say(_turn(predictions, asked))
 
 
 class _Predictions:
@@ -98,6 +105,15 @@ class _Predictions:
         total = time.perf_counter() - read
         parts = (self._model.timings[part] for part in ("preprocess", "inference", "postprocess"))
         return [1e3 * (read - since), *parts, 1e3 * total]
+
+    def stream(self, seconds: float) -> Mapping[str, Any]:
+        """Measures streams of the pictures, read before, and returns `StreamRate` as JSON."""
+        from edgecompile.runtime.pictures import read_picture
+        from edgecompile.runtime.stream_rate import stream_rate
+
+        files = [file for stack in self._stacks for file in stack][:MOST_PICTURES]
+        images = [read_picture(path, self._model.layout.input.channels) for path in files]
+        return cast("Mapping[str, Any]", stream_rate(self._model, images, seconds, **self._settings).to_json())
 
 
 def _turn(predictions: _Predictions, turn: Turn) -> Turned:

@@ -42,6 +42,7 @@ class Extent:
         seconds: for how long, at most.
         tolerance: share by which figures may be off.
         most: predictions that are timed at most; None for as many as it takes.
+        stream_seconds: for how long streams are measured after that; 0 for no streams.
     """
 
     warmup: int = 10
@@ -49,6 +50,7 @@ class Extent:
     seconds: float = 10.0
     tolerance: float = TOLERANCE
     most: int | None = None
+    stream_seconds: float = 0.0
 
 
 class Turner(Protocol):

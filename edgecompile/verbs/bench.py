@@ -27,6 +27,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--rounds", type=whole_number, help="how often each picture is predicted")
     add_size(parser)
     parser.add_argument("--batch", type=whole_number, help="pictures of one run (default: 1)", default=1)
+    stream = "also measure streams, several pictures in flight, in turns with one prediction after another"
+    parser.add_argument("--stream", action="store_true", help=stream)
     layers = "also time each layer of the model: by operator, the slowest ones, what the runtime fused"
     parser.add_argument("--layers", action="store_true", help=layers)
     parser.add_argument("--top", metavar="N", type=whole_number, help="how many layers are listed (default: 15)")
@@ -53,6 +55,7 @@ def bench_bundle(arguments: argparse.Namespace) -> int:
     from edgecompile.runtime.bench import bench
     from edgecompile.runtime.layer_timings import Rounds
     from edgecompile.runtime.pictures import find_pictures
+    from edgecompile.runtime.stream_rate import SECONDS
 
     pictures = find_pictures(arguments.images) if arguments.images else []
     with Archive(arguments.bundle) as archive:
@@ -63,6 +66,7 @@ def bench_bundle(arguments: argparse.Namespace) -> int:
             rounds=arguments.rounds,
             imgsz=arguments.imgsz,
             batch=arguments.batch,
+            stream_seconds=SECONDS if arguments.stream else 0.0,
             layer_rounds=Rounds() if arguments.layers else None,
         )
     tell_bench(result, arguments)

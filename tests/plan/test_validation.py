@@ -18,6 +18,7 @@ def planned(
     backend: str = "openvino",
     proxy_backend: tuple | None = None,
     precision: str = "fp32",
+    asked: tuple[str, ...] = (),
 ):
     target = SimpleNamespace(
         backend=backend,
@@ -35,11 +36,20 @@ def planned(
         Source("weights", ("/data/w.pt",)), None, pictures, Source("labels", ("/data/1.txt",), many=True), ("a", "b")
     )
     measurement = SimpleNamespace(tolerance=0.03, seconds=10.0, max_age_days=7.0)
-    graph = Graph(SimpleNamespace(target=target, evaluate=settings, measurement=measurement), materials)
+    recipe = SimpleNamespace(
+        target=target, evaluate=settings, measurement=measurement, asks_for=lambda figure: figure in asked
+    )
+    graph = Graph(recipe, materials)
     for name in {"export", artifact_step}:
         graph.add(Step(name=name, function="some.module:function", stage=Stage.EXPORT))
     models = [Model(Output(name, "model.onnx"), Output(name, "spec.json")) for name in (artifact_step, "export")]
     return graph, add_validation(graph, models[0].with_(precision=precision), models[1])
+
+
+def test_streams_are_measured_where_a_gate_or_an_objective_reads_them():
+    """So recipes that do not ask keep the key of their measurement."""
+    assert "stream_seconds" not in planned()[0].steps["measure"].params
+    assert planned(asked=("stream_fps",))[0].steps["measure"].params["stream_seconds"] > 0
 
 
 def test_both_models_are_evaluated_in_the_same_way():
