@@ -40,7 +40,13 @@ OTHER_PROGRAMS = {
     "runtime/machine.py": "nvidia-smi, git",
 }
 """Modules that call other programs, whose flags are not ours."""
-FLAGS_OF_OTHERS = {"--no-deps": "pip", "--upgrade": "pip", "--system-site-packages": "venv", "--allow": "trtexec", "--end2end": "YOLOv7"}
+FLAGS_OF_OTHERS = {
+    "--no-deps": "pip",
+    "--upgrade": "pip",
+    "--system-site-packages": "venv",
+    "--allow": "trtexec",
+    "--end2end": "YOLOv7",
+}
 """Flags of other programs in messages, each with its program."""
 
 Text = tuple[str, str]
