@@ -138,7 +138,7 @@ def test_a_setting_of_other_tasks_is_refused(tiny_bundle: Path, pictures: Path, 
 
 def test_an_overlap_is_refused_where_nothing_is_suppressed(pictures: Path, tmp_path: Path) -> None:
     members = {
-        "model.onnx": tiny_onnx(decode="end2end"),
+        "artifact/model.onnx": tiny_onnx(decode="end2end"),
         "spec.json": json.dumps(tiny_spec(decode="end2end")).encode(),
     }
     (tmp_path / "free.bundle.zip").write_bytes(bundled(members, tiny_manifest()))
