@@ -78,11 +78,14 @@ def show_progress(plan: Plan, *, quiet: bool = False, stream: TextIO | None = No
 def noted(plan: Plan, folder: Path) -> Iterator[Listener]:
     """Notes the progress of a plan in `folder`, for whoever shows that of a sweep; yields what `execute` takes.
 
-    What stands in the note already is kept. Keys: total (steps), run, reused, saved_s (how long those that were reused
-    took when they were made), now (the step that began last).
+    What stands in the note already is kept, and what a plan that ran before in this job counted is added to. Keys:
+    total (steps), run, reused, saved_s (how long those that were reused took when they were made), now (the step that
+    began last).
     """
     note = folder / PROGRESS
-    record = {**(read_json(note) or {}), "total": len(plan.steps), "run": 0, "reused": 0, "saved_s": 0.0, "now": None}
+    before = read_json(note) or {}
+    counts = {name: before.get(name, 0) for name in ("run", "reused", "saved_s")}
+    record = {**before, **counts, "total": before.get("total", 0) + len(plan.steps), "now": None}
 
     def listen(event: Event) -> None:
         if event.state is State.RUNNING:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import cast
 
 from edgecompile.json_types import JsonObject
-from edgecompile.quantization.sensitivity_document import Sensitivity
+from edgecompile.quantization.sensitivity_document import Proposal, Sensitivity
 
 MARGIN = 0.8
 """Share of the allowed drop that the first mix is chosen for: what is simulated is not what is judged."""
@@ -20,6 +20,8 @@ NEAR = 1.5
 """How many times the allowed drop plain INT8 may lose for other ranges alone to be tried first: ranges by percentiles
 left 0.6 to 0.9 of the drop of narrow detectors, and they cost no time on the device."""
 PERCENTILE = 99.99
+MUCH_WORSE = 2.5
+"""How many times the loss of the first mix another may have that is tried where no better one is left."""
 SHOWN = 4
 """Blocks that a line names."""
 NEXT = 0.6
@@ -168,16 +170,25 @@ def choices(
         most -= 1
     affordable = [one for one in found.proposals if slowdown(one.cost, gain) <= max_slowdown]
     target = found.loss * MARGIN * max(allowed, 0.0) / plain_drop if plain_drop > 0 else 0.0
-    for _ in range(most):
-        if not affordable:
-            return
-        place = next((at for at, one in enumerate(affordable) if one.loss <= target), len(affordable) - 1)
-        chosen = affordable[place]
+    for chosen in _in_turn(affordable, target)[:most]:
         yield Candidate(
             chosen.blocks, chosen.keep_float, chosen.loss, chosen.cost, round(slowdown(chosen.cost, gain), 3)
         )
-        affordable = affordable[place + 1 :]
-        target = chosen.loss * NEXT
+
+
+def _in_turn(proposals: Sequence[Proposal], target: float) -> list[Proposal]:
+    """Returns mixes in the order in which they are tried: the first whose loss is within the target, or else the best;
+    then each that is clearly better than the one before; then, since what is simulated is not what is judged, those
+    that are not much worse than the first."""
+    left = list(proposals)
+    turns: list[Proposal] = []
+    while left:
+        place = next((at for at, one in enumerate(left) if one.loss <= target), len(left) - 1)
+        turns.append(left[place])
+        left = left[place + 1 :]
+        target = turns[-1].loss * NEXT
+    others = [one for one in reversed(proposals) if one not in turns]
+    return turns + [one for one in others if one.loss <= turns[0].loss * MUCH_WORSE]
 
 
 def precisions(found: Sensitivity, candidate: Candidate | None) -> tuple[BlockPrecision, ...]:
