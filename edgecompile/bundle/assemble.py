@@ -223,7 +223,7 @@ def lock_of(
             format=result.format,
             precision=result.precision,
         ),
-        steps=[_locked_step(step, None if step.measured else entries.get(step.name)) for step in plan],
+        steps=[_locked_step(step, entries.get(step.name)) for step in plan if not step.measured],
         repair=repair,
     )
     return lock_from(lock.to_json())  # numbers as a file would hold them: 1.0 is 1
@@ -261,14 +261,14 @@ def reference(value: Input) -> str:
 
 
 def _locked_step(step: Step, entry: Entry | None) -> LockedStep:
-    """Returns one step of the lock; without key and digests where there is no entry, as for a measured step,
-    whose output differs every time."""
+    """Returns one step of the lock; without key and digests where there is no entry. Steps that measure stand in no
+    lock: nothing that is built depends on them."""
     return LockedStep(
         name=step.name,
         stage=step.stage.value,
         function=step.function,
         version=step.version,
-        params={} if step.measured else plain(step.params),  # how well is measured changes no bundle
+        params=plain(step.params),
         inputs={argument: reference(value) for argument, value in step.inputs.items()},
         tools=list(step.tools),
         isa=step.isa,

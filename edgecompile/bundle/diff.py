@@ -149,8 +149,9 @@ def _labels(lock: Lock) -> list[NamedDigest]:
 
 
 def _steps(a: Lock, b: Lock) -> Iterator[Difference]:
-    """Yields how the steps differ (function, version, parameters, inputs), then which outputs differ."""
-    left, right = {step.name: step for step in a.steps}, {step.name: step for step in b.steps}
+    """Yields how the steps differ (function, version, parameters, inputs), then which outputs differ. Steps that
+    measure, which older locks name, make nothing."""
+    left, right = ({step.name: step for step in lock.steps if not step.measured} for lock in (a, b))
     for name in dict.fromkeys((*left, *right)):
         before, after = left.get(name), right.get(name)
         if before is None or after is None:

@@ -78,7 +78,7 @@ class LockedData(Document):
 
 
 class LockedStep(Document):
-    """One step: what it ran, on what, and the digests of what it put out (null where measured, or not run yet)."""
+    """One step: what it ran, on what, and the digests of what it put out (null where it has not run yet)."""
 
     name: str
     stage: str
@@ -88,7 +88,7 @@ class LockedStep(Document):
     inputs: dict[str, str] = Field(description="argument to a source ('weights') or an output ('step:path')")
     tools: list[str]
     isa: bool = Field(description="whether the output depends on the instruction-set class")
-    measured: bool
+    measured: bool = Field(description="true of steps of older locks alone, which named those that measure too")
     key: Sha256 | None
     output: Sha256 | None
     files: dict[str, File]

@@ -157,7 +157,7 @@ def report_of(
         plain: what was measured of INT8 before the repair; None for the bundle's variant.
     """
     whole = measured is not None or run is not None
-    steps = [_step(step, entries.get(step.name), whole) for step in plan]
+    steps = [_step(step, entries.get(step.name), whole) for step in plan if whole or not step.measured]
     stated = {key: manifest[key] for key in FROM_MANIFEST}
     report = {
         "schema": SCHEMA,
