@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgecompile.execute.store import Store
+from edgecompile.plan.graph import Graph
+from edgecompile.plan.memory_estimate import estimated_mb, memory_remarks
 from edgecompile.plan.resolve import resolve
+from edgecompile.plan.shapes import one_shape, profile_of
 from edgecompile.recipe.materials import find_materials
 from edgecompile.text import to_json
 
 if TYPE_CHECKING:
     from edgecompile.plan.graph import Materials, Plan
     from edgecompile.recipe.schema import Recipe
+
+HALF = 2
+"""How many times as large weights are in float as in a checkpoint, which holds them in FP16."""
 
 
 def prepare(recipe: Recipe) -> tuple[Materials, Plan]:
@@ -40,6 +47,19 @@ def unmeasured(plan: Plan) -> Plan:
     return replace(plan, steps=tuple(step for step in plan if not step.measured))
 
 
+def memory_notes(recipe: Recipe, materials: Materials) -> list[str]:
+    """Returns what to know of the memory that the artifact will take, by an estimate from the size of its weights and
+    its pictures. No part of a plan that is run: a build measures."""
+    graph = Graph(recipe, materials)
+    profile, _ = profile_of(recipe.model, recipe.target, graph.imgsz)
+    pictures, _, height, width = (profile or one_shape(graph.imgsz))["max"]
+    first, *beside = materials.weights.paths
+    stored_mb = sum(map(os.path.getsize, (first, *beside))) / 1e6 * (HALF if first.endswith(".pt") else 1)
+    estimate = estimated_mb(stored_mb, pictures * height * width)
+    limits = {name: limit for name, limit in recipe.gates if name in ("peak_memory_mb", "peak_memory_percent")}
+    return memory_remarks(estimate, recipe.target.memory_mb, limits["peak_memory_mb"], limits["peak_memory_percent"])
+
+
 def show_plan(recipe: Recipe, *, as_json: bool = False, mermaid: bool = False) -> None:
     """Prints the plan of `recipe` to stdout: each step, its stage, hit or miss and why. Runs no step.
 
@@ -48,8 +68,9 @@ def show_plan(recipe: Recipe, *, as_json: bool = False, mermaid: bool = False) -
     """
     store = Store.default()
     store.warn_reader()
-    _, plan = prepare(recipe)
+    materials, plan = prepare(recipe)
     plan = local_steps(recipe, plan)
+    plan = replace(plan, notes=(*plan.notes, *memory_notes(recipe, materials)))
     if mermaid:
         from edgecompile.report.mermaid import mermaid_of
 

@@ -150,6 +150,7 @@ def target_facts(target: Target) -> TargetFacts:
         system_runtime=target.system_runtime,
         options=plain(target.options()),
         threads=target.threads,
+        memory_mb=target.memory_mb,
         status=target.status,
         finalize=target.finalize,
         constraints=target.constraints(),

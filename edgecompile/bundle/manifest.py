@@ -79,6 +79,7 @@ class TargetFacts(Document):
     system_runtime: bool = Field(default=False, description="whether the device's system brings that distribution")
     options: dict[str, JsonValue] = Field(description="what the backend is opened with")
     threads: int = Field(ge=1, le=MOST_THREADS)
+    memory_mb: int | None = Field(default=None, gt=0, description="memory of the device; null in older bundles")
     status: str = Field(description="how far the target was proven: built here, built on device, emulated, untested")
     finalize: bool = Field(default=False, description="whether the model must first be built on the device")
     constraints: dict[str, str | list[str]] = Field(

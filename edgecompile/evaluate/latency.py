@@ -39,6 +39,7 @@ def measure(
     options: Options,
     threads: int,
     arch: str,
+    memory_mb: int | None = None,
     warmup: int = 10,
     predictions: int = 100,
     seconds: float = 10.0,
@@ -53,6 +54,7 @@ def measure(
     Args:
         arch: architecture of the target. On a machine of another architecture nothing is measured: an emulated
             or foreign latency says nothing about the device.
+        memory_mb: of the target.
         warmup: predictions before the clock runs.
         predictions: how many are timed at least.
         seconds: for how long, at most.
@@ -70,7 +72,15 @@ def measure(
     host = machine.describe()
     if host.arch != arch:
         return not_measured(f"the target is {arch}, this machine {host.arch}", threads, host).to_json()
-    subject = Subject(pictures[:PICTURES], threads, artifact=artifact, spec=spec, backend=backend, options=options)
+    subject = Subject(
+        pictures[:PICTURES],
+        threads,
+        artifact=artifact,
+        spec=spec,
+        backend=backend,
+        options=options,
+        memory_mb=memory_mb,
+    )
     other = None
     if reference and reference_spec and reference_run:
         backend, options = reference_run["backend"], reference_run["options"]

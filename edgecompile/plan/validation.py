@@ -118,6 +118,7 @@ def _measure(graph: Graph, artifact: Model, reference: Model) -> Step:
             "options": options,
             "threads": target.threads,
             "arch": target.arch,
+            "memory_mb": target.memory_mb,
             "predictions": graph.recipe.evaluate.latency_images,
             "tolerance": settings.tolerance,
             "seconds": settings.seconds,

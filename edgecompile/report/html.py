@@ -42,6 +42,7 @@ FILTERS = {
     "machine": number_format.machine_line,
     "exclusive": number_format.exclusive_line,
     "evidence": number_format.evidence,
+    "memory": number_format.memory_remark,
     "speedup": number_format.speedup,
     "unjudged": number_format.unjudged,
     "coverage_share": number_format.coverage_share,

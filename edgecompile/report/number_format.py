@@ -9,7 +9,7 @@ from edgecompile.evaluate.drop_proof import spread
 from edgecompile.evaluate.gates import GATES
 from edgecompile.evaluate.layer_coverage import share
 from edgecompile.runtime.figures import AtThreshold, Coverage, Figures, ScoreChange
-from edgecompile.runtime.measurement import MeasurementDocument
+from edgecompile.runtime.measurement import MeasurementDocument, memory_words
 from edgecompile.runtime.quality import evidence_line, noise_line
 from edgecompile.runtime.speedup import speedup_words
 from edgecompile.runtime.stream_rate import StreamRateDocument
@@ -171,6 +171,15 @@ def speedup(measured: MeasurementDocument | None) -> str:
     """Returns how many times as fast as float an artifact is, with its interval: "" where that was not measured."""
     found = (measured or {}).get("speedup")
     return speedup_words(found) if found else ""
+
+
+def memory_remark(measured: MeasurementDocument) -> str:
+    """Returns what is known of a peak of memory beside its size: its share of the device's, and what takes it."""
+    share, of = measured.get("peak_memory_percent"), measured.get("device_memory_mb")
+    parts, taken = measured.get("memory_parts_mb"), measured.get("accelerator_memory_mb")
+    known = [f"{share:.1f} % of {of} MB"] if share is not None else []
+    known += [f"with {taken:.0f} MB on the accelerator ({measured['accelerator_memory_meter']})"] if taken else []
+    return "; ".join([*known, *([memory_words(parts)] if parts else [])])
 
 
 def noise(measured: MeasurementDocument | None) -> str:

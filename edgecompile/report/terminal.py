@@ -120,7 +120,8 @@ def _measured(report: Report) -> Iterator[Line]:
     yield "throughput", number_format.number(measured["fps"], 1, " FPS"), "one picture after another"
     if stream := measured.get("stream"):
         yield "stream", number_format.number(stream["fps"], 1, " FPS"), number_format.stream_line(stream)
-    yield "peak memory", number_format.number(measured["peak_memory_mb"], 0, " MB"), ""
+    peak = number_format.number(measured["peak_memory_mb"], 0, " MB")
+    yield "peak memory", peak, number_format.memory_remark(measured)
     if measured["power_watt"]:
         yield "power", number_format.number(measured["power_watt"], 1, " W"), f"{measured['fps_per_watt']:.2f} FPS/W"
     device = report.get("device")

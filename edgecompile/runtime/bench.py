@@ -18,7 +18,7 @@ from edgecompile.runtime.layer_times import layer_times_of_bundle
 from edgecompile.runtime.layer_timings import Rounds
 from edgecompile.runtime.machine import available_cores
 from edgecompile.runtime.measure import Extent, Subject, golden_picture, measure
-from edgecompile.runtime.measurement import Measurement
+from edgecompile.runtime.measurement import Measurement, memory_words
 from edgecompile.runtime.predictor import chosen_size
 from edgecompile.runtime.quality import evidence_line
 from edgecompile.runtime.spec import read_spec
@@ -101,7 +101,9 @@ def bench(
         raise RecipeError(f"batch is {batch}, and the bundle takes {spec.input.batches[1]} at most")
     with tempfile.TemporaryDirectory(prefix="edgecompile-") as folder:
         paths = list(pictures) or [golden_picture(archive, Path(folder))]
-        subject = Subject(paths, threads, bundle=archive.path, imgsz=size, batch=batch)
+        subject = Subject(
+            paths, threads, archive.path, backend=target.name, imgsz=size, batch=batch, memory_mb=target.memory_mb
+        )
         if rounds:
             extent = Extent(predictions=len(paths) * rounds, most=len(paths) * rounds, seconds=math.inf)
         else:
@@ -116,6 +118,20 @@ def bench(
     backend = f"{target.name} {measurement.backend}"
     power_mode = machine.power_mode()
     return Bench(archive.path.name, archive.digest, backend, len(paths), size, power_mode, measurement, layers)
+
+
+def memory_lines(figures: Measurement) -> Iterator[str]:
+    """Yields the peak of memory, its share of the device's, and what of it is what."""
+    share = (
+        f", {figures.peak_memory_percent:.1f} % of {figures.device_memory_mb} MB" if figures.device_memory_mb else ""
+    )
+    taken = figures.accelerator_memory_mb
+    beside = f" and {taken:.0f} MB on the accelerator ({figures.accelerator_memory_meter})" if taken is not None else ""
+    yield f"peak memory {figures.peak_memory_mb:.0f} MB{beside}{share}"
+    if figures.memory_parts_mb:
+        yield f"of the process: {memory_words(figures.memory_parts_mb)}"
+    if figures.bound_bytes:
+        yield f"outputs bound once: {figures.bound_bytes / 1e3:.1f} kB less to allocate at each prediction"
 
 
 def summarize(result: Bench, slowest: int = SLOWEST) -> Iterator[str]:
@@ -139,7 +155,7 @@ def summarize(result: Bench, slowest: int = SLOWEST) -> Iterator[str]:
     if figures.stream:
         yield f"stream {figures.stream.line()}"
     yield f"start to first result {figures.start_ms:.0f} ms (open {figures.open_ms:.0f} ms)"
-    yield f"peak memory {figures.peak_memory_mb:.0f} MB"
+    yield from memory_lines(figures)
     if figures.power_watt:
         yield f"power {figures.power_watt:.1f} W, {figures.fps_per_watt:.2f} FPS/W ({figures.power_meter})"
     else:

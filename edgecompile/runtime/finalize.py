@@ -192,7 +192,9 @@ def _measured(archive: Archive, threads: int, engine: Path | None) -> Measuremen
         picture = golden_picture(archive, Path(folder))
         asked = any(gate.get("gate") == "stream_fps" for gate in archive.manifest.get("gates") or ())
         extent = Extent(stream_seconds=SECONDS if asked else 0.0)
-        return measure(Subject([picture], threads, bundle=archive.path, engine=engine), extent)
+        target = read_target(archive)
+        subject = Subject([picture], threads, archive.path, engine, backend=target.name, memory_mb=target.memory_mb)
+        return measure(subject, extent)
 
 
 def _about(archive: Archive, place: Place | None) -> Record:

@@ -19,7 +19,7 @@ from edgecompile.errors import BundleError, EdgecompileError, Problem
 from edgecompile.runtime import machine
 from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.confinement import doing
-from edgecompile.runtime.measurement import PARTS, Measurement, Percentiles
+from edgecompile.runtime.measurement import MEMORY_PARTS, PARTS, Measurement, Percentiles
 from edgecompile.runtime.options import Options
 from edgecompile.runtime.pictures import decode_member
 from edgecompile.runtime.power import find_meter
@@ -47,9 +47,11 @@ class Subject:
         pictures: files that are predicted, in turns; each begins a batch.
         threads: of the backend.
         bundle: the bundle; `engine` is the folder of its built model, where `load` would take another folder.
-        artifact, spec, backend, options: as for `edgecompile.runtime.open_artifact`, where there is no bundle.
+        artifact, spec, options: as for `edgecompile.runtime.open_artifact`, where there is no bundle.
+        backend: that runs it.
         imgsz: height and width that pictures are scaled to; the model's usual size where None.
         batch: pictures of one prediction.
+        memory_mb: of the device that it is for; where None, that of this machine.
     """
 
     pictures: Sequence[Path]
@@ -62,6 +64,7 @@ class Subject:
     options: Options = field(default_factory=dict)
     imgsz: tuple[int, int] | None = None
     batch: int = 1
+    memory_mb: int | None = None
 
     def request(self) -> dict[str, Any]:
         """Returns the subject as plain JSON."""
@@ -104,6 +107,8 @@ def measure(subject: Subject, extent: Extent, other: Other | None = None) -> Mea
         run = measure_in_turns([probe, twin.probe] if twin and twin.probe else [probe], extent)
         watts, meter, no_meter = _power(probe, extent, gpu=began["gpu"])
         stream = probe.stream(extent.stream_seconds) if extent.stream_seconds else None
+    peak, parts = run.peak_memory_mb(0), began["memory_mb"]
+    accelerator, meter_of_memory = run.accelerator_memory(0)
     columns = list(zip(*run.samples(0), strict=True))
     latency = {part: Percentiles.of(column) for part, column in zip(PARTS, columns, strict=True)}
     totals = columns[-1]
@@ -120,7 +125,12 @@ def measure(subject: Subject, extent: Extent, other: Other | None = None) -> Mea
         import_ms=round(began["import_ms"], 1),
         open_ms=round(began["open_ms"], 1),
         first_ms=round(began["first_ms"], 1),
-        peak_memory_mb=round(run.peak_memory_mb(0), 1),
+        peak_memory_mb=round(peak, 1),
+        memory_parts_mb=_parts(parts, peak) if parts else {},
+        bound_bytes=began["bound_bytes"],
+        accelerator_memory_mb=None if accelerator is None else round(accelerator, 1),
+        accelerator_memory_meter=meter_of_memory,
+        device_memory_mb=subject.memory_mb or machine.memory_mb(),
         power_watt=round(watts, 2) if watts else None,
         fps_per_watt=round(fps / watts, 3) if watts else None,
         power_meter=meter if watts else None,
@@ -153,6 +163,13 @@ def _opened(other: Other, held: ExitStack) -> _Twin:
     except EdgecompileError as error:  # it is no part of what is built, so it ends no build
         return _Twin(None, f"the {other.precision} model cannot be measured beside it: {error}")
     return _Twin(probe, f"{other.precision} on {other.subject.backend} {version}")
+
+
+def _parts(known: Mapping[str, float], peak: float) -> dict[str, float]:
+    """Returns what of the peak the library and the opened model take, and what is left of it for buffers."""
+    library, model = known["library"], known["model"]
+    sizes = (library, model, max(peak - library - model, 0.0))
+    return {name: round(size, 1) for name, size in zip(MEMORY_PARTS, sizes, strict=True)}
 
 
 def _power(probe: _Probe, extent: Extent, *, gpu: bool) -> tuple[float | None, str | None, str]:

@@ -165,9 +165,16 @@ MEASURED = {
     "peak_memory_mb": Gate(
         named("peak_memory_mb"),
         title="peak memory",
-        about="largest peak memory of the runtime, in MB",
+        about="largest peak memory of the runtime, with what it takes on an accelerator, in MB",
         measured=True,
         unit=" MB",
+    ),
+    "peak_memory_percent": Gate(
+        named("peak_memory_percent"),
+        title="share of memory",
+        about="largest peak memory as a share of the device's (target.memory_mb), in percent",
+        measured=True,
+        unit=" %",
     ),
     "fps_per_watt": Gate(
         named("fps_per_watt"),

@@ -15,7 +15,9 @@ from edgecompile.runtime.stream_rate import StreamRate, StreamRateDocument
 PARTS = ("read", "preprocess", "inference", "postprocess", "total")
 """From the file to pixels; the three parts of a prediction; all three, a picture in memory to its result. Gates on
 latency mean the last."""
-GATED = ("latency_p95_ms", "fps", "stream_fps", "peak_memory_mb", "fps_per_watt")
+MEMORY_PARTS = ("library", "model", "buffers")
+"""What a peak of memory consists of, in the order in which it is taken."""
+GATED = ("latency_p95_ms", "fps", "stream_fps", "peak_memory_mb", "peak_memory_percent", "fps_per_watt")
 """Figures of a measurement that gates read."""
 
 
@@ -50,6 +52,12 @@ class MeasurementDocument(TypedDict, total=False):
     open_ms: float | None
     first_ms: float | None
     peak_memory_mb: float | None
+    peak_memory_percent: float | None
+    memory_parts_mb: dict[str, float]
+    bound_bytes: int | None
+    accelerator_memory_mb: float | None
+    accelerator_memory_meter: str | None
+    device_memory_mb: int | None
     power_watt: float | None
     fps_per_watt: float | None
     power_meter: str | None
@@ -94,6 +102,13 @@ class Measurement:
         batch: pictures of one prediction.
         import_ms, open_ms, first_ms: of a fresh process: import of the runtime, opening of the model, first prediction.
         peak_memory_mb: of the whole process, 10^6 bytes.
+        memory_parts_mb: what of it the library takes (with Python, NumPy and OpenCV), the opened model, and the buffers
+            and all else up to the peak; empty where these cannot be told apart.
+        bound_bytes: of outputs that each prediction fills again instead of making them anew; None where that is not
+            known.
+        accelerator_memory_mb, accelerator_memory_meter: taken on a GPU or NPU, beside the memory of the process, and
+            who counted it.
+        device_memory_mb: memory of the device that the artifact is for.
         power_watt, fps_per_watt, power_meter: while predicting; the name of the meter.
         temperature_c: of the hottest zone, before and after.
         unmeasured: name of an unknown figure to the reason.
@@ -117,6 +132,11 @@ class Measurement:
     open_ms: float | None = None
     first_ms: float | None = None
     peak_memory_mb: float | None = None
+    memory_parts_mb: Mapping[str, float] = field(default_factory=dict)
+    bound_bytes: int | None = None
+    accelerator_memory_mb: float | None = None
+    accelerator_memory_meter: str | None = None
+    device_memory_mb: int | None = None
     power_watt: float | None = None
     fps_per_watt: float | None = None
     power_meter: str | None = None
@@ -145,17 +165,30 @@ class Measurement:
         return self.latency_ms["total"].p95 if self.latency_ms else None
 
     @property
+    def all_memory_mb(self) -> float | None:
+        """The peak of the process and what it takes on an accelerator, which gates read."""
+        return None if self.peak_memory_mb is None else self.peak_memory_mb + (self.accelerator_memory_mb or 0.0)
+
+    @property
+    def peak_memory_percent(self) -> float | None:
+        """The same as a share of the device's memory, in percent."""
+        if self.all_memory_mb is None or not self.device_memory_mb:
+            return None
+        return round(100 * self.all_memory_mb / self.device_memory_mb, 2)
+
+    @property
     def start_ms(self) -> float:
         """From the start of the import to the first result."""
         return (self.import_ms or 0) + (self.open_ms or 0) + (self.first_ms or 0)
 
     def by_name(self) -> dict[str, float | None]:
         """Returns the figures that gates read."""
-        return {name: getattr(self, name) for name in GATED}
+        return {**{name: getattr(self, name) for name in GATED}, "peak_memory_mb": self.all_memory_mb}
 
     def to_json(self) -> MeasurementDocument:
         """Returns the measurement as plain JSON."""
         plain = {**asdict(self), "temperature_c": list(self.temperature_c), "latency_p95_ms": self.latency_p95_ms}
+        plain["peak_memory_percent"] = self.peak_memory_percent
         plain["extremes_ms"] = list(self.extremes_ms) if self.extremes_ms else None
         plain["stream"] = self.stream.to_json() if self.stream else None
         plain["quality"] = self.quality.to_json() if self.quality else None
@@ -177,6 +210,11 @@ class Measurement:
         known["stream"] = StreamRate.from_json(stream) if (stream := document.get("stream")) else None
         known["quality"] = Quality.from_json(quality) if (quality := document.get("quality")) else None
         return cls(**known)
+
+
+def memory_words(parts: Mapping[str, float]) -> str:
+    """Returns the parts of a peak of memory, for people."""
+    return ", ".join(f"{name} {parts[name]:.0f} MB" for name in MEMORY_PARTS)
 
 
 def not_measured(reason: str, threads: int, machine: Machine) -> Measurement:

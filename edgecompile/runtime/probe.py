@@ -9,6 +9,7 @@ waits. So several processes can be measured in turns, and a power meter be start
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from edgecompile.errors import EdgecompileError
+from edgecompile.runtime.accelerator_memory import Taken, taken_by
 from edgecompile.runtime.confinement import confine
 from edgecompile.runtime.reference_load import reference_ms
 
@@ -41,11 +43,14 @@ class Turn(TypedDict):
 
 class Turned(TypedDict):
     """What a turn found: milliseconds of each part (`edgecompile.runtime.measurement.PARTS`) of each prediction; of the
-    reference load behind them; and the most memory so far, in MB."""
+    reference load behind them; the most memory so far, in MB, of the process and on an accelerator (None where it has
+    none); and who counts the latter."""
 
     samples: list[list[float]]
     reference_ms: float
     peak_memory_mb: float
+    accelerator_mb: float | None
+    accelerator_meter: str | None
 
 
 def main() -> int:
@@ -65,13 +70,24 @@ def _answer(request: dict[str, Any]) -> None:
     import edgecompile.runtime.pictures  # noqa: F401 - NumPy and OpenCV count as the import
 
     imported = time.perf_counter()
+    from edgecompile.runtime.backends import import_library
+
+    known = import_library(request["backend"])
+    library_mb = resident_memory() / 1e6
     model = _opened(request)
+    model_mb = resident_memory() / 1e6 - library_mb
     opened = time.perf_counter()
     predictions = _Predictions(model, request["stacks"], {"imgsz": request["imgsz"]} if request["imgsz"] else {})
     predictions.next()
     marks = (began, imported, opened, time.perf_counter())
     took = {name: 1e3 * (after - before) for name, before, after in zip(STARTUP, marks, marks[1:], strict=False)}
-    _say({**took, "gpu": bool(getattr(model.backend, "gpu", False)), "backend": model.backend.version})
+    about = {
+        "gpu": bool(getattr(model.backend, "gpu", False)),
+        "backend": model.backend.version,
+        "bound_bytes": getattr(model.backend, "bound_bytes", None),
+        "memory_mb": {"library": library_mb, "model": model_mb} if known else None,
+    }
+    _say({**took, **about})
     for line in sys.stdin:
         asked = json.loads(line)
         if "stream_seconds" in asked:
@@ -91,6 +107,10 @@ class _Predictions:
     def __init__(self, model: Predictor, stacks: list[list[str]], settings: dict[str, Any]) -> None:
         self._model, self._stacks, self._settings = model, stacks, settings
         self._count = 0
+
+    def accelerator_memory(self) -> Taken | None:
+        """Returns what the model takes on an accelerator."""
+        return taken_by(self._model.backend)
 
     def next(self) -> list[float]:
         """Predicts once and returns the milliseconds of each part."""
@@ -126,7 +146,14 @@ def _turn(predictions: _Predictions, turn: Turn) -> Turned:
         if most is not None and len(samples) >= most:
             break
         samples.append(predictions.next())
-    return {"samples": samples, "reference_ms": reference_ms(), "peak_memory_mb": peak_memory() / 1e6}
+    taken = predictions.accelerator_memory()
+    return {
+        "samples": samples,
+        "reference_ms": reference_ms(),
+        "peak_memory_mb": peak_memory() / 1e6,
+        "accelerator_mb": taken.megabytes if taken else None,
+        "accelerator_meter": taken.meter if taken else None,
+    }
 
 
 def _opened(request: dict[str, Any]) -> Predictor:
@@ -157,6 +184,14 @@ def peak_memory() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def resident_memory() -> int:
+    """Returns the memory that this process has resident, in bytes; 0 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
 
 
 def _say(answer: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from edgecompile.runtime.options import MOST_THREADS, Fault, Options, Whole, che
 from edgecompile.runtime.requirement import satisfies
 
 THREADS = Whole(1, MOST_THREADS)
+MEMORY_MB = Whole(1, 10**9)
 DISTRIBUTION = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,98}")
 LONGEST_TEXT = 500
 """Characters of a text of the manifest that names a device or a version range."""
@@ -27,6 +28,7 @@ class BundleTarget:
         name: of the backend.
         options: that it is opened with.
         threads: of the target.
+        memory_mb: of the device; None in bundles of older versions.
         runtime: distribution that the device needs, and its version range.
         system_runtime: whether the device's system brings that distribution.
         device: name of the device for people.
@@ -38,6 +40,7 @@ class BundleTarget:
     name: str
     options: Options
     threads: int
+    memory_mb: int | None
     runtime: tuple[str, str]
     system_runtime: bool
     device: str
@@ -79,6 +82,7 @@ def read_target_facts(archive: Archive) -> BundleTarget:
         name=target["backend"],
         options=target["options"],
         threads=target["threads"],
+        memory_mb=target.get("memory_mb"),
         runtime=(target["runtime"][0], target["runtime"][1]),
         system_runtime=target.get("system_runtime", False),
         device=target["device"],
@@ -114,6 +118,8 @@ def _form_faults(target: Mapping[str, Any]) -> Iterator[Fault]:
     if not isinstance(target.get("options"), dict):
         yield Fault("options", f"found {show_value(target.get('options'))}, expected a mapping of options")
     yield from (fault.below("threads") for fault in THREADS.faults(target.get("threads")))
+    if target.get("memory_mb") is not None:
+        yield from (fault.below("memory_mb") for fault in MEMORY_MB.faults(target["memory_mb"]))
     for key in ("device", "arch"):
         if not isinstance(target.get(key), str) or not 0 < len(target[key]) <= LONGEST_TEXT:
             yield Fault(key, f"found {show_value(target.get(key))}, expected a name")

@@ -93,6 +93,11 @@ class Run:
         """Returns the most memory of one process, in MB."""
         return max(turned["peak_memory_mb"] for turned in self.turns[place])
 
+    def accelerator_memory(self, place: int) -> tuple[float | None, str | None]:
+        """Returns the most memory of one process on an accelerator, in MB, and who counted it."""
+        taken = [(turned["accelerator_mb"], turned["accelerator_meter"]) for turned in self.turns[place]]
+        return max((one for one in taken if one[0] is not None), default=(None, None))
+
     def quality(self, tolerance: float) -> Quality:
         """Returns how good the figures of the first process are."""
         references = [turned["reference_ms"] for turns in self.turns for turned in turns]

@@ -57,6 +57,17 @@ def test_memory_is_that_of_the_runtime_alone(facts):
     assert 30 < facts["peak_memory_mb"] < 250
 
 
+def test_what_the_memory_is_taken_by_is_told_apart(arguments, facts, tmp_path):
+    parts = facts["memory_parts_mb"]
+    assert list(parts) == ["library", "model", "buffers"]
+    assert sum(parts.values()) == pytest.approx(facts["peak_memory_mb"], abs=0.3)
+    assert parts["library"] > parts["buffers"]
+    assert facts["bound_bytes"] > 0
+    assert facts["accelerator_memory_mb"] is None
+    share = measure(tmp_path, **{**arguments, "memory_mb": 1000})["peak_memory_percent"]
+    assert 2 < share < 25  # of 1000 MB
+
+
 def test_start_and_machine_are_told(facts):
     assert min(facts["import_ms"], facts["open_ms"], facts["first_ms"]) > 0
     assert facts["machine"]["arch"] == architecture()

@@ -25,6 +25,7 @@ def planned(
         runtime=(backend, ">=1"),
         threads=4,
         arch="x86_64",
+        memory_mb=8192,
         options=lambda: {} if backend == "onnxruntime" else {"INFERENCE_PRECISION_HINT": "f32"},
         proxy_backend=lambda: proxy_backend,
         computes_fp16=lambda precision: False,

@@ -61,6 +61,7 @@ VALUES = {
     "gates.latency_p95_ms": ("0", "-5", "8ms", "{max: 8}"),
     "gates.fps": ("0", "-1", "fast", "30/s"),
     "gates.peak_memory_mb": ("0", "1GB"),
+    "gates.peak_memory_percent": ("0", "70%"),
     "gates.size_mb": ("0", "-2", "small"),
     "gates.fps_per_watt": ("0", "true"),
     "evaluate.conf": ("-0.1", "2", "low", "null"),

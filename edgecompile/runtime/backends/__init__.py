@@ -111,6 +111,26 @@ class RunsSeveral(Protocol):
         """
 
 
+class TakesDeviceMemory(Protocol):
+    """A further method of a backend that knows how much memory its model takes on an accelerator."""
+
+    def accelerator_mb(self) -> float | None:
+        """Returns megabytes (10^6) on the accelerator; None where it has none, or hides it."""
+
+
+class ImportsLibrary(Protocol):
+    """A further method of a backend whose library can be imported before a model is opened, which tells apart what
+    memory each of them takes."""
+
+    @staticmethod
+    def import_library() -> object:
+        """Imports the library.
+
+        Raises:
+            ImportError: it is not installed.
+        """
+
+
 class TakesParameters(Protocol):
     """A backend, or a request, that runs models with `parameters` in their spec: inputs beside the picture."""
 
@@ -193,6 +213,19 @@ def _declared(kind: str, backend: Any) -> type[Backend]:
         fix = "its package declares `options` and `distributions`, see CONTRIBUTING.md, Write a target"
         raise BundleError(f"the backend '{kind}' does not say which options it takes", fix=fix)
     return backend
+
+
+def import_library(kind: str) -> bool:
+    """Imports the library of a backend ahead of its opening; returns whether it could.
+
+    Raises:
+        BundleError: there is no such backend.
+    """
+    load = getattr(find_backend(kind), "import_library", None)
+    try:
+        return load is not None and bool(load())
+    except ImportError:  # opening the model says what is missing
+        return False
 
 
 def open_backend(

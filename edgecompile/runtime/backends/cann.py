@@ -40,6 +40,8 @@ CONVERTED = "converted_deploy_model.onnx"
 
 DEVICE = 0
 HUGE_PAGES_FIRST, TO_DEVICE, TO_HOST = 0, 1, 2
+CHIP_MEMORY = 0
+"""ACL_DDR_MEM: the memory of an Ascend 310, of which `acl.rt.get_mem_info` states what is free."""
 REPEATED = 100002
 """ACL_ERROR_REPEAT_INITIALIZE: `acl.init` was called before in this process, by another model or by the program."""
 IN_FLIGHT = 3
@@ -75,6 +77,10 @@ class Backend:
     def requests(self, at_once: int | None = None) -> list[_Request]:
         """Returns requests on the one model, each with buffers and a stream of its own."""
         return [_Request(self._session) for _ in range((at_once or IN_FLIGHT - 1) + 1)]
+
+    def accelerator_mb(self) -> float | None:
+        """Returns the megabytes that the chip's memory has less free since before the model was loaded."""
+        return self._session.taken_mb()
 
     @staticmethod
     def device(options: Options) -> dict[str, str]:
@@ -167,6 +173,7 @@ class _Session:
         _check("acl.init", 0 if begun == REPEATED else begun)
         _check("acl.rt.set_device", acl.rt.set_device(DEVICE))
         self._context = _value("acl.rt.create_context", acl.rt.create_context(DEVICE))
+        self._free_before = self._free_bytes()
         self.model = _value("acl.mdl.load_from_file", acl.mdl.load_from_file(str(model)))
         self._about = about = acl.mdl.create_desc()
         _check("acl.mdl.get_desc", acl.mdl.get_desc(about, self.model))
@@ -174,6 +181,19 @@ class _Session:
         self._sizes = [acl.mdl.get_output_size_by_index(about, at) for at in range(acl.mdl.get_num_outputs(about))]
         self.names = [acl.mdl.get_output_name_by_index(about, at) for at in range(len(self._sizes))]
         self._buffers = self.new_buffers()
+
+    def _free_bytes(self) -> int | None:
+        """Returns the free memory of the chip; None where this CANN does not tell."""
+        read = getattr(self.acl.rt, "get_mem_info", None)
+        free, _, status = read(CHIP_MEMORY) if read else (0, 0, 1)
+        return free if status == 0 else None
+
+    def taken_mb(self) -> float | None:
+        """Returns the megabytes that are less free than before the model was loaded; None where that is not known."""
+        now = self._free_bytes()
+        if now is None or self._free_before is None:
+            return None
+        return max(self._free_before - now, 0) / 1e6
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
         self.upload(tensor, self._buffers)

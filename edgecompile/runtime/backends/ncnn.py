@@ -7,7 +7,9 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar
 
 from edgecompile.errors import BundleError
@@ -48,7 +50,7 @@ class Backend:
         self, artifact: Path | Mapping[str, bytes], spec: SpecDocument, threads: int, options: Options
     ) -> None:
         try:
-            import ncnn
+            ncnn = self.import_library()
         except ImportError as error:
             raise missing("ncnn", "ncnn", error) from error
 
@@ -69,6 +71,11 @@ class Backend:
         self._input = net.input_names()[0]
         self._names = net.output_names()
         self.outputs = tuple(frozenset([name]) for name in self._names)
+
+    @staticmethod
+    def import_library() -> ModuleType:
+        """Imports ncnn."""
+        return import_module("ncnn")
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
         return self._run(tensor, {})

@@ -6,7 +6,9 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgecompile.errors import BundleError
@@ -59,9 +61,8 @@ class Backend:
     def __init__(
         self, artifact: Path | Mapping[str, bytes], spec: SpecDocument, threads: int, options: Options
     ) -> None:
-        os.environ.setdefault(NO_TELEMETRY, "1")
         try:
-            import onnxruntime
+            onnxruntime = self.import_library()
         except ImportError as error:
             raise missing("onnxruntime", "onnxruntime", error) from error
         from edgecompile.runtime.backends._onnxruntime_binding import Binding, bindable  # with NumPy
@@ -80,6 +81,12 @@ class Backend:
         self._input = inputs[picture_input(inputs, spec)]
         self._given: dict[str, np.ndarray] = {}
         self._binding = Binding(self._session, self._input) if bindable(self._session) else None
+
+    @staticmethod
+    def import_library() -> ModuleType:
+        """Imports ONNX Runtime, which then sends nothing anywhere."""
+        os.environ.setdefault(NO_TELEMETRY, "1")
+        return import_module("onnxruntime")
 
     @property
     def bound_bytes(self) -> int:

@@ -52,6 +52,8 @@ ISAS = (
 )  # fmt: skip
 """Names that oneDNN has for instruction sets."""
 STREAMS = Whole(1, 64)
+ALLOCATED = {"GPU": "GPU_MEMORY_STATISTICS", "NPU": "NPU_DEVICE_ALLOC_MEM_SIZE"}
+"""Properties that state what is allocated on a device, in bytes: of a GPU by kind of allocation."""
 OF_A_DEVICE: Mapping[str, Option] = {
     "INFERENCE_PRECISION_HINT": Choice(("f32", "f16", "bf16")),
     "NUM_STREAMS": STREAMS,
@@ -93,7 +95,7 @@ class Backend:
         self, artifact: Path | Mapping[str, bytes], spec: SpecDocument, threads: int, options: Options
     ) -> None:
         try:
-            openvino = import_openvino()
+            openvino = self.import_library()
         except ImportError as error:
             raise missing("openvino", "openvino", error) from error
 
@@ -105,7 +107,7 @@ class Backend:
         settings = {key: value for key, value in options.items() if not key.startswith(ENVIRONMENT)}
         asked = str(settings.pop(DEVICE, "CPU"))
         try:
-            core = openvino.Core()
+            core = self._core = openvino.Core()
             self.device = _device_here(core, asked)
             whole = _with_threads(settings, self.device, threads)
             self.setting = "throughput" if settings.get(HINT) == THROUGHPUT else "latency"
@@ -120,6 +122,23 @@ class Backend:
         self._wrap = openvino.Tensor
         self._executed = openvino.ProfilingInfo.Status.EXECUTED
         self._request = self._as_request(request)
+
+    @staticmethod
+    def import_library() -> ModuleType:
+        """Imports OpenVINO without its converter."""
+        return import_openvino()
+
+    def accelerator_mb(self) -> float | None:
+        """Returns the megabytes that OpenVINO has allocated on a GPU or an NPU. On an integrated GPU these lie in the
+        memory of the machine, and count beside what the process itself holds."""
+        kind = self.device.partition(".")[0]
+        if kind not in ALLOCATED:
+            return None
+        try:
+            taken = self._core.get_property(self.device, ALLOCATED[kind])
+        except (RuntimeError, TypeError):  # an older plugin or driver, which does not tell
+            return None
+        return sum(taken.values() if isinstance(taken, Mapping) else [taken]) / 1e6
 
     def infer(self, tensor: np.ndarray) -> list[np.ndarray]:
         self._request.start(tensor)
