@@ -22,6 +22,7 @@ class Backend(onnxruntime.Backend):
         self, artifact: Path | Mapping[str, bytes], spec: SpecDocument, threads: int, options: Options
     ) -> None:
         super().__init__(artifact, spec, threads, options)
+        self._binding = None  # its input is another array each time
         self._config = read_config(read_member(artifact, ".cfg")[1].decode("utf-8", "replace"))
 
     def _run(self, tensor: np.ndarray, given: Mapping[str, np.ndarray]) -> list[np.ndarray]:
