@@ -21,7 +21,8 @@ HERE = Path(__file__).resolve().parent
 TOOLS = ("edgecompile", "onnxruntime", "openvino", "nncf", "ultralytics-opencv-headless", "torch", "numpy")
 
 GATES = (
-    "accuracy_drop", "map_drop", "latency_p95_ms", "fps", "stream_fps", "peak_memory_mb", "peak_memory_percent", "size_mb"
+    "accuracy_drop", "map_drop", "latency_p95_ms", "fps", "stream_fps", "peak_memory_mb", "peak_memory_percent",
+    "size_mb",
 )  # fmt: skip
 NO_GATES = tuple(f"gates.{name}=null" for name in GATES)
 """Overrides that leave out the gates of shipped recipes: a benchmark wants figures, not a refusal."""
