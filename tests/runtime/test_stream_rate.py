@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import edgecompile
 import edgecompile.runtime as rt
 from edgecompile import cli
 from edgecompile.runtime import machine
@@ -54,3 +55,31 @@ def test_bench_measures_streams_where_asked_to(tiny_bundle: Path, capfd: pytest.
     figures = json.loads(capfd.readouterr().out)["measurement"]
     assert figures["stream"] is None
     assert figures["unmeasured"]["stream_fps"] == NO_STREAM
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("recipe", "package"),
+    [
+        ("x86-cpu_onnxruntime_int8", "onnxruntime"),
+        ("x86-cpu_openvino_fp32", "openvino"),
+        ("raspberry-pi-5_ncnn_int8", "ncnn"),
+    ],
+)
+def test_streams_of_a_real_model_equal_predict_in_both_settings(
+    recipe: str, package: str, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the bit and in order: whatever an inference shares its processor with, its sums are added in one order."""
+    pytest.importorskip(package)
+    monkeypatch.setenv("EDGECOMPILE_CACHE", str(shared / "cache"))
+    no_gates = [f"gates.{name}=null" for name in ("accuracy_drop", "latency_p95_ms", "fps", "size_mb")]
+    words = [f"recipe={recipe}", "model=sample", "data=sample", f"hydra.run.dir={tmp_path}", *no_gates]
+    assert cli.main(["build", *words]) == 0
+    model = rt.load(next(tmp_path.glob("*.bundle.zip")), threads=2)
+    pictures = rt.find_pictures([str(Path(edgecompile.__file__).parent / "sample" / "images" / "test")])[:12]
+    wanted = [model.task.golden(model.predict(picture)) for picture in pictures]
+    assert len({json.dumps(one) for one in wanted}) == len(pictures)  # the pictures differ: order shows
+    for setting in ("latency", "throughput"):
+        with model.stream(pictures, hint=setting) as stream:
+            assert stream.pipeline.setting == setting
+            assert [model.task.golden(result) for result in stream] == wanted
