@@ -27,6 +27,8 @@ CHOICES = {
     "obb": "sample-obb",
     "classify": "sample-classify",
 }
+IMAGES = {**dict.fromkeys(CHOICES, 16), "classify": 96}
+"""How many pictures: of crops, few are missed."""
 STEPS = 40
 """Steps from the smallest to the largest weight of the coarse model: fewer than 8 bits have."""
 
@@ -51,7 +53,7 @@ def evaluated(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[s
     """Name of the task, folder with `float` and `coarse`, facts of both, and how they were evaluated."""
     task, folder = request.param, tmp_path_factory.mktemp(request.param)
     sample = CHOICES[task]
-    images = 160 if task == "classify" else 16  # of crops, few are missed
+    images = IMAGES[task]
     recipe = compose(
         "recipe=x86-cpu_onnxruntime_fp32", f"model={sample}", f"data={sample}", f"data.validation.images={images}"
     )
@@ -92,11 +94,11 @@ def test_evidence_gives_the_figure_that_is_reported(evaluated):
 
 
 def test_a_worse_model_has_an_error_and_shifts_and_an_equal_one_has_none(evaluated):
-    _, folder, _, _, how = evaluated
+    name, folder, _, _, how = evaluated
     worse, equal = (
         compare(folder, reference=folder / "float", artifact=folder / other, **how) for other in ("coarse", "float")
     )
-    assert equal["drop_error"] == {"standard_error": 0.0, "groups": 16, "same": True}
+    assert equal["drop_error"] == {"standard_error": 0.0, "groups": IMAGES[name], "same": True}
     assert equal["scores"]["largest_shift"] == 0.0
     assert equal["scores"]["matched"] > 8
     assert equal["scores"]["reference"] == equal["scores"]["artifact"]
