@@ -1,7 +1,7 @@
-"""Labels that are the corners of rotated boxes: `class x1 y1 x2 y2 x3 y3 x4 y4`.
+"""Labels that are the corners of rotated boxes: `class x1 y1 x2 y2 x3 y3 x4 y4`, or of a polygon around the object, for
+which the smallest rotated box around it stands.
 
-The rules are those of Ultralytics 8.4 (`ultralytics.data.utils.verify_image_label`), but for one: it takes a polygon of
-any number of corners, and the smallest rotated box around it.
+The rules are those of Ultralytics 8.4 (`ultralytics.data.utils.verify_image_label`).
 """
 
 from __future__ import annotations
@@ -27,13 +27,11 @@ from edgecompile.data.label_lines import (
 if TYPE_CHECKING:
     import numpy as np
 
-CORNERS = 4
-
 
 @dataclass(frozen=True)
 class CornerLabels:
-    """The objects of one picture: `classes` (n,) int64 and `corners` (n, 4, 2) float32, x, y of the four corners as
-    shares of the picture's sides, in the order of the labels."""
+    """The objects of one picture: `classes` (n,) int64 and `corners` (n, k, 2) float32, x, y of the corners as shares
+    of the picture's sides, in the order of the labels. Where one has more than others, these repeat their last."""
 
     classes: np.ndarray
     corners: np.ndarray
@@ -59,17 +57,25 @@ def read_labels(lines: LabelLines, facts: LabelFacts) -> CornerLabels:
     """
     import numpy as np
 
-    parsed_rows = parsed_or_error(lines, lambda fields: _corners(fields, facts.classes))
-    values = np.array(parsed_rows, np.float32).reshape(-1, 1 + 2 * CORNERS)
-    values = values[distinct(rows_of(list(values)), [line.tobytes() for line in values])]
-    return CornerLabels(values[:, 0].astype(np.int64), values[:, 1:].reshape(-1, CORNERS, 2))
+    values = [
+        np.array(row, np.float32) for row in parsed_or_error(lines, lambda fields: _corners(fields, facts.classes))
+    ]
+    rows = rows_of(values)
+    kept = distinct(rows, [line.tobytes() for line in values])
+    polygons = [values[index][1:].reshape(-1, 2) for index in kept]
+    most = max(map(len, polygons), default=4)
+    corners = np.empty((len(polygons), most, 2), np.float32)
+    for place, polygon in zip(corners, polygons, strict=True):
+        place[:] = np.pad(polygon, ((0, most - len(polygon)), (0, 0)), mode="edge")
+    return CornerLabels(rows[kept, 0].astype(np.int64), corners)
 
 
 def _corners(fields: Fields, classes: int) -> list[float]:
-    if len(fields) != 1 + 2 * CORNERS:
+    if len(fields) < 7 or len(fields) % 2 == 0:
         what = ", which are a box" if len(fields) == 5 else ""
         fix = "label each object with the corners of its rotated box" if what else ""
-        raise Fault(f"found {len(fields)} values{what}, expected 9: class x1 y1 x2 y2 x3 y3 x4 y4", fix)
+        form = "class x1 y1 x2 y2 x3 y3 x4 y4, or a polygon"
+        raise Fault(f"found {len(fields)} values{what}, expected 9: {form}", fix)
     values = numbers(fields, classes)
     check_points(values[1:])
     return values

@@ -29,6 +29,8 @@ POLYGONS = {
 CORNERS = {
     "two": "1 0.1 0.1 0.3 0.1 0.3 0.4 0.1 0.4\n0 0.5 0.5 0.9 0.5 0.9 0.9 0.5 0.9\n",
     "across the border": "0 -0.02 0.5 0.3 0.4 0.4 0.6 0.1 0.8\n",
+    "a triangle": "2 0.1 0.1 0.3 0.1 0.3 0.4\n",
+    "polygons": "0 0.5 0.5 0.6 0.45 0.7 0.5 0.7 0.7 0.6 0.8\n1 0.1 0.1 0.3 0.1 0.3 0.4 0.1 0.4\n2 0 0 0.1 0 0 1\n",
     "repeated": "1 0.1 0.1 0.3 0.1 0.3 0.4 0.1 0.4\n1 0.1 0.1 0.3 0.1 0.3 0.4 0.1 0.4\n",
     "empty": "",
 }
@@ -80,7 +82,9 @@ def test_corners(text, tmp_path, ultralytics):
     ours = corner_labels.read_labels(lines, LabelFacts(3))
     rows, polygons, _ = theirs(tmp_path)
     np.testing.assert_array_equal(ours.classes, rows[:, 0].astype(int))
-    np.testing.assert_array_equal(ours.corners, np.array(polygons, np.float32).reshape(-1, 4, 2))
+    for corners_, polygon in zip(ours.corners, polygons, strict=True):
+        np.testing.assert_array_equal(corners_[: len(polygon)], polygon)
+        assert (corners_[len(polygon) :] == polygon[-1]).all()
     assert corner_labels.check_labels(lines, LabelFacts(3)).objects == len(rows)
     assert ours.in_pixels(100, 10).shape == ours.corners.shape
 
@@ -124,7 +128,7 @@ NOT_POLYGONS = {
 }
 NOT_CORNERS = {
     "a box": ("0 0.5 0.5 0.2 0.2\n", 1, "found 5 values, which are a box, expected 9: class x1 y1"),
-    "a triangle": ("0 0.1 0.1 0.3 0.1 0.3 0.4\n", 1, "found 7 values, expected 9"),
+    "half a corner": ("0 0.1 0.1 0.3 0.1 0.3 0.4 0.1\n", 1, "found 8 values, expected 9"),
     "an angle": ("0 0.5 0.5 0.2 0.2 0.7\n", 1, "found 6 values, expected 9"),
     "pixels": ("0 10 10 30 10 30 40 10 40\n", 1, "found the coordinate 30"),
 }

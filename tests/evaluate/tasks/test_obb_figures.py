@@ -57,6 +57,19 @@ def test_hits_equal_ultralytics(seed: int, ultralytics) -> None:
     assert 0 < judged.correct.mean() < 1
 
 
+def test_a_polygon_stands_for_the_smallest_box_around_it(ultralytics) -> None:
+    import torch
+    from ultralytics.utils.ops import xyxyxyxy2xywhr
+
+    turn = np.linspace(0, 2 * np.pi, 7, endpoint=False)
+    polygons = np.stack([np.stack((50 + 30 * np.cos(turn + at), 40 + 12 * np.sin(turn)), -1) for at in (0, 0.6, 2)])
+    polygons = polygons.astype(np.float32)
+    ours = smallest_boxes(np.pad(polygons, ((0, 0), (0, 3), (0, 0)), mode="edge"))  # as labels of several sizes stand
+    theirs = xyxyxyxy2xywhr(torch.from_numpy(polygons)).numpy()
+    np.testing.assert_allclose(ours[:, :4], theirs[:, :4], atol=1e-4)
+    assert _rotated.overlaps(ours, theirs).diagonal().min() > 0.99
+
+
 def test_the_page_draws_the_corners() -> None:
     golden = {"boxes": [[50, 40, 20, 10]], "angles": [np.pi / 2], "scores": [0.9], "classes": [1]}
     (outline,) = Task().outlines(golden)
