@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
-import subprocess
-import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import pytest
+from test_every_recipe import edgecompile, skip_without_tools
 
 from edgecompile.runtime.archive import Archive
 
@@ -27,6 +24,8 @@ INT8 = (
     "x86-cpu_onnxruntime_int8",
     "x86-cpu_openvino_int8",
     "raspberry-pi-5_ncnn_int8",
+    "arm64-cpu_onnxruntime_int8",
+    "rtx_tensorrt-rtx_int8",
     "jetson-orin-nano_tensorrt_int8",
     "atlas-200i-dk_cann_int8",
 )
@@ -38,20 +37,9 @@ OTHERS = (
 )
 
 
-def edgecompile(shared: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "EDGECOMPILE_CACHE": str(shared / "cache"), "EDGECOMPILE_DEVICE_CACHE": "off"}
-    return subprocess.run(
-        [sys.executable, "-m", "edgecompile", *words], cwd=shared, env=environment, capture_output=True, text=True
-    )
-
-
 def build(shared: Path, name: str, *words: str) -> Path:
     """Returns the path of the bundle that a recipe makes of the embedded classifier."""
-    if "_ncnn_" in name:
-        try:
-            version("pnnx")
-        except PackageNotFoundError:
-            pytest.skip("pnnx is not installed")
+    skip_without_tools(name)
     built = edgecompile(shared, "build", f"recipe={name}", *SAMPLE, *words, "--quiet")
     assert built.returncode == 0, built.stderr
     return shared / built.stdout.splitlines()[-1]

@@ -1,27 +1,48 @@
-"""Each recipe of a device is planned for the embedded model of each task; a selection of both is built.
+"""Each recipe of a device is planned for the embedded model of each task, and what it makes is built.
 
-With ONNX Runtime the other tasks are built by `quickstart_TASK`, which tests/test_every_recipe.py runs.
+Recipes of one runtime and precision differ in the device alone: the steps that make the artifact are the same, which a
+test here shows, so that one of them is built for each task. In INT8 tests/test_every_task.py and
+tests/test_classifier_builds.py build them, for detection tests/test_every_recipe.py every single one.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import test_classifier_builds
+import test_every_task
 from test_every_recipe import RECIPES, edgecompile, skip_without_tools
 
+from edgecompile.compose.composition import compose
 from edgecompile.evaluate.tasks import find_task
+from edgecompile.local_plan import prepare
+from edgecompile.plan.step import Stage
 from edgecompile.runtime.archive import Archive
 
 pytestmark = pytest.mark.slow
 
-BUILT = {
-    "classify": "raspberry-pi-5_ncnn_fp16",
-    "segment": "raspberry-pi-5_ncnn_fp32",
-    "obb": "x86-cpu_openvino_int8",
-    "pose": "x86-cpu_openvino_fp32",
-}
-"""Task besides detection -> recipe of a device that is built for it."""
+TASKS = ("classify", "segment", "obb", "pose")
+DEVICES = [name for name in RECIPES if not name.startswith("quickstart")]
+FLOAT = (
+    "atlas-200i-dk_cann_fp16",
+    "jetson-orin-nano_tensorrt_fp16",
+    "raspberry-pi-5_ncnn_fp16",
+    "raspberry-pi-5_ncnn_fp32",
+    "rtx_tensorrt-rtx_fp16",
+    "x86-cpu_onnxruntime_fp32",
+    "x86-cpu_openvino_fp16",
+    "x86-cpu_openvino_fp32",
+)
+"""One recipe for each runtime and precision that the other files do not build for every task."""
+CLASSIFIERS = (*test_classifier_builds.INT8, *test_classifier_builds.OTHERS, test_classifier_builds.FLOAT)
+BUILT_ELSEWHERE = {task: CLASSIFIERS if task == "classify" else tuple(test_every_task.RECIPES) for task in TASKS}
+BUILT = [(task, name) for task in TASKS for name in FLOAT if name not in BUILT_ELSEWHERE[task]]
+UNMEASURED = ("measurement.seconds=0.1", "measurement.tolerance=10")
+"""Latency is no question here."""
+NO_ARTIFACT = ("activation_ranges", "fp16_range")
+"""Steps that look whether a device's arithmetic holds the numbers, and change nothing."""
 REFUSED: dict[tuple[str, str], str] = {("ncs2", "obb"): "does not run the sine and cosine"}
 """Runtime and task -> what `plan` says where the runtime cannot do it."""
 
@@ -30,8 +51,8 @@ def sample_of(task: str) -> tuple[str, str]:
     return f"model=sample-{task}", f"data=sample-{task}"
 
 
-@pytest.mark.parametrize("task", BUILT)
-@pytest.mark.parametrize("name", [name for name in RECIPES if not name.startswith("quickstart")])
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", DEVICES)
 def test_each_device_takes_each_task_or_says_why_not(here: Path, run, name: str, task: str) -> None:
     planned = run("plan", f"recipe={name}", *sample_of(task))
     told = REFUSED.get((name.split("_")[1], task))
@@ -49,10 +70,31 @@ def test_negative_control_a_task_that_weights_are_not_of_is_refused(here: Path, 
     assert planned.err
 
 
-@pytest.mark.parametrize(("task", "name"), BUILT.items())
+def made_by(name: str) -> str:
+    """Returns the steps that make the artifact of a recipe, as text; without the engine's settings on the device."""
+    _, plan = prepare(compose(f"recipe={name}", *sample_of("pose")))
+    making = [step for step in plan if step.stage not in (Stage.VALIDATION, Stage.PACKAGING)]
+    steps = {
+        step.name: (step.function, {key: value for key, value in step.params.items() if key != "build"})
+        for step in making
+        if step.name not in NO_ARTIFACT
+    }
+    return json.dumps(steps, sort_keys=True, default=list)
+
+
+def test_what_each_device_recipe_makes_is_built_for_each_task() -> None:
+    made = {name: made_by(name) for name in DEVICES}
+    assert len(set(made.values())) < len(DEVICES) / 2
+    for task in TASKS:
+        built = {made[name] for name in (*BUILT_ELSEWHERE[task], *(name for own, name in BUILT if own == task))}
+        missing = [name for name in DEVICES if made[name] not in built]
+        assert missing == [], task
+
+
+@pytest.mark.parametrize(("task", "name"), BUILT)
 def test_a_device_of_each_task_is_built(shared: Path, task: str, name: str) -> None:
     skip_without_tools(name)
-    built = edgecompile(shared, "build", f"recipe={name}", *sample_of(task), "--quiet")
+    built = edgecompile(shared, "build", f"recipe={name}", *sample_of(task), *UNMEASURED, "--quiet")
     assert built.returncode == 0, built.stderr
     with Archive(shared / built.stdout.splitlines()[-1]) as archive:
         archive.check_members()
