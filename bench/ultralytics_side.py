@@ -26,6 +26,7 @@ def val(arguments: argparse.Namespace) -> dict:
         imgsz=arguments.imgsz,
         split=arguments.split,
         rect=False,
+        batch=1,  # suppression ends after 2 s and 0.05 s a picture: what is left of a stack would count as empty
         plots=False,
         verbose=False,
         workers=0,
