@@ -110,7 +110,7 @@ class OnnxImport(Pass):
         step = graph.add(
             Step(
                 name="onnx_import",
-                version=6,
+                version=7,
                 function="edgecompile.passes.onnx_import:import_model",
                 stage=Stage.EXPORT,
                 params={

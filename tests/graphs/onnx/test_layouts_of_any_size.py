@@ -130,7 +130,8 @@ def test_each_size_is_decoded_as_if_it_were_the_only_one(name: str, tmp_path: Pa
     build, stated = CASES[name]
     weights = foreign_models.written(build(), tmp_path / "given.onnx")
     any_size = imported(tmp_path / "any", weights, [96, 128], SIZES, **stated)
-    assert [axis.dim_param for axis in onnx.load_from_string(any_size).graph.output[0].type.tensor_type.shape.dim]
+    nodes = onnx.load_from_string(any_size).graph.node
+    assert "MatMul" not in {node.op_type for node in nodes}  # RTX 20 has no products of matrices in float
     for point, shape in SIZES.items():
         picture = np.random.default_rng(1).uniform(0, 1, shape).astype(np.float32)
         only = imported(tmp_path / point, weights, shape[2:], None, **stated)
