@@ -66,7 +66,7 @@ def ratio(bundles: list[Path], options: argparse.Namespace) -> Measurement:
     """Measures the first bundle in turns with the second, whatever the machine does meanwhile."""
     with tempfile.TemporaryDirectory() as folder, Archive(bundles[0]) as archive:
         picture = golden_picture(archive, Path(folder))
-        mine, other = (Subject([picture], options.threads, bundle=bundle) for bundle in bundles)
+        mine, other = (Subject([picture], options.threads, bundle, backend="onnxruntime") for bundle in bundles)
         anything = Extent(predictions=options.predictions, seconds=options.seconds, tolerance=10)
         return measure(mine, anything, Other(other, "fp32"))
 

@@ -16,9 +16,9 @@ from typing import TypedDict
 from edgecompile.errors import GateError, Problem
 from edgecompile.runtime.measurement import Measurement
 
-BEYOND = 4.0
-"""How many times its limit the quickest of all predictions takes where noise is no excuse: beside a neighbour on every
-core it took at most twice as long as without (`bench/interleaved_ratio.py`)."""
+BEYOND = 20.0
+"""How many times what it may the quickest of all predictions takes where noise is no excuse. Beside ten busy processes on
+two cores the quickest of 50 was seen to take six times as long as it can."""
 MEASURE_AGAIN = "measure again on a quiet machine"
 
 

@@ -72,7 +72,7 @@ def _answer(request: dict[str, Any]) -> None:
     imported = time.perf_counter()
     from edgecompile.runtime.backends import import_library
 
-    known = import_library(request["backend"])
+    known = bool(request["backend"]) and import_library(request["backend"])
     library_mb = resident_memory() / 1e6
     model = _opened(request)
     model_mb = resident_memory() / 1e6 - library_mb

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edgecompile.errors import GateError
-from edgecompile.evaluate.gates import CONFIDENCE, GATES, judge, no_drop_limited, proof_words, raise_unmet, remarks
+from edgecompile.evaluate.gates import (
+    CONFIDENCE,
+    GATES,
+    judge,
+    judge_measured,
+    no_drop_limited,
+    proof_words,
+    raise_unmet,
+    remarks,
+)
 from edgecompile.evaluate.metrics import figures_of
 from edgecompile.evaluate.tasks import find_task
 from edgecompile.recipe.schema import Gates
 from edgecompile.runtime.figures import figures_from
 from edgecompile.runtime.machine import describe
+from edgecompile.runtime.machine_load import Load
 from edgecompile.runtime.measurement import Measurement, Percentiles, not_measured
+from edgecompile.runtime.quality import quality_of
 
 REFERENCE = {
     "metrics": {"map50_95": 0.4862, "map50": 0.8014},
@@ -301,3 +314,33 @@ def test_the_smallest_map50():
     assert verdict.met is False
     assert str(verdict).startswith("gate map50: 0.8014, below the limit 0.81")
     assert all(one.met for one in judge({"map50": 0.8}, figures()))
+
+
+QUIET = Load(1.0, 0.0, 0.0, 0.0, 0.0, (None, None), (None, None), None, (None, None))
+
+
+@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.parametrize(
+    ("gate", "limit", "quiet", "noisy"),
+    [
+        ("latency_p95_ms", 12.0, True, True),  # each single prediction was within it
+        ("latency_p95_ms", 9.8, True, None),
+        ("latency_p95_ms", 9.0, False, None),
+        ("latency_p95_ms", 0.3, False, False),  # the quickest took twenty times that
+        ("fps", 50.0, True, True),
+        ("fps", 110.0, True, None),
+        ("fps", 130.0, False, None),
+        ("fps", 4000.0, False, False),
+        ("fps_per_watt", 1.0, True, None),
+        ("peak_memory_mb", 100.0, False, False),  # a neighbour takes none of it
+    ],
+)
+def test_noise_turns_no_gate(gate, limit, quiet, noisy, busy):
+    load = replace(QUIET, foreign=0.5 if busy else 0.0)
+    quality = quality_of([8.0] * 100, [1.0] * 10, load, 0.03)
+    measured = replace(MEASURED, fps=120.0, fps_per_watt=2.0, extremes_ms=(7.0, 11.0), quality=quality)
+    (verdict,) = judge_measured({gate: limit}, measured)
+    assert verdict.met is (noisy if busy else quiet)
+    assert verdict.noisy is (busy and gate != "peak_memory_mb")
+    assert ("not judged" in str(verdict)) is (verdict.met is None)
+    assert verdict.for_manifest()["met"] is None, "no bundle depends on it"
