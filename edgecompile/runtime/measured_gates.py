@@ -17,8 +17,8 @@ from edgecompile.errors import GateError, Problem
 from edgecompile.runtime.measurement import Measurement
 
 BEYOND = 20.0
-"""How many times what it may the quickest of all predictions takes where noise is no excuse. Beside ten busy processes on
-two cores the quickest of 50 was seen to take six times as long as it can."""
+"""How many times what it may the quickest of all predictions takes where noise is no excuse. Beside ten busy processes
+on two cores the quickest of 50 was seen to take six times as long as it can."""
 MEASURE_AGAIN = "measure again on a quiet machine"
 
 
