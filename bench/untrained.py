@@ -48,6 +48,7 @@ MAKES = {
     "obb": "OBBModel",
     "classify": "ClassificationModel",
 }
+# Models of an open vocabulary are not here: Ultralytics validates them with a text encoder that is no part of theirs.
 KINDS = {
     "rtdetr": Kind("v8/yolov8-rtdetr", make="RTDETRDetectionModel"),
     "yolov5u": Kind("v5/yolov5"),
@@ -56,11 +57,8 @@ KINDS = {
     "yolov8-pose": Kind("v8/yolov8-pose", "pose"),
     "yolov8-obb": Kind("v8/yolov8-obb", "obb"),
     "yolov8-cls": Kind("v8/yolov8-cls", "classify"),
-    "yolov8-world": Kind("v8/yolov8-worldv2", make="WorldModel"),
     "yolov9": Kind("v9/yolov9t"),
     "yolov10": Kind("v10/yolov10n"),
-    "yoloe-11": Kind("11/yoloe-11", make="YOLOEModel"),
-    "yoloe-11-seg": Kind("11/yoloe-11-seg", "segment", "YOLOESegModel"),
     "yolo12": Kind("12/yolo12", "detect", width=0.25),
     "yolo12-seg": Kind("12/yolo12-seg", "segment", width=0.25),
     "yolo12-pose": Kind("12/yolo12-pose", "pose", width=0.25),
@@ -71,7 +69,6 @@ KINDS = {
     "yolo26-pose": Kind("26/yolo26-pose", "pose"),
     "yolo26-obb": Kind("26/yolo26-obb", "obb"),
     "yolo26-cls": Kind("26/yolo26-cls", "classify"),
-    "yoloe-26": Kind("26/yoloe-26", make="YOLOEModel"),
 }
 
 
@@ -84,17 +81,12 @@ def made(name: str, pictures: list[Path]):
     torch.manual_seed(0)
     kind = KINDS[name]
     architecture = YAML.load(ROOT / f"cfg/models/{kind.file}.yaml")
-    fixed = "world" in name or "yoloe" in name
-    architecture.update(nc=80 if fixed else CLASSES, yaml_file=f"{name}.yaml")
+    architecture.update(nc=CLASSES, yaml_file=f"{name}.yaml")
     if "scales" in architecture:
         architecture.update(scales={"p": [DEPTH, kind.width, MOST_CHANNELS]}, scale="p")
     if kind.task == "pose":
         architecture["kpt_shape"] = [3, 3]
     model = getattr(tasks, kind.make or MAKES[kind.task])(architecture, ch=3, verbose=False)
-    if fixed:  # what `set_classes` does, without the text encoder
-        classes = torch.nn.functional.normalize(torch.randn(1, CLASSES, 512), dim=-1)
-        setattr(model, "txt_feats" if "world" in name else "pe", classes)
-        model.model[-1].nc = CLASSES
     model.names, model.args, model.task = {0: "a", 1: "b", 2: "c"}, {}, kind.task
     model = model.eval()
     stack = torch.stack([_read(path) for path in pictures])
@@ -146,10 +138,8 @@ def _last_layers(model) -> list[list[tuple[object, float, float]]]:
         boxes, scores = getattr(head, f"{before}cv2", None), getattr(head, f"{before}cv3", None)
         if boxes is None or scores is None:
             continue
-        if kind.startswith(("World", "YOLOE")):
-            scores = getattr(head, f"{before}cv4")
         layers += [(layer[-1], *box) for layer in boxes]
-        layers += [(layer if hasattr(layer, "logit_scale") else layer[-1], -4.0, 1.5) for layer in scores]
+        layers += [(layer[-1], -4.0, 1.5) for layer in scores]
     return [layers]
 
 
@@ -170,12 +160,8 @@ def _spread(model, stack, layers) -> None:
         if layer not in seen:
             continue
         before, factor = seen[layer][0], spread / seen[layer][1]
-        if hasattr(layer, "logit_scale"):
-            layer.logit_scale += factor.log()
-            layer.bias.copy_((layer.bias - before) * factor + mean)
-        else:
-            layer.weight *= factor
-            layer.bias.copy_((layer.bias - before) * factor + mean)
+        layer.weight *= factor
+        layer.bias.copy_((layer.bias - before) * factor + mean)
 
 
 def write_labels(weights: Path, task: str, pictures: list[Path], out: Path) -> int:
