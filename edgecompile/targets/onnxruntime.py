@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from pydantic import Field
+
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
 from edgecompile.quantization.steps import add_static
@@ -43,9 +45,10 @@ class OnnxRuntime(Target):
 
     kind: Literal["onnxruntime"] = "onnxruntime"
     precisions: tuple[Literal["fp32", "fp16", "int8"], ...] = ("fp32", "int8")
-    graph_level: Literal["none", "basic", "extended", "all"] = "all"
-    gelu_approximation: bool = False
-    spinning: bool = True
+    # Locks of before there were these open as they are.
+    graph_level: Literal["none", "basic", "extended", "all"] = Field(default="all", exclude_if=lambda one: one == "all")
+    gelu_approximation: bool = Field(default=False, exclude_if=lambda switch: not switch)
+    spinning: bool = Field(default=True, exclude_if=bool)
 
     backend: ClassVar[str] = "onnxruntime"
     opens_onnx: ClassVar[bool] = True

@@ -62,7 +62,7 @@ class OpenVino(Target):
     inference_precision: Literal["f32", "f16", "bf16"] = "f32"
     num_streams: int | None = Field(default=None, ge=STREAMS.low, le=STREAMS.high)
     hyper_threading: bool | None = None
-    core_type: Literal["any", "performance", "efficiency"] = "any"
+    core_type: Literal["any", "performance", "efficiency"] = Field(default="any", exclude_if=lambda kind: kind == "any")
     cpu_pinning: bool | None = None
 
     backend: ClassVar[str] = "openvino"

@@ -75,6 +75,7 @@ def is_covered(key: str, keys: set[str]) -> bool:
             "spec.json",
             {
                 "input.profile",
+                "categories",
                 "parameters",
                 "top",
                 "letterbox.resize",
