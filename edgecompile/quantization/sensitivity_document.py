@@ -114,6 +114,6 @@ def _layers(plain: Iterable[object]) -> tuple[LayerLoss, ...]:
     return tuple(LayerLoss(**cast("dict[str, float]", layer)) for layer in plain)  # type: ignore[arg-type]
 
 
-def to_json(sensitivity: Sensitivity) -> JsonObject:
+def as_document(sensitivity: Sensitivity) -> JsonObject:
     """Returns it as plain JSON."""
     return cast("JsonObject", json.loads(json.dumps(asdict(sensitivity))))

@@ -44,10 +44,10 @@ def rank_recipe(recipe: Recipe, run_dir: Path, options: Options) -> None:
     from edgecompile.execute.store import Store
     from edgecompile.plan.resolve import resolve_ranking
     from edgecompile.plan.sensitivity_steps import LAYERS
-    from edgecompile.quantization.sensitivity_document import FILE, read_sensitivity, to_json
+    from edgecompile.quantization.sensitivity_document import FILE, as_document, read_sensitivity
     from edgecompile.recipe.materials import find_materials
     from edgecompile.report.ranking import print_ranking
-    from edgecompile.text import to_json as as_text
+    from edgecompile.text import to_json
 
     plan = resolve_ranking(recipe, find_materials(recipe))
     with show_progress(plan, quiet=options.quiet) as listener:
@@ -56,7 +56,7 @@ def rank_recipe(recipe: Recipe, run_dir: Path, options: Options) -> None:
     if options.out:
         _draw(found, recipe.name, Path(options.out))
     if options.json:
-        print(as_text(to_json(found), indent=2))
+        print(to_json(as_document(found), indent=2))
     else:
         print_ranking(found, stream=sys.stdout)
 
