@@ -128,8 +128,8 @@ class _Predictions:
 
     def stream(self, seconds: float) -> Mapping[str, Any]:
         """Measures streams of the pictures, read before, and returns `StreamRate` as JSON."""
+        from edgecompile.runtime.measure_streams import stream_rate
         from edgecompile.runtime.pictures import read_picture
-        from edgecompile.runtime.stream_rate import stream_rate
 
         files = [file for stack in self._stacks for file in stack][:MOST_PICTURES]
         images = [read_picture(path, self._model.layout.input.channels) for path in files]

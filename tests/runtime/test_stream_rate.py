@@ -12,9 +12,10 @@ import edgecompile.runtime as rt
 from edgecompile import cli
 from edgecompile.runtime import machine
 from edgecompile.runtime.measure import NO_STREAM
+from edgecompile.runtime.measure_streams import LEAST_ROUNDS, stream_rate
 from edgecompile.runtime.measured_gates import judge_one
 from edgecompile.runtime.measurement import Measurement, not_measured
-from edgecompile.runtime.stream_rate import LEAST_ROUNDS, StreamRate, stream_rate
+from edgecompile.runtime.stream_rate import StreamRate
 
 from .tiny import photo
 
