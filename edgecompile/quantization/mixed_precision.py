@@ -213,10 +213,11 @@ def why_not(found: Sensitivity, candidates: Sequence[Candidate], gain: float, ma
     cause = f"most is lost in {' and '.join(named)}" if named else "no block could be ranked"
     dear = [one for one in found.proposals if slowdown(one.cost, gain) > max_slowdown]
     if candidates:
-        last = candidates[-1]
-        tried = f"{len(candidates)} mixes were built, the last with {len(last.blocks)} blocks in float"
-        dear_words = f"; more would take over {max_slowdown:g} times the time of INT8: ship float" if dear else ""
-        return f"{tried}, and none meets the gate{dear_words}; {cause}"
+        best = max(candidates, key=lambda one: one.accuracy or 0.0)
+        what = f"{len(best.blocks)} blocks in float" if best.blocks else "other ranges"
+        tried = f"of {len(candidates)} mixes that were built, the best, with {what}, reaches {best.accuracy or 0:.4f}"
+        more = f"; more would take over {max_slowdown:g} times the time of INT8 (repair.max_slowdown): ship float"
+        return f"{tried}{more if dear else ''}; {cause}"
     if dear:
         over = f"over {max_slowdown:g} times the time of INT8"
         return f"what loses most would take {over} in float: ship float; {cause}"

@@ -57,6 +57,12 @@ def test_a_mix_that_takes_too_long_is_not_built():
     why = mixed_precision.why_not(FOUND, [], 2.0, 1.05)
     assert "ship float" in why
     assert "/a (activations; 1 channel stands out)" in why
+    built = [
+        Candidate(("/b",), ("/b",), 0.02, 0.3, 1.3, accuracy=0.48),
+        Candidate((), (), 0.0, 0.0, 1.0, accuracy=0.47),
+    ]
+    why = mixed_precision.why_not(FOUND, built, 2.0, 1.5)
+    assert "of 2 mixes that were built, the best, with 1 blocks in float, reaches 0.4800; more would take over" in why
 
 
 def test_a_gate_that_allows_nothing_takes_the_best_mix():
