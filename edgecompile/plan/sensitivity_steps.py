@@ -39,7 +39,7 @@ def sensitivity_steps(graph: Graph, model: Model, settings: Any, *, every_layer:
     step = Step(
         name=LAYERS if every_layer else SENSITIVITY,
         function="edgecompile.quantization.loss_ranking:rank",
-        version=3,
+        version=4,
         stage=Stage.QUANTIZATION,
         params={"placement": placement, "every_layer": every_layer, **settings.left_in_float()},
         inputs={

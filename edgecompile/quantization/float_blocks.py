@@ -18,7 +18,7 @@ LEAST_SAVING = 0.02
 """Share of the loss of the whole network by which a mix has to be better than the one before."""
 FIXED_COST = 0.01
 """Cost that a block in float has beside its products, as a share of all of them: the conversions at its borders."""
-MOST_BLOCKS = 12
+MOST_BLOCKS = 16
 """Blocks of the largest mix."""
 ENOUGH = 0.1
 """Share of the loss of the whole network in INT8 at which no further block is added."""
