@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from rough_measurement import ROUGH
+
 ROOT = Path(__file__).parent.parent
 RECIPES = ("x86-cpu_onnxruntime_fp32", "x86-cpu_onnxruntime_int8", "x86-cpu_openvino_int8")
 """Float ONNX Runtime, INT8 ONNX Runtime, INT8 OpenVINO."""
@@ -62,7 +64,7 @@ def cold_builds(
     """
     folder = place / around.folder
     folder.mkdir(parents=True)
-    words = ["build", "-m", f"recipe={','.join(recipes)}", "hydra.sweep.dir=sweep", "--quiet", *overrides]
+    words = ["build", "-m", f"recipe={','.join(recipes)}", "hydra.sweep.dir=sweep", "--quiet", *ROUGH, *overrides]
     settings = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG"))},
         "PYTHONPATH": str(ROOT),

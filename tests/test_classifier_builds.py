@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rough_measurement import ROUGH
 from test_every_recipe import edgecompile, skip_without_tools
 
 from edgecompile.runtime.archive import Archive
@@ -18,8 +19,6 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 SAMPLE = ("model=sample-classify", "data=sample-classify")
 FLOAT = "x86-cpu_onnxruntime_fp32"
-ANY_NOISE = ("measurement.tolerance=10", "measurement.seconds=0.5")
-"""A rough latency stands too: other tests run beside."""
 PICTURE = str(ROOT / "edgecompile/sample/classify/val/nut/val_nut_0001.jpg")
 HALF_A_POINT = 0.005
 INT8 = (
@@ -42,7 +41,7 @@ OTHERS = (
 def build(shared: Path, name: str, *words: str) -> Path:
     """Returns the path of the bundle that a recipe makes of the embedded classifier."""
     skip_without_tools(name)
-    built = edgecompile(shared, "build", f"recipe={name}", *SAMPLE, *words, "--quiet")
+    built = edgecompile(shared, "build", f"recipe={name}", *SAMPLE, *ROUGH, *words, "--quiet")
     assert built.returncode == 0, built.stderr
     return shared / built.stdout.splitlines()[-1]
 
@@ -133,7 +132,7 @@ def test_a_sweep_weighs_top_1(shared: Path, bundle: Path) -> None:
         *SAMPLE,
         "gates.size_mb=null",
         "objectives=[top1,accuracy_drop]",
-        *ANY_NOISE,
+        *ROUGH,
     )
     swept = edgecompile(shared, "build", "-m", *words, "hydra.sweep.dir=swept", "--quiet")
     assert swept.returncode == 0, swept.stderr

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import test_classifier_builds
 import test_every_task
+from rough_measurement import ROUGH
 from test_every_recipe import RECIPES, edgecompile, skip_without_tools
 
 from edgecompile.compose.composition import compose
@@ -39,8 +40,6 @@ FLOAT = (
 CLASSIFIERS = (*test_classifier_builds.INT8, *test_classifier_builds.OTHERS, test_classifier_builds.FLOAT)
 BUILT_ELSEWHERE = {task: CLASSIFIERS if task == "classify" else tuple(test_every_task.RECIPES) for task in TASKS}
 BUILT = [(task, name) for task in TASKS for name in FLOAT if name not in BUILT_ELSEWHERE[task]]
-UNMEASURED = ("measurement.seconds=0.1", "measurement.tolerance=10")
-"""Latency is no question here."""
 NO_ARTIFACT = ("activation_ranges", "fp16_range")
 """Steps that look whether a device's arithmetic holds the numbers, and change nothing."""
 REFUSED: dict[tuple[str, str], str] = {("ncs2", "obb"): "does not run the sine and cosine"}
@@ -94,7 +93,7 @@ def test_what_each_device_recipe_makes_is_built_for_each_task() -> None:
 @pytest.mark.parametrize(("task", "name"), BUILT)
 def test_a_device_of_each_task_is_built(shared: Path, task: str, name: str) -> None:
     skip_without_tools(name)
-    built = edgecompile(shared, "build", f"recipe={name}", *sample_of(task), *UNMEASURED, "--quiet")
+    built = edgecompile(shared, "build", f"recipe={name}", *sample_of(task), *ROUGH, "--quiet")
     assert built.returncode == 0, built.stderr
     with Archive(shared / built.stdout.splitlines()[-1]) as archive:
         archive.check_members()

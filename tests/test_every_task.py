@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from rough_measurement import ROUGH
 
 from edgecompile.runtime.archive import Archive
 
@@ -36,7 +37,7 @@ PLAN, UNMET = 3, 6
 
 def build(shared: Path, recipe: str, task: str, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "EDGECOMPILE_CACHE": str(shared / "cache"), "EDGECOMPILE_DEVICE_CACHE": "off"}
-    embedded = (f"model=sample-{task}", f"data=sample-{task}", "--quiet")
+    embedded = (f"model=sample-{task}", f"data=sample-{task}", *ROUGH, "--quiet")
     command = [sys.executable, "-m", "edgecompile", "build", f"recipe={recipe}", *embedded, *words]
     return subprocess.run(command, cwd=shared, env=environment, capture_output=True, text=True)
 

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from rough_measurement import ROUGH
 from test_every_recipe import edgecompile
-from test_every_recipe_of_tasks import UNMEASURED
 
 from edgecompile.evaluate.tasks import find_task
 from edgecompile.places import sample_folder
@@ -29,7 +29,7 @@ def made(request: pytest.FixtureRequest, shared: Path) -> SimpleNamespace:
     """The embedded model of a task as a sweep of two runtimes: `task`, `words`, `bundles` and `folder` of the sweep."""
     pytest.importorskip("openvino")
     task, folder = request.param, f"swept-{request.param}"
-    words = (f"model=sample-{task}", f"data=sample-{task}", "gates.size_mb=null", *UNMEASURED)
+    words = (f"model=sample-{task}", f"data=sample-{task}", "gates.size_mb=null", *ROUGH)
     objectives = f"objectives=[{find_task(task).main.name},size_mb]"
     swept = edgecompile(
         shared, "build", "-m", f"recipe={','.join(RECIPES)}", *words, objectives, f"hydra.sweep.dir={folder}", "--quiet"

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from exported import exported, simplified
+from rough_measurement import ROUGH
 
 from edgecompile.runtime.archive import Archive
 
@@ -62,7 +63,17 @@ def build(shared: Path, folder: Path, model: onnx.ModelProto, target: str, preci
     onnx.save(model, folder / "model.onnx")
     (folder / "case.yaml").write_text(RECIPE.format(target=target, precision=precision))
     environment = {**os.environ, "EDGECOMPILE_CACHE": str(shared / "cache"), "EDGECOMPILE_DEVICE_CACHE": "off"}
-    command = [sys.executable, "-m", "edgecompile", "build", "case.yaml", "model.weights=model.onnx", "--quiet", *words]
+    command = [
+        sys.executable,
+        "-m",
+        "edgecompile",
+        "build",
+        "case.yaml",
+        "model.weights=model.onnx",
+        "--quiet",
+        *ROUGH,
+        *words,
+    ]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from rough_measurement import ROUGH
 
 pytest.importorskip("ultralytics")
 pytest.importorskip("onnxruntime")
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 TIGHT = 0.001
 """A drop that plain INT8 of the sample does not stay within."""
-QUICK = ("evaluate.latency_images=10", "--quiet")
+QUICK = ("evaluate.latency_images=10", *ROUGH, "--quiet")
 RUNTIMES = {
     "onnxruntime": "x86-cpu-vnni_onnxruntime",
     "openvino": "x86-cpu_openvino",
