@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from edgecompile.errors import PlanError
+from edgecompile.errors import PlanError, StepError
 from edgecompile.evaluate.gates import NOTHING_FOUND, accuracy_gates, accuracy_room, judge
 from edgecompile.evaluate.metrics import figures_of
 from edgecompile.evaluate.tasks import find_task
@@ -128,7 +128,12 @@ def search(subject: Search, figures: Figures) -> Repair:
     settings = quantizer_of(subject.recipe)
     limits, gain = settings.repair_limits, subject.recipe.target.int8_gain
     tried: list[Candidate] = []
-    found = _ranked(subject)
+    try:
+        found = _ranked(subject)
+    except StepError as error:  # such as a task that cannot compare two results: INT8 then is what it was without
+        found = Sensitivity(0.0, (), ())
+        conclusion = _conclusion(found, figures, gate, allowed, [], gain, limits.max_slowdown)
+        return replace(conclusion, why_not=f"no block could be ranked: {error.problems[0].message}")
     for candidate in mixed_precision.choices(
         found, figures.lost, allowed, gain, limits.candidates, limits.max_slowdown, settings.method
     ):

@@ -81,7 +81,7 @@ def quantized(tmp_path_factory):
             model=model,
             ranges=folder / "ranges.json",
             placement=placement,
-            exclude=settings.excluded(),
+            exclude=settings.left_in_float()["exclude"],
         )
         return run((folder / "model.onnx").read_bytes(), picture)[0], facts
 

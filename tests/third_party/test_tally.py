@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from rough_measurement import ROUGH
 
 from .packages import ROOT, Run, installed, runner
 
@@ -24,7 +25,7 @@ from edgecompile import runtime
 found = runtime.load(sys.argv[1]).predict(sys.argv[2], conf=0.4)
 print(type(found).__module__, len(found))
 """
-COUNT = ("build", "recipe=quickstart", "model.task=count", "gates.accuracy_drop=null", "--quiet")
+COUNT = ("build", "recipe=quickstart", "model.task=count", "gates.accuracy_drop=null", *ROUGH, "--quiet")
 
 
 @pytest.fixture(scope="module")
