@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 from edgecompile.bundle.diff import Difference, differences, first_apart, flat, mappings
 from edgecompile.bundle.lock import Locked
 from edgecompile.evaluate.drop_proof import spread
+from edgecompile.quantization.mixed_precision import BlockPrecision
 from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.quality import noise_line
 
@@ -51,14 +52,21 @@ def compare(a: Locked, b: Locked) -> list[Difference]:
 def _blocks(a: Locked, b: Locked) -> tuple[dict[str, str], dict[str, str]]:
     """Returns the precision of each block on either side. A side that was not repaired is in INT8 as a whole, where the
     other one tells its blocks."""
-    sides = [
-        {block.name: f"{block.precision} ({block.cost:.1%} of operations, alone in INT8 loses {block.loss:.4f})"
-         for block in found.blocks} if (found := side.lock.repair) else {}
-        for side in (a, b)
-    ]  # fmt: skip
-    first, second = ({**{name: "int8" for name in {**sides[0], **sides[1]}}, **side} for side in sides)
-    alike = [name for name in first if first[name].split()[0] == second[name].split()[0]]
-    return tuple({name: value for name, value in side.items() if name not in alike} for side in (first, second))  # type: ignore[return-value]
+    first, second = (
+        {block.name: block for block in side.lock.repair.blocks} if side.lock.repair else {} for side in (a, b)
+    )
+
+    def shown(blocks: Mapping[str, BlockPrecision], name: str) -> str:
+        block = blocks.get(name)
+        if block is None:
+            return "int8"
+        return f"{block.precision} ({block.cost:.1%} of operations, alone in INT8 loses {block.loss:.4f})"
+
+    def precision(blocks: Mapping[str, BlockPrecision], name: str) -> str:
+        return blocks[name].precision if name in blocks else "int8"
+
+    apart = [name for name in {**first, **second} if precision(first, name) != precision(second, name)]
+    return {name: shown(first, name) for name in apart}, {name: shown(second, name) for name in apart}
 
 
 def graph_of(bundle: Locked) -> Mapping[str, int]:

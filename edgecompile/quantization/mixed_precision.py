@@ -120,6 +120,15 @@ class Repair:
             f"{self.chosen.cost:.0%} of the operations, about {self.chosen.slowdown:.2f} times the time of plain INT8"
         )
 
+    @property
+    def statement(self) -> str:
+        """How a recipe states what was chosen, so that nothing is searched; "" where nothing was."""
+        if self.chosen is None:
+            return ""
+        kept = {"keep_float": json.dumps(self.chosen.keep_float)} if self.chosen.keep_float else {}
+        stated = {**self.chosen.changes, **kept}
+        return f"passes.int8_static: {{{', '.join(f'{name}: {value}' for name, value in stated.items())}}}"
+
     def to_json(self) -> JsonObject:
         return cast("JsonObject", json.loads(json.dumps(asdict(self))))  # tuples are lists in JSON
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -59,7 +58,6 @@ class PartialInt8:
         layers: name of a block to its layers, each a `Block` of one layer with weights and of the nodes that follow it.
         pictures: on which results are compared.
         structure: of the float graph.
-        ranges: name of an activation to its lowest and highest value.
     """
 
     def __init__(
@@ -80,7 +78,6 @@ class PartialInt8:
         graph = load(model)
         name_nodes(graph.graph.node)
         self.structure = Structure(graph)
-        self.ranges = {name: tuple(limits) for name, limits in json.loads(ranges.read_text(encoding="utf-8")).items()}
         every = blocks_of(self.structure)
         self.layers = {block.name: layers_within(block) for block in every}
         part_of = {node: layer.name for layers in self.layers.values() for layer in layers for node in layer.nodes}

@@ -174,7 +174,7 @@ def report_of(
         "measured": measured,
         "run": run,
         "device": dict(device) if device is not None else None,
-        "repair": {**repair.to_json(), "line": repair.line} if repair else None,
+        "repair": {**repair.to_json(), "line": repair.line, "statement": repair.statement} if repair else None,
         "plain_measured": plain.to_json() if plain else None,
     }
     return cast("Report", report)

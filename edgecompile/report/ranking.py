@@ -10,6 +10,7 @@ from typing import TextIO
 from edgecompile.quantization.sensitivity_document import BlockLoss, LayerLoss, Sensitivity
 from edgecompile.report import number_format
 from edgecompile.report.terminal import write
+from edgecompile.text import escape
 
 BAR = 24
 """Characters of the longest bar."""
@@ -68,7 +69,7 @@ def drawing(found: Sensitivity, name: str) -> str:
     bars = list(_bars(found))
     most = max((bar.part.loss for bar in bars), default=0.0) or 1.0
     width, height = LEFT + TRACK + RIGHT, TOP + ROW * len(bars) + 10
-    title = escape_html(f"{name}: loss of each part alone in INT8, of {found.loss:.4f} of all together")
+    title = escape_html(f"{escape(name)}: loss of each part alone in INT8, of {found.loss:.4f} of all together")
     rows = "".join(_row(bar, TOP + ROW * number, most) for number, bar in enumerate(bars))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
@@ -96,7 +97,8 @@ def _row(bar: _Bar, top: int, most: float) -> str:
             _rect(part.activations, most, top, half / 1.5, "#c2571a"),
             _rect(part.weights, most, top + half, half / 1.5, "#2c6fbb"),
         ]
-    shown = escape_html(bar.name if len(bar.name) <= 40 else f"…{bar.name[-39:]}")
+    name = escape(bar.name)
+    shown = escape_html(name if len(name) <= 40 else f"…{name[-39:]}")
     figures = f"{part.loss:.4f}, {part.cost:.1%} of operations"
     colour = "#666" if bar.inner else "#000"
     size = 10 if bar.inner else 12

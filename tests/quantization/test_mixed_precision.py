@@ -84,6 +84,7 @@ def test_documents_survive_their_files(tmp_path):
     repair = Repair("map_drop", 0.005, 0.49, 0.01, 0.1, (met,), blocks)
     assert TypeAdapter(Repair).validate_json(json.dumps(repair.to_json())) == repair
     assert "1 of 2 blocks in float (/a)" in repair.line
+    assert repair.statement == 'passes.int8_static: {keep_float: ["/a"]}'
 
 
 def test_a_near_miss_tries_other_ranges_first():
@@ -99,3 +100,5 @@ def test_a_near_miss_tries_other_ranges_first():
     met = Candidate((), (), 0.0, 0.0, 1.0, accuracy=0.5, met=True, method="percentile")
     line = Repair("map_drop", 0.005, 0.49, 0.006, 0.1, (met,), ()).line
     assert "other ranges: percentile 99.99" in line
+    statement = Repair("map_drop", 0.005, 0.49, 0.006, 0.1, (met,), ()).statement
+    assert statement == "passes.int8_static: {method: percentile, percentile: 99.99}"
