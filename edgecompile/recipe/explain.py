@@ -54,6 +54,8 @@ def problems_of(
     for fault in error.errors(include_url=False):
         by_path.setdefault(_path(fault, data), []).append(fault)
     for path, faults in by_path.items():
+        if any(len(other) > len(path) and other[: len(path)] == path for other in by_path):
+            continue  # a mapping where a word may stand too: what is wrong in it says more
         where = str(origins.of(*prefix, *path))
         yield _problem(faults, path, where, _model_at(model, path[:-1]))
 
@@ -67,12 +69,15 @@ def show(value: Any) -> str:
 
 
 def _path(fault: Any, data: Any) -> tuple[str, ...]:
-    """Returns the part of a fault's location that exists in `data`: behind it, pydantic names the members of unions."""
+    """Returns the part of a fault's location that exists in `data`: behind it, and before the keys of a mapping where
+    another value may stand too, pydantic names the members of unions."""
     path: list[str] = []
     for key in fault["loc"]:
         missing = fault["type"] == "missing" and key == fault["loc"][-1]
         inside = (isinstance(data, dict) and key in data) or (isinstance(data, list) and key in range(len(data)))
         if not inside and not missing:
+            if isinstance(data, dict):
+                continue
             break
         path.append(str(key))
         data = data[key] if inside else None
