@@ -8,8 +8,10 @@ waits. So several processes can be measured in turns, and a power meter be start
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -28,6 +30,8 @@ DOING = "doing: "
 """Prefix of the lines that report what the process is about to do, for the clock of the time limit."""
 MOST_PICTURES = 32
 """Pictures that streams are measured on: all are in memory at once."""
+PR_SET_PDEATHSIG = 1
+"""Of prctl(2): which signal this process gets when its parent ends."""
 STARTUP = ("import_ms", "open_ms", "first_ms")
 
 
@@ -55,6 +59,7 @@ class Turned(TypedDict):
 
 def main() -> int:
     """Answers one request; an error of this program is an answer too."""
+    _die_with_parent()
     request = json.loads(sys.stdin.readline())
     confine(lambda operation: print(f"{DOING}{operation}", flush=True))
     try:
@@ -63,6 +68,13 @@ def main() -> int:
         problems = [[problem.message, problem.where, problem.fix] for problem in error.problems]
         _say({"error": type(error).__name__, "problems": problems})
     return 0
+
+
+def _die_with_parent() -> None:
+    """Has the kernel end this process with its parent: where it is stopped between turns, it would not see that its
+    input has ended."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _answer(request: dict[str, Any]) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 from edgecompile.errors import StepError
@@ -122,6 +124,42 @@ def test_the_loop_ends_when_its_time_is_up(arguments):
     known = {name: arguments[name] for name in ("artifact", "spec", "backend", "options", "threads")}
     found = measuring.measure(Subject(arguments["pictures"], **known), Extent(2, 10**6, 0.3))
     assert 0 < found.predictions < 10**6
+
+
+def comes_to(process: psutil.Process, status: str) -> bool:
+    """Waits for a state of a process; one that is gone is past all of them."""
+    for _ in range(1000):
+        try:
+            if process.status() == status:
+                return True
+        except psutil.NoSuchProcess:
+            return status == psutil.STATUS_ZOMBIE
+        time.sleep(0.01)
+    return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_process_runs_only_in_its_turn_and_dies_with_its_parent(arguments):
+    """Spinning threads of the one would take the time of the other."""
+    known = {name: arguments[name] for name in ("artifact", "spec", "backend", "options", "threads")}
+    request = json.dumps(Subject(arguments["pictures"], **known).request())
+    program = (
+        "import json, sys; from edgecompile.runtime.measure import _Probe\n"
+        f"probe = _Probe(json.loads({request!r}))\n"
+        "probe.ask(); print(probe.pid, flush=True); sys.stdin.readline()\n"
+        "probe.turn({'warmup': 0, 'least': 2, 'most': 2, 'seconds': 1}); print('went on', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdin
+        assert parent.stdout
+        probe = psutil.Process(int(parent.stdout.readline()))
+        assert comes_to(probe, psutil.STATUS_STOPPED)
+        print(file=parent.stdin, flush=True)
+        assert parent.stdout.readline() == "went on\n"
+        assert comes_to(probe, psutil.STATUS_STOPPED)
+        parent.kill()
+    assert comes_to(probe, psutil.STATUS_ZOMBIE)
 
 
 def test_a_measurement_survives_json(facts):
