@@ -1,9 +1,9 @@
 """Every command that README.md and docs/ show is one that there is, and those that need nothing special are run.
 
 A fenced block without a language, or of `sh`, holds commands: one a line; `\\` continues it, two spaces and `#` begin
-a remark. A block of `yaml` whose first line names a file (`# my-camera.yaml`) is written to it. Blocks of `python` that
-name none are run too. All blocks of a page run in order, in one folder that holds a person's own model, data set,
-pictures and the quickstart bundle; the store is the one that all tests share.
+a remark. A block of `yaml` or `toml` whose first line names a file (`# my-camera.yaml`) is written to it. Blocks of
+`python` that name none are run too. All blocks of a page run in order, in one folder that holds a person's own model,
+data set, pictures and the quickstart bundle; the store is the one that all tests share.
 
 `<!-- needs: ... -->` before a block names what it takes that is not at hand, in the words of `NEEDS`; it is not run.
 """
@@ -136,8 +136,8 @@ def test_the_commands_of_a_page_run(page: Path, workplace: Path, shared: Path):
         "EDGECOMPILE_CACHE": str(shared / "cache"),
     }
     for block in blocks_of(page):
-        named = FILE_NAME.match(block.text) if block.language in ("yaml", "python") else None
-        if named and block.language == "yaml":
+        named = FILE_NAME.match(block.text) if block.language in ("yaml", "toml", "python") else None
+        if named and block.language != "python":
             (workplace / named["name"]).parent.mkdir(parents=True, exist_ok=True)
             (workplace / named["name"]).write_text(block.text, encoding="utf-8")
         if block.needs or block.language not in RUN or (named and block.language == "python"):

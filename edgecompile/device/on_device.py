@@ -20,6 +20,7 @@ from edgecompile.runtime.confinement import limit_words
 from edgecompile.runtime.finalize import Record
 from edgecompile.runtime.layer_lines import SLOWEST
 from edgecompile.runtime.pictures import find_pictures
+from edgecompile.runtime.trust_flags import demanded
 from edgecompile.text import escape, tell, to_json
 
 MET = {True: "met", False: "NOT met", None: "open"}
@@ -33,7 +34,7 @@ def deploy(arguments: argparse.Namespace) -> int:
             verified = _summary(_finished(remote, path)[1])
         else:
             progress("verifying")
-            verified = remote.run("verify", path, unfinished=_print).splitlines()
+            verified = remote.run("verify", path, *_trust(arguments, remote), unfinished=_print).splitlines()
         tell(*verified)
         if not arguments.no_bench:
             progress("measuring")
@@ -46,7 +47,7 @@ def verify(arguments: argparse.Namespace) -> int:
     """Verifies a bundle on the device and prints the output of `verify` there."""
     with _opened_device(arguments) as (_, remote, path, progress):
         progress("verifying")
-        _print(remote.run("verify", path, *_threads(arguments), unfinished=_print))
+        _print(remote.run("verify", path, *_trust(arguments, remote), *_threads(arguments), unfinished=_print))
     return 0
 
 
@@ -112,6 +113,8 @@ def _opened_device(arguments: argparse.Namespace) -> Iterator[tuple[Bundle, Remo
     limits = limit_words(arguments.timeout, arguments.memory)
     place = Place(parse(arguments.device), arguments.wheels, arguments.python, limits)
     bundle = opened(arguments.bundle)
+    if hasattr(arguments, "key") and (wanted := demanded(arguments)):
+        wanted.check(arguments.bundle, bundle.sha256)
     with show_lines(quiet=arguments.quiet) as progress, connect(place, bundle.target, progress) as remote:
         progress(f"copying {bundle.path.name}, {bundle.path.stat().st_size / 1e6:.1f} MB")
         yield bundle, remote, remote.put(bundle), progress
@@ -119,6 +122,15 @@ def _opened_device(arguments: argparse.Namespace) -> Iterator[tuple[Bundle, Remo
 
 def _threads(arguments: argparse.Namespace) -> list[str]:
     return ["--threads", str(arguments.threads)] if arguments.threads else []
+
+
+def _trust(arguments: argparse.Namespace, remote: Remote) -> list[str]:
+    """Returns the flags that demand a signature, with files that are on the device."""
+    words = [word for key in arguments.key for word in ("--key", str(remote.put_key(key)))]
+    for flag in ("identity", "issuer", "builders"):
+        if value := getattr(arguments, flag):
+            words += [f"--{flag}", str(value)]
+    return [*words, *(["--certificate", str(remote.put_key(arguments.certificate))] if arguments.certificate else [])]
 
 
 def _tell(

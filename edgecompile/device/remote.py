@@ -18,6 +18,7 @@ from edgecompile.device.wheel import NEEDS, runtime_wheel
 from edgecompile.errors import BundleError, RecipeError, StepError
 from edgecompile.files import hash_file
 from edgecompile.runtime.archive import Archive
+from edgecompile.runtime.signatures import SUFFIX, beside
 from edgecompile.runtime.target import BundleTarget, read_target_facts
 
 ALONE = ("bench", "finalize")
@@ -44,12 +45,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle on this machine: its file, its digest and its manifest, verified."""
+    """A bundle on this machine: its file, its digest and its manifest, verified; and the file of its signatures."""
 
     path: Path
     sha256: str
     manifest: Mapping[str, Any]
     target: BundleTarget
+    signatures: Path | None = None
 
 
 class Remote:
@@ -92,6 +94,15 @@ class Remote:
             )
         path = self.root / "bundles" / bundle.sha256[:16] / bundle.path.name
         self.connection.send(bundle.path, str(path), bundle.sha256)
+        if bundle.signatures:
+            self.connection.send(bundle.signatures, f"{path}{SUFFIX}", sha256_of(bundle.signatures))
+        return path
+
+    def put_key(self, key: Path) -> PurePosixPath:
+        """Copies a file of public keys or certificates to the device and returns its path there."""
+        digest = sha256_of(key)
+        path = self.root / "keys" / digest[:16] / key.name
+        self.connection.send(key, str(path), digest)
         return path
 
     def put_pictures(self, pictures: Sequence[Path]) -> PurePosixPath:
@@ -246,16 +257,26 @@ def wheels_of(folder: Path) -> list[Path]:
     return wheels
 
 
-def opened(path: Path) -> Bundle:
+def opened(path: Path, *, trusting: bool = False) -> Bundle:
     """Returns a bundle, after verifying it whole.
+
+    Args:
+        trusting: as for `Archive`.
 
     Raises:
         RecipeError: there is no such file.
         BundleError: it is damaged, altered or no bundle.
     """
-    with Archive(path) as archive:
+    with Archive(path, trusting=trusting) as archive:
         archive.check_members()
-        return Bundle(path.resolve(), archive.digest, archive.manifest, read_target_facts(archive))
+        signatures = beside(path)
+        return Bundle(
+            path.resolve(),
+            archive.digest,
+            archive.manifest,
+            read_target_facts(archive),
+            signatures if signatures.is_file() else None,
+        )
 
 
 def sha256_of(path: Path) -> str:

@@ -3,14 +3,16 @@
 A bundle is one zip of stored members, whose archive comment seals every byte before it. The seal is checked before
 anything is parsed. Then only the form of zip that the writer writes is accepted (members back to back, local and
 central headers that agree, nothing between or behind them), so that no two programs can see different contents in it.
-The seal finds damage and careless changes; it is no signature: it does not prove who made the bundle.
+The seal finds damage and careless changes; it is no signature: it does not prove who made the bundle. Signatures lie
+beside the bundle, and `trust` says which of them this machine demands. They are over the digest of the whole file.
+Where one is demanded, directory and manifest are proven to be of the very bytes that were hashed; and every member is
+compared with its digest in that manifest whenever it is read. So a file that changes meanwhile is never taken for the
+signed one.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 import re
 import stat
 import struct
@@ -18,7 +20,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from edgecompile.errors import BundleError, RecipeError
+from edgecompile.errors import BundleError, MissingToolError, RecipeError
+from edgecompile.runtime.strict_json import parse_json
+from edgecompile.runtime.trust import policy as trust_policy
 
 FORMAT = "edgecompile-bundle"
 SCHEMA = 1
@@ -30,11 +34,12 @@ MEMBER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*(/[A-Za-z0-9_][A-Za-z0-9.
 MOST_MEMBERS = 4096
 LARGEST_DOCUMENT = 8 << 20
 """Bytes that a JSON document of a bundle may have: read, it takes up to 25 times as much memory."""
-LONGEST_NUMBER = 40
-"""Characters of a number in it."""
 UNIX = 3
 """System whose file modes the directory of the zip holds."""
 CHUNK = 1 << 20
+
+Part = tuple[int, bytes]
+"""Bytes of a bundle, and the offset at which they lie."""
 
 _END = struct.Struct("<4s4H2LH")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
@@ -49,21 +54,34 @@ class Archive:
         path: the file.
         digest: sha256 of the whole file, as `sha256sum` prints it.
         manifest: the document of `manifest.json`.
+        signed: what its signatures prove; None where this machine has no trust policy, and nothing was asked.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, trusting: bool = False) -> None:
         """Opens the bundle at `path`.
+
+        Args:
+            trusting: whether the trust policy of this machine is not asked: for a bundle that this machine has made.
 
         Raises:
             RecipeError: there is no such file, or it may not be read.
-            BundleError: it is not a bundle, is of another format version, truncated or altered.
+            BundleError: it is not a bundle, is of another format version, truncated or altered, or the trust policy of
+                this machine does not allow it.
+            MissingToolError: the policy demands a signature, and the library that checks it is not installed.
         """
         self.path = Path(path)
         self._file = _open(self.path)
         try:
             self.digest, end = _check_seal(self._file)
-            self._places = _read_directory(self._file, end)
-            self.manifest = self._read_manifest()
+            policy = None if trusting else trust_policy()
+            self.signed = policy.check(self.path, self.digest) if policy else None
+            self._places, directory = _read_directory(self._file, end)
+            self.manifest, manifest = self._read_manifest()
+            if policy:
+                _require_hashed(self._file, self.digest, (directory, manifest))
+        except MissingToolError:
+            self.close()
+            raise
         except BundleError as error:
             self.close()
             raise error.located(self.path) from None
@@ -110,7 +128,7 @@ class Archive:
         if name in self._places and self._places[name][1] > LARGEST_DOCUMENT:
             raise BundleError(f"'{name}' is too large for a document", where=str(self.path))
         try:
-            return _parse(self.read(name), name)
+            return parse_json(self.read(name), name)
         except BundleError as error:
             raise error.located(self.path) from None
 
@@ -128,15 +146,20 @@ class Archive:
             self.read(name)
         return len(self.names)
 
-    def _read_manifest(self) -> dict[str, Any]:
-        """Parses the manifest and compares its list of files with the members: equal names, equal sizes."""
+    def _read_manifest(self) -> tuple[dict[str, Any], Part]:
+        """Parses the manifest and compares its list of files with the members: equal names, equal sizes.
+
+        Returns:
+            The document, and the bytes that it was parsed from.
+        """
         if MANIFEST not in self._places:
             raise BundleError(f"has no {MANIFEST}")
         offset, size = self._places[MANIFEST]
         if size > LARGEST_DOCUMENT:
             raise BundleError(f"'{MANIFEST}' is too large for a document")
         self._file.seek(offset)
-        manifest = _parse(self._file.read(size), MANIFEST)
+        content = self._file.read(size)
+        manifest = parse_json(content, MANIFEST)
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
             raise BundleError(f"{MANIFEST} is not that of a bundle")
         if manifest.get("schema") != SCHEMA:
@@ -151,7 +174,7 @@ class Archive:
         for name in sorted(listed):
             if listed[name] != present[name]:
                 raise BundleError(f"'{name}' has {present[name]} bytes, the manifest says {listed[name]}")
-        return manifest
+        return manifest, (offset, content)
 
 
 class Folder(Mapping[str, bytes]):
@@ -216,11 +239,30 @@ def _check_seal(file: BinaryIO) -> tuple[str, int]:
     return digest.hexdigest(), end
 
 
-def _read_directory(file: BinaryIO, end: int) -> dict[str, tuple[int, int]]:
-    """Returns name to (offset of the content, size), after checking that the zip has the form that the writer writes.
+def _require_hashed(file: BinaryIO, digest: str, parts: tuple[Part, ...]) -> None:
+    """Hashes a file again, and makes sure that what was parsed is of the bytes that have this digest."""
+    hashed = hashlib.sha256()
+    found = [bytearray() for _ in parts]
+    position = file.seek(0)
+    while chunk := file.read(CHUNK):
+        hashed.update(chunk)
+        for content, (offset, parsed) in zip(found, parts, strict=True):
+            begin, end = max(offset - position, 0), offset + len(parsed) - position
+            if end > 0:
+                content += chunk[begin:end]
+        position += len(chunk)
+    if hashed.hexdigest() != digest or any(bytes(has) != parsed for has, (_, parsed) in zip(found, parts, strict=True)):
+        raise BundleError("changed while it was read")
+
+
+def _read_directory(file: BinaryIO, end: int) -> tuple[dict[str, tuple[int, int]], Part]:
+    """Checks that the zip has the form that the writer writes.
 
     Args:
         end: offset of the archive comment: the end-of-directory record lies right before it.
+
+    Returns:
+        Name to (offset of the content, size); and the bytes that it was parsed from.
     """
     file.seek(end - _END.size)
     magic, disk, first_disk, entries, total, size, start, comment = _END.unpack(file.read(_END.size))
@@ -230,6 +272,8 @@ def _read_directory(file: BinaryIO, end: int) -> dict[str, tuple[int, int]]:
         raise BundleError("has a zip directory of the wrong size")
     file.seek(start)
     directory = file.read(size)
+    if len(directory) != size:
+        raise BundleError("has a truncated zip directory")
     places: dict[str, tuple[int, int]] = {}
     expected = 0
     for name, offset, length, local in _entries(directory, total):
@@ -243,7 +287,7 @@ def _read_directory(file: BinaryIO, end: int) -> dict[str, tuple[int, int]]:
     if expected != start:
         raise BundleError("has bytes that belong to no member")
     _check_names(list(places))
-    return places
+    return places, (start, directory)
 
 
 def _entries(directory: bytes, total: int) -> Iterator[tuple[str, int, int, bytes]]:
@@ -293,36 +337,6 @@ def _parents(name: str) -> Iterator[str]:
     while "/" in name:
         name = name.rsplit("/", 1)[0]
         yield name
-
-
-def _parse(content: bytes, name: str) -> Any:
-    """Parses strict JSON: UTF-8, no key twice, no NaN, no number that is out of range."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(pairs)
-        if len(result) != len(pairs):
-            raise ValueError("a key stands twice")
-        return result
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not JSON")
-
-    def whole(text: str) -> int:
-        if len(text) > LONGEST_NUMBER:
-            raise ValueError(f"a number of {len(text)} digits")
-        return int(text)
-
-    def finite(text: str) -> float:
-        value = float(text)
-        if len(text) > LONGEST_NUMBER or not math.isfinite(value):
-            raise ValueError(f"the number {text[:LONGEST_NUMBER]} is too large")
-        return value
-
-    try:
-        text = content.decode("utf-8")
-        return json.loads(text, object_pairs_hook=unique, parse_constant=refuse, parse_int=whole, parse_float=finite)
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"'{name}' is not a JSON document: {error}") from None
 
 
 def _listed_sizes(files: Any) -> dict[str, int]:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from edgecompile.arguments import Parser
+from edgecompile.runtime.trust_flags import add_trust
 from edgecompile.verbs._remote import FORM, add_device_arguments
 
 ABOUT = "copy a bundle and the runtime to a device by ssh, verify and measure it there"
@@ -18,6 +19,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="a .bundle.zip")
     parser.add_argument("device", metavar="DEVICE", help=FORM)
     parser.add_argument("--no-bench", action="store_true", help="copy and verify, and measure nothing")
+    add_trust(parser)
     add_device_arguments(parser)
     add_flags(parser, building=True)
 

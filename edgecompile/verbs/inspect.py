@@ -22,6 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints the manifest of a bundle. It runs no model, and so needs no process of its own."""
     from edgecompile.runtime.archive import Archive
     from edgecompile.runtime.bundle_summary import summarize
+    from edgecompile.runtime.signature_lines import signature_lines
 
     try:
         with Archive(arguments.bundle) as archive:
@@ -30,6 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
                 print(to_json({"sha256": archive.digest, "size_bytes": size, "manifest": archive.manifest}, indent=2))
             else:
                 tell(*summarize(archive.manifest, archive.digest, size))
+                tell(*signature_lines(archive.path, archive.digest, archive.signed))
     except BundleError as error:
         raise error.located(arguments.bundle) from error
     return 0

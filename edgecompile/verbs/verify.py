@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgecompile.arguments import Parser
 from edgecompile.errors import BundleError, MissingToolError
+from edgecompile.runtime.trust_flags import add_trust, demanded
 from edgecompile.text import tell
 from edgecompile.verbs._bundle import add_bundle, add_execution
 from edgecompile.verbs._remote import add_on, require_on
@@ -14,12 +15,13 @@ from edgecompile.verbs._remote import add_on, require_on
 if TYPE_CHECKING:
     from edgecompile.runtime.archive import Archive
 
-ABOUT = "check a bundle: digests, golden vectors, the runtime it needs"
+ABOUT = "check a bundle: digests, signatures, golden vectors, the runtime it needs"
 
 
 def add_arguments(parser: Parser) -> None:
     """Adds the arguments that the verb takes."""
     add_bundle(parser)
+    add_trust(parser)
     add_execution(parser)
     add_on(parser)
 
@@ -39,10 +41,14 @@ def run(arguments: argparse.Namespace) -> int:
 def verify_bundle(arguments: argparse.Namespace) -> int:
     """Checks a bundle from the seal to the golden vectors, and prints a line for each check."""
     from edgecompile.runtime.archive import Archive
+    from edgecompile.runtime.signature_lines import signature_lines
 
     with Archive(arguments.bundle) as archive:
         tell(f"{'seal':<12} ok: every byte is as it was sealed")
         tell(f"{'members':<12} ok: {archive.check_members()} files, as the manifest lists them")
+        wanted = demanded(arguments)
+        signed = wanted.check(archive.path, archive.digest) if wanted else archive.signed
+        tell(*signature_lines(archive.path, archive.digest, signed))
         from edgecompile.runtime.golden import check_golden
         from edgecompile.runtime.predictor import open_bundle
 
