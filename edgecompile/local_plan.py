@@ -13,6 +13,9 @@ from edgecompile.plan.memory_estimate import estimated_mb, memory_remarks
 from edgecompile.plan.resolve import resolve
 from edgecompile.plan.shapes import one_shape, profile_of
 from edgecompile.recipe.materials import find_materials
+from edgecompile.runtime.machine import architecture
+from edgecompile.runtime.measured_gates import MEASURED
+from edgecompile.runtime.sensors import missing_sensors
 from edgecompile.text import to_json
 
 if TYPE_CHECKING:
@@ -60,6 +63,24 @@ def memory_notes(recipe: Recipe, materials: Materials) -> list[str]:
     return memory_remarks(estimate, recipe.target.memory_mb, limits["peak_memory_mb"], limits["peak_memory_percent"])
 
 
+def unjudgeable_notes(recipe: Recipe) -> list[str]:
+    """Returns the gates of a recipe that will not be met here because this machine cannot tell their figures, with the
+    reason; and those that a build leaves to `diagnose`. None of them where another machine measures."""
+    limits = [name for name, limit in recipe.gates if limit is not None and name in MEASURED]
+    soaked = [
+        f"gates.{name} is judged by `edgecompile diagnose`, not by a build" for name in limits if MEASURED[name].soak
+    ]
+    if recipe.device.host or recipe.target.proxy_backend() is not None:
+        return soaked
+    here = architecture()
+    if here != recipe.target.arch:
+        reasons = dict.fromkeys(limits, f"the target is {recipe.target.arch}, this machine {here}")
+    else:
+        reasons = missing_sensors()
+    unmet = [name for name in limits if name in reasons and not MEASURED[name].soak]
+    return [f"gates.{name} cannot be judged here, and so is not met: {reasons[name]}" for name in unmet] + soaked
+
+
 def show_plan(recipe: Recipe, *, as_json: bool = False, mermaid: bool = False) -> None:
     """Prints the plan of `recipe` to stdout: each step, its stage, hit or miss and why. Runs no step.
 
@@ -70,7 +91,7 @@ def show_plan(recipe: Recipe, *, as_json: bool = False, mermaid: bool = False) -
     store.warn_reader()
     materials, plan = prepare(recipe)
     plan = local_steps(recipe, plan)
-    plan = replace(plan, notes=(*plan.notes, *memory_notes(recipe, materials)))
+    plan = replace(plan, notes=(*plan.notes, *memory_notes(recipe, materials), *unjudgeable_notes(recipe)))
     if mermaid:
         from edgecompile.report.mermaid import mermaid_of
 

@@ -13,6 +13,8 @@ from edgecompile.files import replaced
 
 REPORT = "report.json"
 PAGE = "report.html"
+DIAGNOSIS = "diagnosis.html"
+"""The page of `diagnose` on the bundle that lies there."""
 LOCK = "recipe.lock.yaml"
 """The lock, in a bundle or, where a build ends without one, beside the report."""
 STATUS = "status.json"

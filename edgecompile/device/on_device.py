@@ -6,17 +6,19 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 
 from edgecompile.device.address import parse
 from edgecompile.device.connection import Listener
 from edgecompile.device.remote import Bundle, Place, Remote, connect, opened
-from edgecompile.device.remote_bench import bench, section_of_bench, section_of_record, verdicts_of
+from edgecompile.device.remote_bench import bench, copied_pictures, section_of_bench, section_of_record, verdicts_of
 from edgecompile.device.remote_progress import show_lines
 from edgecompile.device.run_report import add_to_run
+from edgecompile.errors import GateError
 from edgecompile.runtime.bench import Bench, summarize
 from edgecompile.runtime.confinement import limit_words
+from edgecompile.runtime.diagnosis import Diagnosis
 from edgecompile.runtime.finalize import Record
 from edgecompile.runtime.layer_lines import SLOWEST
 from edgecompile.runtime.pictures import find_pictures
@@ -101,6 +103,19 @@ def measure(arguments: argparse.Namespace) -> int:
         )
         _tell(bundle, remote, result, as_json=arguments.json, slowest=arguments.top or SLOWEST)
     return 0
+
+
+def diagnose(arguments: argparse.Namespace) -> Diagnosis:
+    """Soaks a bundle on the device, and returns what was found there."""
+    pictures = find_pictures(arguments.images) if arguments.images else []
+    words = ["--json", "--minutes", f"{arguments.minutes:g}", "--pause", f"{arguments.pause:g}", *_threads(arguments)]
+    words += ["--imgsz", *(f"{height}x{width}" for height, width in arguments.imgsz)] if arguments.imgsz else []
+    seen: list[str] = []
+    with _opened_device(arguments) as (_, remote, path, progress):
+        progress(f"predicting for {arguments.minutes:g} minutes")
+        with copied_pictures(remote, pictures) as images, suppress(GateError):  # judged here again, with its text
+            seen.append(remote.run("diagnose", path, *words, *images, unfinished=seen.append))
+    return Diagnosis.from_json(json.loads(seen[-1]))
 
 
 def _asks_for_streams(bundle: Bundle) -> bool:

@@ -21,7 +21,7 @@ from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.signatures import SUFFIX, beside
 from edgecompile.runtime.target import BundleTarget, read_target_facts
 
-ALONE = ("bench", "finalize")
+ALONE = ("bench", "diagnose", "finalize")
 """Verbs that measure, one at a time on a device."""
 IMPORTS = ("numpy", "cv2")
 

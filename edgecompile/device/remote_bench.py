@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, TypedDict
 
@@ -72,14 +73,19 @@ def bench(
     words += ["--threads", str(threads)] if threads else []
     words += ["--layers"] if layers else []
     words += ["--stream"] if stream else []
+    with copied_pictures(remote, pictures) as images:
+        output = remote.run("bench", bundle, *words, *images)
+    return Bench.from_json(json.loads(output))
+
+
+@contextmanager
+def copied_pictures(remote: Remote, pictures: Sequence[Path]) -> Iterator[list[str]]:
+    """Copies local files to the device while the block runs; yields the words that name them to a verb there."""
     folder = remote.put_pictures(pictures) if pictures else None
     try:
-        output = remote.run("bench", bundle, *words, *(["--images", str(folder)] if folder else []))
-    except EdgecompileError:
+        yield ["--images", str(folder)] if folder else []
+    finally:
         _forget(remote, folder)
-        raise
-    _forget(remote, folder)
-    return Bench.from_json(json.loads(output))
 
 
 def _forget(remote: Remote, folder: PurePosixPath | None) -> None:

@@ -17,6 +17,7 @@ from edgecompile.runtime.measured_gates import (
     Verdict,
     compared,
     judge_one,
+    left_to_soak,
     named,
     raise_unmet,
 )
@@ -40,6 +41,10 @@ CONFIDENCE_ABOUT = (
     "how sure it has to be that a drop is within its limit on all pictures of the kind, such as 0.95: its one-sided "
     "confidence bound then decides instead of the drop; null for the drop"
 )
+
+
+AFTER_SIZE = ("fps_per_watt", "energy_per_picture_j", "temperature_c", "throttled", "memory_growth_mb_per_hour")
+"""Gates on measurements that are listed last: not every machine can tell their figures."""
 
 
 def _megabytes(figures: Numbers) -> float | None:
@@ -90,11 +95,11 @@ GATES = {
         digits=4,
         share=True,
     ),
-    **{name: gate for name, gate in MEASURED.items() if name != "fps_per_watt"},
+    **{name: gate for name, gate in MEASURED.items() if name not in AFTER_SIZE},
     "size_mb": Gate(
         _megabytes, title="artifact size", about="largest size of the artifact, in MB", unit=" MB", digits=3
     ),
-    "fps_per_watt": MEASURED["fps_per_watt"],
+    **{name: MEASURED[name] for name in AFTER_SIZE},
 }
 """Every gate by its name in a recipe. A megabyte is 10^6 bytes."""
 
@@ -129,6 +134,8 @@ def judge(
             continue
         if not gate.measured:
             verdicts.append(_verdict(name, limits[name], figures, confidence))
+        elif gate.soak:
+            verdicts.append(left_to_soak(name, limits[name]))
         elif on_device:
             verdicts.append(_left_to_device(name, limits[name]))
         else:
@@ -233,7 +240,7 @@ def _without_repeated_drop(limits: dict[str, float], drop: str) -> dict[str, flo
 
 
 def _limits(gates: Limits) -> dict[str, float]:
-    return {name: limit for name, limit in dict(gates).items() if limit is not None and name != CONFIDENCE}
+    return {name: float(limit) for name, limit in dict(gates).items() if limit is not None and name != CONFIDENCE}
 
 
 def _collapse(limits: Mapping[str, float], figures: Figures) -> list[Verdict]:

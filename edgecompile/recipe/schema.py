@@ -17,7 +17,7 @@ from pydantic import (
     field_validator,
 )
 
-from edgecompile.evaluate.gates import CONFIDENCE, CONFIDENCE_ABOUT, GATES
+from edgecompile.evaluate.gates import CONFIDENCE, CONFIDENCE_ABOUT, GATES, Gate
 from edgecompile.evaluate.tasks import all_settings, task_names
 from edgecompile.passes import Pass
 from edgecompile.plan.shapes import POINTS, sides
@@ -159,11 +159,15 @@ class Data(Section):
     error_share: Share = Field(default=0.5, exclude=True, description="the same, above which they are an error")
 
 
+def _limit_kind(gate: Gate) -> Any:
+    """Returns the type of a gate's limit."""
+    return Literal[False] if gate.forbids else Share if gate.share else Positive
+
+
 def _gate_fields() -> dict[str, Any]:
     """Returns a field for each gate there is: those of tasks, and those on measurements; and how sure drops must be."""
     limits = {
-        name: ((Share if gate.share else Positive) | None, Field(default=None, description=gate.about))
-        for name, gate in GATES.items()
+        name: (_limit_kind(gate) | None, Field(default=None, description=gate.about)) for name, gate in GATES.items()
     }
     return {**limits, CONFIDENCE: (Confidence | None, Field(default=None, description=CONFIDENCE_ABOUT))}
 
@@ -204,7 +208,7 @@ else:
         **_evaluation_fields(),
         latency_images=(int, Field(default=100, ge=10, le=10_000, description="timed predictions")),
     )
-    Objective = Literal[tuple(GATES)]
+    Objective = Literal[tuple(name for name, gate in GATES.items() if gate.weighable)]
     """A figure that a search weighs: a figure that gates judge."""
 
 

@@ -44,6 +44,7 @@ FILTERS = {
     "evidence": number_format.evidence,
     "memory": number_format.memory_remark,
     "speedup": number_format.speedup,
+    "efficiency": number_format.efficiency,
     "unjudged": number_format.unjudged,
     "coverage_share": number_format.coverage_share,
     "coverage_layers": number_format.coverage_layers,

@@ -109,6 +109,8 @@ def gate_figure(name: str, value: float | None) -> str:
 def gate_limit(name: str, limit: float) -> str:
     """Returns a gate's limit in words: "at most 0.01", "at least 30 FPS"."""
     gate = GATES.get(name)
+    if gate and gate.forbids:
+        return "must be no"
     side = "" if gate is None else "at least " if gate.floor else "at most "
     return f"{side}{limit:g}{gate.unit if gate else ''}"
 
@@ -182,6 +184,13 @@ def memory_remark(measured: MeasurementDocument) -> str:
     return "; ".join([*known, *([memory_words(parts)] if parts else [])])
 
 
+def efficiency(measured: MeasurementDocument) -> str:
+    """Returns frames a second for each watt, and the energy of a picture: "4.18 FPS/W, 0.239 J a picture"."""
+    energy = measured.get("energy_per_picture_j")  # reports of older versions lack it
+    watt = number(measured.get("fps_per_watt"), 2, " FPS/W")
+    return f"{watt}, {energy:.3g} J a picture" if energy else watt
+
+
 def noise(measured: MeasurementDocument | None) -> str:
     """Returns what speaks against the figures of time of a measurement: "" where nothing does."""
     return noise_line((measured or {}).get("quality"))
@@ -189,7 +198,12 @@ def noise(measured: MeasurementDocument | None) -> str:
 
 def unjudged(gate: Mapping[str, Any]) -> str:
     """Returns why a gate is not judged here: "" where it is."""
-    return "" if gate["met"] is not None else "not judged: noisy" if gate.get("noisy") else "where it is measured"
+    if gate["met"] is not None:
+        return ""
+    known = GATES.get(gate["gate"])
+    return (
+        "not judged: noisy" if gate.get("noisy") else "by diagnose" if known and known.soak else "where it is measured"
+    )
 
 
 def _count(value: int | None, noun: str) -> str:

@@ -123,7 +123,7 @@ def _measured(report: Report) -> Iterator[Line]:
     peak = number_format.number(measured["peak_memory_mb"], 0, " MB")
     yield "peak memory", peak, number_format.memory_remark(measured)
     if measured["power_watt"]:
-        yield "power", number_format.number(measured["power_watt"], 1, " W"), f"{measured['fps_per_watt']:.2f} FPS/W"
+        yield "power", number_format.number(measured["power_watt"], 1, " W"), number_format.efficiency(measured)
     device = report.get("device")
     where = f"{device['address']}, {device['board'] or device['host']}: " if device else ""
     yield "", "", f"measured on {where}{number_format.machine_line(measured)}"

@@ -157,7 +157,8 @@ def summarize(result: Bench, slowest: int = SLOWEST) -> Iterator[str]:
     yield f"start to first result {figures.start_ms:.0f} ms (open {figures.open_ms:.0f} ms)"
     yield from memory_lines(figures)
     if figures.power_watt:
-        yield f"power {figures.power_watt:.1f} W, {figures.fps_per_watt:.2f} FPS/W ({figures.power_meter})"
+        energy = f"{figures.energy_per_picture_j:.3g} J a picture"
+        yield f"power {figures.power_watt:.1f} W, {figures.fps_per_watt:.2f} FPS/W, {energy} ({figures.power_meter})"
     else:
         yield f"power unknown: {figures.unmeasured.get('fps_per_watt')}"
     for command, answer in result.power_mode.items():

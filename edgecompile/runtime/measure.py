@@ -25,6 +25,7 @@ from edgecompile.runtime.options import Options
 from edgecompile.runtime.pictures import decode_member
 from edgecompile.runtime.power import find_meter
 from edgecompile.runtime.probe import DOING, Turn, Turned
+from edgecompile.runtime.sensors import NO_TEMPERATURE, NO_THROTTLING
 from edgecompile.runtime.speedup import speedup_of
 from edgecompile.runtime.stream_rate import StreamRate
 from edgecompile.runtime.turns import Extent, measure_in_turns
@@ -37,6 +38,8 @@ POWER_SECONDS = 1.0
 """For how long the meter of power reads."""
 
 
+OF_POWER = ("fps_per_watt", "energy_per_picture_j")
+"""Figures that need a meter of power."""
 NO_STREAM = "streams are measured where the gate stream_fps or `bench --stream` asks for it"
 
 
@@ -137,7 +140,9 @@ def measure(subject: Subject, extent: Extent, other: Other | None = None) -> Mea
         power_meter=meter if watts else None,
         temperature_c=run.load.temperature_c,
         unmeasured={
-            **({} if watts else {"fps_per_watt": no_meter or "the power meter gave no reading"}),
+            **(dict.fromkeys(OF_POWER, no_meter or "the power meter gave no reading") if not watts else {}),
+            **({"temperature_c": NO_TEMPERATURE} if run.load.temperature_c == (None, None) else {}),
+            **({"throttled": NO_THROTTLING} if run.load.throttled is None else {}),
             **({"speedup": twin.words} if twin and not twin.probe else {}),
             **({} if stream else {"stream_fps": NO_STREAM}),
         },

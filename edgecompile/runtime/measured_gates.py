@@ -113,6 +113,8 @@ class Gate:
         digits: after the point, where the figure is shown.
         share: whether the limit lies in 0..1; else it is any positive number.
         timed: whether the figure is one of time, which other processes change.
+        forbids: whether the gate forbids something: its limit is `false`, and its figure 0 or 1.
+        soak: whether only a run over minutes tells the figure: `edgecompile diagnose`.
     """
 
     read: Callable[[Numbers], float | None]
@@ -124,9 +126,16 @@ class Gate:
     digits: int = 1
     share: bool = False
     timed: bool = False
+    forbids: bool = False
+    soak: bool = False
+
+    @property
+    def weighable(self) -> bool:
+        """Whether a search may weigh the figure against others: it is a number, and a build tells it."""
+        return not (self.forbids or self.soak)
 
     def show(self, value: float) -> str:
-        return f"{value:.{self.digits}f}{self.unit}"
+        return ("yes" if value else "no") if self.forbids else f"{value:.{self.digits}f}{self.unit}"
 
 
 def named(name: str) -> Callable[[Numbers], float | None]:
@@ -186,6 +195,46 @@ MEASURED = {
         digits=2,
         timed=True,
     ),
+    "energy_per_picture_j": Gate(
+        named("energy_per_picture_j"),
+        title="energy of a picture",
+        about="largest energy of one picture, one after another, in joules, where power is measured",
+        measured=True,
+        unit=" J",
+        digits=4,
+        timed=True,
+    ),
+    "jitter_ms": Gate(
+        named("jitter_ms"),
+        title="jitter",
+        about="largest distance of the 95th percentile of a whole prediction from the median, in milliseconds",
+        measured=True,
+        unit=" ms",
+        digits=2,
+        timed=True,
+    ),
+    "temperature_c": Gate(
+        named("temperature_c"),
+        title="temperature",
+        about="largest temperature of the hottest zone while measuring, in degrees Celsius, where a sensor shows it",
+        measured=True,
+        unit=" °C",
+    ),
+    "throttled": Gate(
+        named("throttled"),
+        title="slowed by heat or voltage",
+        about="false: the processor may not be slowed by heat or low voltage while measuring; null: it may",
+        measured=True,
+        forbids=True,
+    ),
+    "memory_growth_mb_per_hour": Gate(
+        named("memory_growth_mb_per_hour"),
+        title="growth of memory",
+        about="largest growth of the process while predicting, in MB an hour; judged by `edgecompile diagnose`",
+        measured=True,
+        unit=" MB/h",
+        soak=True,
+    ),
 }
 """Gates on measurements by their names in a recipe. A megabyte is 10^6 bytes."""
 
@@ -200,6 +249,8 @@ def compared(
         text = f"cannot be measured here{f' ({why})' if why else ''}; limit {limit:g}{gate.unit}"
         return Verdict(name, limit, None, False, gate.measured, text)
     met = figure >= limit if gate.floor else figure <= limit
+    if gate.forbids:
+        return Verdict(name, limit, figure, met, gate.measured, f"{gate.show(figure)}, and it must be no")
     side = ("at least" if gate.floor else "at most") if met else ("below" if gate.floor else "above")
     return Verdict(
         name, limit, figure, met, gate.measured, f"{gate.show(figure)}, {side} the limit {limit:g}{gate.unit}"
@@ -209,10 +260,18 @@ def compared(
 def judge_one(name: str, limit: float, measured: Measurement) -> Verdict:
     """Judges one gate on a measurement; see above for noise."""
     gate = MEASURED[name]
+    if gate.soak:
+        return left_to_soak(name, limit)
     verdict = compared(name, gate, limit, measured.by_name(), measured.unmeasured)
     if not gate.timed or not measured.noise or verdict.figure is None:
         return verdict
     return replace(_despite_noise(verdict, gate, measured), noisy=True)
+
+
+def left_to_soak(name: str, limit: float) -> Verdict:
+    """Returns the verdict on a gate that only a run over minutes can judge."""
+    text = f"judged by `edgecompile diagnose`; limit {limit:g}{MEASURED[name].unit}"
+    return Verdict(name, limit, None, None, True, text)
 
 
 def _despite_noise(verdict: Verdict, gate: Gate, measured: Measurement) -> Verdict:
@@ -225,9 +284,17 @@ def _despite_noise(verdict: Verdict, gate: Gate, measured: Measurement) -> Verdi
         if quickest >= BEYOND * slowest_allowed:
             times = f"even the quickest prediction took {quickest / slowest_allowed:.1f} times what it may"
             return replace(verdict, met=False, text=f"{verdict.text}; noisy, but {times}")
+    if verdict.gate == "jitter_ms" and measured.extremes_ms and quickest_to_slowest(measured) <= verdict.limit:
+        return replace(verdict, met=True, text=f"{verdict.text}; noisy, but no two predictions were farther apart")
     shown, limit = gate.show(verdict.figure or 0.0), f"limit {verdict.limit:g}{gate.unit}"
     text = f"not judged: {shown} is noisy, {limit} ({'; '.join(measured.noise)}); {MEASURE_AGAIN}"
     return replace(verdict, met=None, text=text)
+
+
+def quickest_to_slowest(measured: Measurement) -> float:
+    """Returns how far the slowest prediction was from the quickest, in milliseconds."""
+    quickest, slowest = measured.extremes_ms or (0.0, 0.0)
+    return slowest - quickest
 
 
 def raise_unmet(verdicts: Iterable[Verdict]) -> None:

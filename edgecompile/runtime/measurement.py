@@ -17,7 +17,10 @@ PARTS = ("read", "preprocess", "inference", "postprocess", "total")
 latency mean the last."""
 MEMORY_PARTS = ("library", "model", "buffers")
 """What a peak of memory consists of, in the order in which it is taken."""
-GATED = ("latency_p95_ms", "fps", "stream_fps", "peak_memory_mb", "peak_memory_percent", "fps_per_watt")
+GATED = (
+    "latency_p95_ms", "jitter_ms", "fps", "stream_fps", "peak_memory_mb", "peak_memory_percent", "fps_per_watt",
+    "energy_per_picture_j", "temperature_c", "throttled",
+)  # fmt: skip
 """Figures of a measurement that gates read."""
 
 
@@ -60,6 +63,7 @@ class MeasurementDocument(TypedDict, total=False):
     device_memory_mb: int | None
     power_watt: float | None
     fps_per_watt: float | None
+    energy_per_picture_j: float | None
     power_meter: str | None
     temperature_c: list[float | None]
     unmeasured: dict[str, str]
@@ -177,18 +181,36 @@ class Measurement:
         return round(100 * self.all_memory_mb / self.device_memory_mb, 2)
 
     @property
+    def energy_per_picture_j(self) -> float | None:
+        """Joules of one picture, one after another: power by pictures a second."""
+        return round(self.power_watt / self.fps, 6) if self.power_watt and self.fps else None
+
+    @property
+    def highest_temperature_c(self) -> float | None:
+        """The higher of the temperatures before and after, which the gate reads."""
+        return max((value for value in self.temperature_c if value is not None), default=None)
+
+    @property
+    def throttled(self) -> float | None:
+        """1 where the processor was slowed by heat or low voltage, 0 where it was not; None where nothing tells."""
+        slowed = self.quality.throttled if self.quality else None
+        return None if slowed is None else float(slowed)
+
+    @property
     def start_ms(self) -> float:
         """From the start of the import to the first result."""
         return (self.import_ms or 0) + (self.open_ms or 0) + (self.first_ms or 0)
 
     def by_name(self) -> dict[str, float | None]:
         """Returns the figures that gates read."""
-        return {**{name: getattr(self, name) for name in GATED}, "peak_memory_mb": self.all_memory_mb}
+        others = {"peak_memory_mb": self.all_memory_mb, "temperature_c": self.highest_temperature_c}
+        return {name: others[name] if name in others else getattr(self, name) for name in GATED}
 
     def to_json(self) -> MeasurementDocument:
         """Returns the measurement as plain JSON."""
         plain = {**asdict(self), "temperature_c": list(self.temperature_c), "latency_p95_ms": self.latency_p95_ms}
         plain["peak_memory_percent"] = self.peak_memory_percent
+        plain["energy_per_picture_j"] = self.energy_per_picture_j
         plain["extremes_ms"] = list(self.extremes_ms) if self.extremes_ms else None
         plain["stream"] = self.stream.to_json() if self.stream else None
         plain["quality"] = self.quality.to_json() if self.quality else None

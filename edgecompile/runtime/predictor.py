@@ -164,6 +164,11 @@ class Predictor:
         if self.task.parameters({}) and not hasattr(backend, "give"):
             raise BundleError("the model takes parameters beside the picture, which its backend does not give it")
 
+    @property
+    def name(self) -> str:
+        """Name of the file or folder that was loaded; "" where there is none."""
+        return self._path.name if self._path else ""
+
     def __reduce__(self) -> NoReturn:
         raise RecipeError("a loaded model cannot be sent to another process or copied", fix=FIX)
 

@@ -17,6 +17,7 @@ from edgecompile.errors import RecipeError, nearest
 from edgecompile.evaluate.gates import GATES
 from edgecompile.run_dir import REPORT
 from edgecompile.runtime.figures import figures_from
+from edgecompile.runtime.measurement import Measurement
 
 LOSES = {True: 0.0, False: 1e9}
 """What a failed point returns for a figure that is to be large, and for a figure that is to be small. No figure of a
@@ -35,8 +36,9 @@ def directions(names: Sequence[str] | None) -> list[str]:
     if not names:
         raise RecipeError("a search needs objectives", where="command line:objectives", fix=f"such as {EXAMPLE}")
     for name in names:
-        if name not in GATES:
-            raise RecipeError(f"unknown objective '{name}'", where="objectives", fix=nearest(name, GATES))
+        known = [gate for gate in GATES if GATES[gate].weighable]
+        if name not in known:
+            raise RecipeError(f"unknown objective '{name}'", where="objectives", fix=nearest(name, known))
     return ["maximize" if GATES[name].floor else "minimize" for name in names]
 
 
@@ -82,4 +84,5 @@ def drop_losers(names: Sequence[str], sweep: Path) -> None:
 def _figures(report: Path) -> Mapping[str, Any]:
     """Returns the figures that gates read."""
     document = json.loads(report.read_text(encoding="utf-8"))
-    return {**(document["measured"] or {}), **figures_from(document["figures"]).by_name()}
+    measured = Measurement.from_json(document["measured"]).by_name() if document["measured"] else {}
+    return {**measured, **figures_from(document["figures"]).by_name()}

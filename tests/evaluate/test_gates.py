@@ -344,3 +344,39 @@ def test_noise_turns_no_gate(gate, limit, quiet, noisy, busy):
     assert verdict.noisy is (busy and gate != "peak_memory_mb")
     assert ("not judged" in str(verdict)) is (verdict.met is None)
     assert verdict.for_manifest()["met"] is None, "no bundle depends on it"
+
+
+@pytest.mark.parametrize(
+    ("gate", "limit", "met", "words"),
+    [
+        ("jitter_ms", 0.5, True, "at most the limit 0.5 ms"),
+        ("jitter_ms", 0.2, False, "above the limit 0.2 ms"),
+        ("energy_per_picture_j", 0.06, True, "0.0500 J, at most the limit 0.06 J"),
+        ("energy_per_picture_j", 0.04, False, "above the limit 0.04 J"),
+        ("temperature_c", 80.0, True, "71.5 °C, at most"),
+        ("temperature_c", 70.0, False, "71.5 °C, above"),
+        ("throttled", False, False, "yes, and it must be no"),
+        ("memory_growth_mb_per_hour", 1.0, None, "judged by `edgecompile diagnose`; limit 1 MB/h"),
+    ],
+)
+def test_heat_energy_and_jitter_are_judged(gate, limit, met, words):
+    quality = quality_of([8.0] * 100, [1.0] * 10, replace(QUIET, throttled=True), 10.0)
+    measured = replace(
+        MEASURED,
+        fps=120.0,
+        power_watt=6.0,
+        jitter_ms=0.4,
+        temperature_c=(60.0, 71.5),
+        quality=replace(quality, noise=()),
+    )
+    (verdict,) = judge_measured({gate: limit}, measured)
+    assert verdict.met is met
+    assert words in str(verdict)
+    cool = replace(measured, quality=replace(quality, throttled=False, noise=()))
+    assert gate != "throttled" or judge_measured({gate: limit}, cool)[0].met is True
+
+
+def test_noise_turns_no_gate_on_jitter_unless_no_two_predictions_were_so_far_apart():
+    quality = quality_of([8.0] * 100, [1.0] * 10, replace(QUIET, foreign=0.5), 0.03)
+    measured = replace(MEASURED, jitter_ms=3.0, extremes_ms=(7.0, 11.0), quality=quality)
+    assert [judge_measured({"jitter_ms": limit}, measured)[0].met for limit in (5.0, 3.5, 2.0)] == [True, None, None]
