@@ -4,6 +4,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 FAST   := not slow and not ssh and not browser and not stress
+# Each worker starts on a stretch of the tests of its own and takes half of what is left to another: tests of one file,
+# which share what they build, mostly stay together.
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 
 # Containers often set it. Then each of the thousand processes that the tests start would compile this package anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -18,16 +21,16 @@ demo: $(READY)        ## build the quickstart bundle from the embedded model, ve
 	$(BIN)/python tools/demo.py
 
 check: $(READY)       ## run the fast tests: under two minutes on two cores
-	$(BIN)/python -m pytest -n auto -m '$(FAST)'
+	$(PYTEST) -m '$(FAST)'
 
 test: $(READY)        ## run the whole test suite
-	$(BIN)/python -m pytest -n auto
+	$(PYTEST)
 
 coverage: $(READY)    ## run the whole test suite and show which lines it reached; a page in build/coverage
-	$(BIN)/python -m pytest -n auto --cov --cov-report=term --cov-report=html:build/coverage
+	$(PYTEST) --cov --cov-report=term --cov-report=html:build/coverage
 
 long: $(READY)        ## run the tests that `make check` leaves out
-	$(BIN)/python -m pytest -n auto -m 'not ($(FAST))'
+	$(PYTEST) -m 'not ($(FAST))'
 
 lint: $(READY)        ## style, types and import contracts
 	$(BIN)/ruff check .
