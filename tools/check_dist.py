@@ -55,13 +55,14 @@ class Environment:
     """A virtual environment and an empty working directory beside it."""
 
     def __init__(self, folder: Path) -> None:
-        venv.create(folder, with_pip=True)
+        venv.create(folder)
         self.bin, self.home = folder / "bin", folder.parent / "work"
         self.home.mkdir(exist_ok=True)
         (self.packages,) = folder.glob("lib/python*/site-packages")
 
     def install(self, *words: str) -> None:
-        self._call([self.bin / "python", "-m", "pip", "install", "--quiet", *words])
+        """Installs packages by the pip of the environment that runs this script."""
+        self._call([sys.executable, "-m", "pip", "--python", self.bin / "python", "install", "--quiet", *words])
 
     def borrow(self, packages: Path) -> None:
         """Lets the environment see what lies in a folder of packages, behind its own."""
