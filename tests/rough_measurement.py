@@ -2,3 +2,5 @@
 and never kept."""
 
 ROUGH = ("measurement.seconds=0.1", "measurement.tolerance=10")
+SECTION = "measurement: {seconds: 0.1, tolerance: 10}\n"
+"""The same in a recipe."""

@@ -114,7 +114,7 @@ def test_it_proves_itself_predicts_and_is_built_again(shared: Path, bundle: Path
 
 def test_negative_control_gates(shared: Path, bundle: Path) -> None:
     """A floor that the float model itself misses, and a gate on the metric of another task."""
-    unmet = edgecompile(shared, "build", f"recipe={FLOAT}", *SAMPLE, "gates.top1=0.999", "--quiet")
+    unmet = edgecompile(shared, "build", f"recipe={FLOAT}", *SAMPLE, *ROUGH, "gates.top1=0.999", "--quiet")
     assert unmet.returncode == 6
     assert "gate top1: 0.9" in unmet.stderr
     assert "below the limit 0.999; lowest: " in unmet.stderr

@@ -3,7 +3,8 @@
 A fenced block without a language, or of `sh`, holds commands: one a line; `\\` continues it, two spaces and `#` begin
 a remark. A block of `yaml` or `toml` whose first line names a file (`# my-camera.yaml`) is written to it. Blocks of
 `python` that name none are run too. All blocks of a page run in order, in one folder that holds a person's own model,
-data set, pictures and the quickstart bundle; the store is the one that all tests share.
+data set, pictures and the quickstart bundle; the store is the one that all tests share. A build measures roughly, for a
+full measurement beside other tests takes half a minute; tools/check_dist.py builds without that.
 
 `<!-- needs: ... -->` before a block names what it takes that is not at hand, in the words of `NEEDS`; it is not run.
 """
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import pytest
 from exported import exported
+from rough_measurement import ROUGH
 
 from edgecompile.verbs import verb_names
 
@@ -124,15 +126,32 @@ def workplace(tmp_path: Path) -> Path:
     return tmp_path
 
 
+PROGRAM = """#!/bin/sh
+case "$1" in
+    build) exec {program} "$@" {rough} ;;
+    *) exec {program} "$@" ;;
+esac
+"""
+"""`edgecompile` in the folder of a person: builds measure roughly."""
+
+
+def write_program(folder: Path) -> None:
+    program = Path(sys.executable).parent / "edgecompile"
+    folder.mkdir()
+    (folder / "edgecompile").write_text(PROGRAM.format(program=shlex.quote(str(program)), rough=shlex.join(ROUGH)))
+    (folder / "edgecompile").chmod(0o755)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(2 * SECONDS)
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.stem)
-def test_the_commands_of_a_page_run(page: Path, workplace: Path, shared: Path):
+def test_the_commands_of_a_page_run(page: Path, workplace: Path, shared: Path, tmp_path_factory):
     """In their order, as a person types them; a line that fails ends the page."""
-    program = Path(sys.executable).parent
+    programs = tmp_path_factory.mktemp("programs") / "bin"
+    write_program(programs)
     settings = {
         **os.environ,
-        "PATH": f"{program}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]),
         "EDGECOMPILE_CACHE": str(shared / "cache"),
     }
     for block in blocks_of(page):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import program
 import pytest
 from rough_measurement import ROUGH
 
@@ -26,10 +25,7 @@ OF_A_TASK = "quickstart_"
 
 
 def edgecompile(shared: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "EDGECOMPILE_CACHE": str(shared / "cache"), "EDGECOMPILE_DEVICE_CACHE": "off"}
-    return subprocess.run(
-        [sys.executable, "-m", "edgecompile", *words], cwd=shared, env=environment, capture_output=True, text=True
-    )
+    return program.edgecompile(shared, *words, EDGECOMPILE_CACHE=str(shared / "cache"))
 
 
 def skip_without_tools(name: str) -> None:

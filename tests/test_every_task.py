@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from rough_measurement import ROUGH
+from test_every_recipe import edgecompile
 
 from edgecompile.runtime.archive import Archive
 
@@ -36,10 +35,8 @@ PLAN, UNMET = 3, 6
 
 
 def build(shared: Path, recipe: str, task: str, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "EDGECOMPILE_CACHE": str(shared / "cache"), "EDGECOMPILE_DEVICE_CACHE": "off"}
     embedded = (f"model=sample-{task}", f"data=sample-{task}", *ROUGH, "--quiet")
-    command = [sys.executable, "-m", "edgecompile", "build", f"recipe={recipe}", *embedded, *words]
-    return subprocess.run(command, cwd=shared, env=environment, capture_output=True, text=True)
+    return edgecompile(shared, "build", f"recipe={recipe}", *embedded, *words)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from exported import exported, simplified
+from program import edgecompile
 from rough_measurement import ROUGH
 
 from edgecompile.runtime.archive import Archive
@@ -62,19 +61,8 @@ def beyond_fp16() -> onnx.ModelProto:
 def build(shared: Path, folder: Path, model: onnx.ModelProto, target: str, precision: str, *words: str):
     onnx.save(model, folder / "model.onnx")
     (folder / "case.yaml").write_text(RECIPE.format(target=target, precision=precision))
-    environment = {**os.environ, "EDGECOMPILE_CACHE": str(shared / "cache"), "EDGECOMPILE_DEVICE_CACHE": "off"}
-    command = [
-        sys.executable,
-        "-m",
-        "edgecompile",
-        "build",
-        "case.yaml",
-        "model.weights=model.onnx",
-        "--quiet",
-        *ROUGH,
-        *words,
-    ]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    command = ("build", "case.yaml", "model.weights=model.onnx", "--quiet", *ROUGH, *words)
+    return edgecompile(folder, *command, EDGECOMPILE_CACHE=str(shared / "cache"))
 
 
 def coverage(folder: Path, done: subprocess.CompletedProcess[str]) -> dict:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from exported import exported
+from rough_measurement import SECTION
 
 from edgecompile import cli
 from edgecompile.build import resolved
@@ -24,13 +25,16 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "edgecompile/sample"
-RECIPE = """\
+RECIPE = (
+    """\
 defaults: [quickstart, _self_]
 model:
   weights: parts.pt
 data:
   path: data/data.yaml
 """
+    + SECTION
+)
 
 
 @pytest.fixture
@@ -105,7 +109,7 @@ def test_what_differs_is_told_all_at_once_and_nothing_runs(here, run, monkeypatc
     code, out, lines = run("build", "--locked", "my.yaml")
     assert (code, out) == (3, "")
     expected = [
-        r"edgecompile: my\.yaml:7:gates\.accuracy_drop: found 0\.5, locked is 0\.0\d+ \(my\.lock\.yaml\)",
+        r"edgecompile: my\.yaml:8:gates\.accuracy_drop: found 0\.5, locked is 0\.0\d+ \(my\.lock\.yaml\)",
         r"edgecompile: my\.lock\.yaml: weights parts\.pt: found \w{12}, locked is \w{12}",
         r"edgecompile: my\.lock\.yaml: calibration picture train_0000\.jpg: found \w{12}, locked is \w{12}",
         r"edgecompile: my\.lock\.yaml: label file test_0001\.txt: found \w{12}, locked is \w{12}",
@@ -141,7 +145,7 @@ def test_rewording_breaks_no_lock(here, run):
     (here / "my.yaml").write_text(RECIPE.replace("  path: data/data.yaml\n", judged) + PROSE)
     held("my.yaml")
     (here / "my.yaml").write_text(f"{RECIPE}target: {{threads: 1}}\n")
-    with pytest.raises(PlanError, match=r"my.yaml:6:target.threads: found 1, locked is 2"):
+    with pytest.raises(PlanError, match=r"my.yaml:7:target.threads: found 1, locked is 2"):
         held("my.yaml")
 
 

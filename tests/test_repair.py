@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import program
 import pytest
 from rough_measurement import ROUGH
 
@@ -31,11 +32,11 @@ RUNTIMES = {
 
 
 def edgecompile(folder: Path, *words: str, cores: str = "") -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "EDGECOMPILE_CACHE": str(folder / "cache"), "EDGECOMPILE_DEVICE_CACHE": "off"}
-    command = [sys.executable, "-m", "edgecompile", *words]
-    if cores:
-        command = ["taskset", "-c", cores, *command]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    places = {"EDGECOMPILE_CACHE": str(folder / "cache")}
+    if not cores:
+        return program.edgecompile(folder, *words, **places)
+    command = ["taskset", "-c", cores, sys.executable, "-m", "edgecompile", *words]
+    return subprocess.run(command, cwd=folder, env={**os.environ, **places}, capture_output=True, text=True)
 
 
 def build(folder: Path, kind: str, *words: str) -> subprocess.CompletedProcess[str]:
@@ -99,8 +100,7 @@ def test_another_number_of_cores_finds_the_same(shared, repaired, tmp_path):
     words = (
         f"target={RUNTIMES['onnxruntime']}",
         f"gates.accuracy_drop={TIGHT}",
-        "evaluate.latency_images=10",
-        "--quiet",
+        *QUICK,
     )
     one = edgecompile(tmp_path, "build", "name=repaired", *words, cores="0")
     assert one.returncode == 0, one.stderr

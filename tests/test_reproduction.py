@@ -14,8 +14,10 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
+import program
 import pytest
 from exported import SIZE, exported
+from rough_measurement import ROUGH, SECTION
 
 from edgecompile.bundle.lock import open_locked
 from edgecompile.data.search import Finder
@@ -36,22 +38,24 @@ class Made(NamedTuple):
 
 
 def edgecompile(*words: object, cwd: Path, cache: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    places = {"EDGECOMPILE_CACHE": str(cache), "EDGECOMPILE_MACHINE": str(cache / "machine")}
-    settings = {**os.environ, "PYTHONPATH": str(ROOT), **places, **environment}
+    places = {"EDGECOMPILE_CACHE": str(cache)}
+    if "PYTHONPATH" not in environment:
+        return program.edgecompile(cwd, *map(str, words), **places, **environment)
+    settings = {**os.environ, **places, **environment}
     command = [sys.executable, "-m", "edgecompile", *map(str, words)]
     return subprocess.run(command, cwd=cwd, env=settings, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("made")
     data = shutil.copytree(SAMPLE, folder / "data")
     picture = data / "images/train/train_0000.jpg"
     picture.write_bytes((data / "images/val/val_0000.jpg").read_bytes() + b"\0")
-    words = ["build", "--quiet", f"data.path={data / 'data.yaml'}"]
-    finished = edgecompile(*words, cwd=folder, cache=folder / "cache")
+    words = ["build", "--quiet", *ROUGH, f"data.path={data / 'data.yaml'}"]
+    finished = edgecompile(*words, cwd=folder, cache=shared / "cache")
     assert finished.returncode == 0, finished.stderr
-    return Made(Path(finished.stdout.splitlines()[-1]), data, folder / "cache")
+    return Made(Path(finished.stdout.splitlines()[-1]), data, shared / "cache")
 
 
 def lock_of(made: Made, folder: Path) -> Path:
@@ -226,6 +230,7 @@ def test_external_data_is_found_by_digest_and_named_where_it_differs(tmp_path):
         "defaults:\n  - /pass@passes: [onnx_import]\n  - override /target: x86-cpu_onnxruntime\n"
         f"  - override /data: sample\nmodel: {{weights: m.onnx, imgsz: {SIZE}}}\n"
         "data: {validation: {images: 8}}\nevaluate: {latency_images: 10}\n"
+        f"{SECTION}"
     )
     finished = edgecompile("build", "--quiet", "my.yaml", cwd=first, cache=cache)
     assert finished.returncode == 0, finished.stderr
@@ -284,7 +289,7 @@ def test_a_bundle_is_known_by_what_it_holds_and_a_report_by_its_bundle(made, tmp
 
 def test_diff_tells_operators_and_precisions_and_what_failed_its_gates(made, tmp_path):
     """INT8 against float; then a bundle against the run directory of a build that was refused one."""
-    words = ["build", "--quiet", f"data.path={made.data / 'data.yaml'}"]
+    words = ["build", "--quiet", *ROUGH, f"data.path={made.data / 'data.yaml'}"]
     finished = edgecompile(*words, "passes.int8_static=null", cwd=tmp_path, cache=made.cache)
     assert finished.returncode == 0, finished.stderr
     other = finished.stdout.splitlines()[-1]

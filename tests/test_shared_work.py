@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from rough_measurement import ROUGH
 
 pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
 pytest.importorskip("ultralytics")
@@ -28,7 +29,15 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     settings = {**os.environ, "PYTHONPATH": str(ROOT), "EDGECOMPILE_CACHE": str(here / "cache")}
     settings["EDGECOMPILE_MACHINE"] = str(tmp_path_factory.mktemp("machine"))
     words = ["passes.int8_static.method=minmax,percentile", "evaluate.latency_images=10,11", "model.imgsz=96"]
-    words += ["gates.accuracy_drop=null", "hydra/launcher=joblib", "hydra.launcher.n_jobs=4", "--quiet"]
+    words += [
+        "data.calibration.images=32",
+        "data.validation.images=8",
+        "gates.accuracy_drop=null",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=4",
+        *ROUGH,
+        "--quiet",
+    ]
     command = [sys.executable, "-m", "edgecompile", "build", "-m", *words]
     finished = subprocess.run(command, cwd=here, env=settings, capture_output=True, text=True, timeout=500)
     assert finished.returncode == 0, finished.stderr

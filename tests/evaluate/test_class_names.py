@@ -8,6 +8,7 @@ import shutil
 import pytest
 import yaml
 from exported import SAMPLE
+from rough_measurement import ROUGH
 
 from edgecompile.cli import main
 from edgecompile.evaluate.class_names import class_name_mismatch, unique_names
@@ -37,15 +38,15 @@ def test_other_classes_are(data, said):
 
 
 @pytest.mark.slow
-def test_a_build_remarks_on_a_data_set_that_numbers_the_classes_otherwise(tmp_path, monkeypatch, capfd):
+def test_a_build_remarks_on_a_data_set_that_numbers_the_classes_otherwise(shared, tmp_path, monkeypatch, capfd):
     """Accuracy stays what it is, for it goes by number: only the remark tells."""
     shutil.copytree(SAMPLE, tmp_path / "data")
     described = yaml.safe_load((tmp_path / "data/data.yaml").read_text())
     names = described["names"] if isinstance(described["names"], list) else list(described["names"].values())
     (tmp_path / "data/data.yaml").write_text(yaml.safe_dump({**described, "path": ".", "names": names[::-1]}))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("EDGECOMPILE_CACHE", str(tmp_path / "cache"))
-    words = ["model=sample", f"data.path={tmp_path}/data/data.yaml", "data.validation.split=test", "--quiet"]
+    monkeypatch.setenv("EDGECOMPILE_CACHE", str(shared / "cache"))
+    words = ["model=sample", f"data.path={tmp_path}/data/data.yaml", "data.validation.split=test", *ROUGH, "--quiet"]
     assert main(["build", "recipe=x86-cpu_onnxruntime_fp32", *words, "gates.latency_p95_ms=null"]) == 0
     report = json.loads(next(tmp_path.glob("outputs/*/*/report.json")).read_text())
     remark = f"class 0 is '{names[-1]}' in the data set and '{names[0]}' in the model"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from exported import exported, graph_for, pictures
+from rough_measurement import ROUGH
 from test_every_recipe import edgecompile
 
 from edgecompile.errors import PlanError, RecipeError, StepError
@@ -311,7 +312,7 @@ def test_a_bundle_of_rotated_boxes_holds_its_suppression(recipe, shared):
     """The whole build: a step of it compares the results on every validation picture with the runtime's."""
     pytest.importorskip("nncf")
     words = (f"recipe={recipe}", "model=sample-obb", "data=sample-obb", "+passes.embed_postprocess.conf=0.1")
-    built = edgecompile(shared, "build", *words, "gates.accuracy_drop=0.01", "gates.size_mb=null", "--quiet")
+    built = edgecompile(shared, "build", *words, "gates.accuracy_drop=0.01", "gates.size_mb=null", *ROUGH, "--quiet")
     assert built.returncode == 0, built.stderr
     bundle = shared / built.stdout.splitlines()[-1]
     with Archive(bundle) as archive:

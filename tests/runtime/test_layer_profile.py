@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rough_measurement import ROUGH
 
 from edgecompile import cli
 from edgecompile.runtime.archive import Archive
@@ -26,7 +27,7 @@ NO_GATES = [f"gates.{name}=null" for name in ("accuracy_drop", "latency_p95_ms",
 
 def built(shared: Path, monkeypatch: pytest.MonkeyPatch, folder: Path, recipe: str) -> Path:
     monkeypatch.setenv("EDGECOMPILE_CACHE", str(shared / "cache"))
-    words = [f"recipe={recipe}", "model=sample", "data=sample", f"hydra.run.dir={folder}", *NO_GATES]
+    words = [f"recipe={recipe}", "model=sample", "data=sample", f"hydra.run.dir={folder}", *NO_GATES, *ROUGH]
     assert cli.main(["build", *words]) == 0
     return next(folder.glob("*.bundle.zip"))
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from rough_measurement import ROUGH
 
 import edgecompile
 import edgecompile.runtime as rt
@@ -74,7 +75,7 @@ def test_streams_of_a_real_model_equal_predict_in_both_settings(
     pytest.importorskip(package)
     monkeypatch.setenv("EDGECOMPILE_CACHE", str(shared / "cache"))
     no_gates = [f"gates.{name}=null" for name in ("accuracy_drop", "latency_p95_ms", "fps", "size_mb")]
-    words = [f"recipe={recipe}", "model=sample", "data=sample", f"hydra.run.dir={tmp_path}", *no_gates]
+    words = [f"recipe={recipe}", "model=sample", "data=sample", f"hydra.run.dir={tmp_path}", *no_gates, *ROUGH]
     assert cli.main(["build", *words]) == 0
     model = rt.load(next(tmp_path.glob("*.bundle.zip")), threads=2)
     pictures = rt.find_pictures([str(Path(edgecompile.__file__).parent / "sample" / "images" / "test")])[:12]

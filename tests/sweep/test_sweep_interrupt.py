@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from execute.plans import until
 from execute.stress import workers_below
+from rough_measurement import ROUGH
 
 import edgecompile
 
@@ -27,7 +28,7 @@ raise SystemExit(main())
 SWEEP = (
     "build", "-m", "x86-cpu_onnxruntime_fp32", "model=sample", "data=sample", "model.imgsz=[192,256]",
     "data.validation.images=8", "evaluate.latency_images=10", "evaluate.conf=0.001,0.002,0.003,0.004",
-    "measurement.tolerance=10",  # a rough latency stands too, so that a point that was done is reused as a whole
+    *ROUGH,  # a rough latency stands too, so that a point that was done is reused as a whole
 )  # fmt: skip
 
 

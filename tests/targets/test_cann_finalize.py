@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from ascend import NPU_SMI, fake_board, write_program
 from exported import SAMPLE
+from rough_measurement import ROUGH
 
 from edgecompile.runtime import load
 from edgecompile.runtime.machine import architecture
@@ -38,7 +39,7 @@ def edgecompile(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def built(shared, tmp_path_factory) -> dict[str, Path]:
     """Precision to a bundle for an Atlas 300I Pro whose host has the architecture of this machine."""
     folder = tmp_path_factory.mktemp("bundles")
-    command = [sys.executable, "-m", "edgecompile", "build", "model=sample", "data=sample", "--quiet"]
+    command = [sys.executable, "-m", "edgecompile", "build", "model=sample", "data=sample", *ROUGH, "--quiet"]
     environment = {**os.environ, "EDGECOMPILE_CACHE": str(shared / "cache"), "PYTHONPATH": str(SAMPLE.parents[1])}
     bundles = {}
     for precision in ("int8", "fp16"):

@@ -32,12 +32,16 @@ def installed(package: str, factory: pytest.TempPathFactory, extra: dict[str, st
     return folder
 
 
-def runner(site: Path, work: Path) -> Run:
-    """Returns a function that runs the program, or Python with `module=False`, in `work`, with the package at hand."""
+def runner(site: Path, work: Path, cache: Path) -> Run:
+    """Returns a function that runs the program, or Python with `module=False`, in `work`, with the package at hand.
+
+    Args:
+        cache: its store.
+    """
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)]),
-        "EDGECOMPILE_CACHE": str(work / "cache"),
+        "EDGECOMPILE_CACHE": str(cache),
     }
 
     def run(*words: str, module: bool = True, **more: str) -> subprocess.CompletedProcess[str]:

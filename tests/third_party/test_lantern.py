@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from rough_measurement import ROUGH
 
 from .packages import ROOT, Run, installed, runner
 
@@ -40,8 +41,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def edgecompile(tmp_path_factory: pytest.TempPathFactory, work: Path) -> Run:
-    return runner(installed("lantern", tmp_path_factory), work)
+def edgecompile(tmp_path_factory: pytest.TempPathFactory, shared: Path, work: Path) -> Run:
+    return runner(installed("lantern", tmp_path_factory), work, shared / "cache")
 
 
 def test_it_is_listed_completed_and_in_the_schema(edgecompile):
@@ -59,7 +60,7 @@ def test_it_is_listed_completed_and_in_the_schema(edgecompile):
 def test_a_new_runtime_is_one_file(edgecompile, work):
     doctor = edgecompile("doctor", "recipe=lantern_opencv_dnn_fp32")
     assert "the device needs opencv-python-headless>=4.8" in doctor.stdout
-    built = edgecompile("build", "recipe=lantern_opencv_dnn_fp32", "--quiet")
+    built = edgecompile("build", "recipe=lantern_opencv_dnn_fp32", *ROUGH, "--quiet")
     assert built.returncode == 0, built.stderr
     bundle = work / built.stdout.strip().splitlines()[-1]
     assert edgecompile("verify", str(bundle)).returncode == 0
@@ -83,7 +84,7 @@ def test_a_device_on_a_known_runtime_is_one_yaml(edgecompile, work):
     folder = work / "my-conf" / "target"
     folder.mkdir(parents=True)
     (folder / "my-board.yaml").write_text(MINE)
-    words = ["target=my-board", "passes.int8_static=null", "data.calibration=null", "--quiet"]
+    words = ["target=my-board", "passes.int8_static=null", "data.calibration=null", *ROUGH, "--quiet"]
     built = edgecompile("build", "--config-dir", "my-conf", *words)
     assert built.returncode == 0, built.stderr
     inspected = json.loads(edgecompile("inspect", built.stdout.strip().splitlines()[-1], "--json").stdout)
@@ -94,7 +95,9 @@ def test_a_device_on_a_known_runtime_is_one_yaml(edgecompile, work):
 
 
 def test_without_the_package_its_bundles_say_what_they_need(edgecompile, work):
-    bundle = work / edgecompile("build", "recipe=lantern_opencv_dnn_fp32", "--quiet").stdout.strip().splitlines()[-1]
+    bundle = (
+        work / edgecompile("build", "recipe=lantern_opencv_dnn_fp32", *ROUGH, "--quiet").stdout.strip().splitlines()[-1]
+    )
     refused = edgecompile("verify", str(bundle), PYTHONPATH=str(ROOT))
     assert refused.returncode == 7
     assert "needs the backend 'opencv_dnn', which this runtime does not have" in refused.stdout + refused.stderr

@@ -34,8 +34,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def edgecompile(tmp_path_factory: pytest.TempPathFactory, work: Path) -> Run:
-    return runner(installed("tally", tmp_path_factory), work)
+def edgecompile(tmp_path_factory: pytest.TempPathFactory, shared: Path, work: Path) -> Run:
+    return runner(installed("tally", tmp_path_factory), work, shared / "cache")
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from rough_measurement import SECTION
 
 from edgecompile import cli
 
@@ -77,7 +78,7 @@ defaults:
 model: {{weights: {weights}, imgsz: {imgsz}}}
 data: {{path: {data}, calibration: null}}
 evaluate: {{latency_images: 10}}
-{floor}"""
+{SECTION}{floor}"""
 
 
 @contextmanager
