@@ -10,9 +10,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from edgecompile.errors import RecipeError, nearest
+from edgecompile.errors import InputError, RecipeError, nearest
 
 WHERE = "command line"
+ELSEWHERE = {
+    "--stand-in": "what stands in for a device says nothing of the device's speed, memory or exact numbers; "
+    "`edgecompile predict BUNDLE SOURCE --stand-in` shows what the model finds"
+}
+"""Flags of one verb that people try with others, and why these do not take them."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -45,6 +50,8 @@ class Parser(argparse.ArgumentParser):
         flag = unknown[0].partition("=")[0]
         if not flag.startswith("-"):
             self.error(f"'{flag}' is one word too many")
+        if flag in ELSEWHERE:
+            raise InputError(f"{self.prog} takes no {flag}: {ELSEWHERE[flag]}", where=WHERE)
         known = [name for name in self._option_string_actions if name.startswith("--")]
         raise RecipeError(f"unknown flag '{flag}'", where=WHERE, fix=nearest(flag, known))
 

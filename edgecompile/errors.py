@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgecompile.text import escape
+from edgecompile.text import escape, without_passwords
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Problem:
     def __str__(self) -> str:
         line = f"{self.where}: {self.message}" if self.where else self.message
         line = f"{line}; {self.fix}" if self.fix else line
-        return escape(" ".join(line.split()))
+        return escape(without_passwords(" ".join(line.split())))
 
 
 class EdgecompileError(Exception):
@@ -45,6 +46,13 @@ class RecipeError(EdgecompileError):
 
     exit_code = 2
     kind = "recipe"
+
+
+class InputError(RecipeError):
+    """What the runtime was given is wrong: a picture, a source of pictures, a setting, a path. It is a `RecipeError` as
+    well, which earlier versions raised in its place."""
+
+    kind = "input"
 
 
 class PlanError(EdgecompileError):
@@ -86,7 +94,7 @@ class BundleError(EdgecompileError):
         return BundleError(replace(problem, where=problem.where or str(path)) for problem in self.problems)
 
 
-KINDS = (RecipeError, PlanError, MissingToolError, StepError, GateError, BundleError)
+KINDS = (InputError, RecipeError, PlanError, MissingToolError, StepError, GateError, BundleError)
 """All kinds of errors. A process that ends with an error, here or on a device, names the kind to its parent."""
 
 
@@ -97,6 +105,17 @@ def kind_name(error: EdgecompileError) -> str:
 
 MOST_NAMES = 60
 """Valid names that one line lists: all recipes fit, the nodes of a graph do not."""
+
+
+def nearest_few(name: str, valid: Iterable[str], count: int = 5) -> str:
+    """Returns "nearest: a, b, c": the valid names most like `name`, by common parts (`jetson`, `int8`) and letters."""
+    parts = set(re.split(r"[-_. ]+", name.lower()))
+
+    def likeness(other: str) -> tuple[float, str]:
+        common = sum(any(part in own or own in part for own in re.split(r"[-_. ]+", other)) for part in parts if part)
+        return -(common + difflib.SequenceMatcher(None, name.lower(), other).ratio()), other
+
+    return f"nearest: {', '.join(sorted({str(one) for one in valid}, key=likeness)[:count])}"
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -30,6 +30,11 @@ def escape(text: object, *, keep: str = "") -> str:
     return "".join(char if char in keep or not _is_hidden(char) else _escaped(char) for char in plain)
 
 
+def without_passwords(text: str) -> str:
+    """Returns `text` with user and password of each address in it masked, such as `http://user:password@host`."""
+    return re.sub(r"://[^\s/@:]*:[^\s/@]*@", "://***@", text)
+
+
 def tell(*lines: object, file: TextIO | None = None) -> None:
     """Prints each argument as one line, escaped; to stdout where `file` is None."""
     stream = sys.stdout if file is None else file

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from edgecompile.errors import BundleError, MissingToolError, RecipeError
+from edgecompile.errors import BundleError, InputError, MissingToolError
 from edgecompile.runtime.strict_json import parse_json
 from edgecompile.runtime.trust import policy as trust_policy
 
@@ -64,7 +64,7 @@ class Archive:
             trusting: whether the trust policy of this machine is not asked: for a bundle that this machine has made.
 
         Raises:
-            RecipeError: there is no such file, or it may not be read.
+            InputError: there is no such file, or it may not be read.
             BundleError: it is not a bundle, is of another format version, truncated or altered, or the trust policy of
                 this machine does not allow it.
             MissingToolError: the policy demands a signature, and the library that checks it is not installed.
@@ -203,12 +203,12 @@ class Folder(Mapping[str, bytes]):
 def _open(path: Path) -> BinaryIO:
     try:
         if path.is_dir():
-            raise RecipeError("is a folder, not a bundle", where=str(path))
+            raise InputError("is a folder, not a bundle", where=str(path))
         if not path.is_file():
-            raise RecipeError("there is no such bundle", where=str(path))
+            raise InputError("there is no such bundle", where=str(path))
         return path.open("rb")
     except OSError as error:
-        raise RecipeError(f"cannot be read: {error.strerror or error}", where=str(path)) from error
+        raise InputError(f"cannot be read: {error.strerror or error}", where=str(path)) from error
 
 
 def _check_seal(file: BinaryIO) -> tuple[str, int]:

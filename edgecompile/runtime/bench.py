@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgecompile.errors import RecipeError
+from edgecompile.errors import InputError
 from edgecompile.runtime import machine
 from edgecompile.runtime.archive import Archive
+from edgecompile.runtime.chosen_size import chosen_size
 from edgecompile.runtime.layer_lines import SLOWEST, layer_lines
 from edgecompile.runtime.layer_profile import LayerProfile
 from edgecompile.runtime.layer_times import layer_times_of_bundle
@@ -19,7 +20,6 @@ from edgecompile.runtime.layer_timings import Rounds
 from edgecompile.runtime.machine import available_cores
 from edgecompile.runtime.measure import Extent, Subject, golden_picture, measure
 from edgecompile.runtime.measurement import Measurement, memory_words
-from edgecompile.runtime.predictor import chosen_size
 from edgecompile.runtime.quality import evidence_line
 from edgecompile.runtime.spec import read_spec
 from edgecompile.runtime.target import read_target
@@ -89,7 +89,7 @@ def bench(
         stream_seconds: for how long streams are measured too; 0 for no streams.
 
     Raises:
-        RecipeError: the bundle does not take that size or that many pictures.
+        InputError: the bundle does not take that size or that many pictures.
         BundleError: it cannot be opened or measured here.
         MissingToolError: its backend is not installed.
     """
@@ -98,7 +98,7 @@ def bench(
     spec = read_spec(archive.read_json("spec.json"))
     size = chosen_size(spec, imgsz) if imgsz else spec.frame.size
     if batch > spec.input.batches[1]:
-        raise RecipeError(f"batch is {batch}, and the bundle takes {spec.input.batches[1]} at most")
+        raise InputError(f"batch is {batch}, and the bundle takes {spec.input.batches[1]} at most")
     with tempfile.TemporaryDirectory(prefix="edgecompile-") as folder:
         paths = list(pictures) or [golden_picture(archive, Path(folder))]
         subject = Subject(

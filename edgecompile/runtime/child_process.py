@@ -19,6 +19,7 @@ def start(
     errors: IO[bytes] | None = None,
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    kept: Sequence[int] = (),
 ) -> tuple[subprocess.Popen[bytes], int]:
     """Starts Python with some arguments, to which the number of the descriptor is appended.
 
@@ -28,6 +29,7 @@ def start(
     Args:
         job: one line, without its end.
         output, errors: of the process, as for `subprocess.Popen`.
+        kept: further descriptors that it inherits.
 
     Returns:
         the process, and the descriptor from which its answer is read.
@@ -41,7 +43,7 @@ def start(
             stderr=errors,
             cwd=folder,
             env=environment,
-            pass_fds=[written],
+            pass_fds=[written, *kept],
             start_new_session=True,
         )
     except BaseException:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgecompile.errors import RecipeError
+from edgecompile.errors import InputError
 from edgecompile.runtime import machine
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ TIMEOUT, MEMORY = "EDGECOMPILE_MODEL_TIMEOUT", "EDGECOMPILE_MODEL_MEMORY"
 NONE = "none"
 """The word that stands for no limit in both."""
 OPENING, RUNNING, BUILDING = "opening the model", "running the model", "building the model"
+READING = "reading the source"
+"""An operation whose time is not the model's: a camera or a pipe may be silent for as long as it likes."""
 """Operations whose time is limited, each by itself."""
 RUN_S, BUILD_S = 120.0, 3600.0
 """Seconds that an operation may take, and the building of a model by its device's tools."""
@@ -57,7 +59,7 @@ class Limits:
 
     def seconds(self, operation: str) -> float:
         """Returns how long an operation may take."""
-        return self.build_s if operation == BUILDING else self.run_s
+        return {BUILDING: self.build_s, READING: math.inf}.get(operation, self.run_s)
 
     def too_slow(self, operation: str) -> tuple[str, str]:
         """Returns the message for an operation that took longer, and the fix."""
@@ -80,7 +82,7 @@ def choose_limits(timeout: str | None, memory: str | None) -> Limits:
         timeout, memory: texts of the command line.
 
     Raises:
-        RecipeError: a text is no limit.
+        InputError: a text is no limit.
     """
     seconds = _chosen(timeout, "--timeout", TIMEOUT, seconds_of)
     memory_mb = _chosen(memory, "--memory", MEMORY, megabytes_of)
@@ -95,7 +97,7 @@ def limit_words(timeout: str | None, memory: str | None) -> tuple[str, ...]:
     """Returns the words by which another machine gets the limits that the command line or the environment sets here.
 
     Raises:
-        RecipeError: a text is no limit.
+        InputError: a text is no limit.
     """
     choose_limits(timeout, memory)
     chosen = {
@@ -136,7 +138,7 @@ def read_limit(environment: Mapping[str, str], name: str, read: Callable[[str], 
     """Returns the limit that a variable holds; None where it is not set.
 
     Raises:
-        RecipeError: the variable holds no limit.
+        InputError: the variable holds no limit.
     """
     value = environment.get(name)
     if value is None:
@@ -144,7 +146,7 @@ def read_limit(environment: Mapping[str, str], name: str, read: Callable[[str], 
     try:
         return read(value)
     except ValueError as error:
-        raise RecipeError(f"found {value!r}", where=name, fix=str(error)) from error
+        raise InputError(f"found {value!r}", where=name, fix=str(error)) from error
 
 
 def add_flags(parser: argparse.ArgumentParser, *, building: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from weakref import WeakSet
 
-from edgecompile.errors import RecipeError
+from edgecompile.errors import InputError
 
 FIX = "load the bundle in the process that predicts, or start processes with multiprocessing's 'spawn'"
 
@@ -28,25 +28,25 @@ def require_owner(process: int) -> None:
     """Demands that this is the process that loaded a model, and not a fork of it.
 
     Raises:
-        RecipeError: it is not.
+        InputError: it is not.
     """
     current = os.getpid()
     if current != process:
         forked = f"the model was loaded in process {process} and cannot run in its fork, process {current}"
-        raise RecipeError(forked, fix=FIX)
+        raise InputError(forked, fix=FIX)
 
 
 def require_first_use(library: str) -> None:
     """Demands that a library which keeps threads or a device for good was not used before this process was forked.
 
     Raises:
-        RecipeError: it was.
+        InputError: it was.
     """
     first, current = _first_use.setdefault(library, os.getpid()), os.getpid()
     if first != current:
         fix = "start processes with multiprocessing's 'spawn', or load nothing before they are forked"
         forked = f"{library} was used in process {first} and cannot be in its fork, process {current}"
-        raise RecipeError(forked, fix=fix)
+        raise InputError(forked, fix=fix)
 
 
 def _keep_in_child() -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from edgecompile.errors import RecipeError
+from edgecompile.errors import InputError
 from edgecompile.runtime import antialias
 from edgecompile.runtime.geometry import Geometry
 from edgecompile.runtime.spec import Frame, Input, Spec
@@ -102,7 +102,7 @@ class Letterbox:
             window = (rows, columns)
             self.canvas[:] = antialias.resize(image, geometry.scaled, self._kernel, top=top, left=left, window=window)
         elif height * width > MOST_SCALED:
-            raise RecipeError(f"a picture of {image.shape[0]}x{image.shape[1]} is too long and narrow to be cut")
+            raise InputError(f"a picture of {image.shape[0]}x{image.shape[1]} is too long and narrow to be cut")
         else:
             scaled = cv2.resize(image, (width, height), interpolation=self._interpolation)
             self.canvas[:] = scaled.reshape(height, width, -1)[top : top + rows, left : left + columns]

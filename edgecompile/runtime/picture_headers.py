@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from edgecompile.errors import RecipeError
+from edgecompile.errors import InputError
 
 MOST_PIXELS = 64_000_000
 """Pixels a picture may have: 192 MB decoded."""
@@ -55,29 +55,27 @@ def measure_picture(content: bytes, where: str) -> Size:
     """Returns width and height that the header of a picture states, before turning by EXIF.
 
     Raises:
-        RecipeError: it is of no kind known here, truncated, has no pixels or more than `MOST_PIXELS`, or decoding it
+        InputError: it is of no kind known here, truncated, has no pixels or more than `MOST_PIXELS`, or decoding it
             would take out of all proportion. $EDGECOMPILE_MOST_PIXELS and $EDGECOMPILE_MOST_SCANS set other bounds.
     """
     kind = next((known for known in KINDS if known.begins(content)), None)
     if kind is None:
         unread = next((name for name, begins in UNREAD_KINDS if begins(content)), None)
         if unread:
-            raise RecipeError(
-                f"is a picture of a kind that is not read: {unread}", where=where, fix="convert it to PNG"
-            )
+            raise InputError(f"is a picture of a kind that is not read: {unread}", where=where, fix="convert it to PNG")
         names = [known.name for known in KINDS]
-        raise RecipeError(f"is not a picture ({', '.join(names[:-1])} or {names[-1]})", where=where)
+        raise InputError(f"is not a picture ({', '.join(names[:-1])} or {names[-1]})", where=where)
     try:
         width, height = kind.measure(content)
     except (struct.error, IndexError, EOFError):
-        raise RecipeError("picture is truncated or damaged", where=where) from None
+        raise InputError("picture is truncated or damaged", where=where) from None
     except _Refused as refused:
-        raise RecipeError(f"picture is refused: {refused}", where=where) from None
+        raise InputError(f"picture is refused: {refused}", where=where) from None
     if width < 1 or height < 1:
-        raise RecipeError(f"picture has no pixels ({width} x {height})", where=where)
+        raise InputError(f"picture has no pixels ({width} x {height})", where=where)
     most = most_pixels()
     if width * height > most:
-        raise RecipeError(
+        raise InputError(
             f"picture is too large: {width} x {height} is {width * height / 1e6:.0f} megapixels, "
             f"at most {most / 1e6:.0f} are read",
             where=where,
@@ -107,7 +105,7 @@ def _bound(variable: str, default: int) -> int:
     if not given:
         return default
     if not given.isascii() or not given.isdigit() or not 0 < int(given) < 1 << 30:  # OpenCV's own bound
-        raise RecipeError(f"found '{given}', expected a whole number from 1 to {(1 << 30) - 1}", where=variable)
+        raise InputError(f"found '{given}', expected a whole number from 1 to {(1 << 30) - 1}", where=variable)
     return int(given)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import glob
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgecompile.errors import BundleError, RecipeError
+from edgecompile.errors import BundleError, InputError
 from edgecompile.runtime.picture_headers import MOST_BYTES, avif_properties, is_avif, is_tiff, measure_picture
 
 if TYPE_CHECKING:
@@ -34,18 +34,18 @@ def read_picture(path: str | Path, channels: int = 3) -> np.ndarray:
         uint8 (height, width, channels), blue green red (alpha).
 
     Raises:
-        RecipeError: there is no such file, it is no picture of a kind that is read, truncated, damaged or too
+        InputError: there is no such file, it is no picture of a kind that is read, truncated, damaged or too
             large, or it has not four channels where these are asked for.
     """
     path = Path(path)
     try:
         if not path.is_file():
-            raise RecipeError("is a folder, not a picture" if path.is_dir() else "no such picture", where=str(path))
+            raise InputError("is a folder, not a picture" if path.is_dir() else "no such picture", where=str(path))
         if path.stat().st_size > MOST_BYTES:
-            raise RecipeError(f"picture file larger than {MOST_BYTES >> 20} MiB", where=str(path))
+            raise InputError(f"picture file larger than {MOST_BYTES >> 20} MiB", where=str(path))
         content = path.read_bytes()
     except OSError as error:
-        raise RecipeError(f"picture cannot be read: {error.strerror or error}", where=str(path)) from error
+        raise InputError(f"picture cannot be read: {error.strerror or error}", where=str(path)) from error
     return decode_picture(content, str(path), channels)
 
 
@@ -60,17 +60,15 @@ def decode_picture(content: bytes, where: str, channels: int = 3) -> np.ndarray:
         image = None
     if image is None or sorted(image.shape[:2]) != sorted((height, width)):
         fix = f"OpenCV {cv2.__version__} reads no {'AVIF' if is_avif(content) else 'such picture'}, or it is truncated"
-        raise RecipeError("picture is damaged: it cannot be decoded", where=where, fix=fix if image is None else "")
+        raise InputError("picture is damaged: it cannot be decoded", where=where, fix=fix if image is None else "")
     if image.dtype == "uint16":
         image = (image >> 8).astype("uint8")
     if image.dtype != "uint8":
-        raise RecipeError(f"picture holds numbers of kind {image.dtype}, expected 8 or 16 bits a channel", where=where)
+        raise InputError(f"picture holds numbers of kind {image.dtype}, expected 8 or 16 bits a channel", where=where)
     image = image if image.ndim == 3 else image[..., None]
     if image.shape[2] != channels:
         fix = "give it an alpha channel, or take a model of colour pictures" if channels == 4 else ""
-        raise RecipeError(
-            f"the picture has {image.shape[2]} channels, the model takes {channels}", where=where, fix=fix
-        )
+        raise InputError(f"the picture has {image.shape[2]} channels, the model takes {channels}", where=where, fix=fix)
     return _upright(image, content) if is_avif(content) else image
 
 
@@ -82,7 +80,7 @@ def decode_member(archive: Archive, name: str, channels: int = 3) -> np.ndarray:
     """
     try:
         return decode_picture(archive.read(name), f"{archive.path}:{name}", channels)
-    except RecipeError as error:
+    except InputError as error:
         raise BundleError(error.problems) from error
 
 
@@ -119,12 +117,15 @@ def _upright(image: np.ndarray, content: bytes) -> np.ndarray:
     return image if image.ndim == 3 else image[..., None]
 
 
-def find_pictures(sources: Iterable[str | Path]) -> list[Path]:
+def find_pictures(sources: Iterable[str | Path], suffixes: Sequence[str] = PICTURES) -> list[Path]:
     """Returns the pictures that `sources` name, in their order, each once: files, folders (the pictures right in them,
     by name) and patterns with `*`, `?` or `**`.
 
+    Args:
+        suffixes: of the files that folders and patterns stand for.
+
     Raises:
-        RecipeError: with one problem for each source that names no picture.
+        InputError: with one problem for each source that names no picture.
     """
     from edgecompile.errors import Problem
 
@@ -136,30 +137,30 @@ def find_pictures(sources: Iterable[str | Path]) -> list[Path]:
             continue
         path = Path(source)
         if path.is_dir():
-            matches = sorted(child for child in path.iterdir() if _is_picture(child))
+            matches = sorted(child for child in path.iterdir() if _has(child, suffixes))
             complaint = f"the folder holds no picture ({' '.join(PICTURES)})"
         elif path.exists() or not glob.has_magic(str(source)):
             matches = [path] if path.exists() else []
             complaint = "no such picture or folder"
         else:
             matches = sorted(
-                Path(match) for match in glob.glob(str(source), recursive=True) if _is_picture(Path(match))
+                Path(match) for match in glob.glob(str(source), recursive=True) if _has(Path(match), suffixes)
             )
             complaint = "no picture matches"
         if not matches:
             problems.append(Problem(complaint, str(source)))
         paths.update(dict.fromkeys(matches))
     if problems:
-        raise RecipeError(problems)
+        raise InputError(problems)
     return list(paths)
 
 
-def passed_over(sources: Iterable[str | Path]) -> Counter[str]:
+def passed_over(sources: Iterable[str | Path], suffixes: Sequence[str] = PICTURES) -> Counter[str]:
     """Returns how many files of each suffix the folders among `sources` hold that `find_pictures` does not name."""
     folders = [Path(source) for source in sources if str(source) and Path(source).is_dir()]
     files = (child for folder in dict.fromkeys(folders) for child in folder.iterdir() if child.is_file())
-    return Counter(file.suffix.lower() for file in files if not _is_picture(file) and not file.name.startswith("."))
+    return Counter(file.suffix.lower() for file in files if not _has(file, suffixes) and not file.name.startswith("."))
 
 
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURES and path.is_file()
+def _has(path: Path, suffixes: Sequence[str]) -> bool:
+    return path.suffix.lower() in suffixes and path.is_file()

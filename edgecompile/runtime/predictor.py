@@ -11,9 +11,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from edgecompile.errors import BundleError, EdgecompileError, RecipeError
+from edgecompile.errors import BundleError, EdgecompileError, InputError
 from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.backends import Backend, Setting, last_line, open_backend
+from edgecompile.runtime.chosen_size import chosen_size
 from edgecompile.runtime.confinement import RUNNING, doing
 from edgecompile.runtime.finished import engine_of, find_place
 from edgecompile.runtime.fork import FIX, own, require_owner
@@ -21,45 +22,50 @@ from edgecompile.runtime.geometry import Geometry
 from edgecompile.runtime.letterbox import Preprocessor
 from edgecompile.runtime.machine import available_cores
 from edgecompile.runtime.options import MOST_THREADS, Options
-from edgecompile.runtime.sources import Picture, as_picture, is_capture, pictures_of
+from edgecompile.runtime.sources import Picture, as_picture, may_never_end, pictures_of
 from edgecompile.runtime.spec import Spec, read_spec
 from edgecompile.runtime.spec_document import SpecDocument
 from edgecompile.runtime.stream import Stream, timings
 from edgecompile.runtime.stream_lanes import Opening, StreamLanes
-from edgecompile.runtime.target import BundleTarget, read_target
+from edgecompile.runtime.target import BundleTarget, read_target, stand_in_of
 from edgecompile.runtime.tasks import Given, OutputError
+from edgecompile.runtime.tasks._shown import Origin, Shown
+from edgecompile.text import escape
 
 Pictures = Picture | Iterable[Picture]
-USUAL_STRIDE = 32
-"""Pixels of which height and width chosen at run time are multiples, where a spec states no stride."""
 KEPT_BUFFERS = 4
 """How many shapes keep their buffers: the last used."""
 
 
-def load(bundle: str | Path, *, threads: int | None = None) -> Predictor:
+def load(bundle: str | Path, *, threads: int | None = None, stand_in: bool = False) -> Predictor:
     """Opens a bundle, after verifying it, and compiles its model for this machine.
 
     Args:
         bundle: path of a `.bundle.zip`.
         threads: that the backend may use; the target's, but no more than there are cores, where None.
+        stand_in: whether a bundle for a device that is not here is run by the runtime that judged it when it was built.
+            What it finds is about what the device will find; how long it takes says nothing.
 
     Raises:
-        RecipeError: there is no such file.
+        InputError: there is no such file, or nothing stands in for the device of this bundle.
         BundleError: it is damaged, altered, or cannot be opened here.
             A model that is built on its device must have been: `edgecompile finalize`.
         MissingToolError: its backend is not installed.
     """
     with Archive(Path(bundle)) as archive:
-        return open_bundle(archive, threads=threads)
+        return open_bundle(archive, threads=threads, stand_in=stand_in)
 
 
-def open_bundle(archive: Archive, *, threads: int | None = None, engine: Path | None = None) -> Predictor:
+def open_bundle(
+    archive: Archive, *, threads: int | None = None, engine: Path | None = None, stand_in: bool = False
+) -> Predictor:
     """Returns the predictor of a bundle that is open already; as `load`.
 
     Args:
         engine: folder of a built model that is not accepted yet, instead of the accepted model.
+        stand_in: as for `load`.
     """
-    target = read_target(archive)
+    target = stand_in_of(archive) if stand_in else read_target(archive)
     threads = min(target.threads, available_cores()) if threads is None else _thread_count(threads)
     try:
         spec = read_spec(archive.read_json("spec.json"))
@@ -75,7 +81,10 @@ def open_bundle(archive: Archive, *, threads: int | None = None, engine: Path | 
                 return open_backend(target.name, artifact, spec.document, setting.threads, setting.options)
 
         opening = Opening(threads, target.options, open_again)
-        return Predictor(opened, spec, manifest=archive.manifest, digest=digest, path=path, opening=opening)
+        words = f"stand-in {target.name} {opened.version}, not {target.device}" if stand_in else ""
+        return Predictor(
+            opened, spec, manifest=archive.manifest, digest=digest, path=path, opening=opening, stand_in=words
+        )
     except BundleError as error:
         raise error.located(archive.path) from error
 
@@ -121,7 +130,7 @@ def open_artifact(
 class Predictor:
     """A model that is ready to predict. Calls from several threads take turns: buffers are shared between calls.
 
-    It belongs to the process that loaded it: in a fork of that, whatever would run the model raises a RecipeError. An
+    It belongs to the process that loaded it: in a fork of that, whatever would run the model raises a InputError. An
     exception in the middle of a call, also that of an interrupt, leaves it usable.
 
     Attributes:
@@ -132,6 +141,7 @@ class Predictor:
         manifest: the manifest of the bundle; None where there is none.
         digest: sha256 of the bundle's file; None where there is none.
         backend: the backend that runs the model; `backend.version` is the version of its library.
+        stand_in: what runs the model instead of its device, in words; "" where nothing does.
         timings: milliseconds of the last prediction, by part: read (a picture from its file), preprocess, inference,
             postprocess. Of a stack of pictures, those of the whole stack.
     """
@@ -145,9 +155,11 @@ class Predictor:
         digest: str | None = None,
         path: Path | None = None,
         opening: Opening | None = None,
+        stand_in: str = "",
     ) -> None:
         self.backend = backend
         self._lanes = StreamLanes(opening)
+        self.stand_in = stand_in
         self.names = spec.names
         self.spec = spec.document
         self.manifest = manifest
@@ -170,14 +182,14 @@ class Predictor:
         return self._path.name if self._path else ""
 
     def __reduce__(self) -> NoReturn:
-        raise RecipeError("a loaded model cannot be sent to another process or copied", fix=FIX)
+        raise InputError("a loaded model cannot be sent to another process or copied", fix=FIX)
 
     def predict(self, image: Picture, *, imgsz: int | Sequence[int] | None = None, **settings: Any) -> Any:
         """Returns what the model finds on one picture: the result of its task, such as `Detections`.
 
         Args:
-            image: path of a picture, or uint8 (height, width, 3) in the order blue green red, as OpenCV has it. Gray,
-                4 channels, 16 bits and PIL images are read as Ultralytics reads them.
+            image: path of a picture, the bytes of a picture's file, or uint8 (height, width, 3) in the order blue green
+                red, as OpenCV has it. Gray, 4 channels, 16 bits and PIL images are read as Ultralytics reads them.
             imgsz: size that the picture is scaled to, pixels: the side of a square, or height and width; multiples of
                 the model's stride between the smallest and the largest that the bundle was built for. The spec's where
                 None.
@@ -186,11 +198,20 @@ class Predictor:
                 boxes).
 
         Raises:
-            RecipeError: the picture cannot be read, a setting is out of range, or this is a fork of the process that
+            InputError: the picture cannot be read, a setting is out of range, or this is a fork of the process that
                 loaded the model.
             BundleError: the model cannot run, or puts out numbers that mean nothing, such as scores outside of 0..1.
         """
         return self._predict_stack([image], imgsz=imgsz, **settings)[0]
+
+    __call__ = predict
+
+    def __repr__(self) -> str:
+        height, width = self._spec.frame.size
+        where = f", {self._path}" if self._path else ""
+        runs = self.stand_in or f"{_library(self.backend)} {self.backend.version}"
+        model = f"{self.spec['task']}, {len(self.names)} classes, {height} x {width} pixels"
+        return f"Predictor({model}, {runs}{escape(where)})"
 
     def predict_batch(self, images: Pictures, **settings: Any) -> list[Any]:
         """Returns the results of several pictures, as many at once as the model takes. Settings: those of `predict`.
@@ -199,8 +220,8 @@ class Predictor:
             images: pictures; or the path of a picture or a folder, a picture in memory, or an array (n, height, width,
                 3) of several.
         """
-        if is_capture(images):
-            raise RecipeError("a camera may never end, so its frames are no batch", fix="give it to stream")
+        if may_never_end(images):
+            raise InputError("a camera or a stream may never end, so its frames are no batch", fix="give it to stream")
         results: list[Any] = []
         stack: list[Picture] = []
         limit = self._spec.input.batches[1]
@@ -224,15 +245,16 @@ class Predictor:
         leaves nothing running.
 
         Args:
-            images: a folder, a pattern or a file; an open `cv2.VideoCapture`, which stays open; or anything that gives
-                pictures one by one, such as a generator. It may be read in a thread of its own. A picture in memory may
+            images: a folder, a pattern or a file, also of a video; the number of a camera; the address of a stream
+                (`rtsp://`, `http://`); an open `cv2.VideoCapture`, which stays open; or anything that gives pictures
+                one by one, such as a generator. It may be read in a thread of its own. A picture in memory may
                 be overwritten once the next picture is asked for.
             imgsz: as for `predict`; the other settings too.
             hint: "throughput" for the setting for many pictures from the first on, "latency" for the one of `predict`
                 to the end; None for the first where it gains.
 
         Raises:
-            RecipeError: `images` is no source of pictures, or `hint` is another word.
+            InputError: `images` is no source of pictures, or `hint` is another word.
         """
         require_owner(self._process)
         pictures = pictures_of(images)
@@ -258,11 +280,11 @@ class Predictor:
         """Returns the model's input for the pictures of one run, and where each stands in it. Arguments: as `predict`.
 
         Raises:
-            RecipeError: a picture cannot be read, there are more than the model takes, or the size is out of range.
+            InputError: a picture cannot be read, there are more than the model takes, or the size is out of range.
         """
         most = self._spec.input.batches[1]
         if len(images) > most:
-            raise RecipeError(f"{len(images)} pictures are more than the model takes at once: {most}")
+            raise InputError(f"{len(images)} pictures are more than the model takes at once: {most}")
         pictures = [as_picture(image, self._spec.input.channels) for image in images]
         require_owner(self._process)
         with self._turn:
@@ -315,7 +337,13 @@ class Predictor:
                 self.postprocess(outputs, geometry, slot=slot, **settings) for slot, geometry in enumerate(geometries)
             ]
             self.timings = timings(started, read, prepared, inferred, clock())
-        return results
+        return [self.noted(result, image) for result, image in zip(results, images, strict=True)]
+
+    def noted(self, result: Any, picture: Picture) -> Any:
+        """Returns a result that knows its picture, so that it can be drawn, where the result of the task can."""
+        if isinstance(result, Shown):
+            result.found_on(Origin(self.task, picture, self._spec.input.channels, self.stand_in))
+        return result
 
     def give(self, taker: Any, settings: Given) -> None:
         """Gives a backend or a request the parameters of a prediction, where the model takes any."""
@@ -344,37 +372,14 @@ class Predictor:
         return preprocessor
 
 
-def chosen_size(spec: Spec, imgsz: int | Sequence[int]) -> tuple[int, int]:
-    """Returns height and width for a size chosen at run time.
-
-    Raises:
-        RecipeError: the model does not take it.
-    """
-    asked = tuple(imgsz) if isinstance(imgsz, (tuple, list)) else (imgsz, imgsz)
-    if len(asked) != 2 or any(isinstance(side, bool) or not isinstance(side, (int, np.integer)) for side in asked):
-        raise RecipeError(f"imgsz is {imgsz!r}, expected the side of a square or (height, width), in whole pixels")
-    height, width = (int(side) for side in asked)
-    low, high = spec.input.size_at("min"), spec.input.size_at("max")
-    if low is None or high is None or low == high:
-        if (height, width) != spec.frame.size:
-            fixed = f"{spec.frame.size[0]}x{spec.frame.size[1]}"
-            raise RecipeError(
-                f"imgsz is {height}x{width}, and the bundle was built for {fixed} alone",
-                fix="build it with model.dynamic.imgsz: [min, opt, max]",
-            )
-        return spec.frame.size
-    stride = int(spec.document.get("stride", USUAL_STRIDE))
-    if not (low[0] <= height <= high[0] and low[1] <= width <= high[1]) or height % stride or width % stride:
-        multiples = f"multiples of {stride}" if stride > 1 else "sides"
-        raise RecipeError(
-            f"imgsz is {height}x{width}, expected {multiples} from {low[0]}x{low[1]} to {high[0]}x{high[1]}"
-        )
-    return height, width
+def _library(backend: Backend) -> str:
+    """Returns the name of the file of a backend, which is that of its library."""
+    return type(backend).__module__.rpartition(".")[2]
 
 
 def _thread_count(value: Any) -> int:
     if not isinstance(value, Integral) or isinstance(value, bool) or not 1 <= int(value) <= MOST_THREADS:
-        raise RecipeError(f"threads is {value!r}, expected a whole number from 1 to {MOST_THREADS}")
+        raise InputError(f"threads is {value!r}, expected a whole number from 1 to {MOST_THREADS}")
     return int(value)
 
 

@@ -343,11 +343,13 @@ class InFlight:
         self._read = read
         self._settings = settings
         self._geometry: Geometry | None = None
+        self._image: Picture | None = None
         self._marks: tuple[float, ...] = ()
 
     def start(self, image: Picture) -> None:
         clock = time.perf_counter
         began = clock()
+        self._image = image
         picture = self._read(image)
         read = clock()
         self._geometry = self._preprocessor.place(0, picture)
@@ -361,7 +363,8 @@ class InFlight:
         inferred = time.perf_counter()
         result = self._predictor.postprocess(outputs, self._geometry, **self._settings)
         self._predictor.timings = timings(*self._marks, inferred, time.perf_counter())
-        return result
+        image, self._image = self._image, None
+        return self._predictor.noted(result, image)
 
     def drop(self) -> None:
         with suppress(Exception):  # nobody waits for this result any more

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from edgecompile.errors import EdgecompileError, RecipeError
+from edgecompile.errors import EdgecompileError, InputError
 from edgecompile.runtime.backends import Backend, Setting
 from edgecompile.runtime.letterbox import Preprocessor
 from edgecompile.runtime.options import Options
@@ -55,10 +55,10 @@ class StreamLanes:
             hint: as for `Predictor.stream`.
 
         Raises:
-            RecipeError: there is no such hint.
+            InputError: there is no such hint.
         """
         if hint not in (None, LATENCY, THROUGHPUT):
-            raise RecipeError(f"hint is {hint!r}, expected {LATENCY} or {THROUGHPUT}")
+            raise InputError(f"hint is {hint!r}, expected {LATENCY} or {THROUGHPUT}")
         if hint == THROUGHPUT or (hint is None and self._many is not None):
             return Stream(pictures, self._for_many(model, size, settings))
         lanes = self._as_open(model, size, settings)

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, cast
@@ -29,20 +30,23 @@ PATIENCE = 3.0
 CHUNK = 1 << 16
 
 
-def run_confined(work: Work, arguments: argparse.Namespace) -> int:
+def run_confined(work: Work, arguments: argparse.Namespace, *, kept: Sequence[int] = ()) -> int:
     """Runs the work of a verb on a bundle's model in a process of its own, and returns its exit code. This process
     prints its output.
 
     Args:
         work: a function of a module, which the other process imports.
         arguments: of the verb: `bundle` is the path to open, `timeout` and `memory` are the limits asked for.
+        kept: descriptors that the process has too, by the same numbers; closed here.
 
     Raises:
         EdgecompileError: the verb raised it.
         BundleError: it took too long, or its process died.
     """
     bundle, limits = arguments.bundle, choose_limits(arguments.timeout, arguments.memory)
-    worker = _Worker(work, arguments, limits)
+    worker = _Worker(work, arguments, limits, kept)
+    for descriptor in kept:
+        os.close(descriptor)
     try:
         answer = worker.wait()
         worker.end()
@@ -68,7 +72,7 @@ class _Worker:
         operation: the last operation that it reported.
     """
 
-    def __init__(self, work: Work, arguments: argparse.Namespace, limits: Limits) -> None:
+    def __init__(self, work: Work, arguments: argparse.Namespace, limits: Limits, kept: Sequence[int]) -> None:
         self.operation = "starting"
         self._limits = limits
         self._partial = b""
@@ -77,7 +81,7 @@ class _Worker:
         memory = None if math.isinf(limits.memory_mb) else int(limits.memory_mb * 10**6)
         job = {"work": work, "arguments": vars(arguments), "memory_bytes": memory}
         packed = base64.b64encode(pickle.dumps(job))
-        self._process, self._notes = start([*flags, "-c", BOOT, path], packed, output=subprocess.PIPE)
+        self._process, self._notes = start([*flags, "-c", BOOT, path], packed, output=subprocess.PIPE, kept=kept)
 
     @property
     def _stdin(self) -> IO[bytes]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from edgecompile.errors import BundleError, Problem
+from edgecompile.errors import BundleError, InputError, Problem
 from edgecompile.runtime.archive import MANIFEST, Archive
 from edgecompile.runtime.backends import Backend, find_backend
 from edgecompile.runtime.options import MOST_THREADS, Fault, Options, Whole, check_options, show_value
@@ -90,6 +90,27 @@ def read_target_facts(archive: Archive) -> BundleTarget:
         finalize=target.get("finalize", False),
         constraints=target.get("constraints", {}),
     )
+
+
+def stand_in_of(archive: Archive) -> BundleTarget:
+    """Returns the target in the manifest as the runtime opens it that stood in for the device when it was judged.
+
+    Raises:
+        InputError: none did: the device's own runtime runs wherever it is installed.
+        BundleError: as `read_target_facts`; this runtime has no such backend.
+    """
+    target, name = read_target_facts(archive), archive.manifest["target"].get("stand_in")
+    if name is None:
+        fix = f"leave --stand-in out: {target.runtime[0]} runs it"
+        message = "the bundle was judged by its own runtime: nothing stands in for it"
+        raise InputError(message, where=str(archive.path), fix=fix)
+    if not isinstance(name, str):
+        raise BundleError(
+            f"found {show_value(name)}, expected the name of a backend", where=f"{archive.path}:{MANIFEST}"
+        )
+    backend = find_backend(name)
+    options = getattr(backend, "stand_in_options", {})
+    return replace(target, name=name, options=options, finalize=False, constraints={})
 
 
 def _section(archive: Archive) -> dict[str, Any]:

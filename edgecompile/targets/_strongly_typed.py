@@ -9,6 +9,7 @@ from edgecompile.plan.fp16_range_steps import add_fp16_range
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
 from edgecompile.quantization.steps import add_static
+from edgecompile.runtime.backends import onnxruntime
 from edgecompile.runtime.options import Options
 from edgecompile.targets import ProxyBackend
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from edgecompile.passes.int8_static import Int8Static
     from edgecompile.quantization.qdq import Placement
 
-PROXY_BACKEND = ProxyBackend("onnxruntime", "onnxruntime", {"session.disable_quant_qdq": "1"})
+PROXY_BACKEND = ProxyBackend("onnxruntime", "onnxruntime", onnxruntime.Backend.stand_in_options)
 """ONNX Runtime computes the graph that ships as it is written: its fusions of Q/DQ pairs know no scales in FP16."""
 PROVER = ("tensorrt_rtx_bindings", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs")
 """Module, and distributions, of the TensorRT that builds on a machine without a GPU: TensorRT-RTX."""

@@ -9,6 +9,7 @@ from pydantic import Field
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
 from edgecompile.quantization.steps import add_static
+from edgecompile.runtime.backends import aipp
 from edgecompile.targets import ProxyBackend, Target
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Cann(Target):
         return {"soc": list(self.soc)}
 
     def proxy_backend(self) -> ProxyBackend | None:
-        return ProxyBackend("aipp", "onnxruntime", {"session.disable_quant_qdq": "1"})
+        return ProxyBackend("aipp", "onnxruntime", aipp.Backend.stand_in_options)
 
     def quantize(self, graph: Graph, model: Model, settings: Int8Static) -> Model:
         if settings.symmetric is False:

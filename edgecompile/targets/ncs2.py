@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 from edgecompile.errors import PlanError
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
+from edgecompile.runtime.backends import openvino
 from edgecompile.runtime.options import Options
 from edgecompile.targets import ProxyBackend, Target
 
@@ -43,7 +44,7 @@ class Ncs2(Target):
         return True
 
     def proxy_backend(self) -> ProxyBackend:
-        return ProxyBackend("openvino", "openvino", {"INFERENCE_PRECISION_HINT": "f32"})
+        return ProxyBackend("openvino", "openvino", openvino.Backend.stand_in_options)
 
     def quantize(self, graph: Graph, model: Model, settings: Any) -> Model:
         raise PlanError(f"{self.device} computes in FP16 and has no INT8", fix="use the pass fp16")

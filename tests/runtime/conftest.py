@@ -66,4 +66,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Verbs run their model in this process, where a test can change what they find."""
     from edgecompile.runtime import supervisor, worker
 
-    monkeypatch.setattr(supervisor, "run_confined", worker.run_in_this_process)
+    def run(work: Any, arguments: Any, **_: Any) -> int:
+        return worker.run_in_this_process(work, arguments)
+
+    monkeypatch.setattr(supervisor, "run_confined", run)

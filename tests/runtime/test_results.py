@@ -4,12 +4,14 @@ import io
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from edgecompile.errors import BundleError, RecipeError
+from edgecompile.runtime.feed import Shot
 from edgecompile.runtime.results import WRITERS, image_ids, opened
 from edgecompile.runtime.spec import read_spec
 from edgecompile.runtime.tasks.detect import Detections
@@ -25,12 +27,13 @@ FOUND = Detections(
 NOTHING = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64), FOUND.names)
 
 
-def written(kind: str, *found: Detections, **parts: Any) -> str:
+def written(kind: str, *found: Detections, stand_in: str = "", **parts: Any) -> str:
     """Returns what a writer makes of results; `parts` stand in the model's spec."""
     stream, paths = io.StringIO(), [Path(f"folder/{number:012}.jpg") for number in (7, 42, 3)][: len(found)]
-    writer = WRITERS[kind](stream, paths, read_spec({**tiny_spec(), **parts}).task)
+    model: Any = SimpleNamespace(task=read_spec({**tiny_spec(), **parts}).task, stand_in=stand_in)
+    writer = WRITERS[kind](stream, paths, model)
     for path, one in zip(paths, found, strict=True):
-        writer.add(path, (100, 200), one)
+        writer.add(Shot(str(path), np.zeros((100, 200, 3), np.uint8), path=path), one)
     writer.finish()
     return stream.getvalue()
 

@@ -57,6 +57,9 @@ class Backend:
         "session.x64quantprecision": ZERO_OR_ONE,
     }
     distributions: ClassVar[tuple[str, ...]] = ("onnxruntime",)
+    stand_in_options: ClassVar[Options] = {"session.disable_quant_qdq": "1"}
+    """What it is opened with where it stands in for a device: it then computes a graph as that is written, for its
+    fusions of Q/DQ pairs know no scales in FP16."""
 
     def __init__(
         self, artifact: Path | Mapping[str, bytes], spec: SpecDocument, threads: int, options: Options

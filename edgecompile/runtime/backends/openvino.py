@@ -90,6 +90,8 @@ class Backend:
         "ONEDNN_MAX_CPU_ISA": Choice(ISAS),
     }
     distributions: ClassVar[tuple[str, ...]] = ("openvino",)
+    stand_in_options: ClassVar[Options] = {"INFERENCE_PRECISION_HINT": "f32"}
+    """What it is opened with where it stands in for a device."""
 
     def __init__(
         self, artifact: Path | Mapping[str, bytes], spec: SpecDocument, threads: int, options: Options

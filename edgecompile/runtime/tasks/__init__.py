@@ -19,7 +19,7 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from edgecompile.entry_points import entry_points, named_point
-from edgecompile.errors import BundleError, MissingToolError, RecipeError
+from edgecompile.errors import BundleError, InputError, MissingToolError
 from edgecompile.json_types import JsonObject
 
 if TYPE_CHECKING:
@@ -60,14 +60,14 @@ class Setting:
         """Returns the value.
 
         Raises:
-            RecipeError: it is out of range.
+            InputError: it is out of range.
         """
         if self.kind is float:
             if not isinstance(value, Real) or not 0 <= float(value) <= 1:
-                raise RecipeError(f"{self.name} is {value!r}, expected a number in 0..1")
+                raise InputError(f"{self.name} is {value!r}, expected a number in 0..1")
             return float(value)
         if not isinstance(value, Integral) or int(value) < 1:
-            raise RecipeError(f"{self.name} is {value!r}, expected a whole number of at least 1")
+            raise InputError(f"{self.name} is {value!r}, expected a whole number of at least 1")
         return int(value)
 
 
@@ -132,7 +132,7 @@ class Task(ABC, Generic[Found]):
             given: settings, as for `decode`.
 
         Raises:
-            RecipeError: a setting is out of range.
+            InputError: a setting is out of range.
         """
         return {}
 
@@ -148,7 +148,7 @@ class Task(ABC, Generic[Found]):
 
         Raises:
             OutputError: an output has another form than the spec says, or holds numbers that mean nothing.
-            RecipeError: a setting is out of range.
+            InputError: a setting is out of range.
         """
 
     @abstractmethod
@@ -173,9 +173,9 @@ class Task(ABC, Generic[Found]):
         """Returns the result in COCO's results format, without the name of the picture.
 
         Raises:
-            RecipeError: the task has no such form.
+            InputError: the task has no such form.
         """
-        raise RecipeError("COCO has no format for results of this task", fix="take --format json")
+        raise InputError("COCO has no format for results of this task", fix="take --format json")
 
     @abstractmethod
     def golden(self, result: Found) -> JsonObject:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from edgecompile.errors import BundleError
 from edgecompile.runtime.tasks import Agreement
+from edgecompile.runtime.tasks._shown import Shown
 from edgecompile.text import escape
 
 if TYPE_CHECKING:
@@ -17,11 +18,32 @@ if TYPE_CHECKING:
     from edgecompile.runtime.tasks._supervision import Boxed, SupervisionFields
 
 Item = TypeVar("Item")
+Objects = TypeVar("Objects", bound="FoundObjects[Any]")
 
 PIXELS, SCORE = " pixels", ""
+ELSEWHERE = {
+    "xyxy": "result.boxes",
+    "conf": "result.scores",
+    "confidence": "result.scores",
+    "cls": "result.classes",
+    "class_id": "result.classes",
+    "keypoints": "result.key_points",
+    "obb": "result.xywhr and result.corners",
+    "orig_img": "what was handed over; result.plot() draws on it",
+    "speed": "model.timings",
+    "path": "what was handed over; result.save(path) writes it with the result drawn on it",
+    "show": "result.plot(), an array, or result.save(path)",
+    "probs": "for classifiers only: result.probabilities",
+    "summary": "result.to_dict()",
+    "tojson": "json.dumps(result.to_dict())",
+    "to_json": "json.dumps(result.to_dict())",
+    "save_txt": "result.to_dict(), or the verb `predict --format json`",
+    "to_df": "result.to_dict()",
+}
+"""What Ultralytics and supervision call the parts of a result."""
 
 
-class FoundObjects(ABC, Generic[Item]):
+class FoundObjects(Shown, ABC, Generic[Item]):
     """The objects found on one picture, best first. A frozen dataclass of the task adds what it knows of each.
 
     Attributes:
@@ -33,6 +55,7 @@ class FoundObjects(ABC, Generic[Item]):
     scores: np.ndarray
     classes: np.ndarray
     names: tuple[str, ...]
+    elsewhere: ClassVar[Mapping[str, str]] = ELSEWHERE
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -48,11 +71,28 @@ class FoundObjects(ABC, Generic[Item]):
         for number in self.classes.tolist():
             counts[self.class_name(number)] = counts.get(self.class_name(number), 0) + 1
         found = ", ".join(f"{count} {name}" for name, count in counts.items()) or "none"
-        return f"{type(self).__name__}({found})"
+        return f"{type(self).__name__}({found}{self.stand_in and f'; {self.stand_in}'})"
 
     def class_name(self, number: int) -> str:
         """Returns the name of a class: its number where the model has no such class."""
         return self.names[number] if 0 <= number < len(self.names) else str(number)
+
+    def of_classes(self: Objects, numbers: Collection[int]) -> Objects:
+        """Returns the objects of some classes, given by their numbers, in the same order."""
+        import numpy as np
+
+        chosen = np.flatnonzero(np.isin(self.classes, list(numbers)))
+        parts: dict[str, Any] = {}
+        for field in fields(cast("Any", self)):
+            values = getattr(self, field.name)
+            if isinstance(values, np.ndarray):
+                parts[field.name] = values[chosen]
+            elif isinstance(values, tuple) and field.name != "names":
+                parts[field.name] = tuple(values[index] for index in chosen)
+        part = replace(cast("Any", self), **parts)
+        if self._origin:
+            part.found_on(self._origin)
+        return cast("Objects", part)
 
     def to_supervision(self) -> Any:
         """Returns the objects as `supervision.Detections`, with all that these have a place for.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, TypedDict, TypeVar, cast
 
-from edgecompile.errors import BundleError, RecipeError
+from edgecompile.errors import BundleError, InputError
 from edgecompile.runtime import tasks
 from edgecompile.runtime.tasks import Given, OutputError, Parts, Result, Setting
 
@@ -179,7 +179,7 @@ class ObjectRows(tasks.Task[Found]):
         """Returns the lowest score, the largest overlap and the most boxes of a prediction.
 
         Raises:
-            RecipeError: one is out of range, or the suppression is in the model and another is asked for.
+            InputError: one is out of range, or the suppression is in the model and another is asked for.
         """
         defaults = {"conf": self.conf, "iou": self.iou, "max_det": self.max_det}
         lowest, overlap, most = (
@@ -187,11 +187,11 @@ class ObjectRows(tasks.Task[Found]):
             for setting in self.settings
         )
         if self.takes_thresholds and most > self.max_det:
-            raise RecipeError(f"max_det is {most}, and the outputs of the model have {self.max_det} places")
+            raise InputError(f"max_det is {most}, and the outputs of the model have {self.max_det} places")
         fixed = self.decode_as == SUPPRESSED and not self.takes_thresholds
         if fixed and (lowest < self.conf or overlap != self.iou or most > self.max_det):
             built_in = f"conf {self.conf:g}, iou {self.iou:g} and max_det {self.max_det}"
-            raise RecipeError(
+            raise InputError(
                 f"conf {lowest:g}, iou {overlap:g} and max_det {most} are asked for, and the model holds its "
                 f"post-processing with {built_in}: conf can be raised and max_det lowered, iou stays",
                 fix="build the bundle without the pass embed_postprocess, or with other thresholds",

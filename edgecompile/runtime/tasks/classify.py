@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypedDict, cast
 
@@ -10,6 +10,7 @@ from edgecompile.errors import BundleError
 from edgecompile.json_types import JsonObject
 from edgecompile.runtime import tasks
 from edgecompile.runtime.tasks import Agreement, Given, OutputError, Parts, Setting
+from edgecompile.runtime.tasks._shown import Shown
 from edgecompile.text import escape
 
 if TYPE_CHECKING:
@@ -49,8 +50,22 @@ class Class(NamedTuple):
     class_id: int
 
 
+ELSEWHERE = {
+    "probs": "result.probabilities, result.top1 and result.top5",
+    "conf": "result.scores",
+    "top1conf": "result.top1.score",
+    "orig_img": "what was handed over; result.plot() draws on it",
+    "speed": "model.timings",
+    "show": "result.plot(), an array, or result.save(path)",
+    "boxes": "for models that find objects only",
+    "summary": "result.to_dict()",
+    "to_json": "json.dumps(result.to_dict())",
+}
+"""What Ultralytics calls the parts of a result."""
+
+
 @dataclass(frozen=True, eq=False)
-class Classification:
+class Classification(Shown):
     """How probable each class is for one picture. Iterating gives the best classes, best first.
 
     Attributes:
@@ -62,6 +77,7 @@ class Classification:
     probabilities: np.ndarray
     classes: np.ndarray
     names: tuple[str, ...]
+    elsewhere: ClassVar[Mapping[str, str]] = ELSEWHERE
 
     @property
     def scores(self) -> np.ndarray:
@@ -89,7 +105,8 @@ class Classification:
         return self._class(int(self.classes[index]))
 
     def __repr__(self) -> str:
-        return f"Classification({', '.join(f'{label.name} {label.score:.2f}' for label in self)})"
+        labels = ", ".join(f"{label.name} {label.score:.2f}" for label in self)
+        return f"Classification({labels}{self.stand_in and f'; {self.stand_in}'})"
 
     def to_dict(self) -> JsonObject:
         """Returns plain JSON values: the best classes, by number, name and probability to six digits."""
