@@ -69,7 +69,7 @@ def soak(model: Predictor, pictures: Iterable[np.ndarray], conditions: Condition
 
     Raises:
         BundleError: the model cannot run, already on the first picture.
-        RecipeError: it does not take a size.
+        InputError: it does not take a size.
         ValueError: there is no picture.
     """
     with CountReader(conditions.root) as counts:

@@ -54,7 +54,7 @@ def soak_bundle(
         threads: that the backend may use; the target's, but no more than there are cores, where None.
 
     Raises:
-        RecipeError: a picture cannot be read, or the bundle does not take a size.
+        InputError: a picture cannot be read, or the bundle does not take a size.
         BundleError: it cannot be opened or run here.
         MissingToolError: its backend is not installed.
     """

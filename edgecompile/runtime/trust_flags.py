@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from edgecompile.arguments import WHERE, Parser, whole_number
-from edgecompile.errors import RecipeError
+from edgecompile.errors import InputError
 from edgecompile.runtime.guarded_files import read_whole
 from edgecompile.runtime.signers import MOST_BYTES, CertificateSigner, IdentitySigner, Signer
 from edgecompile.runtime.trust import Trust, key_signer
@@ -30,17 +30,17 @@ def demanded(arguments: argparse.Namespace) -> Trust | None:
     """Returns what the flags demand; None where they demand nothing.
 
     Raises:
-        RecipeError: a flag is given without the one that it goes with.
+        InputError: a flag is given without the one that it goes with.
         BundleError: a file holds no public key.
         MissingToolError: the library that reads keys is not installed.
     """
     if bool(arguments.identity) != bool(arguments.certificate or arguments.issuer):
-        raise RecipeError("--identity goes with --certificate or --issuer, and they with it", where=WHERE)
+        raise InputError("--identity goes with --certificate or --issuer, and they with it", where=WHERE)
     if arguments.certificate and arguments.issuer:
-        raise RecipeError("--certificate and --issuer exclude each other", where=WHERE)
+        raise InputError("--certificate and --issuer exclude each other", where=WHERE)
     if not arguments.key and not arguments.identity:
         if arguments.builders:
-            raise RecipeError("--builders goes with --key or --identity", where=WHERE)
+            raise InputError("--builders goes with --key or --identity", where=WHERE)
         return None
     signers: list[Signer] = [key_signer(path) for path in arguments.key]
     if arguments.certificate:
