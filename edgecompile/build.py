@@ -70,7 +70,6 @@ class Built:
             was measured.
         device: section of the report on the device that the recipe names; None where it names no device.
         repair: what became of INT8 that missed a gate on accuracy; None where it missed none.
-        plain: what was measured of INT8 before it was repaired.
     """
 
     recipe: Recipe
@@ -83,7 +82,6 @@ class Built:
     measured: Measurement | None
     device: DeviceSection | None = None
     repair: Repair | None = None
-    plain: Measurement | None = None
 
     def with_verdicts(self, verdicts: list[Verdict]) -> Built:
         """Returns this build with other gates."""
@@ -179,8 +177,9 @@ def repair_build(built: Built, materials: Materials, sources: Sources, runner: R
     if not found.chosen:
         return replace(built, repair=found, plan=replace(built.plan, notes=(*built.plan.notes, found.line)))
     plan = local_steps(recipe, repair.resolve_repaired(recipe, materials, found))
-    entries = dict(runner(plan, replace(plan, steps=repair.new_steps(plan, built.plan))))
-    return evaluate_gates(recipe, plan, materials, entries, sources, found, plain=built.measured)
+    measured = repair.measured_beside_plain(plan, built.plan)
+    entries = runner(measured, replace(plan, steps=repair.new_steps(plan, built.plan)))
+    return evaluate_gates(recipe, plan, materials, {step.name: entries[step.name] for step in plan}, sources, found)
 
 
 def conclude(built: Built, store: Store, run_dir: Path, began: float, conclusion: Conclusion) -> Path:
@@ -216,14 +215,11 @@ def evaluate_gates(
     entries: dict[str, Entry],
     sources: Sources,
     found_repair: Repair | None = None,
-    *,
-    plain: Measurement | None = None,
 ) -> Built:
     """Merges what the steps found into the documents of the bundle, and judges the gates.
 
     Args:
         found_repair: the repair that the plan carries out.
-        plain: what was measured of INT8 before the repair.
     """
     facts: dict[str, Any] = {name: entry.facts for name, entry in entries.items()}
     measured = None
@@ -248,8 +244,7 @@ def evaluate_gates(
         recipe, plan, entries, figures, verdicts,
         spec=spec, weights=lock.weights, tools=tool_versions(plan), isa_class=hardware.isa_class(),
     )  # fmt: skip
-    built = Built(recipe, plan, entries, figures, manifest, lock, verdicts, measured)
-    return replace(built, repair=found_repair, plain=plain)
+    return Built(recipe, plan, entries, figures, manifest, lock, verdicts, measured, repair=found_repair)
 
 
 def evaluate_gates_on_device(built: Built, materials: Materials, store: Store, progress: DeviceProgress) -> Built:
@@ -323,7 +318,7 @@ def write_run(built: Built, run_dir: Path, began: float, *, bundle: Published | 
     report = report_of(
         built.manifest.to_json(), built.lock.recipe, built.plan, built.entries, built.verdicts,
         measured=built.measured.to_json() if built.measured else None, run=run, device=built.device,
-        repair=built.repair, plain=built.plain,
+        repair=built.repair,
     )  # fmt: skip
     golden = built.entries["golden"]
     page = render_html(

@@ -17,6 +17,7 @@ from edgecompile.execute.progress import Event, Listener
 from edgecompile.execute.runner import execute
 from edgecompile.plan.resolve import resolve
 from edgecompile.plan.sensitivity_steps import SENSITIVITY, quantizer_of
+from edgecompile.plan.step import Output
 from edgecompile.quantization import mixed_precision
 from edgecompile.quantization.mixed_precision import Candidate, Repair
 from edgecompile.quantization.sensitivity_document import FILE, Sensitivity, read_sensitivity
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from edgecompile.plan.step import Step
     from edgecompile.recipe.schema import Recipe
     from edgecompile.runtime.figures import Figures
+    from edgecompile.targets import Target
 
+MEASURE = "measure"
 JUDGED_BY = ("reference.evaluate", "evaluate", "distance", "paired")
 """Steps by which the accuracy of a mix is judged; the others run for the one that ships."""
 
@@ -118,6 +121,34 @@ def new_steps(plan: Plan, before: Plan) -> tuple[Step, ...]:
     return tuple(new.values())
 
 
+def measured_beside_plain(plan: Plan, plain: Plan) -> Plan:
+    """Returns the plan of a repaired build whose artifact is measured in turns with plain INT8 too, which says what the
+    repair cost. It has the steps of plain INT8 under names of their own; the plan as it is where it measures nothing.
+
+    Args:
+        plain: the plan of plain INT8, whose steps the store has.
+    """
+    if all(step.name != MEASURE for step in plan):
+        return plan
+    artifact, spec = plain.result.artifact, plain.result.spec
+    known = {step.name: step for step in plan}
+    names: dict[str, str] = {}
+    twins = []
+
+    def renamed(output: Output) -> Output:
+        return replace(output, step=names[output.step])
+
+    for step in plain.needed_by({artifact.step, spec.step}):
+        names[step.name] = step.name
+        inputs = {name: renamed(one) if isinstance(one, Output) else one for name, one in step.inputs.items()}
+        if known.get(step.name) != step or inputs != dict(step.inputs):
+            names[step.name] = f"plain.{step.name}"
+            twins.append(step.renamed(names[step.name], inputs))
+    measure = known[MEASURE]
+    beside = replace(measure, inputs={**measure.inputs, "plain": renamed(artifact), "plain_spec": renamed(spec)})
+    return replace(plan, steps=(*(step for step in plan if step.name != MEASURE), *twins, beside))
+
+
 def search(subject: Search, figures: Figures) -> Repair:
     """Ranks the blocks and tries mixes, and returns what came of it.
 
@@ -126,13 +157,14 @@ def search(subject: Search, figures: Figures) -> Repair:
     """
     gate, allowed = accuracy_room(subject.recipe.gates, figures)
     settings = quantizer_of(subject.recipe)
-    limits, gain = settings.repair_limits, subject.recipe.target.int8_gain
+    limits, target = settings.repair_limits, subject.recipe.target
+    gain = target.int8_gain
     tried: list[Candidate] = []
     try:
         found = _ranked(subject)
     except StepError as error:  # such as a task that cannot compare two results: INT8 then is what it was without
         found = Sensitivity(0.0, (), ())
-        conclusion = _conclusion(found, figures, gate, allowed, [], gain, limits.max_slowdown)
+        conclusion = _conclusion(found, figures, gate, allowed, [], target, limits.max_slowdown)
         return replace(conclusion, why_not=f"no block could be ranked: {error.problems[0].message}")
     for candidate in mixed_precision.choices(
         found, figures.lost, allowed, gain, limits.candidates, limits.max_slowdown, settings.method
@@ -140,7 +172,7 @@ def search(subject: Search, figures: Figures) -> Repair:
         tried.append(_judged(subject, candidate))
         if tried[-1].met:
             break
-    return _conclusion(found, figures, gate, allowed, tried, gain, limits.max_slowdown)
+    return _conclusion(found, figures, gate, allowed, tried, target, limits.max_slowdown)
 
 
 def _ranked(subject: Search) -> Sensitivity:
@@ -173,7 +205,7 @@ def _conclusion(
     gate: str,
     allowed: float,
     tried: list[Candidate],
-    gain: float,
+    target: Target,
     max_slowdown: float,
 ) -> Repair:
     met = bool(tried) and tried[-1].met
@@ -185,5 +217,7 @@ def _conclusion(
         loss=found.loss,
         candidates=tuple(tried),
         blocks=mixed_precision.precisions(found, tried[-1] if met else None),
-        why_not="" if met else mixed_precision.why_not(found, tried, gain, max_slowdown),
+        why_not="" if met else mixed_precision.why_not(found, tried, target.int8_gain, max_slowdown),
+        max_slowdown=max_slowdown,
+        float_precision=target.float_beside_int8,
     )

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import program
@@ -84,8 +85,20 @@ def test_the_report_and_the_lock_say_what_was_done(repaired):
     assert any("is repaired: " in note for note in report["notes"])
     lock = open_locked(repaired).lock
     assert lock.repair is not None
+    assert not [step.name for step in lock.steps if step.name.startswith("plain.")], "measured beside, not shipped"
     step = next(step for step in lock.steps if step.name == "quantization")
     assert step.params["keep_float"] == list(lock.repair.chosen.keep_float)
+
+
+def test_what_the_repair_cost_is_measured_beside_plain_int8(repaired):
+    measured = json.loads((repaired / "report.json").read_text())["measured"]
+    over_plain = measured["over_plain"]
+    assert over_plain["against"].startswith("plain INT8 on onnxruntime")
+    assert over_plain["rounds"] == measured["speedup"]["rounds"]
+    inside = next(repaired.glob("*.bundle.zip"))
+    with zipfile.ZipFile(inside) as bundle:
+        assert not [name for name in bundle.namelist() if b"over_plain" in bundle.read(name)], "no part of the bundle"
+    assert "times the time of plain INT8 [" in (repaired / "report.html").read_text()
 
 
 def test_building_again_repeats_it_without_a_search(shared, repaired):

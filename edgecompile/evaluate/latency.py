@@ -47,6 +47,8 @@ def measure(
     reference: Path | None = None,
     reference_spec: Path | None = None,
     reference_run: ReferenceRun | None = None,
+    plain: Path | None = None,
+    plain_spec: Path | None = None,
     stream_seconds: float = 0.0,
 ) -> MeasurementDocument:
     """Measures the artifact with `threads` threads, picture by picture.
@@ -61,6 +63,7 @@ def measure(
         tolerance: share by which figures may be off.
         reference, reference_spec: the float model that takes turns with the artifact; None for no speed-up.
         reference_run: with what it is opened.
+        plain, plain_spec: INT8 before it was repaired, which takes turns too; None where nothing was repaired.
         stream_seconds: for how long streams are measured after that; 0 for no streams.
 
     Returns:
@@ -81,13 +84,15 @@ def measure(
         options=options,
         memory_mb=memory_mb,
     )
-    other = None
+    other = before = None
     if reference and reference_spec and reference_run:
         backend, options = reference_run["backend"], reference_run["options"]
         twin = replace(subject, artifact=reference, spec=reference_spec, backend=backend, options=options)
         other = Other(twin, reference_run["precision"])
+    if plain and plain_spec:
+        before = Other(replace(subject, artifact=plain, spec=plain_spec), "plain INT8")
     try:
         extent = Extent(warmup, predictions, seconds, tolerance, stream_seconds=stream_seconds)
-        return measure_subject(subject, extent, other).to_json()
+        return measure_subject(subject, extent, other, before).to_json()
     except BundleError as error:
         raise StepError(error.problems) from error

@@ -87,6 +87,8 @@ class Repair:
         candidates: in the order in which they were tried; the last one ships if it is met.
         blocks: of the network as it ships, in the order of the graph; as plain INT8 where no candidate is met.
         why_not: why nothing was repaired; "" where it was.
+        max_slowdown: how many times the time of plain INT8 a mix might take, estimated; None in older locks.
+        float_precision: what the device computes in that stays in float, such as "fp16"; "" in older locks.
     """
 
     gate: str
@@ -97,6 +99,8 @@ class Repair:
     candidates: tuple[Candidate, ...]
     blocks: tuple[BlockPrecision, ...]
     why_not: str = ""
+    max_slowdown: float | None = None
+    float_precision: str = ""
 
     @property
     def chosen(self) -> Candidate | None:
@@ -116,7 +120,8 @@ class Repair:
         blocks = self.chosen.blocks
         named = ", ".join(blocks[:SHOWN]) + (", …" if len(blocks) > SHOWN else "")
         return (
-            f"{missed} and is repaired: {len(blocks)} of {len(self.blocks)} blocks in float ({named}), "
+            f"{missed} and is repaired: {len(blocks)} of {len(self.blocks)} blocks in "
+            f"{self.float_precision.upper() or 'float'} ({named}), "
             f"{self.chosen.cost:.0%} of the operations, about {self.chosen.slowdown:.2f} times the time of plain INT8"
         )
 

@@ -17,7 +17,7 @@ from edgecompile.report.sentences import sentences
 from edgecompile.runtime.figures import figures_from
 from edgecompile.runtime.layer_profile import LayerProfileDocument
 from edgecompile.runtime.measured_gates import GateDocument, Verdict
-from edgecompile.runtime.measurement import MachineDocument, Measurement, MeasurementDocument
+from edgecompile.runtime.measurement import MachineDocument, MeasurementDocument
 
 if TYPE_CHECKING:
     from edgecompile.execute.entry import Entry
@@ -127,7 +127,6 @@ class Report(LaterFindings):
     run: RunSection | None
     device: Mapping[str, Any] | None
     repair: JsonObject | None
-    plain_measured: MeasurementDocument | None
 
 
 def report_of(
@@ -141,7 +140,6 @@ def report_of(
     run: RunSection | None = None,
     device: Mapping[str, Any] | None = None,
     repair: Repair | None = None,
-    plain: Measurement | None = None,
 ) -> Report:
     """Returns the report of a build as plain JSON.
 
@@ -154,7 +152,6 @@ def report_of(
         run: what this run was; None for the bundle's variant.
         device: what was found on the device (`edgecompile.device.remote_bench`); None for the bundle's variant.
         repair: what became of INT8 that missed a gate on accuracy; None where it missed none.
-        plain: what was measured of INT8 before the repair; None for the bundle's variant.
     """
     whole = measured is not None or run is not None
     steps = [_step(step, entries.get(step.name), whole) for step in plan if whole or not step.measured]
@@ -175,7 +172,6 @@ def report_of(
         "run": run,
         "device": dict(device) if device is not None else None,
         "repair": {**repair.to_json(), "line": repair.line, "statement": repair.statement} if repair else None,
-        "plain_measured": plain.to_json() if plain else None,
     }
     return cast("Report", report)
 

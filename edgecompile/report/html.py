@@ -16,7 +16,7 @@ from edgecompile.data.counts import counts_from, describe
 from edgecompile.errors import MissingToolError
 from edgecompile.evaluate.gates import proof_words
 from edgecompile.evaluate.tasks import find_task
-from edgecompile.report import charts, number_format
+from edgecompile.report import charts, number_format, repair_cost
 from edgecompile.report.document import Report, confidence_of
 from edgecompile.report.layer_view import layer_views
 from edgecompile.runtime.figures import figures_from
@@ -45,6 +45,8 @@ FILTERS = {
     "memory": number_format.memory_remark,
     "speedup": number_format.speedup,
     "efficiency": number_format.efficiency,
+    "repair_cost": repair_cost.cost_line,
+    "repair_remarks": repair_cost.cost_remarks,
     "unjudged": number_format.unjudged,
     "coverage_share": number_format.coverage_share,
     "coverage_layers": number_format.coverage_layers,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from edgecompile.data.counts import counts_from, describe
 from edgecompile.evaluate.gates import proof_words
-from edgecompile.report import number_format
+from edgecompile.report import number_format, repair_cost
 from edgecompile.report.document import Report, confidence_of
 from edgecompile.runtime.figures import figures_from
 from edgecompile.text import escape
@@ -60,6 +60,7 @@ def print_summary(report: Report, page: Path | None = None, *, stream: TextIO) -
     if report["gates"]:
         blocks.append(gates)
     blocks += [Text(f"note: {note}", "yellow") for note in report["notes"]]
+    blocks += [Text(f"note: {line}", "bold yellow") for line in repair_cost.cost_remarks(report)]
     blocks += [Text(f"noisy: {line}", "bold yellow") for line in _noise(report)]
     if bundle := (report["run"] or {}).get("bundle"):
         size = number_format.megabytes(bundle["size_bytes"])
@@ -117,6 +118,8 @@ def _measured(report: Report) -> Iterator[Line]:
         yield "speed-up", f"{found['ratio']:.2f}x", f"{words}; in turns with {other}"
     elif reason := (measured.get("unmeasured") or {}).get("speedup"):
         yield "speed-up", number_format.NONE, reason
+    if cost := repair_cost.cost_line(report):
+        yield "repair", "", cost
     yield "throughput", number_format.number(measured["fps"], 1, " FPS"), "one picture after another"
     if stream := measured.get("stream"):
         yield "stream", number_format.number(stream["fps"], 1, " FPS"), number_format.stream_line(stream)

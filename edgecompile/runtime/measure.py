@@ -88,17 +88,18 @@ class Subject:
 
 @dataclass(frozen=True)
 class Other:
-    """A model beside which another is measured, and its precision."""
+    """A model beside which another is measured, and what it is to a person, such as its precision."""
 
     subject: Subject
-    precision: str
+    words: str
 
 
-def measure(subject: Subject, extent: Extent, other: Other | None = None) -> Measurement:
+def measure(subject: Subject, extent: Extent, other: Other | None = None, plain: Other | None = None) -> Measurement:
     """Measures a subject on this machine, one prediction after another.
 
     Args:
         other: takes turns with it, so that the speed-up over it is known far better than either latency.
+        plain: the same for INT8 before it was repaired.
 
     Raises:
         BundleError: the measured process died, or the artifact cannot be opened.
@@ -107,10 +108,12 @@ def measure(subject: Subject, extent: Extent, other: Other | None = None) -> Mea
     with ExitStack() as held:
         probe = held.enter_context(_Probe(subject.request()))
         began = probe.ask()
-        twin = _opened(other, held) if other else None
-        run = measure_in_turns([probe, twin.probe] if twin and twin.probe else [probe], extent)
+        twins = {name: _opened(one, held) for name, one in (("speedup", other), ("over_plain", plain)) if one}
+        beside = [name for name, twin in twins.items() if twin.probe]
+        run = measure_in_turns([probe, *(twin.probe for twin in twins.values() if twin.probe)], extent)
         watts, meter, no_meter = _power(probe, extent, gpu=began["gpu"])
         stream = probe.stream(extent.stream_seconds) if extent.stream_seconds else None
+    ratios = {name: speedup_of(run.pairs(place), twins[name].words) for place, name in enumerate(beside, 1)}
     peak, parts = run.peak_memory_mb(0), began["memory_mb"]
     accelerator, meter_of_memory = run.accelerator_memory(0)
     columns = list(zip(*run.samples(0), strict=True))
@@ -143,14 +146,15 @@ def measure(subject: Subject, extent: Extent, other: Other | None = None) -> Mea
             **(dict.fromkeys(OF_POWER, no_meter or "the power meter gave no reading") if not watts else {}),
             **({"temperature_c": NO_TEMPERATURE} if run.load.temperature_c == (None, None) else {}),
             **({"throttled": NO_THROTTLING} if run.load.throttled is None else {}),
-            **({"speedup": twin.words} if twin and not twin.probe else {}),
+            **{name: twin.words for name, twin in twins.items() if not twin.probe},
             **({} if stream else {"stream_fps": NO_STREAM}),
         },
         taken=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         extremes_ms=(round(min(totals), 3), round(max(totals), 3)),
         quality=run.quality(extent.tolerance),
         stream=stream,
-        speedup=speedup_of(run.pairs(), twin.words) if twin and twin.probe else None,
+        speedup=ratios.get("speedup"),
+        over_plain=ratios.get("over_plain"),
     )
 
 
@@ -167,8 +171,8 @@ def _opened(other: Other, held: ExitStack) -> _Twin:
     try:
         version = probe.ask()["backend"]
     except EdgecompileError as error:  # it is no part of what is built, so it ends no build
-        return _Twin(None, f"the {other.precision} model cannot be measured beside it: {error}")
-    return _Twin(probe, f"{other.precision} on {other.subject.backend} {version}")
+        return _Twin(None, f"the {other.words} model cannot be measured beside it: {error}")
+    return _Twin(probe, f"{other.words} on {other.subject.backend} {version}")
 
 
 def _parts(known: Mapping[str, float], peak: float) -> dict[str, float]:

@@ -72,6 +72,7 @@ class MeasurementDocument(TypedDict, total=False):
     extremes_ms: list[float] | None
     quality: QualityDocument | None
     speedup: SpeedUpDocument | None
+    over_plain: SpeedUpDocument | None
     stream: StreamRateDocument | None
 
 
@@ -121,6 +122,7 @@ class Measurement:
         extremes_ms: shortest and longest total of all predictions.
         quality: the evidence of how good the figures are; None where there is none, as of older versions.
         speedup: over the float model, which took turns with it; None where that was not measured.
+        over_plain: over INT8 before it was repaired, likewise; None where nothing was repaired, or not here and now.
         stream: pictures a second of a stream, several in flight; None where that was not asked for.
     """
 
@@ -151,6 +153,7 @@ class Measurement:
     extremes_ms: tuple[float, float] | None = None
     quality: Quality | None = None
     speedup: SpeedUp | None = None
+    over_plain: SpeedUp | None = None
     stream: StreamRate | None = None
 
     @property
@@ -228,7 +231,8 @@ class Measurement:
         known["latency_ms"] = {part: Percentiles(**ranks) for part, ranks in (document["latency_ms"] or {}).items()}
         known["temperature_c"] = tuple(document["temperature_c"] or (None, None))
         known["extremes_ms"] = tuple(document.get("extremes_ms") or ()) or None
-        known["speedup"] = SpeedUp.from_json(speedup) if (speedup := document.get("speedup")) else None
+        for name in ("speedup", "over_plain"):
+            known[name] = SpeedUp.from_json(speedup) if (speedup := document.get(name)) else None
         known["stream"] = StreamRate.from_json(stream) if (stream := document.get("stream")) else None
         known["quality"] = Quality.from_json(quality) if (quality := document.get("quality")) else None
         return cls(**known)

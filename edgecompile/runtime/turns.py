@@ -85,9 +85,9 @@ class Run:
         """Returns the milliseconds of each whole prediction of one process."""
         return [sample[-1] for sample in self.samples(place)]
 
-    def pairs(self) -> list[tuple[float, float]]:
-        """Returns the medians of the first two processes in each round."""
-        return [(first, second) for first, second, *_ in self.rounds]
+    def pairs(self, place: int = 1) -> list[tuple[float, float]]:
+        """Returns the medians of the first process and of another in each round."""
+        return [(medians[0], medians[place]) for medians in self.rounds]
 
     def peak_memory_mb(self, place: int) -> float:
         """Returns the most memory of one process, in MB."""
@@ -159,11 +159,13 @@ def _is_enough(turns: Sequence[Sequence[Turned]], extent: Extent, seconds: float
 
 
 def _ratio_open(rounds: Sequence[tuple[float, ...]], tolerance: float) -> bool:
-    """Returns whether the ratio of two processes is not known well enough yet."""
-    if len(rounds[0]) < 2:
-        return False
-    ratio, low, high = ratios_of([(first, second) for first, second, *_ in rounds])
-    return max(ratio - low, high - ratio) > tolerance * ratio
+    """Returns whether the ratio of another process to the first is not known well enough yet."""
+
+    def is_open(place: int) -> bool:
+        ratio, low, high = ratios_of([(medians[0], medians[place]) for medians in rounds])
+        return max(ratio - low, high - ratio) > tolerance * ratio
+
+    return any(is_open(place) for place in range(1, len(rounds[0])))
 
 
 def _median(turned: Turned) -> float:

@@ -145,6 +145,11 @@ class Target(BaseModel, ABC):
         """Whether the device computes activations of a model of that precision in FP16, which ends at 65504."""
         return precision == "fp16" and self.fp16_in_graph
 
+    @property
+    def float_beside_int8(self) -> str:
+        """What the device computes in that an INT8 model leaves in float: "fp32", "fp16" or "bf16"."""
+        return "fp16" if self.computes_fp16("int8") else "fp32"
+
     @abstractmethod
     def quantize(self, graph: Graph, model: Model, settings: Any) -> Model:
         """Adds the calibration and quantization steps that suit this runtime. `settings` is an `Int8Static`."""

@@ -127,6 +127,10 @@ class OpenVino(Target):
         return self.inference_precision == "f16" or "NPU" in self.device_name
 
     @property
+    def float_beside_int8(self) -> str:
+        return "bf16" if self.inference_precision == "bf16" else super().float_beside_int8
+
+    @property
     def dynamic(self) -> frozenset[str]:  # type: ignore[override]  # an NPU compiles for one shape
         return frozenset() if "NPU" in self.device_name else frozenset({"batch", "imgsz"})
 

@@ -181,6 +181,30 @@ def test_the_float_model_takes_turns_with_the_artifact(arguments, facts, tmp_pat
     assert facts["speedup"] is None
 
 
+def test_plain_int8_takes_its_turn_beside_a_repaired_artifact(arguments, facts, tmp_path):
+    """Here too all are the artifact itself."""
+    run = {"backend": "onnxruntime", "options": {}, "precision": "fp32"}
+    twin = {"reference": arguments["artifact"], "reference_spec": arguments["spec"], "reference_run": run}
+    plain = {"plain": arguments["artifact"], "plain_spec": arguments["spec"]}
+    found = measure(tmp_path, **{**arguments, "tolerance": 10.0}, **twin, **plain)
+    over_plain = found["over_plain"]
+    assert over_plain["against"].startswith("plain INT8 on onnxruntime 1.")
+    assert over_plain["rounds"] == found["speedup"]["rounds"] > 0
+    assert over_plain["low"] <= over_plain["ratio"] <= over_plain["high"]
+    assert Measurement.from_json(json.loads(json.dumps(found))).to_json() == found
+    assert facts["over_plain"] is None
+
+
+def test_plain_int8_takes_its_turn_where_the_float_model_cannot(arguments, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    run = {"backend": "onnxruntime", "options": {}, "precision": "fp32"}
+    twin = {"reference": tmp_path / "model.onnx", "reference_spec": arguments["spec"], "reference_run": run}
+    plain = {"plain": arguments["artifact"], "plain_spec": arguments["spec"]}
+    found = measure(tmp_path, **{**arguments, "tolerance": 10.0}, **twin, **plain)
+    assert found["speedup"] is None
+    assert found["over_plain"]["against"].startswith("plain INT8")
+
+
 def test_a_float_model_that_cannot_be_opened_ends_no_build(arguments, tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"no model")
     run = {"backend": "onnxruntime", "options": {}, "precision": "fp32"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from pydantic import TypeAdapter
 
@@ -102,3 +103,10 @@ def test_a_near_miss_tries_other_ranges_first():
     assert "other ranges: percentile 99.99" in line
     statement = Repair("map_drop", 0.005, 0.49, 0.006, 0.1, (met,), ()).statement
     assert statement == "passes.int8_static: {method: percentile, percentile: 99.99}"
+
+
+def test_the_line_names_the_precision_that_blocks_are_left_in():
+    mix = Candidate(("/a",), ("/a",), 0.05, 0.1, 1.1, accuracy=0.5, met=True)
+    found = Repair("accuracy_drop", 0.01, 0.4, 0.02, 0.1, (mix,), (), float_precision="fp16")
+    assert "blocks in FP16 (/a)" in found.line
+    assert "blocks in float (/a)" in replace(found, float_precision="").line, "locks of before there was this"
