@@ -14,7 +14,7 @@ CHUNK = 1 << 20
 
 
 @contextmanager
-def replaced(path: Path, *, via: Path | None = None, sync: bool = True) -> Iterator[BinaryIO]:
+def replaced(path: Path, *, via: Path | None = None, sync: bool = True, mode: int | None = None) -> Iterator[BinaryIO]:
     """Yields a new file, to be written and read, that takes the place of `path` when the body ends without an error.
 
     Other processes see all of it or what was there before. No temporary file is left when it fails.
@@ -22,11 +22,14 @@ def replaced(path: Path, *, via: Path | None = None, sync: bool = True) -> Itera
     Args:
         via: folder of the temporary file, on the same file system; beside `path` where None.
         sync: whether the file also survives a power cut.
+        mode: permissions of the file; by the umask where None.
     """
     temporary = (via or path.parent) / f".{path.name[:40]}.{os.getpid()}-{secrets.token_hex(4)}.part"
     try:
         with temporary.open("w+b") as stream:
             yield stream
+            if mode is not None:
+                os.fchmod(stream.fileno(), mode)
             if sync:
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -37,10 +40,12 @@ def replaced(path: Path, *, via: Path | None = None, sync: bool = True) -> Itera
         sync_folder(path.parent)
 
 
-def write_atomically(path: Path, content: bytes, *, via: Path | None = None, sync: bool = True) -> None:
+def write_atomically(
+    path: Path, content: bytes, *, via: Path | None = None, sync: bool = True, mode: int | None = None
+) -> None:
     """Writes a file as `replaced` does; makes its folder where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replaced(path, via=via, sync=sync) as stream:
+    with replaced(path, via=via, sync=sync, mode=mode) as stream:
         stream.write(content)
 
 

@@ -31,6 +31,7 @@ from edgecompile.compose import search_space
 from edgecompile.compose.command_line import Line, Options, read_line
 from edgecompile.compose.compose_cache import composed_once
 from edgecompile.compose.composition import given_overrides, recipe_of, set_up
+from edgecompile.compose.device_sweep import names_devices
 from edgecompile.compose.hydra_errors import explained
 from edgecompile.compose.sweep_points import Sweep, all_at_once, count
 from edgecompile.errors import EdgecompileError, StepError
@@ -46,6 +47,8 @@ from edgecompile.text import tell
 Work = Callable[[Recipe, Path, Options], "Path | None"]
 After = Callable[[Path], None]
 Whole = Callable[[Sweep, Options], int]
+
+ONE_BY_ONE = "the devices are taken one after another; hydra/launcher=joblib takes them side by side"
 
 set_up()  # also in the processes of a parallel sweep, which import this module to run a job
 
@@ -213,8 +216,10 @@ class Summary(Callback):
             return
         if config.hydra.runtime.choices["hydra/launcher"] in submitit_jobs.LAUNCHERS:
             submitit_jobs.keep_track()
+        elif config.hydra.runtime.choices["hydra/launcher"] == "basic" and names_devices(config):
+            tell(f"edgecompile: {ONE_BY_ONE}", file=sys.stderr)
         folder = Path(os.path.abspath(config.hydra.sweep.dir))
-        Summary.watch = Watch(folder, count(config), Summary.quiet)
+        Summary.watch = Watch(folder, count(config), Summary.quiet, searches=search_space.searches(config))
         Summary.watch.start()
 
 

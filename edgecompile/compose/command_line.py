@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edgecompile.arguments import WHERE, Parser
 from edgecompile.errors import RecipeError, nearest
-from edgecompile.places import conf_folder
+from edgecompile.places import conf_folder, shown
 from edgecompile.recipe.folders import LOCK_SUFFIX
 
 SWITCHES = ("--multirun", "--run", "--resolve", "--hydra-help")
@@ -77,12 +77,31 @@ class Line:
 
     @property
     def own_folders(self) -> list[Path]:
-        """The folders of the recipe files, each once."""
-        return list(dict.fromkeys(file.parent for file in self.files))
+        """The folders of the recipe files, each once; first the folder around those whose name leads to several."""
+        folders = [file.parent for file in self.files]
+        return list(dict.fromkeys([self._around, *folders] if self._namesakes else folders))
+
+    @property
+    def _namesakes(self) -> list[Path]:
+        """The recipe files whose name another of their folders holds too."""
+        folders = {file.parent for file in self.files}
+        known = [{*folder.glob("*.y*ml")} for folder in folders]
+        return [file for file in self.files if sum(any(one.stem == file.stem for one in names) for names in known) > 1]
+
+    @property
+    def _around(self) -> Path:
+        """The folder around the files whose name leads to several."""
+        return Path(os.path.commonpath([file.parent for file in self._namesakes]))
+
+    def choice(self, file: Path) -> str:
+        """Returns what stands for a recipe file behind `recipe=`: its name, and folders where that leads to several."""
+        if file not in self._namesakes:
+            return file.stem
+        return file.relative_to(self._around).with_suffix("").as_posix()
 
     def for_hydra(self) -> list[str]:
         """Returns the words that Hydra gets: its flags first, then the recipe, then the overrides."""
-        words = [quoted(file.stem) for file in self.files]
+        words = [quoted(self.choice(file)) for file in self.files]
         chosen = [f"recipe={','.join(words)}"] if words else []
         groups = config_groups(self.flags)
         return [*self.flags, *chosen, *(rewritten(word, groups) for word in self.overrides)]
@@ -212,10 +231,9 @@ def _check_recipes(line: Line) -> None:
     if len(line.files) > 1 and not line.multirun:
         listed = ", ".join(file.name for file in line.files)
         raise RecipeError(f"more than one recipe: {listed}", where=WHERE, fix="add -m to build each")
-    stems = [file.stem for file in line.files]
     for file in line.files:
-        if stems.count(file.stem) > 1:
-            raise RecipeError(f"two recipes are named '{file.stem}'", where=WHERE, fix="rename one of them")
+        if line.files.count(file) > 1:
+            raise RecipeError(f"'{shown(file)}' stands twice", where=WHERE, fix="once is enough")
         twin = file.with_suffix(".yaml" if file.suffix == ".yml" else ".yml")
         if twin.is_file():
             raise RecipeError(f"'{file.name}' and '{twin.name}' stand side by side", where=WHERE, fix="keep one")
@@ -244,6 +262,12 @@ def rewritten(word: str, groups: set[str]) -> str:
 
 def quoted(name: str) -> str:
     """Returns a name as Hydra's override grammar reads it."""
-    if re.fullmatch(r"[A-Za-z][\w.-]*", name, re.ASCII) and name.lower() not in ("null", "true", "false", "inf", "nan"):
+    if re.fullmatch(r"[A-Za-z][\w./-]*", name, re.ASCII) and name.lower() not in (
+        "null",
+        "true",
+        "false",
+        "inf",
+        "nan",
+    ):
         return name
     return "'" + re.sub(r"(\\+)(?=$|')", r"\1\1", name).replace("'", "\\'") + "'"

@@ -21,6 +21,7 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from edgecompile.compose.device_sweep import sweep_devices
 from edgecompile.compose.searchpath import FileConfigSource, loaded
 from edgecompile.compose.sweep_limits import check_sweep
 from edgecompile.errors import RecipeError
@@ -116,6 +117,7 @@ class ComposedOnce(internal.Hydra):
                 config_name, overrides, run_mode, with_log_configuration, from_shell, validate_sweep_overrides
             )
             if run_mode is RunMode.MULTIRUN:
+                sweep_devices(config)
                 check_sweep(self.config_loader, config)
             return config
         before, config = kept

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePath
 from typing import Any
 
 import hydra
@@ -27,7 +28,7 @@ from edgecompile.compose.searchpath import FileConfigSource
 from edgecompile.errors import Problem, RecipeError
 from edgecompile.json_types import JsonObject
 from edgecompile.places import conf_folder, shown
-from edgecompile.recipe import folders
+from edgecompile.recipe import data_roots, folders
 from edgecompile.recipe.locate import PRIMARY, Layer, Origins
 from edgecompile.recipe.materials import find_file, missing_files
 from edgecompile.recipe.schema import ModelSettings, Recipe
@@ -68,6 +69,10 @@ def set_up(own_folders: Sequence[Path] = ()) -> None:
     folders.own_folders[:] = list(own_folders)
     searchpath.register()
     OmegaConf.register_new_resolver("edgecompile.folder", folder_name, replace=True)
+    OmegaConf.register_new_resolver(
+        "edgecompile.stem", lambda choice: folder_name(PurePath(str(choice)).name), replace=True
+    )
+    OmegaConf.register_new_resolver("env", data_roots.data_root, replace=True)
     search_space.register()
 
 
@@ -75,6 +80,11 @@ def folder_name(text: Any) -> str:
     """Returns a text as the name of one folder: no separator, no leading dot, never empty."""
     name = "".join("_" if char in "/\\:\0" or not char.isprintable() else char for char in str(text)).lstrip(".")
     return name[:100] or "unnamed"
+
+
+def _last_name(choice: Any) -> str:
+    """Returns the name of a recipe's file, without the folders by which it may have been chosen."""
+    return folder_name(PurePath(str(choice)).name)
 
 
 def recipe_of(config: DictConfig) -> tuple[Recipe, list[str]]:
@@ -149,12 +159,14 @@ def trace(loader: ConfigLoader, overrides: Sequence[str]) -> tuple[Origins, list
 
 
 def plain(config: DictConfig, origins: Origins) -> JsonObject:
-    """Returns a config as plain JSON values, interpolations resolved without the environment.
+    """Returns a config as plain JSON values, interpolations resolved without the environment but for folders of data.
 
     Raises:
         RecipeError: an interpolation that leads nowhere, or more of them than any recipe needs.
     """
     bare = OmegaConf.to_container(config, resolve=False)
+    if wrong := [replace(problem, where=str(origins.of(*keys))) for keys, problem in data_roots.faults(bare)]:
+        raise RecipeError(wrong)
     count = sum(value.count("${") for value in texts(bare))
     if count > MOST_INTERPOLATIONS:
         raise RecipeError(f"{count} interpolations in one recipe", fix=f"{MOST_INTERPOLATIONS} are enough")

@@ -18,9 +18,14 @@ def prepare(config: DictConfig) -> None:
     What is wrong with the objectives is raised when the sweeper reads them: Hydra swallows what a callback raises.
     """
     sweeper = config.hydra.sweeper
-    if DIRECTION in sweeper:
+    if searches(config):
         with open_dict(sweeper):
             sweeper[DIRECTION] = f"${{{RESOLVER}:${{objectives}}}}"
+
+
+def searches(config: DictConfig) -> bool:
+    """Returns whether the sweeper chooses points by the figures of those before."""
+    return DIRECTION in config.hydra.sweeper
 
 
 def register() -> None:

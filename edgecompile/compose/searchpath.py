@@ -2,7 +2,8 @@
 
 A recipe is one option of the group `recipe`, so `recipe=NAME`, `-m recipe=a,b` and `recipe=glob(*)` are plain Hydra.
 Flat folders serve the group, and the first that has a name wins: the folder of the person's own recipe file,
-`recipes/` of the working directory, the shipped recipes, third parties'.
+`recipes/` of the working directory, the shipped recipes, third parties'. A recipe that another names by a path relative
+to itself (`../common/base`) is served by that path, as `recipe//home/team/common/base`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 
 from edgecompile.errors import RecipeError
 from edgecompile.places import shown
+from edgecompile.recipe.bases import base_file, is_relative
 from edgecompile.recipe.folders import SUFFIXES, conf_folders, is_recipe, recipe_folders
 from edgecompile.recipe.locate import COMMAND_LINE, PARAMETERS
 from edgecompile.recipe.recipe_text import check_not_empty, check_recipe
@@ -105,10 +107,10 @@ class RecipeSource(FileConfigSource):
 
     def file(self, config_path: str) -> Path | None:
         group, _, name = config_path.partition("/")
-        if group != GROUP or not name or not _stays_inside(name):
+        if group != GROUP or not name or ".." in Path(name).parts:
             return None
         names = [name] if name.endswith(SUFFIXES) else [f"{name}{suffix}" for suffix in SUFFIXES]
-        paths = (self.folder / file for file in names)
+        paths = (self.folder / file for file in names)  # of an absolute path, the path itself
         return next((path for path in paths if is_recipe(path) and path.is_file()), None)
 
     def check(self, text: str, file: Path) -> None:
@@ -123,7 +125,9 @@ class RecipeSource(FileConfigSource):
         if loaded.header["package"] is None:
             loaded.header["package"] = "_global_"
         assert isinstance(loaded.config, DictConfig)
-        _extend_by_path(loaded.config.get("defaults"))
+        file = self.file(config_path)
+        assert file is not None
+        _extend_by_path(loaded.config.get("defaults"), file, flat=config_path.count("/") == 1)
         return loaded
 
     def is_group(self, config_path: str) -> bool:
@@ -183,10 +187,18 @@ def _parsed(text: str, file: Path) -> Container:
     return OmegaConf.load(io.StringIO(text))
 
 
-def _extend_by_path(defaults: Any) -> None:
-    """Rewrites `- /recipe: NAME` in a recipe's defaults to `- /recipe/NAME`, by which a config extends another.
+def _extend_by_path(defaults: Any, file: Path, *, flat: bool) -> None:
+    """Rewrites what a recipe extends to paths that Hydra finds.
 
-    As a choice of the group `recipe` it would contend with the choice on the command line, and extend itself.
+    `- /recipe: NAME` becomes `- /recipe/NAME`, by which a config extends another: as a choice of the group `recipe` it
+    would contend with the choice on the command line, and extend itself. `- ../common/base` becomes the path itself.
+
+    Args:
+        flat: whether the recipe was found by its name alone. Otherwise a name in its list means, as ever, the recipe
+            beside it or else one of the folders of recipes, where Hydra would look beside it only.
+
+    Raises:
+        RecipeError: a relative path leads to no recipe.
     """
     if not isinstance(defaults, ListConfig):
         return
@@ -195,3 +207,9 @@ def _extend_by_path(defaults: Any) -> None:
             key = str(next(iter(item))).removeprefix("/")
             if key == GROUP and isinstance(item[next(iter(item))], str):
                 defaults[index] = f"/{GROUP}/{item[next(iter(item))]}"
+        elif isinstance(item, str) and is_relative(item):
+            name, at, package = item.partition("@")
+            defaults[index] = f"/{GROUP}/{base_file(file, name).with_suffix('')}{at}{package}"
+        elif isinstance(item, str) and not flat and "/" not in item and item != "_self_":
+            beside = any(file.with_name(f"{item}{suffix}").is_file() for suffix in SUFFIXES)
+            defaults[index] = f"/{GROUP}/{file.with_name(item) if beside else item}"

@@ -38,6 +38,7 @@ from edgecompile.compose.composition import (
 from edgecompile.compose.overrides import NotPlain, Reader, changed
 from edgecompile.errors import Problem, RecipeError
 from edgecompile.json_types import JsonObject
+from edgecompile.recipe import data_roots
 from edgecompile.recipe.locate import COMMAND_LINE, PRIMARY, Origins
 from edgecompile.recipe.rules import calibrates
 from edgecompile.recipe.schema import Recipe
@@ -48,7 +49,7 @@ LISTING = ("list", "filter")
 """Sweepers of plugins that list all their points at once, whatever the result of a point."""
 BASIC = f"{BasicSweeper.__module__}.{BasicSweeper.__name__}"
 HEAD = "head"
-OWN_NAME = "${edgecompile.folder:${hydra:runtime.choices.recipe}}"
+OWN_NAME = "${edgecompile.stem:${hydra:runtime.choices.recipe}}"
 """The name that the primary config gives: the only interpolation that depends on nothing but a choice of groups."""
 Words = tuple[str, ...]
 _Layout = tuple[list[int], dict[str, list[int]]]
@@ -390,7 +391,7 @@ class _Overruled:
 def _plain_content(config: DictConfig, origins: Origins) -> JsonObject | None:
     """Returns a config as plain data; None where a value refers to another value, which an override might change."""
     bare = OmegaConf.to_container(config, resolve=False)
-    if any("${" in text and text != OWN_NAME for text in texts(bare)):
+    if any("${" in data_roots.REFERENCE.sub("", text) for text in texts(bare) if text != OWN_NAME):
         return None
     return plain(config, origins)
 

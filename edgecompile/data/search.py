@@ -15,13 +15,14 @@ MOST_FILES = 500_000
 
 
 class Finder:
-    """Looks for files in the folders given, then the working directory, what was fetched and the embedded sample.
+    """Looks for files in the folders given, then the working directory, the roots of data, what was fetched and the
+    embedded sample.
 
-    A file of the base name looked for comes first. In all folders but the working directory, which may hold anything, a
-    file that was renamed is found too.
+    A file of the base name looked for comes first. A file that was renamed is found too, but not in the working
+    directory and in roots of data, which may hold anything.
     """
 
-    def __init__(self, folders: Iterable[Path] = ()) -> None:
+    def __init__(self, folders: Iterable[Path] = (), roots: Iterable[Path] = ()) -> None:
         """Raises:
         RecipeError: one of `folders` is no folder.
         """
@@ -29,8 +30,9 @@ class Finder:
         for folder in given:
             if not folder.is_dir():
                 raise RecipeError(f"'{folder}' is no folder", where="command line:--search")
-        self.folders = list(dict.fromkeys(map(_absolute, [*given, Path.cwd(), fetched_folder(), sample_folder()])))
-        self._given = set(map(_absolute, given))
+        by_name = [Path.cwd(), *map(_absolute, roots)]
+        self.folders = list(dict.fromkeys(map(_absolute, [*given, *by_name, fetched_folder(), sample_folder()])))
+        self._by_name_only = set(by_name) - set(map(_absolute, given))
         self._listings: dict[Path, dict[str, list[str]]] = {}
         self._digests: dict[str, str | None] = {}
 
@@ -40,7 +42,7 @@ class Finder:
             if self._digest(path) == sha256:
                 return Path(path)
         for folder in self.folders:
-            if folder == Path.cwd() and folder not in self._given:
+            if folder in self._by_name_only:
                 continue
             for path in self._alike(folder, Path(name).suffix):
                 if self._digest(path) == sha256:

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 from edgecompile.execute.canonical_json import Damaged, digest_of, seal, unseal
 from edgecompile.execute.entry import Entry, StepRecord
-from edgecompile.files import write_atomically
 from edgecompile.plan.step import FACTS
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ def take(store: Store, key: str, folder: Path, record: StepRecord) -> Entry:
         if not noise_of(facts):
             document = {"schema": SCHEMA, "key": key, "facts": facts, "record": record}
             with store.commit_lock():
-                write_atomically(_path(store, key), seal(document), via=folder)
+                store.write(_path(store, key), seal(document), via=folder)
                 store.remember(key, record)
     return entry
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgecompile.errors import StepError
+from edgecompile.execute import group_access
 from edgecompile.text import tell
 
 LOCATION = "EDGECOMPILE_CACHE"
@@ -117,16 +118,20 @@ def require_locks(root: Path) -> None:
 
 
 def warn_of_owner(root: Path, *, keep: bool = True) -> None:
-    """Warns of a store that belongs to somebody else, who may place results in it, once for each machine and person.
+    """Warns of a store into which somebody else may place results, once for each machine and person.
 
     Args:
         keep: whether to note the warning in the store, so that it is not repeated.
     """
     owner = root.stat().st_uid
-    if owner == os.geteuid():
+    if group_access.is_shared(root):
+        whose = f"is shared with the group '{group_access.group_of(root)}', the results of whose members"
+    elif owner != os.geteuid():
+        whose = f"belongs to {_person(owner)}, whose results"
+    else:
         return
     text = (
-        f"the store {root} belongs to {_person(owner)}, whose results then go into your bundles; "
+        f"the store {root} {whose} then go into your bundles; "
         f"where you do not trust them, set {LOCATION} to a folder of yours"
     )
     note = root / "machines" / f"{socket.gethostname()}-{os.geteuid()}.txt"

@@ -18,8 +18,9 @@ Published is what an entry stands for: files first, then the entry, each by writ
 is killed, a full disk or a power cut leaves an entry whole or absent. An entry counts only while its seal, its set of
 files and their digests fit; otherwise it is set aside and its step runs again.
 
-A store may be shared by machines over a file system that offers flock across them, atomic rename, and times of change
-that grow: docs/sweeps.md says what exactly. Without locks that work it is refused.
+A store may be shared by the members of a group (`edgecompile.execute.group_access`), and by machines over a file system
+that offers flock across them, atomic rename, and times of change that grow: docs/sweeps.md says what exactly. Without
+locks that work it is refused.
 """
 
 from __future__ import annotations
@@ -38,9 +39,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgecompile.errors import StepError
+from edgecompile.execute import group_access
 from edgecompile.execute.canonical_json import Damaged, digest_of, seal, unseal
 from edgecompile.execute.entry import SCHEMA, Entry, EntryDocument, Files, StepRecord, check, read_entry, seal_output
-from edgecompile.execute.locks import Lock
+from edgecompile.execute.locks import BY_UMASK, Lock
 from edgecompile.execute.sharing import LOCATION, require_locks, warn_of_owner
 from edgecompile.execute.source_digests import SourceDigest
 from edgecompile.execute.store_session import Session, sweep
@@ -135,7 +137,7 @@ class Store:
                 except Damaged:
                     self._set_aside(key)
                 self._place(folder, output, files)
-                write_atomically(self.entry_path(key), seal(document), via=self._staging())
+                self.write(self.entry_path(key), seal(document))
                 self.remember(key, record)
             return self.load(key, thorough=False)
 
@@ -177,7 +179,7 @@ class Store:
             StepError: when the store may not be written.
         """
         self.begin()
-        return Lock(self.root / "locks" / f"{key}.lock", purpose)
+        return Lock(self.root / "locks" / f"{key}.lock", purpose, mode=self._lock_mode())
 
     def staging_dir(self) -> Path:
         """Returns a new, empty folder inside the store. It is removed later if its maker dies.
@@ -217,7 +219,7 @@ class Store:
             if path.exists():
                 os.utime(path)
             else:
-                write_atomically(path, seal(source.files), via=self._staging(), sync=False)
+                self.write(path, seal(source.files), sync=False)
 
     def listing(self, digest: str) -> dict[str, str | None] | None:
         """Returns base name to sha256 of the files of a source, in order; None where that was not kept."""
@@ -239,7 +241,7 @@ class Store:
         earlier = [pair for pair in self.history(function) if pair[1] != key]
         with suppress(OSError):
             content = seal([(step, key), *earlier][:REMEMBERED])
-            write_atomically(self._history_path(function), content, via=self._staging(), sync=False)
+            self.write(self._history_path(function), content, sync=False)
 
     def record_of(self, key: str) -> StepRecord | None:
         """Returns how a result was made, without looking at its files; None where there is none."""
@@ -258,6 +260,7 @@ class Store:
             if self._session is None or self._session.pid != os.getpid():
                 for name in FOLDERS:
                     (self.root / name).mkdir(parents=True, exist_ok=True)
+                    self._open(self.root / name)
                 tag = self.root / "CACHEDIR.TAG"  # https://bford.info/cachedir/: backups leave the folder out
                 if not tag.exists():
                     tag.write_text("Signature: 8a477f597d28d172789f06886806bc55\n# results of edgecompile's steps\n")
@@ -281,7 +284,8 @@ class Store:
     @contextmanager
     def commit_lock(self) -> Iterator[None]:
         """Holds the lock under which results are put in place and moved away, for milliseconds at a time."""
-        with Lock(self.root / "locks" / "edgecompile-commit.lock", "publishing", keep=True):
+        lock = self.root / "locks" / "edgecompile-commit.lock"
+        with Lock(lock, "publishing", keep=True, mode=self._lock_mode()):
             yield
 
     @contextmanager
@@ -303,6 +307,17 @@ class Store:
         fix = f"set {LOCATION} to a folder that can be written" if denied else ""
         return StepError(f"the store {self.root} cannot be written: {error.strerror or error}", fix=fix)
 
+    def write(self, path: Path, content: bytes, *, sync: bool = True, via: Path | None = None) -> None:
+        """Writes a file of the store, which appears whole or not at all; whoever shares the store may replace it.
+
+        Args:
+            via: folder of the temporary file, on the same file system.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._open(path.parent)
+        mode = group_access.FILE_MODE if group_access.is_shared(self.root) else None
+        write_atomically(path, content, via=via or self._staging(), sync=sync, mode=mode)
+
     def entry_path(self, key: str) -> Path:
         return self._sharded("entries", key, ".json")
 
@@ -314,6 +329,14 @@ class Store:
 
     def _history_path(self, function: str) -> Path:
         return self.root / "history" / f"{digest_of(function)[:32]}.json"
+
+    def _open(self, folder: Path) -> None:
+        """Lets the group into a folder of a store that it shares."""
+        if group_access.is_shared(self.root):
+            group_access.open_folder(folder, self.root)
+
+    def _lock_mode(self) -> int:
+        return group_access.LOCK_MODE if group_access.is_shared(self.root) else BY_UMASK
 
     def _staging(self) -> Path:
         assert self._session is not None, "begin() comes first"
@@ -332,6 +355,7 @@ class Store:
         """Moves a sealed folder to where outputs of its digest lie, unless a good output lies there. Under the lock."""
         target = self.output_path(digest)
         target.parent.mkdir(exist_ok=True)
+        self._open(target.parent)
         try:
             check(target, files)
             os.utime(target)
@@ -340,6 +364,8 @@ class Store:
             pass
         except (Damaged, NotADirectoryError):
             self._move_aside(target)
+        if group_access.is_shared(self.root):
+            group_access.open_tree(folder)
         os.utime(folder)  # a rename does not show a collector of garbage that the folder is new here
         os.rename(folder, target)
         sync_folder(target.parent)

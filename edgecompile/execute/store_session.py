@@ -9,7 +9,8 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
-from edgecompile.execute.locks import Lock
+from edgecompile.execute import group_access
+from edgecompile.execute.locks import BY_UMASK, Lock
 
 
 class Session:
@@ -19,10 +20,13 @@ class Session:
         self.pid = os.getpid()
         token = f"{socket.gethostname()}-{self.pid}-{secrets.token_hex(4)}"
         self.file = root / "sessions" / f"{token}.lock"
-        self._lock = Lock(self.file, "in use")
+        shared = group_access.is_shared(root)
+        self._lock = Lock(self.file, "in use", mode=group_access.LOCK_MODE if shared else BY_UMASK)
         self._lock.acquire()
         self.staging = root / "staging" / token
         self.staging.mkdir()
+        if shared:
+            group_access.open_folder(self.staging, root)
 
     def end(self) -> None:
         """Removes the folder and frees the lock, once; a forked child leaves its parent's alone."""
@@ -34,8 +38,9 @@ class Session:
 
 def sweep(root: Path) -> None:
     """Removes what processes that died had begun to write, and their locks. Those that live hold theirs."""
+    mode = group_access.LOCK_MODE if group_access.is_shared(root) else BY_UMASK
     for path in [*(root / "sessions").glob("*.lock"), *(root / "locks").glob("*.lock")]:
-        lock = Lock(path, "sweeping")
+        lock = Lock(path, "sweeping", mode=mode)
         if path.name.startswith("edgecompile-"):
             continue  # taken so often that they stay
         with suppress(OSError):

@@ -143,8 +143,9 @@ def config_fault(item: str) -> Fault | None:
     name, at, package = item.partition("@")
     if at and (fault := package_fault(package)):
         return Fault(f"'{item}' {fault.message}", fault.fix)
-    parts = name.removeprefix("/").split("/")
-    if "hydra" in parts[:-1]:
+    relative = re.match(r"(\./)?(\.\./)*", name)  # of the file that names it: a base that recipes share
+    parts = name[relative.end() if relative else 0 :].removeprefix("/").split("/")
+    if "hydra" in parts[:-1] and name.startswith(("/", "hydra")):
         return Fault(f"'{item}' sets Hydra itself", f"a recipe may choose from {' and '.join(HYDRA_CHOICES)}")
     return _name_fault(item, parts)
 

@@ -1,8 +1,9 @@
 """Reads the text of a recipe before anything is built from it, and refuses what could harm or mislead.
 
 YAML and OmegaConf trust their input: 293 bytes of aliases cost minutes, `_target_` names code to call, `${oc.env:X}`
-reads the environment, `012` is 10 and `1:30` is 90. A stream of parse events costs the same whatever the text says, so
-all checks look there, and all problems are reported at once, each with its line.
+reads the environment (`data_roots` lists what of it a recipe may read), `012` is 10 and `1:30` is 90. A stream of parse
+events costs the same whatever the text says, so all checks look there, and all problems are reported at once, each with
+its line.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import yaml
 
 from edgecompile.errors import RecipeError
 from edgecompile.places import shown
-from edgecompile.recipe import allowlist
+from edgecompile.recipe import allowlist, data_roots
 from edgecompile.yaml_text import Finding, Loader, Rules, check_yaml, is_long_number, is_plain
 
 MOST_INTERPOLATIONS = 8
@@ -149,9 +150,20 @@ class _RecipeRules(Rules):
             plain = _KEY_OF_THE_RECIPE.match(text, start)
             if plain and plain["root"] != "hydra":
                 continue
+            root = data_roots.REFERENCE.match(text, start - 2)
+            if root and not key.startswith(("hydra.", "defaults.")):
+                if fault := data_roots.name_fault(root["name"]):
+                    yield line, key, *fault
+                    return
+                continue
             resolver = _RESOLVER.match(text, start)
             quoted = f"${{{resolver.group(1)}:…}}" if resolver else text[start - 2 : start + 40]
-            yield line, key, f"'{quoted}' reads more than the recipe", "only ${another.key} is for recipes"
+            yield (
+                line,
+                key,
+                f"'{quoted}' reads more than the recipe",
+                "only ${another.key} and ${env:DATA_ROOT} are for recipes",
+            )
             return
 
 

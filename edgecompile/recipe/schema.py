@@ -15,6 +15,7 @@ from pydantic import (
     create_model,
     field_serializer,
     field_validator,
+    model_validator,
 )
 
 from edgecompile.evaluate.gates import CONFIDENCE, CONFIDENCE_ABOUT, GATES, Gate
@@ -212,13 +213,22 @@ else:
     """A figure that a search weighs: a figure that gates judge."""
 
 
+ADDRESS = r"^ssh://([A-Za-z0-9_][\w.-]*@)?(\[[0-9A-Fa-f:.%\w]+\]|\w[\w.-]*)(:\d{1,5})?(/\S*)?$"
+"""Of a device; see `edgecompile.device.address`."""
+
+
 class Device(Section):
     """The device on which latency, memory and power are measured and their gates judged. No part of what is built."""
 
     host: str | None = Field(
         default=None,
-        pattern=r"^ssh://([A-Za-z0-9_][\w.-]*@)?(\[[0-9A-Fa-f:.%\w]+\]|\w[\w.-]*)(:\d{1,5})?(/\S*)?$",
+        pattern=ADDRESS,
         description="ssh://[user@]host[:port][/path], or ssh://alias of ~/.ssh/config; null to measure on this machine",
+    )
+    hosts: tuple[Annotated[str, Field(pattern=ADDRESS)], ...] = Field(
+        default=(),
+        max_length=1000,
+        description="devices of a sweep: each point is measured and judged on each of them; `build -m` takes them",
     )
     path: str | None = Field(
         default=None, min_length=1, description="folder there that takes everything; null for ~/edgecompile"
@@ -234,6 +244,12 @@ class Device(Section):
         min_length=1,
         description="a Python there that has the backend; null to make an environment",
     )
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Device:
+        if self.hosts and self.host is None:
+            raise ValueError("'hosts' are the devices of a sweep; add -m, and give them on the command line")
+        return self
 
 
 class MeasurementSettings(Section):

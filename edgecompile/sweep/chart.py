@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgecompile.sweep.sweep_point import BUILT, SweepPoint
 from edgecompile.sweep.verdict import Cost
@@ -13,16 +13,42 @@ WIDTH, HEIGHT = 360, 240
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 36
 """Margins around the plot, in SVG units; the axes' numbers stand in them."""
 TICKS = 4
+LINE = 11
+"""Height of a line of text, SVG units."""
+LONGEST_NAME = 22
+"""Characters of a name beside a dot: they fill less than half of the plot."""
+MOST_NAMES = 14
+"""Points of a plot that are named; the names of more would cover it. All have theirs under the pointer."""
+MOST_FLOATS = 3
+"""Float models that are drawn as lines, the most accurate."""
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A point of a sweep at its place in the plot, SVG units; `on` whether it is on the front."""
+    """A point of a sweep at its place in the plot, SVG units; `on` whether it is on the front, `label_y` where its name
+    is written, which is moved up or down where another name would lie under it."""
 
     x: float
     y: float
     point: SweepPoint
     on: bool
+    label_y: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """The number of the point and what sets it apart most, in short."""
+        number = self.point.point.partition("_")[0]
+        words = " ".join(word.rpartition("=")[2] for word in self.point.varies) or self.point.precision or ""
+        return f"{number} {words}" if len(words) <= LONGEST_NAME else f"{number} {words[: LONGEST_NAME - 1]}…"
+
+    @property
+    def anchor(self) -> str:
+        """On which side of the dot its name stands: the side on which there is room."""
+        return "start" if self.x < (LEFT + WIDTH - RIGHT) / 2 else "end"
+
+    @property
+    def label_x(self) -> float:
+        return self.x + 8 if self.anchor == "start" else self.x - 8
 
 
 @dataclass(frozen=True)
@@ -35,12 +61,19 @@ class Tick:
 
 @dataclass(frozen=True)
 class Scatter:
-    """A plot: its size and edges, the dots, the stairs of the front as an SVG path, and the ticks of both axes."""
+    """A plot: its size and edges, the dots, the stairs of the front as an SVG path, and the ticks of both axes.
+
+    Attributes:
+        floats: the accuracy of the float models that the points were made of, as lines.
+        named: whether names fit beside the dots.
+    """
 
     dots: tuple[Dot, ...]
     front: str
     across: tuple[Tick, ...]
     up: tuple[Tick, ...]
+    floats: tuple[Tick, ...] = ()
+    named: bool = True
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -52,7 +85,8 @@ class Scatter:
 def scatter(
     points: Iterable[SweepPoint], cost: Cost, on_front: Callable[[SweepPoint], bool], unit: float = 1
 ) -> Scatter | None:
-    """Lays out the points that have a cost: it grows to the right, accuracy upwards. None where there are none.
+    """Lays out the points that have a cost: it grows to the right, accuracy upwards. None where there are not two: one
+    dot compares with nothing.
 
     Args:
         points: of one device.
@@ -61,10 +95,11 @@ def scatter(
         unit: of the ticks, in that of the cost.
     """
     known = [(paid / unit, point) for point in points if (paid := cost(point)) is not None]
-    if not known:
+    if len(known) < 2:
         return None
     across = _ticks([paid for paid, _ in known])
-    up = _ticks([point.accuracy for _, point in known])
+    floats = sorted({point.figures.float_accuracy for _, point in known if point.figures})[-MOST_FLOATS:]
+    up = _ticks([*(point.accuracy for _, point in known), *floats])
 
     def x(value: float) -> float:
         return round(LEFT + (value - across[0]) / (across[-1] - across[0]) * (WIDTH - LEFT - RIGHT), 1)
@@ -73,6 +108,7 @@ def scatter(
         return round(HEIGHT - BOTTOM - (value - up[0]) / (up[-1] - up[0]) * (HEIGHT - TOP - BOTTOM), 1)
 
     dots = [Dot(x(paid), y(point.accuracy), point, on_front(point)) for paid, point in known]
+    dots = _labelled(dots)
     dots.sort(key=lambda dot: (dot.point.state == BUILT, dot.on))  # the last is drawn on top
     stairs = sorted((dot.x, dot.y) for dot in dots if dot.on)
     path = "".join(f"M{h} {v}" if not index else f"H{h}V{v}" for index, (h, v) in enumerate(stairs))
@@ -81,7 +117,21 @@ def scatter(
         front=path,
         across=tuple(Tick(x(value), f"{value:g}") for value in across),
         up=tuple(Tick(y(value), f"{value:g}") for value in up),
+        floats=tuple(Tick(y(value), f"float {value:.4f}") for value in floats),
+        named=len(dots) <= MOST_NAMES,
     )
+
+
+def _labelled(dots: list[Dot]) -> list[Dot]:
+    """Returns the dots with their names at heights at which no two names on one side of the plot overlap."""
+    taken: dict[str, list[float]] = {}
+    placed = []
+    for dot in sorted(dots, key=lambda dot: dot.y):
+        heights = taken.setdefault(dot.anchor, [])
+        height = max(dot.y + 4, heights[-1] + LINE) if heights else dot.y + 4
+        heights.append(min(height, HEIGHT - BOTTOM + LINE))
+        placed.append(replace(dot, label_y=round(heights[-1], 1)))
+    return placed
 
 
 def _ticks(values: list[float]) -> list[float]:

@@ -59,6 +59,7 @@ class SweepPoint:
         weights: sha256 of the weights.
         judged_on: the data set and the split.
         figures: None where the job ended before they were known; the following too.
+        address: of the device that it was measured on; None for the machine that built it.
         machine: the machine that latency was measured on, in a line; None where latency was not measured.
         varies: overrides that not all points of the sweep have.
         speedup: over the float model, which took turns with it; None where that was not measured.
@@ -80,6 +81,7 @@ class SweepPoint:
     precision: str | None = None
     imgsz: tuple[int, ...] | None = None
     judged_on: JsonObject | None = None
+    address: str | None = None
     figures: Figures | None = None
     latency_p50_ms: float | None = None
     latency_p95_ms: float | None = None
@@ -146,6 +148,7 @@ class DeviceVerdict:
         ship: name of the point; None where none met its gates.
         because: a sentence for each reason.
         machines: the machines that latencies were measured on.
+        address: of the device, where it was reached by ssh.
     """
 
     device: str
@@ -157,6 +160,12 @@ class DeviceVerdict:
     verdict: str
     because: tuple[str, ...]
     machines: tuple[str, ...]
+    address: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The device, and where it is, for people."""
+        return f"{self.device} at {self.address}" if self.address else self.device
 
 
 @dataclass(frozen=True)
@@ -167,6 +176,7 @@ class Sweep:
         shared: overrides that all points have.
         states: how many points ended in each state, what was built first.
         sharing: steps that ran and that were reused; None where no point noted its steps.
+        fleet: what to ship on all devices of one kind, a sentence each; none where no two devices are of one kind.
     """
 
     name: str
@@ -175,6 +185,7 @@ class Sweep:
     sharing: StepCounts | None
     devices: tuple[DeviceVerdict, ...]
     points: tuple[SweepPoint, ...]
+    fleet: tuple[str, ...] = ()
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from edgecompile.errors import EdgecompileError, PlanError, RecipeError
 from edgecompile.report import number_format
 from edgecompile.runtime.figures import Figures, figures_from
 from edgecompile.runtime.measurement import MachineDocument, MeasurementDocument
+from edgecompile.sweep.fleet import fleet_verdicts
 from edgecompile.sweep.sweep_point import BUILT, DeviceVerdict, GateState, StepAccount, StepCounts, Sweep, SweepPoint
 from edgecompile.sweep.verdict import judge_device
 
@@ -65,6 +66,7 @@ def _with_report(point: SweepPoint, report: Mapping[str, Any]) -> SweepPoint:
         precision=_text(report["precision"], "precision"),
         imgsz=tuple(report["model"]["imgsz"]),
         judged_on={key: recipe["data"].get(key) for key in ("path", "validation")},
+        address=(report.get("device") or {}).get("address"),
         figures=_figures(report["figures"]),
         latency_p50_ms=_number(total.get("p50"), "latency_p50_ms"),
         latency_p95_ms=_number(total.get("p95"), "latency_p95_ms"),
@@ -131,7 +133,7 @@ def sweep_of(name: str, points: Iterable[SweepPoint]) -> Sweep:
     groups: dict[str, list[SweepPoint]] = {}
     for point in known:
         if point.device is not None:
-            groups.setdefault(repr((point.device, point.judged_on)), []).append(point)
+            groups.setdefault(repr((point.device, point.judged_on, point.address)), []).append(point)
     devices = tuple(judge_device(group) for group in groups.values())
     front, size_front = ({name for front in fronts for name in front} for fronts in _fronts(devices))
     return Sweep(
@@ -143,6 +145,7 @@ def sweep_of(name: str, points: Iterable[SweepPoint]) -> Sweep:
         points=tuple(
             replace(point, front=point.point in front, size_front=point.point in size_front) for point in known
         ),
+        fleet=tuple(fleet_verdicts(known)),
     )
 
 
@@ -167,8 +170,8 @@ def _states(points: Sequence[SweepPoint]) -> list[str]:
 def columns(sweep: Sweep) -> tuple[str, ...]:
     """Returns the columns of results.csv."""
     return (
-        "point", "name", "device", "precision", "varies", "overrides", "state", "reason", *sweep.metrics, "drop_error",
-        "relative_drop", "score_shift",
+        "point", "name", "device", "address", "precision", "varies", "overrides", "state", "reason", *sweep.metrics,
+        "drop_error", "relative_drop", "score_shift",
         "latency_p50_ms", "latency_p95_ms", "size_bytes", "peak_memory_mb", "gates", "front", "size_front", "bundle",
         "machine", "threads", "clock_mhz", "exclusive", "noise", *SPEEDUP,
     )  # fmt: skip

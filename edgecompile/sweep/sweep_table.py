@@ -49,11 +49,12 @@ def print_sweep(sweep: Sweep, page: Path | None = None, *, stream: TextIO) -> No
         table.add_row(*map(Text, cells), state)
     blocks: list[RenderableType] = [table]
     blocks += [Text(f"{point.point}: {line}", "red") for point in sweep.points for line in point.problems]
-    names = [device.device for device in sweep.devices]
+    names = [device.title for device in sweep.devices]
     for device in sweep.devices:
-        judged = f", judged on {_data(device.judged_on)}" if names.count(device.device) > 1 else ""
-        blocks.append(Text(f"{device.device}{judged}: {device.verdict}", "bold"))
+        judged = f", judged on {_data(device.judged_on)}" if names.count(device.title) > 1 else ""
+        blocks.append(Text(f"{device.title}{judged}: {device.verdict}", "bold"))
         blocks += [Text(f"  {line}") for line in device.because]
+    blocks += [Text(line, "bold") for line in sweep.fleet]
     if sweep.sharing:
         blocks.append(Text(sweep.sharing.line))
     if page:

@@ -47,6 +47,7 @@ def judge_device(group: Sequence[SweepPoint]) -> DeviceVerdict:
         verdict=verdict(best, len(group)),
         because=tuple(rationale(group, best)),
         machines=tuple(sorted({point.machine for point in group if point.machine})),
+        address=group[0].address,
     )
 
 

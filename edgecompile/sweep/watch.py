@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from edgecompile.errors import EdgecompileError
+from edgecompile.errors import EdgecompileError, GateError
 from edgecompile.run_dir import PROGRESS, STATUS, JobStatus, job_folders, read_json
 from edgecompile.text import escape, tell
 
@@ -60,11 +60,14 @@ class Watch:
         folder: of the sweep.
         total: how many points there will be; None where that is not known.
         quiet: whether to report only what went wrong.
+        searches: whether the points are those of a search, to which a gate is a constraint: that some points miss one
+            is how it learns.
     """
 
     folder: Path
     total: int | None
     quiet: bool = False
+    searches: bool = False
     stream: TextIO = field(default_factory=lambda: sys.stderr)
     ended: dict[str, JobStatus] = field(default_factory=dict)
 
@@ -119,8 +122,10 @@ class Watch:
 
     @property
     def exit_code(self) -> int:
-        """The worst of the points that ended."""
-        return max((status.get("exit_code") or 0 for status in self.ended.values()), default=0)
+        """The worst of the points that ended; of a search that found a point, points that miss a gate do not count."""
+        codes = [status.get("exit_code") or 0 for status in self.ended.values()]
+        forgiven = GateError.exit_code if self.searches and 0 in codes else None
+        return max((code for code in codes if code != forgiven), default=0)
 
     @property
     def failed(self) -> int:
@@ -145,7 +150,10 @@ class Watch:
         all_done = self.total is None or done >= self.total
         points = f"{done} point{'' if done == 1 else 's'}" if all_done else f"{done} of {self.total} points"
         took = duration(time.monotonic() - self._began)
-        return f"{points}: {done - self.failed} built, {self.failed} failed; {self.counts()}; took {took}"
+        unmet = sum(status.get("exit_code") == GateError.exit_code for status in self.ended.values())
+        missed = f", {unmet} missed a gate, as a search may" if self.searches and unmet else ""
+        failed = self.failed - unmet if missed else self.failed
+        return f"{points}: {done - self.failed} built{missed}, {failed} failed; {self.counts()}; took {took}"
 
     def _watch(self) -> None:
         while not self._stopping.wait(EVERY_S):

@@ -61,6 +61,15 @@ def test_files(here):
     assert parse("plan", ["my recipe.yaml", "sub/b.yml", "-m"]).for_hydra()[1] == "recipe='my recipe',b"
 
 
+def test_recipes_of_one_name_are_chosen_with_their_folders(here):
+    (here / "sub").mkdir(exist_ok=True)
+    for name in ("aa.yaml", "bb.yaml", "sub/aa.yml"):
+        (here / name).touch()
+    line = parse("plan", ["aa.yaml", "sub/aa.yml", "bb.yaml", "-m"])
+    assert line.for_hydra()[1] == "recipe=aa,sub/aa,bb"
+    assert line.own_folders == [here, here / "sub"]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -77,7 +86,7 @@ def test_files(here):
         (["a.yaml"], "recipe file 'a.yaml' not found; did you mean 'aa.yaml'?"),
         (["gone/a.yaml"], "there is no folder 'gone'"),
         (["aa.yaml", "bb.yaml"], "more than one recipe: aa.yaml, bb.yaml; add -m to build each"),
-        (["aa.yaml", "sub/aa.yaml", "-m"], "two recipes are named 'aa'"),
+        (["aa.yaml", "./aa.yaml", "-m"], "'aa.yaml' stands twice"),
         (["aa.yaml", "recipe=rpi5"], "both 'aa.yaml' and 'recipe=rpi5' choose a recipe"),
         (["twin.yaml"], "'twin.yaml' and 'twin.yml' stand side by side"),
         (["./sub"], "'./sub' is a folder"),

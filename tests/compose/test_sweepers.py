@@ -126,7 +126,8 @@ def solutions(here: Path) -> list[dict]:
 def test_a_search_weighs_objectives_and_no_failed_point_wins(run, here: Path):
     pytest.importorskip("optuna")
     ran = run(*SEARCH, "objectives=[map50_95,latency_p95_ms,size_mb]", "model.imgsz=224,320", "name=unmet,fine")
-    assert ran.code == 6
+    assert ran.code == 0, "gates are the constraints of a search: to miss some is how it learns"
+    assert re.search(r"4 points: \d built, \d missed a gate, as a search may, 0 failed", ran.err)
     assert len(points(here)) == 4
     assert any("name=unmet" in point for point in points(here))
     for found in solutions(here):
@@ -146,6 +147,11 @@ def test_a_single_objective_that_every_point_misses_has_no_best(run, here: Path)
     assert run(*SEARCH, "objectives=[map50_95]", "model.imgsz=224,320", "name=unmet").code == 6
     (file,) = here.glob("outputs/sweeps/*/optimization_results.yaml")
     assert yaml.safe_load(file.read_text())["best_value"] is None
+
+
+def test_what_breaks_is_not_forgiven_in_a_search(run):
+    pytest.importorskip("optuna")
+    assert run(*SEARCH, "objectives=[map50_95,size_mb]", "model.imgsz=224,33", "name=fine").code == 2
 
 
 def test_a_figure_that_is_zero_is_no_loss(run, here: Path, monkeypatch):

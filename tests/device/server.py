@@ -190,7 +190,7 @@ def environment(options: str, **more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "EDGECOMPILE_SSH_OPTIONS": options, **more}
 
 
-def edgecompile(*words: object, options: str, **more: str) -> subprocess.CompletedProcess[str]:
+def edgecompile(*words: object, options: str, limit_s: int = 180, **more: str) -> subprocess.CompletedProcess[str]:
     """Runs the program and returns how it ended."""
     command = [sys.executable, "-m", "edgecompile", *map(str, words)]
-    return subprocess.run(command, env=environment(options, **more), capture_output=True, text=True, timeout=180)
+    return subprocess.run(command, env=environment(options, **more), capture_output=True, text=True, timeout=limit_s)

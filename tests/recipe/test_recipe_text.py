@@ -47,7 +47,7 @@ REFUSED = [
     ("- a\n", 1, "holds no keys"),
     ("just words\n", 1, "holds no keys"),
     ("defaults: quickstart\n", 1, "write [quickstart]"),
-    ("defaults: [../../etc/passwd]\n", 1, "leaves the folder of recipes"),
+    ("defaults: [x/../../etc/passwd]\n", 1, "leaves the folder of recipes"),
     ("defaults:\n  - evil@hydra.job_logging\n", 2, "sets Hydra itself"),
     ("defaults:\n  - evil@_global_.hydra.job_logging\n", 2, "sets Hydra itself"),
     ("defaults:\n  - /data@hydra.callbacks: evil\n", 2, "sets Hydra itself"),

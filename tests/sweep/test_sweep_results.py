@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -183,7 +184,7 @@ def test_front_holds_what_nothing_beats_in_both():
     assert [(one.latency_p50_ms, one.accuracy) for one in pareto_front(points)] == [(5.0, 0.70), (7.0, 0.74)]
 
 
-@pytest.mark.parametrize("pairs", [[(5.0, 0.7)], [(5.0, 0.0), (5.0, 0.0)], [(3.53, 0.7673), (7.75, 0.7675), (900, 0)]])
+@pytest.mark.parametrize("pairs", [[(5.0, 0.0), (5.0, 0.0)], [(3.53, 0.7673), (7.75, 0.7675), (900, 0)]])
 def test_every_dot_lies_inside_the_plot(pairs):
     points = [point_of("0_x", status_of(), report_of("int8", score, p50)) for p50, score in pairs]
     chart = scatter(points, latency, lambda point: True)
@@ -191,6 +192,28 @@ def test_every_dot_lies_inside_the_plot(pairs):
     for dot in chart.dots:
         assert chart.left <= dot.x <= chart.right
         assert chart.top <= dot.y <= chart.bottom
+    for line in chart.floats:
+        assert chart.top <= line.at <= chart.bottom
+
+
+def test_one_point_has_no_chart():
+    assert scatter([point_of("0_x", status_of(), report_of("int8", 0.7, 5.0))], latency, lambda point: True) is None
+
+
+def test_names_of_points_do_not_cover_each_other():
+    points = [point_of(f"{n}_x", status_of(), report_of("int8", 0.7, 5.0 + n / 100)) for n in range(5)]
+    points += [point_of("9_x", status_of(), report_of("int8", 0.6, 50.0))]
+    chart = scatter(points, latency, lambda point: True)
+    left = sorted(dot.label_y for dot in chart.dots if dot.anchor == "start")
+    assert len(left) == 5
+    assert all(after - before >= 10 for before, after in pairwise(left))
+    assert {dot.label for dot in chart.dots} == {f"{n} int8" for n in (0, 1, 2, 3, 4, 9)}
+    assert [line.value for line in chart.floats] == ["float 0.7500"]
+
+
+def test_many_points_have_their_names_under_the_pointer_alone():
+    points = [point_of(f"{n}_x", status_of(), report_of("int8", 0.7, 5.0 + n)) for n in range(40)]
+    assert not scatter(points, latency, lambda point: True).named
 
 
 def test_three_files_and_a_table(tmp_path: Path):
