@@ -31,6 +31,7 @@ from edgecompile.execute.store import Store
 from edgecompile.local_plan import local_steps, prepare, unmeasured
 from edgecompile.recipe_lock import lock_document, require_locked, require_same_outputs, resolve_lock, tool_versions
 from edgecompile.report.document import Report, RunSection, report_of
+from edgecompile.report.evidence_view import evidence_view
 from edgecompile.report.html import render_html
 from edgecompile.run_dir import LOCK, PAGE, REPORT
 from edgecompile.runtime.golden import RESULT
@@ -321,10 +322,12 @@ def write_run(built: Built, run_dir: Path, began: float, *, bundle: Published | 
         repair=built.repair,
     )  # fmt: skip
     golden = built.entries["golden"]
+    model = report["model"]
     page = render_html(
         report,
         picture=golden.path("input.png").read_bytes(),
         result=json.loads(golden.path(RESULT).read_bytes()),
+        evidence=evidence_view(built.plan["evaluate"], built.entries, model["task"], model["names"]),
     )
     try:
         run_dir.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ reports give equal bytes.
 from __future__ import annotations
 
 import base64
+import shlex
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from edgecompile.evaluate.gates import proof_words
 from edgecompile.evaluate.tasks import find_task
 from edgecompile.report import charts, number_format, repair_cost
 from edgecompile.report.document import Report, confidence_of
+from edgecompile.report.evidence_view import EvidenceView
 from edgecompile.report.layer_view import layer_views
 from edgecompile.runtime.figures import figures_from
 from edgecompile.text import escape
@@ -53,13 +55,16 @@ FILTERS = {
 }
 
 
-def render_html(report: Report, *, picture: bytes | None = None, result: Any = None) -> str:
+def render_html(
+    report: Report, *, picture: bytes | None = None, result: Any = None, evidence: EvidenceView | None = None
+) -> str:
     """Returns the page of a report.
 
     Args:
         report: what `edgecompile.report.document.report_of` returned, of either variant.
         picture: golden/input.png, drawn with `result` on it; None leaves both out.
         result: the document golden/result.json.
+        evidence: what the evaluations show picture by picture; None leaves it out.
 
     Raises:
         MissingToolError: jinja2 is not installed.
@@ -83,8 +88,32 @@ def render_html(report: Report, *, picture: bytes | None = None, result: Any = N
             layers=list(layer_views(report)),
             golden=_golden(picture, result, report["model"]) if picture else None,
             recipe=_as_yaml(report["recipe"]),
+            evidence=evidence,
+            commands=next_commands(report),
         )
     )
+
+
+def next_commands(report: Report) -> list[tuple[str, str]]:
+    """Returns what to do next with a run, a command and what it is for; words of the report are quoted for a shell."""
+    run = report.get("run")
+    if run is None:
+        return []
+    bundle = run["bundle"]["name"] if "bundle" in run else None
+    if not bundle:
+        return [
+            ("edgecompile diff EARLIER_RUN .", "what changed since a run that met its gates"),
+            ("edgecompile sensitivity my-recipe.yaml", "which blocks lose most in INT8"),
+            ("edgecompile plan my-recipe.yaml", "what a change would run again"),
+        ]
+    name = shlex.quote(bundle)
+    return [
+        (f"edgecompile predict {name} pictures --save drawn", "draws what it finds"),
+        (f"edgecompile verify {name}", "on the device: that it runs there as here"),
+        (f"edgecompile bench {name} --layers", "where the time goes"),
+        (f"edgecompile deploy {name} ssh://user@board", "copies it to a device, verifies and measures it"),
+        (f"edgecompile reproduce {name} --cache empty", "builds it again and compares digests"),
+    ]
 
 
 def _golden(picture: bytes, result: Any, model: Mapping[str, Any]) -> dict[str, Any]:
