@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TextIO
 
 from edgecompile import __version__
 from edgecompile.build import Built, evaluate_gates, publish, summarize, write_run
@@ -27,6 +28,7 @@ from edgecompile.execute.progress import show_progress
 from edgecompile.execute.runner import execute
 from edgecompile.execute.source_digests import Sources
 from edgecompile.execute.store import Store
+from edgecompile.json_types import JsonValue
 from edgecompile.plan.graph import Materials
 from edgecompile.plan.resolve import resolve
 from edgecompile.plan.step import Source
@@ -112,9 +114,19 @@ def store_for(choice: str | None) -> Iterator[Store]:
 
 
 def reproduce(
-    was: Locked, store: Store, finder: Finder, out: Path, *, jobs: int | None = None, quiet: bool = False
+    was: Locked,
+    store: Store,
+    finder: Finder,
+    out: Path,
+    *,
+    jobs: int | None = None,
+    quiet: bool = False,
+    differences_to: TextIO | None = None,
 ) -> Rebuilt:
     """Builds again what `was` says. Prints the differences known beforehand before any step runs.
+
+    Args:
+        differences_to: where they are printed; stdout where None.
 
     Raises:
         RecipeError: this version does not read the lock's recipe word for word, or a file is nowhere.
@@ -130,7 +142,7 @@ def reproduce(
         sources = Sources(store.root / "stat")
         changes = differences(was.lock, resolve_lock(recipe, plan, materials, sources, found_repair))
         for line in [*inputs.changed, *(change for change in changes if change.section not in ("weights", "data"))]:
-            tell(f"differs: {line}")
+            tell(f"differs: {line}", file=differences_to)
         with show_progress(plan, quiet=quiet) as progress:
             entries = execute(plan, store, jobs=jobs, progress=progress)
         built = evaluate_gates(recipe, plan, materials, entries, sources, found_repair)
@@ -286,6 +298,20 @@ class Inputs:
         rest = f" and {len(files) - 1} more like it" if len(files) > 1 else ""
         message = f"{first}{rest} not found, neither by digest nor by name (looked in {self.finder.looked_in()})"
         return Problem(message, fix="name the folder that holds it: --search DIR")
+
+
+def as_document(rebuilt: Rebuilt) -> dict[str, JsonValue]:
+    """Returns the result as plain JSON."""
+    return {
+        "same": rebuilt.same,
+        "near": rebuilt.near,
+        "sha256": {"was": rebuilt.was.digest, "now": rebuilt.digest},
+        "bundle": str(rebuilt.bundle) if rebuilt.bundle else None,
+        "steps": {"run": rebuilt.ran, "reused": rebuilt.reused},
+        "metric": {"name": rebuilt.figures.main, "now": rebuilt.figures.accuracy, "change": rebuilt.drop},
+        "differences": [str(difference) for difference in rebuilt.apart],
+        "checks": [{"name": check.name, "met": check.met, "detail": check.detail} for check in rebuilt.checks],
+    }
 
 
 def verdict(rebuilt: Rebuilt) -> Iterator[str]:

@@ -37,11 +37,21 @@ def deploy(arguments: argparse.Namespace) -> int:
         else:
             progress("verifying")
             verified = remote.run("verify", path, *_trust(arguments, remote), unfinished=_print).splitlines()
-        tell(*verified)
+        if not arguments.json:
+            tell(*verified)
+        result = None
         if not arguments.no_bench:
             progress("measuring")
-            _tell(bundle, remote, bench(remote, path, stream=_asks_for_streams(bundle)), verified)
-        tell(remote.publish(path))
+            result = bench(remote, path, stream=_asks_for_streams(bundle))
+            if not arguments.json:
+                _tell(bundle, remote, result, verified)
+        published = remote.publish(path)
+        if arguments.json:
+            device = str(remote.connection.address)
+            found = {"device": device, "path": str(published), "sha256": bundle.sha256, "verified": verified}
+            print(to_json({**found, "bench": result.to_json() if result else None}, indent=2))
+        else:
+            tell(published)
     return 0
 
 
@@ -49,7 +59,8 @@ def verify(arguments: argparse.Namespace) -> int:
     """Verifies a bundle on the device and prints the output of `verify` there."""
     with _opened_device(arguments) as (_, remote, path, progress):
         progress("verifying")
-        _print(remote.run("verify", path, *_trust(arguments, remote), *_threads(arguments), unfinished=_print))
+        words = [*_trust(arguments, remote), *_threads(arguments), *(["--json"] if arguments.json else [])]
+        _print(remote.run("verify", path, *words, unfinished=_print))
     return 0
 
 

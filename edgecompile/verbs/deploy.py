@@ -18,6 +18,7 @@ def add_arguments(parser: Parser) -> None:
 
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="a .bundle.zip")
     parser.add_argument("device", metavar="DEVICE", help=FORM)
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--no-bench", action="store_true", help="copy and verify, and measure nothing")
     add_trust(parser)
     add_device_arguments(parser)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import signal
+import sys
 import time
 from pathlib import Path
 
 from edgecompile.arguments import Parser, whole_number
 from edgecompile.errors import StepError
-from edgecompile.text import tell
+from edgecompile.text import tell, to_json
 
 ABOUT = "build a bundle again from its lock, and say whether the same came out"
 
@@ -23,6 +24,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--search", metavar="DIR", type=Path, action="append", default=[], help=search)
     parser.add_argument("--out", metavar="DIR", type=Path, help="where the bundle goes (default: below outputs)")
     parser.add_argument("--jobs", metavar="N", type=whole_number, help="at most N steps side by side")
+    parser.add_argument("--json", action="store_true", help="print JSON, with all differences")
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
@@ -37,16 +39,21 @@ def run(arguments: argparse.Namespace) -> int:
     from edgecompile.bundle.lock import open_locked
     from edgecompile.data.search import Finder
     from edgecompile.evaluate.gates import raise_unmet
-    from edgecompile.reproduction import cause_of, reproduce, store_for, verdict
+    from edgecompile.recipe import data_roots
+    from edgecompile.reproduction import as_document, cause_of, reproduce, store_for, verdict
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as by Ctrl-C: the folders made for this run go
     was = open_locked(arguments.source)
     name = str(was.lock.recipe.get("name", "lock"))
     out = arguments.out or Path("outputs", name, time.strftime("reproduced_%F_%H-%M-%S"))
+    finder = Finder(arguments.search, data_roots.folders())
     with store_for(arguments.cache) as store:
-        rebuilt = reproduce(was, store, Finder(arguments.search), out, jobs=arguments.jobs, quiet=arguments.quiet)
-    for line in verdict(rebuilt):
-        tell(line)
+        quiet, differences_to = arguments.quiet, sys.stderr if arguments.json else None
+        rebuilt = reproduce(was, store, finder, out, jobs=arguments.jobs, quiet=quiet, differences_to=differences_to)
+    if arguments.json:
+        print(to_json(as_document(rebuilt), indent=2))
+    else:
+        tell(*verdict(rebuilt))
     if not rebuilt.same:
         near = {True: "; within tolerance", False: "; not within tolerance", None: ""}[rebuilt.near]
         raise StepError(f"not reproduced: {cause_of(rebuilt)}{near}", where=str(was.path))

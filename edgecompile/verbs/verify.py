@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from edgecompile.arguments import Parser
 from edgecompile.errors import BundleError, MissingToolError
 from edgecompile.runtime.trust_flags import add_trust, demanded
-from edgecompile.text import tell
-from edgecompile.verbs._bundle import add_bundle, add_execution
+from edgecompile.text import tell, to_json
+from edgecompile.verbs._bundle import add_bundle, add_execution, add_json
 from edgecompile.verbs._remote import add_on, require_on
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def add_arguments(parser: Parser) -> None:
     add_bundle(parser)
     add_trust(parser)
     add_execution(parser)
+    add_json(parser)
     add_on(parser)
 
 
@@ -44,25 +45,45 @@ def verify_bundle(arguments: argparse.Namespace) -> int:
     from edgecompile.runtime.signature_lines import signature_lines
 
     with Archive(arguments.bundle) as archive:
-        tell(f"{'seal':<12} ok: every byte is as it was sealed")
-        tell(f"{'members':<12} ok: {archive.check_members()} files, as the manifest lists them")
+        lines = _Lines(arguments.json)
+        lines.add("seal", True, "every byte is as it was sealed")
+        lines.add("members", True, f"{archive.check_members()} files, as the manifest lists them")
         wanted = demanded(arguments)
         signed = wanted.check(archive.path, archive.digest) if wanted else archive.signed
-        tell(*signature_lines(archive.path, archive.digest, signed))
+        signatures = list(signature_lines(archive.path, archive.digest, signed))
+        if not arguments.json:
+            tell(*signatures)
         from edgecompile.runtime.golden import check_golden
         from edgecompile.runtime.predictor import open_bundle
 
         predictor = open_bundle(archive, threads=arguments.threads)
-        tell(f"{'runtime':<12} ok: {_check_runtime(archive, predictor.backend.version)}")
+        lines.add("runtime", True, _check_runtime(archive, predictor.backend.version))
         checks = check_golden(archive, predictor)
         for check in checks:
-            tell(f"{check.name:<12} {'ok' if check.met else 'DIFFERS'}: {check.detail}")
+            lines.add(check.name, check.met, check.detail)
+        if arguments.json:
+            document = {"bundle": str(archive.path), "sha256": archive.digest}
+            print(to_json({**document, "signatures": signatures, "checks": lines.checks}, indent=2), flush=True)
         failed = [check.name for check in checks if not check.met]
         if failed:
             differs = f"does not run here as it did where it was built: {', '.join(failed)}"
             raise BundleError(differs, where=str(archive.path))
-        tell(f"{'sha256':<12} {archive.digest}")
+        if not arguments.json:
+            tell(f"{'sha256':<12} {archive.digest}")
     return 0
+
+
+class _Lines:
+    """The checks as they are made: printed, a line each, or kept for one document."""
+
+    def __init__(self, keep: bool) -> None:
+        self._keep = keep
+        self.checks: list[dict[str, str | bool]] = []
+
+    def add(self, name: str, met: bool, detail: str) -> None:
+        self.checks.append({"name": name, "met": met, "detail": detail})
+        if not self._keep:
+            tell(f"{name:<12} {'ok' if met else 'DIFFERS'}: {detail}")
 
 
 def _check_runtime(archive: Archive, version: str) -> str:
