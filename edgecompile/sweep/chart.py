@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from edgecompile.sweep.fleet import HOST
 from edgecompile.sweep.sweep_point import BUILT, SweepPoint
 from edgecompile.sweep.verdict import Cost
 
@@ -15,7 +16,7 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 36
 TICKS = 4
 LINE = 11
 """Height of a line of text, SVG units."""
-LONGEST_NAME = 22
+LONGEST_NAME = 18
 """Characters of a name beside a dot: they fill less than half of the plot."""
 MOST_NAMES = 14
 """Points of a plot that are named; the names of more would cover it. All have theirs under the pointer."""
@@ -38,7 +39,8 @@ class Dot:
     def label(self) -> str:
         """The number of the point and what sets it apart most, in short."""
         number = self.point.point.partition("_")[0]
-        words = " ".join(word.rpartition("=")[2] for word in self.point.varies) or self.point.precision or ""
+        varies = [word for word in self.point.varies if not word.startswith(HOST)]  # the heading names the device
+        words = " ".join(word.rpartition("=")[2] for word in varies) or self.point.precision or ""
         return f"{number} {words}" if len(words) <= LONGEST_NAME else f"{number} {words[: LONGEST_NAME - 1]}…"
 
     @property
