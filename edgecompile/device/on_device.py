@@ -39,6 +39,11 @@ def deploy(arguments: argparse.Namespace) -> int:
             verified = remote.run("verify", path, *_trust(arguments, remote), unfinished=_print).splitlines()
         if not arguments.json:
             tell(*verified)
+        if arguments.tune:
+            progress("tuning")
+            tuned = remote.run("tune", path, "--quiet", unfinished=_print)
+            if not arguments.json:
+                _print(tuned)
         result = None
         if not arguments.no_bench:
             progress("measuring")
@@ -73,6 +78,24 @@ def finalize(arguments: argparse.Namespace) -> int:
         _print(output if arguments.json else "".join(f"{escape(line)}\n" for line in _summary(record)))
         if page := add_to_run(bundle, section_of_record(remote, record)):
             tell(f"report: {page}", file=sys.stderr)
+        if arguments.tune:
+            progress("tuning")
+            print(escape(remote.run("tune", path, "--quiet"), keep="\n"), end="", file=sys.stderr)
+    return 0
+
+
+def tune(arguments: argparse.Namespace) -> int:
+    """Tunes a bundle on the device and prints the output of `tune` there."""
+    pictures = find_pictures(arguments.images) if arguments.images else []
+    words = ["--minutes", f"{arguments.minutes:g}"] if arguments.minutes else []
+    words += [f"--{name}" for name in ("json", "reset") if getattr(arguments, name)]
+    with _opened_device(arguments) as (_, remote, path, progress):
+        progress("tuning")
+        folder = remote.put_pictures(pictures) if pictures else None
+        words += ["--images", str(folder)] if folder else []
+        _print(remote.run("tune", path, "--quiet", *words, unfinished=_print))
+        if folder:
+            remote.remove(folder)
     return 0
 
 

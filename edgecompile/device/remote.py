@@ -21,7 +21,7 @@ from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.signatures import SUFFIX, beside
 from edgecompile.runtime.target import BundleTarget, read_target_facts
 
-ALONE = ("bench", "diagnose", "finalize")
+ALONE = ("bench", "diagnose", "finalize", "tune")
 """Verbs that measure, one at a time on a device."""
 IMPORTS = ("numpy", "cv2")
 

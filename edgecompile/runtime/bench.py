@@ -17,12 +17,12 @@ from edgecompile.runtime.layer_lines import SLOWEST, layer_lines
 from edgecompile.runtime.layer_profile import LayerProfile
 from edgecompile.runtime.layer_times import layer_times_of_bundle
 from edgecompile.runtime.layer_timings import Rounds
-from edgecompile.runtime.machine import available_cores
 from edgecompile.runtime.measure import Extent, Subject, golden_picture, measure
 from edgecompile.runtime.measurement import Measurement, memory_words
 from edgecompile.runtime.quality import evidence_line
 from edgecompile.runtime.spec import read_spec
 from edgecompile.runtime.target import read_target
+from edgecompile.runtime.tuning import find_setting
 
 FEWEST = 100
 """Predictions that are timed at least, where the number of rounds is not given."""
@@ -40,6 +40,8 @@ class Bench:
         power_mode: command to its output on clocks and limits of this machine.
         measurement: the figures.
         layers: what each layer costs; None where that was not asked for.
+        tuned: how the model was opened otherwise than the bundle says, in a line (`edgecompile tune`); "" where not.
+        tuning_ignored: why a choice that is kept on this machine was not used; "" where there is none.
     """
 
     bundle: str
@@ -50,6 +52,8 @@ class Bench:
     power_mode: Mapping[str, str]
     measurement: Measurement
     layers: LayerProfile | None = None
+    tuned: str = ""
+    tuning_ignored: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Returns the result as plain JSON."""
@@ -94,7 +98,8 @@ def bench(
         MissingToolError: its backend is not installed.
     """
     target = read_target(archive)
-    threads = threads or min(target.threads, available_cores())
+    opened = find_setting(archive, target, threads)
+    threads = opened.setting.threads
     spec = read_spec(archive.read_json("spec.json"))
     size = chosen_size(spec, imgsz) if imgsz else spec.frame.size
     if batch > spec.input.batches[1]:
@@ -117,7 +122,9 @@ def bench(
         )
     backend = f"{target.name} {measurement.backend}"
     power_mode = machine.power_mode()
-    return Bench(archive.path.name, archive.digest, backend, len(paths), size, power_mode, measurement, layers)
+    about = (archive.path.name, archive.digest, backend, len(paths), size)
+    tuned = opened.tuning.line() if opened.tuning else ""
+    return Bench(*about, power_mode, measurement, layers, tuned, opened.ignored)
 
 
 def memory_lines(figures: Measurement) -> Iterator[str]:
@@ -143,6 +150,10 @@ def summarize(result: Bench, slowest: int = SLOWEST) -> Iterator[str]:
         f"{result.bundle}, {result.backend}, {figures.threads} threads, {figures.predictions} predictions "
         f"of {pictures} at {height}x{width}"
     )
+    if result.tuned:
+        yield f"tuned here: {result.tuned}"
+    if result.tuning_ignored:
+        yield f"what was tuned here is ignored: {result.tuning_ignored}"
     yield f"{'ms':<12}  {'p50':>8}  {'p95':>8}  {'p99':>8}"
     for part, ranks in figures.latency_ms.items():
         yield f"{part:<12}  {ranks.p50:8.2f}  {ranks.p95:8.2f}  {ranks.p99:8.2f}"

@@ -63,21 +63,29 @@ def machine() -> dict[str, str]:
     return facts
 
 
-def find(facts: JsonObject) -> bytes | None:
+def find(facts: JsonObject, refused: Callable[[str], None] = lambda why: None) -> bytes | None:
     """Returns the content kept for exactly these facts; None where there is none, or none that may be trusted.
 
     Args:
         facts: plain JSON: all that the content depends on.
+        refused: called with why something that is there is not trusted.
     """
     name, digest = _named(facts)
-    with suppress(OSError), _own_folder() as folder:
-        with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder), "rb") as file:
-            if not _is_own(os.fstat(file.fileno()), stat.S_ISREG):
-                return None
-            seal, content = file.read(len(MAGIC) + 64), file.read()
-        if seal == _seal(digest, content):
-            os.utime(name, dir_fd=folder)
-            return content
+    try:
+        with _own_folder() as folder:
+            with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder), "rb") as file:
+                if not _is_own(os.fstat(file.fileno()), stat.S_ISREG):
+                    raise PermissionError("others may read or change it")
+                seal, content = file.read(len(MAGIC) + 64), file.read()
+            if seal == _seal(digest, content):
+                os.utime(name, dir_fd=folder)
+                return content
+            refused("it is damaged, or was not written here for this")
+    except FileNotFoundError:
+        pass  # the usual miss
+    except OSError as error:
+        if location() is not None:
+            refused(error.strerror or str(error))
     return None
 
 

@@ -18,7 +18,6 @@ from edgecompile.runtime.check import Check
 from edgecompile.runtime.confinement import BUILDING, doing
 from edgecompile.runtime.finished import Place, Record, check_document
 from edgecompile.runtime.golden import check_golden
-from edgecompile.runtime.machine import available_cores
 from edgecompile.runtime.measure import Extent, Subject, golden_picture, measure
 from edgecompile.runtime.measured_gates import MEASURED, Verdict, judge_one, raise_unmet
 from edgecompile.runtime.measurement import Measurement
@@ -27,6 +26,7 @@ from edgecompile.runtime.requirement import satisfies
 from edgecompile.runtime.spec import read_spec
 from edgecompile.runtime.stream_rate import SECONDS
 from edgecompile.runtime.target import read_target
+from edgecompile.runtime.tuning import find_setting
 
 
 def finalize(
@@ -59,7 +59,7 @@ def finalize(
         StepError: the model cannot be written, or is being built by another process.
     """
     target = read_target(archive)
-    threads = threads or min(target.threads, available_cores())
+    threads = find_setting(archive, target, threads).setting.threads
     if not target.finalize:
         return _verify(archive, threads, report)
     _compare(archive, {"arch": [target.arch]}, {"arch": machine.architecture()})  # before a runtime is missed
@@ -72,7 +72,7 @@ def finalize(
         spec, artifact = read_spec(archive.read_json("spec.json")).document, archive.folder("artifact/")
         builder: Any = target.backend
         doing(BUILDING)
-        builder.build(artifact, spec, target.options, part, cache)
+        builder.build(artifact, spec, find_setting(archive, target, None).setting.options, part, cache)
         if not any(part.iterdir()):
             raise BundleError("the device's tools built nothing", where=str(archive.path))
         record: Record = {**_about(archive, place), **_judged(archive, threads, part), "built": True}

@@ -21,6 +21,7 @@ from edgecompile.runtime.sources import Picture
 from edgecompile.runtime.spec import read_spec
 from edgecompile.runtime.spec_document import SpecDocument
 from edgecompile.runtime.target import read_target
+from edgecompile.runtime.tuning import find_setting
 
 DIGITS = 4
 """After the point: a tenth of a microsecond, where times are milliseconds."""
@@ -88,11 +89,10 @@ def layer_times_of_bundle(
     """Returns what each layer of a bundle's model costs here; as `layer_times`."""
     target = read_target(archive)
     spec = archive.read_json("spec.json")
+    options = find_setting(archive, target, threads).setting.options
     try:
         artifact = artifact_of(archive, target)
-        return layer_times(
-            artifact, spec, target.name, target.options, threads, pictures=pictures, imgsz=imgsz, rounds=rounds
-        )
+        return layer_times(artifact, spec, target.name, options, threads, pictures=pictures, imgsz=imgsz, rounds=rounds)
     except BundleError as error:
         raise error.located(archive.path) from error
 

@@ -124,6 +124,24 @@ def describe(root: Path = Path("/")) -> Machine:
     )
 
 
+def instruction_sets(root: Path = Path("/")) -> frozenset[str]:
+    """Returns the instruction sets of the processor as Linux names them, such as "avx512_bf16"; none where it hides
+    them."""
+    return frozenset(
+        (_field(root / "proc/cpuinfo", "flags") or _field(root / "proc/cpuinfo", "Features") or "").split()
+    )
+
+
+def has_threads_of_cores(root: Path = Path("/")) -> bool:
+    """Returns whether cores run several threads each."""
+    return _text(root / "sys/devices/system/cpu/smt/active") == "1"
+
+
+def has_two_kinds_of_cores(root: Path = Path("/")) -> bool:
+    """Returns whether some cores are made for speed and others for little power (Intel's)."""
+    return (root / "sys/devices/cpu_core").exists() and (root / "sys/devices/cpu_atom").exists()
+
+
 def governor(root: Path = Path("/")) -> str | None:
     """Returns the policy of the clock, such as "schedutil"; None where the machine hides it."""
     return _text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")

@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from edgecompile import errors
-from edgecompile.errors import BundleError, EdgecompileError, Problem
+from edgecompile.errors import BundleError, EdgecompileError
 from edgecompile.runtime import machine
 from edgecompile.runtime.archive import Archive
-from edgecompile.runtime.confinement import doing
+from edgecompile.runtime.measured_process import MeasuredProcess
 from edgecompile.runtime.measurement import MEMORY_PARTS, PARTS, Measurement, Percentiles
 from edgecompile.runtime.options import Options
 from edgecompile.runtime.pictures import decode_member
 from edgecompile.runtime.power import find_meter
-from edgecompile.runtime.probe import DOING, Turn, Turned
 from edgecompile.runtime.sensors import NO_TEMPERATURE, NO_THROTTLING
 from edgecompile.runtime.speedup import speedup_of
-from edgecompile.runtime.stream_rate import StreamRate
 from edgecompile.runtime.turns import Extent, measure_in_turns
 
 __all__ = ["Extent", "Other", "Subject", "golden_picture", "measure"]
 
-PINNED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-"""Variables by which steps of a build are held to one thread; a device has none of them."""
 POWER_SECONDS = 1.0
 """For how long the meter of power reads."""
 
@@ -56,6 +45,7 @@ class Subject:
         imgsz: height and width that pictures are scaled to; the model's usual size where None.
         batch: pictures of one prediction.
         memory_mb: of the device that it is for; where None, that of this machine.
+        as_is: whether a bundle is opened with `options` and `threads` whatever was chosen for it on this device.
     """
 
     pictures: Sequence[Path]
@@ -69,6 +59,7 @@ class Subject:
     imgsz: tuple[int, int] | None = None
     batch: int = 1
     memory_mb: int | None = None
+    as_is: bool = False
 
     def request(self) -> dict[str, Any]:
         """Returns the subject as plain JSON."""
@@ -79,6 +70,7 @@ class Subject:
             "backend": self.backend,
             "options": dict(self.options),
             "threads": self.threads,
+            "as_is": self.as_is,
             "imgsz": self.imgsz,
             "stacks": [
                 [paths[(first + slot) % len(paths)] for slot in range(self.batch)] for first in range(len(paths))
@@ -106,7 +98,7 @@ def measure(subject: Subject, extent: Extent, other: Other | None = None, plain:
         MissingToolError: its backend is not installed.
     """
     with ExitStack() as held:
-        probe = held.enter_context(_Probe(subject.request()))
+        probe = held.enter_context(MeasuredProcess(subject.request()))
         began = probe.ask()
         twins = {name: _opened(one, held) for name, one in (("speedup", other), ("over_plain", plain)) if one}
         beside = [name for name, twin in twins.items() if twin.probe]
@@ -162,12 +154,12 @@ def measure(subject: Subject, extent: Extent, other: Other | None = None, plain:
 class _Twin:
     """The process of the model beside which is measured, and what it runs; None, and why, where it cannot be opened."""
 
-    probe: _Probe | None
+    probe: MeasuredProcess | None
     words: str
 
 
 def _opened(other: Other, held: ExitStack) -> _Twin:
-    probe = held.enter_context(_Probe(other.subject.request()))
+    probe = held.enter_context(MeasuredProcess(other.subject.request()))
     try:
         version = probe.ask()["backend"]
     except EdgecompileError as error:  # it is no part of what is built, so it ends no build
@@ -182,7 +174,7 @@ def _parts(known: Mapping[str, float], peak: float) -> dict[str, float]:
     return {name: round(size, 1) for name, size in zip(MEMORY_PARTS, sizes, strict=True)}
 
 
-def _power(probe: _Probe, extent: Extent, *, gpu: bool) -> tuple[float | None, str | None, str]:
+def _power(probe: MeasuredProcess, extent: Extent, *, gpu: bool) -> tuple[float | None, str | None, str]:
     """Returns the mean power while a subject alone predicts, the name of the meter, and why there is none."""
     meter, no_meter = find_meter(gpu=gpu)
     if meter is None:
@@ -190,88 +182,6 @@ def _power(probe: _Probe, extent: Extent, *, gpu: bool) -> tuple[float | None, s
     with meter:
         probe.turn({"warmup": 0, "least": 1, "most": None, "seconds": min(POWER_SECONDS, extent.seconds)})
     return meter.watts, meter.name, no_meter
-
-
-class _Probe:
-    """The measured process: `edgecompile.runtime.probe`.
-
-    It runs only while it owes an answer. Threads of ONNX Runtime go on spinning for a fifth of a second behind a
-    prediction (measured with 1.32, two threads), through the whole turn of whatever is measured beside it.
-
-    Attributes:
-        pid: its number.
-    """
-
-    def __init__(self, request: Mapping[str, Any]) -> None:
-        environment = {name: value for name, value in os.environ.items() if name not in PINNED}
-        package = str(Path(__file__).resolve().parents[2])
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, environment.get("PYTHONPATH")]))
-        self._request = json.dumps(request)
-        self._messages = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "edgecompile.runtime.probe"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._messages,
-            text=True,
-            env=environment,
-        )
-        self.pid = self._process.pid
-
-    def __enter__(self) -> _Probe:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
-        self._messages.close()
-
-    def ask(self, line: str | None = None) -> dict[str, Any]:
-        """Sends a line, by default the request, and returns the answer: the next line that is JSON, whatever else a
-        library prints.
-
-        Raises:
-            EdgecompileError: the process raised it.
-            BundleError: it died.
-        """
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._signal("SIGCONT")
-            self._process.stdin.write((line or self._request) + "\n")
-            self._process.stdin.flush()
-            for message in iter(self._process.stdout.readline, ""):
-                if message.startswith("{"):
-                    self._signal("SIGSTOP")
-                    return _accepted(json.loads(message))
-                if message.startswith(DOING):
-                    doing(message.removeprefix(DOING).strip())
-        except BrokenPipeError:
-            pass
-        self._process.wait()
-        self._messages.seek(0)
-        last = self._messages.read().strip().splitlines()[-1:] or ["no message"]
-        raise BundleError(f"the measured process died (exit code {self._process.returncode}): {last[0]}")
-
-    def _signal(self, name: str) -> None:
-        """Sends a signal, where the system has it."""
-        if hasattr(signal, name):
-            self._process.send_signal(getattr(signal, name))
-
-    def turn(self, turn: Turn) -> Turned:
-        """Has the process predict for a while and returns what it found. Raises as `ask`."""
-        return cast("Turned", self.ask(json.dumps(turn)))
-
-    def stream(self, seconds: float) -> StreamRate:
-        """Has the process measure streams for a while. Raises as `ask`."""
-        return StreamRate.from_json(self.ask(json.dumps({"stream_seconds": seconds})))
-
-
-def _accepted(message: dict[str, Any]) -> dict[str, Any]:
-    if "error" not in message:
-        return message
-    kind = getattr(errors, message["error"], BundleError)
-    raise kind([Problem(*problem) for problem in message["problems"]])
 
 
 def golden_picture(archive: Archive, folder: Path) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from xml.etree import ElementTree
 from xml.parsers import expat
 
 from edgecompile.errors import BundleError
@@ -22,6 +23,40 @@ MADE_UP_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9]*_\d+")
 """Names that OpenVINO and NNCF make up from a counter of the process, such as "Multiply_17324/fq_weights_1"."""
 NOTES_REFUSED = re.compile("__.*|runtime_options|.*(weights|cache|plugin|extension|library|config).*", re.IGNORECASE)
 """Names of notes that OpenVINO or a plugin of it acts upon. Notes on how a model was made may stay."""
+
+KERNELS = {
+    "jit": ("jit_avx512_1x1", "jit_avx512", "jit_avx2_1x1", "jit_avx2"),
+    "brgconv": ("brgconv_avx512_1x1", "brgconv_avx512", "brgconv_avx2_1x1", "brgconv_avx2"),
+    "gemm": ("gemm_any",),
+}
+"""Families of kernels of oneDNN to the names by which OpenVINO's CPU plugin knows their convolutions."""
+CONVOLUTIONS = ("Convolution", "GroupConvolution")
+PRIORITY = "primitives_priority"
+"""Attribute of an operation that lists the kernels to be taken first. Those that a machine does not have are passed
+over. It is read from the IR alone: set on a model in memory, the plugin does not see it. An internal name of OpenVINO
+that may go, so nothing is taken for granted: `edgecompile tune` adopts only what was measured."""
+
+
+def with_kernels(xml: bytes, family: str) -> bytes:
+    """Returns an IR whose convolutions take the kernels of a family first. What the IR itself says of that goes.
+
+    Args:
+        xml: an IR that passed `require_self_contained`.
+        family: of `KERNELS`.
+    """
+    root = ElementTree.fromstring(xml)
+    listed = ",".join(f"cpu:{kernel}" for kernel in KERNELS[family])
+    for layer in root.iter("layer"):
+        if layer.get("type") not in CONVOLUTIONS:
+            continue
+        notes = layer.find("rt_info")
+        if notes is None:
+            notes = ElementTree.Element("rt_info")
+            layer.insert(1 if layer.find("data") is not None else 0, notes)
+        for note in [note for note in notes if note.get("name") == PRIORITY]:
+            notes.remove(note)
+        ElementTree.SubElement(notes, "attribute", {"name": PRIORITY, "version": "0", "value": listed})
+    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
 
 
 def require_self_contained(xml: bytes, weights: int, name: str) -> None:

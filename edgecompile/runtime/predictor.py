@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from edgecompile.errors import BundleError, EdgecompileError, InputError
+from edgecompile.runtime import tuning
 from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.backends import Backend, Setting, last_line, open_backend
 from edgecompile.runtime.chosen_size import chosen_size
@@ -20,7 +21,6 @@ from edgecompile.runtime.finished import engine_of, find_place
 from edgecompile.runtime.fork import FIX, own, require_owner
 from edgecompile.runtime.geometry import Geometry
 from edgecompile.runtime.letterbox import Preprocessor
-from edgecompile.runtime.machine import available_cores
 from edgecompile.runtime.options import MOST_THREADS, Options
 from edgecompile.runtime.sources import Picture, as_picture, may_never_end, pictures_of
 from edgecompile.runtime.spec import Spec, read_spec
@@ -30,6 +30,7 @@ from edgecompile.runtime.stream_lanes import Opening, StreamLanes
 from edgecompile.runtime.target import BundleTarget, read_target, stand_in_of
 from edgecompile.runtime.tasks import Given, OutputError
 from edgecompile.runtime.tasks._shown import Origin, Shown
+from edgecompile.runtime.tuning import Tuning
 from edgecompile.text import escape
 
 Pictures = Picture | Iterable[Picture]
@@ -57,20 +58,31 @@ def load(bundle: str | Path, *, threads: int | None = None, stand_in: bool = Fal
 
 
 def open_bundle(
-    archive: Archive, *, threads: int | None = None, engine: Path | None = None, stand_in: bool = False
+    archive: Archive,
+    *,
+    threads: int | None = None,
+    engine: Path | None = None,
+    setting: Setting | None = None,
+    stand_in: bool = False,
 ) -> Predictor:
     """Returns the predictor of a bundle that is open already; as `load`.
 
     Args:
         engine: folder of a built model that is not accepted yet, instead of the accepted model.
+        setting: in which it is opened, whatever was chosen for it on this device.
         stand_in: as for `load`.
     """
     target = stand_in_of(archive) if stand_in else read_target(archive)
-    threads = min(target.threads, available_cores()) if threads is None else _thread_count(threads)
+    asked = _thread_count(threads)
+    if setting or stand_in:
+        chosen = tuning.Opened(setting or tuning.own_setting(target, asked))
+    else:
+        chosen = tuning.find_setting(archive, target, asked)
+    threads, options = chosen.setting.threads, chosen.setting.options
     try:
         spec = read_spec(archive.read_json("spec.json"))
         artifact = engine if engine and target.finalize else artifact_of(archive, target)
-        opened = open_backend(target.name, artifact, spec.document, threads, target.options)
+        opened = open_backend(target.name, artifact, spec.document, threads, options)
         path, digest = archive.path, archive.digest
 
         def open_again(setting: Setting) -> Backend:
@@ -80,11 +92,13 @@ def open_bundle(
                 artifact = engine if engine and target.finalize else artifact_of(again, target)
                 return open_backend(target.name, artifact, spec.document, setting.threads, setting.options)
 
-        opening = Opening(threads, target.options, open_again)
+        opening = Opening(threads, options, open_again)
         words = f"stand-in {target.name} {opened.version}, not {target.device}" if stand_in else ""
-        return Predictor(
+        predictor = Predictor(
             opened, spec, manifest=archive.manifest, digest=digest, path=path, opening=opening, stand_in=words
         )
+        predictor.tuning, predictor.tuning_ignored = chosen.tuning, chosen.ignored
+        return predictor
     except BundleError as error:
         raise error.located(archive.path) from error
 
@@ -144,6 +158,8 @@ class Predictor:
         stand_in: what runs the model instead of its device, in words; "" where nothing does.
         timings: milliseconds of the last prediction, by part: read (a picture from its file), preprocess, inference,
             postprocess. Of a stack of pictures, those of the whole stack.
+        tuning: how `edgecompile tune` has it opened on this device; None where the bundle's own setting stands.
+        tuning_ignored: why a choice that is kept here for the bundle is not used; "" where there is none.
     """
 
     def __init__(
@@ -165,6 +181,8 @@ class Predictor:
         self.manifest = manifest
         self.digest = digest
         self.timings: dict[str, float] = {}
+        self.tuning: Tuning | None = None
+        self.tuning_ignored = ""
         self.layout = spec
         self._spec = spec
         self.task = spec.task
@@ -377,7 +395,9 @@ def _library(backend: Backend) -> str:
     return type(backend).__module__.rpartition(".")[2]
 
 
-def _thread_count(value: Any) -> int:
+def _thread_count(value: Any) -> int | None:
+    if value is None:
+        return None
     if not isinstance(value, Integral) or isinstance(value, bool) or not 1 <= int(value) <= MOST_THREADS:
         raise InputError(f"threads is {value!r}, expected a whole number from 1 to {MOST_THREADS}")
     return int(value)

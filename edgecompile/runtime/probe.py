@@ -3,7 +3,7 @@
 Reads a request (`edgecompile.runtime.measure.Subject` as one JSON line) from stdin, opens the artifact, predicts once
 and prints the durations. Each further line is a turn (`Turn` as JSON): it predicts for a while, prints the samples, and
 waits. So several processes can be measured in turns, and a power meter be started in between. A line with
-`stream_seconds` has it measure streams instead.
+`stream_seconds` has it measure streams instead, one with `golden` compare a bundle's outputs with the golden ones.
 """
 
 from __future__ import annotations
@@ -104,8 +104,19 @@ def _answer(request: dict[str, Any]) -> None:
         asked = json.loads(line)
         if "stream_seconds" in asked:
             _say(predictions.stream(asked["stream_seconds"]))
+        elif "golden" in asked:
+            _say({"checks": _golden_checks(Path(request["bundle"]), model)})
         else:
             _say(_turn(predictions, asked))
+
+
+def _golden_checks(bundle: Path, model: Predictor) -> list[Mapping[str, Any]]:
+    from edgecompile.runtime.archive import Archive
+    from edgecompile.runtime.finished import check_document
+    from edgecompile.runtime.golden import check_golden
+
+    with Archive(bundle) as archive:
+        return [check_document(check) for check in check_golden(archive, model)]
 
 
 class _Predictions:
@@ -171,12 +182,14 @@ def _turn(predictions: _Predictions, turn: Turn) -> Turned:
 def _opened(request: dict[str, Any]) -> Predictor:
     """Opens the bundle of a request, or the artifact that is in no bundle yet."""
     from edgecompile.runtime.archive import Archive
+    from edgecompile.runtime.backends import Setting
     from edgecompile.runtime.predictor import open_artifact, open_bundle
 
     if request["bundle"]:
         engine = Path(request["engine"]) if request["engine"] else None
+        setting = Setting(request["threads"], request["options"]) if request["as_is"] else None
         with Archive(Path(request["bundle"])) as archive:
-            return open_bundle(archive, threads=request["threads"], engine=engine)
+            return open_bundle(archive, threads=request["threads"], engine=engine, setting=setting)
     artifact, spec = Path(request["artifact"]), Path(request["spec"])
     return open_artifact(artifact, spec, request["backend"], request["options"], request["threads"])
 

@@ -140,11 +140,15 @@ def _disturbances(load: Load, quick: float, slow: float, tolerance: float) -> It
         yield f"the governor of the clock changed from {before} to {after}"
 
 
-def median_interval(samples: Sequence[float]) -> tuple[float, float]:
-    """Returns the confidence interval of the median at 0.95, by order statistics: no shape of the distribution is
-    assumed. All of a few samples (5 or fewer) are not enough for it; their range stands for it."""
+def median_interval(samples: Sequence[float], z: float = Z) -> tuple[float, float]:
+    """Returns the confidence interval of the median, by order statistics: no shape of the distribution is assumed. All
+    of a few samples (5 or fewer, at 0.95) are not enough for it; their range stands for it.
+
+    Args:
+        z: of the normal distribution; 0.95 where left out.
+    """
     ranked, count = sorted(samples), len(samples)
-    reach = Z * math.sqrt(count) / 2
+    reach = z * math.sqrt(count) / 2
     first, last = math.floor(count / 2 - reach), math.ceil(count / 2 + reach)
     return ranked[max(first - 1, 0)], ranked[min(last, count - 1)]
 

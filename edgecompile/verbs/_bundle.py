@@ -31,6 +31,12 @@ def add_execution(parser: Parser, *, building: bool = False) -> None:
     add_flags(parser, building=building)
 
 
+def add_tune(parser: Parser) -> None:
+    """Adds `--tune`."""
+    tune = "then choose by measurement there what the runtime leaves open (`tune`), for up to 3 minutes"
+    parser.add_argument("--tune", action="store_true", help=tune)
+
+
 def add_json(parser: Parser) -> None:
     """Adds `--json`."""
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgecompile.arguments import Parser
 from edgecompile.runtime.trust_flags import add_trust
+from edgecompile.verbs._bundle import add_tune
 from edgecompile.verbs._remote import FORM, add_device_arguments
 
 ABOUT = "copy a bundle and the runtime to a device by ssh, verify and measure it there"
@@ -21,6 +22,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--no-bench", action="store_true", help="copy and verify, and measure nothing")
     add_trust(parser)
+    add_tune(parser)
     add_device_arguments(parser)
     add_flags(parser, building=True)
 

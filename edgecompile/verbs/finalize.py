@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 from edgecompile.arguments import Parser
 from edgecompile.text import tell, to_json
-from edgecompile.verbs._bundle import add_bundle, add_execution, add_json
+from edgecompile.verbs._bundle import add_bundle, add_execution, add_json, add_tune
 from edgecompile.verbs._remote import add_on, require_on
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def add_arguments(parser: Parser) -> None:
     """Adds the arguments that the verb takes."""
     add_bundle(parser)
     parser.add_argument("--rebuild", action="store_true", help="build again a model that was built here before")
+    add_tune(parser)
     add_execution(parser, building=True)
     add_json(parser)
     add_on(parser)
@@ -51,4 +53,8 @@ def finalize_bundle(arguments: argparse.Namespace) -> int:
 
     with Archive(arguments.bundle) as archive:
         finalize(archive, threads=arguments.threads, rebuild=arguments.rebuild, report=show)
+        if arguments.tune:
+            from edgecompile.runtime.tune import tune
+
+            tell(*tune(archive).lines(), file=sys.stderr)
     return 0

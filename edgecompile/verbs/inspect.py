@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from edgecompile.arguments import Parser
 from edgecompile.errors import BundleError
 from edgecompile.text import tell, to_json
 from edgecompile.verbs._bundle import add_bundle, add_json
+
+if TYPE_CHECKING:
+    from edgecompile.runtime.archive import Archive
 
 ABOUT = "show what a bundle holds and how it was judged"
 
@@ -27,11 +31,27 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         with Archive(arguments.bundle) as archive:
             size = archive.path.stat().st_size
+            tuned = _tuned(archive)
             if arguments.json:
-                print(to_json({"sha256": archive.digest, "size_bytes": size, "manifest": archive.manifest}, indent=2))
+                about = {"sha256": archive.digest, "size_bytes": size, "manifest": archive.manifest}
+                print(to_json({**about, **({"tuned_here": tuned} if tuned else {})}, indent=2))
             else:
                 tell(*summarize(archive.manifest, archive.digest, size))
                 tell(*signature_lines(archive.path, archive.digest, archive.signed))
+                if tuned:
+                    tell(f"{'tuned here':<12} {tuned}")
     except BundleError as error:
         raise error.located(arguments.bundle) from error
     return 0
+
+
+def _tuned(archive: Archive) -> str:
+    """Returns what `tune` chose for a bundle on this machine; "" where there is nothing, or its backend is not here."""
+    from edgecompile.runtime.target import read_target
+    from edgecompile.runtime.tuning import find_setting
+
+    try:
+        opened = find_setting(archive, read_target(archive), None)
+    except BundleError:  # of another device, say
+        return ""
+    return opened.tuning.line() if opened.tuning else f"ignored: {opened.ignored}" if opened.ignored else ""

@@ -94,6 +94,8 @@ def predict_pictures(arguments: argparse.Namespace) -> int:
     places = Annotated(arguments.save, feed) if arguments.save else None
     model = _loaded(arguments)
     feed.channels = model.layout.input.channels
+    if model.tuning_ignored:
+        _note(f"what was tuned here is ignored: {model.tuning_ignored}")
     settings = {**_settings(arguments, model.task), "imgsz": arguments.imgsz}
     classes = _chosen_classes(arguments.classes, model)
     given: deque[Shot | InputError] = deque()  # to the stream, whose results come in their order

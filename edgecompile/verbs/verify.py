@@ -55,9 +55,12 @@ def verify_bundle(arguments: argparse.Namespace) -> int:
             tell(*signatures)
         from edgecompile.runtime.golden import check_golden
         from edgecompile.runtime.predictor import open_bundle
+        from edgecompile.runtime.tuning import tuning_lines
 
         predictor = open_bundle(archive, threads=arguments.threads)
         lines.add("runtime", True, _check_runtime(archive, predictor.backend.version))
+        if not arguments.json:
+            tell(*(f"{'tuned here':<12} {line}" for line in tuning_lines(predictor)))
         checks = check_golden(archive, predictor)
         for check in checks:
             lines.add(check.name, check.met, check.detail)

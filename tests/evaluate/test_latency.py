@@ -144,8 +144,8 @@ def test_a_process_runs_only_in_its_turn_and_dies_with_its_parent(arguments):
     known = {name: arguments[name] for name in ("artifact", "spec", "backend", "options", "threads")}
     request = json.dumps(Subject(arguments["pictures"], **known).request())
     program = (
-        "import json, sys; from edgecompile.runtime.measure import _Probe\n"
-        f"probe = _Probe(json.loads({request!r}))\n"
+        "import json, sys; from edgecompile.runtime.measured_process import MeasuredProcess\n"
+        f"probe = MeasuredProcess(json.loads({request!r}))\n"
         "probe.ask(); print(probe.pid, flush=True); sys.stdin.readline()\n"
         "probe.turn({'warmup': 0, 'least': 2, 'most': 2, 'seconds': 1}); print('went on', flush=True); sys.stdin.read()"
     )

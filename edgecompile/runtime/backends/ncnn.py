@@ -16,6 +16,7 @@ from edgecompile.errors import BundleError
 from edgecompile.runtime.backends import Setting, _ncnn_layers, missing, read_member
 from edgecompile.runtime.backends._threaded import ThreadedRequest, threaded_requests
 from edgecompile.runtime.fork import require_first_use
+from edgecompile.runtime.knobs import Alternative, Knob, Site, thread_counts
 from edgecompile.runtime.layer_timings import Feed, LayerTimings, Rounds
 from edgecompile.runtime.options import Option, Options, Switch
 from edgecompile.runtime.spec_document import SpecDocument
@@ -38,12 +39,20 @@ DEFAULTS = {
     "use_bf16_storage": False,
     "use_vulkan_compute": False,
 }
+BF16 = ("use_bf16_packed", "use_bf16_storage")
+HOW = (
+    "use_winograd_convolution", "use_winograd23_convolution", "use_winograd43_convolution",
+    "use_winograd63_convolution", "use_sgemm_convolution", "use_packing_layout",
+)  # fmt: skip
+"""Options of how convolutions are computed; all are on where nobody says otherwise."""
 
 
 class Backend:
     """One network. Options are attributes of `ncnn.Option`. The model takes one picture at a time."""
 
-    options: ClassVar[Mapping[str, Option]] = {name: Switch() for name in DEFAULTS if name != "use_vulkan_compute"}
+    options: ClassVar[Mapping[str, Option]] = {
+        name: Switch() for name in (*DEFAULTS, *HOW) if name != "use_vulkan_compute"
+    }
     distributions: ClassVar[tuple[str, ...]] = ("ncnn",)
 
     def __init__(
@@ -88,6 +97,22 @@ class Backend:
     def for_many(options: Options, threads: int) -> Setting | None:
         """Returns a network whose inferences take one thread each, as many at a time as there are threads."""
         return Setting(1, options, threads) if threads > 1 else None
+
+    @staticmethod
+    def knobs(setting: Setting, site: Site) -> list[Knob]:
+        """Returns what ncnn leaves open: the ways to compute convolutions, each of which it takes where it can; whether
+        channels lie in groups; whether numbers between layers are kept in bfloat16, which any processor can."""
+        ways = {
+            "without winograd": dict.fromkeys(HOW[:4], False),
+            "without the widest winograd": {HOW[3]: False},
+            "without gemm": {HOW[4]: False},
+        }
+        return [
+            thread_counts(site),
+            Knob("convolutions", {name: Alternative(options) for name, options in ways.items()}),
+            Knob("packing", {"off": Alternative({HOW[5]: False})}),
+            Knob("storage", {"bf16": Alternative(dict.fromkeys(BF16, True))}),
+        ]
 
     def _run(self, tensor: np.ndarray, given: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         if len(tensor) != 1:

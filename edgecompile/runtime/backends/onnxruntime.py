@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from edgecompile.errors import BundleError
 from edgecompile.runtime.backends import Setting, _onnxruntime_layers, last_line, missing, picture_input, read_onnx
 from edgecompile.runtime.backends._threaded import ThreadedRequest, threaded_requests
+from edgecompile.runtime.knobs import Knob, Site, of_option, thread_counts
 from edgecompile.runtime.layer_timings import Feed, LayerTimings, Rounds
 from edgecompile.runtime.onnx_nodes import read_nodes
 from edgecompile.runtime.options import Choice, Option, Options, Switch
@@ -22,9 +23,13 @@ from edgecompile.runtime.spec_document import SpecDocument
 if TYPE_CHECKING:
     import numpy as np
 
+PATTERN, LEVEL, SPINNING = "enable_mem_pattern", "graph_optimization_level", "session.intra_op.allow_spinning"
+DENORMALS = "session.set_denormal_as_zero"
+DYNAMIC_BLOCK = "session.dynamic_block_base"
+"""Option by which the work of an operator is dealt out in ever smaller blocks: threads wait less for the slowest."""
 DEFAULTS: Options = {
     # Planning memory by pattern costs 8 MB for YOLO11n at 320 pixels and gains nothing measurable.
-    "enable_mem_pattern": False,
+    PATTERN: False,
     # An x86 CPU without VNNI would overflow where INT8 weights take all 8 bits; this changes nothing on a CPU with it.
     "session.x64quantprecision": "1",
 }
@@ -49,11 +54,13 @@ class Backend:
 
     options: ClassVar[Mapping[str, Option]] = {
         "enable_cpu_mem_arena": Switch(),
-        "enable_mem_pattern": Switch(),
-        "graph_optimization_level": Choice(LEVELS),
+        PATTERN: Switch(),
+        LEVEL: Choice(LEVELS),
         "optimization.enable_gelu_approximation": ZERO_OR_ONE,
         "session.disable_quant_qdq": ZERO_OR_ONE,
-        "session.intra_op.allow_spinning": ZERO_OR_ONE,
+        DYNAMIC_BLOCK: Choice(tuple(map(str, range(17)))),
+        SPINNING: ZERO_OR_ONE,
+        DENORMALS: ZERO_OR_ONE,
         "session.x64quantprecision": ZERO_OR_ONE,
     }
     distributions: ClassVar[tuple[str, ...]] = ("onnxruntime",)
@@ -113,6 +120,20 @@ class Backend:
         """Returns a session whose inferences take one thread each, as many at a time as there are threads: they wait
         for nobody, where the threads of one inference wait for each other at every layer."""
         return Setting(1, options, threads) if threads > 1 else None
+
+    @staticmethod
+    def knobs(setting: Setting, site: Site) -> list[Knob]:
+        """Returns what ONNX Runtime leaves open. Its highest level of optimization is the one that lays convolutions of
+        floats out in blocks of channels; the one below it leaves layouts alone."""
+        levels = {"all": LEVELS[3], "no layouts": LEVELS[2], "basic": LEVELS[1]}
+        return [
+            thread_counts(site),
+            of_option("graph", LEVEL, levels, setting, LEVELS[3]),
+            of_option("spinning", SPINNING, {"on": "1", "off": "0"}, setting, "1"),
+            of_option("blocks", DYNAMIC_BLOCK, {"shrinking": "4", "equal": "0"}, setting, "0"),
+            of_option("memory pattern", PATTERN, {"on": True, "off": False}, setting, False),
+            of_option("tiny numbers", DENORMALS, {"zero": "1", "kept": "0"}, setting, "0"),
+        ]
 
     def _run(self, tensor: np.ndarray, given: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         return self._session.run(self._names, {**given, self._input: tensor})

@@ -27,6 +27,7 @@ from edgecompile.runtime.backends import (
     read_onnx,
 )
 from edgecompile.runtime.fork import require_first_use
+from edgecompile.runtime.knobs import Knob, Site, of_option, thread_counts
 from edgecompile.runtime.layer_timings import Feed, LayerTimings, Rounds
 from edgecompile.runtime.options import Choice, Group, Matching, Option, Options, Switch, Whole
 from edgecompile.runtime.spec_document import SpecDocument
@@ -52,20 +53,29 @@ ISAS = (
 )  # fmt: skip
 """Names that oneDNN has for instruction sets."""
 STREAMS = Whole(1, 64)
+KERNELS = "CONVOLUTION_KERNELS"
+"""Option that names the family of oneDNN's kernels that convolutions take first, where it has one for them."""
+PRECISION, PINNING, ISA = "INFERENCE_PRECISION_HINT", "ENABLE_CPU_PINNING", "ONEDNN_MAX_CPU_ISA"
+HYPER_THREADING, CORE_TYPE = "ENABLE_HYPER_THREADING", "SCHEDULING_CORE_TYPE"
 ALLOCATED = {"GPU": "GPU_MEMORY_STATISTICS", "NPU": "NPU_DEVICE_ALLOC_MEM_SIZE"}
 """Properties that state what is allocated on a device, in bytes: of a GPU by kind of allocation."""
 OF_A_DEVICE: Mapping[str, Option] = {
-    "INFERENCE_PRECISION_HINT": Choice(("f32", "f16", "bf16")),
+    PRECISION: Choice(("f32", "f16", "bf16")),
     "NUM_STREAMS": STREAMS,
     HINT: Choice(("LATENCY", THROUGHPUT)),
 }
 """Properties that each device takes."""
 OF_A_CPU: Mapping[str, Option] = {
-    "ENABLE_CPU_PINNING": Switch(),
-    "ENABLE_HYPER_THREADING": Switch(),
-    "SCHEDULING_CORE_TYPE": Choice(("ANY_CORE", "PCORE_ONLY", "ECORE_ONLY")),
+    PINNING: Switch(),
+    HYPER_THREADING: Switch(),
+    CORE_TYPE: Choice(("ANY_CORE", "PCORE_ONLY", "ECORE_ONLY")),
 }
 """Properties of a CPU: which of its cores run what."""
+
+
+BF16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""Instruction sets by which OpenVINO computes in bfloat16; without any of them it computes in float whatever it is
+told."""
 
 
 class Backend:
@@ -87,7 +97,8 @@ class Backend:
         DEVICE: Matching(f"{DEVICE_NAME}|MYRIAD", "CPU, GPU, GPU.1, NPU, MYRIAD or AUTO:GPU,CPU"),
         EACH: Group(Matching(ONE_DEVICE, "the name of a device: CPU, GPU, GPU.1 or NPU"), {**OF_A_DEVICE, **OF_A_CPU}),
         "ENABLE_STARTUP_FALLBACK": Switch(),
-        "ONEDNN_MAX_CPU_ISA": Choice(ISAS),
+        ISA: Choice(ISAS),
+        KERNELS: Choice(tuple(openvino_ir.KERNELS)),
     }
     distributions: ClassVar[tuple[str, ...]] = ("openvino",)
     stand_in_options: ClassVar[Options] = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -161,6 +172,27 @@ class Backend:
         if asked or device == "MYRIAD" or (device == "CPU" and threads == 1):
             return None
         return Setting(threads, {**options, HINT: THROUGHPUT})
+
+    @staticmethod
+    def knobs(setting: Setting, site: Site) -> list[Knob]:
+        """Returns what OpenVINO leaves open on a CPU; on other devices it is told no more than a bundle says."""
+        if setting.options.get(DEVICE, "CPU") != "CPU":
+            return []
+        found = [
+            thread_counts(site),
+            of_option("kernels", KERNELS, {family: family for family in openvino_ir.KERNELS}, setting, None),
+            of_option("pinning", PINNING, {"on": True, "off": False}, setting, None),
+        ]
+        if ISA in setting.options and "amx_int8" in site.isa:
+            found.append(of_option("instruction sets", ISA, {"all": "DEFAULT"}, setting, "DEFAULT"))
+        if site.isa & BF16:
+            found.append(of_option("float", PRECISION, {"bf16": "bf16"}, setting, None))
+        if site.smt:
+            found.append(of_option("hyper-threading", HYPER_THREADING, {"on": True, "off": False}, setting, None))
+        if site.hybrid:
+            kinds = {"performance": "PCORE_ONLY", "any": "ANY_CORE"}
+            found.append(of_option("cores", CORE_TYPE, kinds, setting, None))
+        return found
 
     def give(self, values: Mapping[str, np.ndarray]) -> None:
         self._request.give(values)
@@ -285,16 +317,21 @@ def _open(
     facts = _facts(openvino, core, artifact, device, settings)
     if facts and (kept := device_cache.find(facts)) is not None:
         try:
-            return core.import_model(io.BytesIO(kept), device, settings), True
+            return core.import_model(io.BytesIO(kept), device, _properties(settings)), True
         except (RuntimeError, ValueError, TypeError):  # of another driver, say: compiled again and replaced
             device_cache.forget(facts)
-    model = _read_model(openvino, core, artifact)
-    compiled = core.compile_model(model, device, settings)
+    model = _read_model(openvino, core, artifact, str(settings.get(KERNELS, "")))
+    compiled = core.compile_model(model, device, _properties(settings))
     if facts:
         with suppress(RuntimeError, TypeError):  # a device that cannot after all
             exported = compiled.export_model()
             device_cache.keep(facts, exported.getvalue() if isinstance(exported, io.BytesIO) else bytes(exported))
     return compiled, False
+
+
+def _properties(settings: Options) -> Options:
+    """Returns those of the settings that are properties of OpenVINO: the family of kernels stands in the model."""
+    return {key: value for key, value in settings.items() if key != KERNELS}
 
 
 def _facts(
@@ -348,8 +385,11 @@ def import_openvino() -> ModuleType:
     return openvino
 
 
-def _read_model(openvino: ModuleType, core: Any, artifact: Path | Mapping[str, bytes]) -> Any:
+def _read_model(openvino: ModuleType, core: Any, artifact: Path | Mapping[str, bytes], kernels: str) -> Any:
     """Reads an IR or an ONNX model that names no other file.
+
+    Args:
+        kernels: family of kernels that the convolutions of an IR take first; "" for OpenVINO's own choice.
 
     Raises:
         BundleError: it does, or there is no such model.
@@ -362,5 +402,7 @@ def _read_model(openvino: ModuleType, core: Any, artifact: Path | Mapping[str, b
 
     (name, model), (_, content) = read_member(artifact, ".xml"), read_member(artifact, ".bin")
     openvino_ir.require_self_contained(model, len(content), name)
+    if kernels:
+        model = openvino_ir.with_kernels(model, kernels)
     weights = np.frombuffer(content, np.uint8)
     return core.read_model(model, openvino.Tensor(weights))  # a copy that lives as long as the model

@@ -8,7 +8,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from edgecompile.errors import BundleError, MissingToolError
-from edgecompile.runtime.backends import read_onnx
+from edgecompile.runtime.backends import Setting, read_onnx
+from edgecompile.runtime.knobs import Knob, Site, of_option
 from edgecompile.runtime.layer_timings import Feed, LayerTimings, Rounds
 from edgecompile.runtime.nvidia import builder, engine_layers, session
 from edgecompile.runtime.nvidia.cuda import Cuda
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 ENGINE, TIMINGS = "model.engine", "timing.cache"
 MIB = 1 << 20
+LEVEL, TIMINGS_OF_EACH = "builder_optimization_level", "avg_timing_iterations"
 WORKSPACE_MB, WORKSPACE = 1024, Whole(16, 65536)
 
 
@@ -29,10 +31,17 @@ class Backend:
     Options:
         workspace_mb: memory that TensorRT may use while it builds and runs, in MiB.
         dla: number of the deep learning accelerator that takes what it can; None for the GPU alone.
+        builder_optimization_level: how long TensorRT looks for quick kernels: 3 where left out, 5 for longest.
+        avg_timing_iterations: how often it times each of them.
     """
 
     gpu = True
-    options: ClassVar[Mapping[str, Option]] = {"workspace_mb": WORKSPACE, "dla": Whole(0, 1, optional=True)}
+    options: ClassVar[Mapping[str, Option]] = {
+        "workspace_mb": WORKSPACE,
+        "dla": Whole(0, 1, optional=True),
+        LEVEL: Whole(0, 5),
+        TIMINGS_OF_EACH: Whole(1, 64),
+    }
     distributions: ClassVar[tuple[str, ...]] = ("tensorrt",)
 
     def __init__(
@@ -52,6 +61,15 @@ class Backend:
     def requests(self, at_once: int | None = None) -> list[session.Session]:
         """Returns sessions of the one engine, which run beside each other."""
         return [self._session.another() for _ in range((at_once or session.IN_FLIGHT - 1) + 1)]
+
+    @staticmethod
+    def knobs(setting: Setting, site: Site) -> list[Knob]:
+        """Returns what TensorRT's builder leaves open. Each alternative is an engine of its own."""
+        return [
+            of_option("builder level", LEVEL, {"4": 4, "5": 5}, setting, 3),
+            of_option("timings", TIMINGS_OF_EACH, {"8": 8}, setting, 1),
+            of_option("workspace", "workspace_mb", {"4096 MB": 4096}, setting, WORKSPACE_MB),
+        ]
 
     @classmethod
     def time_layers(
@@ -81,6 +99,9 @@ class Backend:
         with builder.Network(trt, read_onnx(artifact), spec, typed=dla is None) as network:
             network.config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mb * MIB)
             network.take_timings(timings.read_bytes() if timings.exists() else b"")
+            for name in (LEVEL, TIMINGS_OF_EACH):
+                if name in options:
+                    setattr(network.config, name, options[name])
             if dla is not None:
                 network.prefer_dla(dla)
             try:
