@@ -275,11 +275,12 @@ def _confirm(search: _Search, own: Setting) -> Comparison:
 
 
 def _choice(search: _Search, own: Setting, found: Comparison | None) -> Tuning:
+    library = tuning.library_of(search.target)
     taken = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     if found is None or not found.gains:
-        return Tuning({}, own, None, (), taken)
-    noise = found.quality.noise
-    return Tuning(search.chosen, search.setting, _speedup(found, "the bundle's own setting"), noise, taken)
+        return Tuning(library, {}, own, None, (), taken)
+    speedup = _speedup(found, "the bundle's own setting")
+    return Tuning(library, search.chosen, search.setting, speedup, found.quality.noise, taken)
 
 
 def _opened(

@@ -1,8 +1,9 @@
 """What `edgecompile tune` chose on this device for a bundle: where it is kept, and when it may be used.
 
-It lies in the user's own folder of compiled models (`device_cache`), under a key of the bundle's digest, the library's
-version and this machine: of anything else it is not found. It changes no byte of the bundle. It names alternatives that
-the backend declares, and what they came to when they were measured; where the two do not agree, it is ignored.
+It lies in the user's own folder of compiled models (`device_cache`), under a key of the bundle's digest and this
+machine: of anything else it is not found. It states the version of the library. It changes no byte of the bundle. It
+names alternatives that the backend declares, and what they came to when they were measured; where the two do not agree,
+it is ignored.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from edgecompile.json_types import JsonObject
@@ -35,6 +35,7 @@ class TuningDocument(TypedDict):
     """`Tuning` as JSON."""
 
     schema: int
+    library: str
     chosen: dict[str, str]
     threads: int
     options: JsonObject
@@ -48,6 +49,7 @@ class Tuning:
     """A choice for one bundle on one machine.
 
     Attributes:
+        library: that it was measured with, see `library_of`.
         chosen: name of the knob to name of the alternative; empty where nothing gains.
         setting: what that comes to: threads, and all options.
         speedup: over the bundle's own setting, measured at the end, anew; None where nothing was chosen.
@@ -55,6 +57,7 @@ class Tuning:
         taken: when, UTC.
     """
 
+    library: str
     chosen: Mapping[str, str]
     setting: Setting
     speedup: SpeedUp | None
@@ -65,6 +68,7 @@ class Tuning:
         """Returns the choice as plain JSON."""
         return {
             "schema": SCHEMA,
+            "library": self.library,
             "chosen": dict(self.chosen),
             "threads": self.setting.threads,
             "options": dict(self.setting.options),
@@ -121,7 +125,10 @@ def find_setting(archive: Archive, target: BundleTarget, threads: int | None) ->
     if content is None:
         return Opened(own, ignored=ignored[0] if ignored else "")
     try:
-        tuning = _read(content, target)
+        document = _document(content)
+        if (library := library_of(target)) != document["library"]:
+            return Opened(own, ignored=f"it was measured with {document['library']:.100}, here is {library}")
+        tuning = _read(document, target)
     except (ValueError, KeyError, TypeError, RecursionError, AttributeError):
         return Opened(own, ignored="it is damaged, or says something else than the backend of this version knows")
     if threads is not None and tuning.setting.threads != threads:
@@ -160,29 +167,38 @@ def _facts(archive: Archive, target: BundleTarget) -> JsonObject:
         "tuning": SCHEMA,
         "bundle": archive.digest,
         "backend": target.name,
-        "library": [f"{name} {_version(name)}" for name in target.backend.distributions],
         "cores": available_cores(),
         **device_cache.machine(),
     }
 
 
+def library_of(target: BundleTarget) -> str:
+    """Returns the distributions of a backend and their versions, without importing them. What is not installed has no
+    version."""
+    return ", ".join(f"{name} {_version(name)}".strip() for name in target.backend.distributions)
+
+
 def _version(distribution: str) -> str:
-    """Returns the version of an installed distribution, without importing it; "" where it is not installed."""
+    from importlib import metadata  # which takes memory, and is needed where something was tuned
+
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return ""
 
 
-def _read(content: bytes, target: BundleTarget) -> Tuning:
-    """Returns the choice in a kept file.
+def _document(content: bytes) -> Any:
+    if len(content) > LONGEST:
+        raise ValueError("is too long")
+    return json.loads(content)
+
+
+def _read(document: Any, target: BundleTarget) -> Tuning:
+    """Returns the choice in a kept document.
 
     Raises:
         ValueError, KeyError, TypeError: it is none, or it does not mean what it did when it was measured.
     """
-    if len(content) > LONGEST:
-        raise ValueError("is too long")
-    document: Any = json.loads(content)
     chosen = {str(name): str(alternative) for name, alternative in document["chosen"].items()}
     setting = resolve(declared(target), chosen, own_setting(target))
     if document["schema"] != SCHEMA or setting != Setting(document["threads"], document["options"]):
@@ -191,4 +207,4 @@ def _read(content: bytes, target: BundleTarget) -> Tuning:
     if speedup is not None and not all(type(value) in (int, float) for value in list(asdict(speedup).values())[:4]):
         raise TypeError("its gain is no number")
     noise = tuple(str(line) for line in cast("list[Any]", document["noise"]))
-    return Tuning(chosen, setting, speedup, noise, str(document["taken"])[:40])
+    return Tuning(document["library"], chosen, setting, speedup, noise, str(document["taken"])[:40])

@@ -163,7 +163,9 @@ def chosen(bundle: Path, folder: Path) -> Path:
     """The file of a choice."""
     with Archive(bundle) as archive:
         setting, speedup = Setting(1, {}), tune._speedup(GAIN, "the bundle's own setting")
-        assert tuning.keep(archive, read_target(archive), tuning.Tuning({"threads": "1"}, setting, speedup, (), "now"))
+        target = read_target(archive)
+        choice = tuning.Tuning(tuning.library_of(target), {"threads": "1"}, setting, speedup, (), "now")
+        assert tuning.keep(archive, target, choice)
     (path,) = folder.iterdir()
     assert opened(bundle).setting.threads == 1
     return path
@@ -186,6 +188,7 @@ FORGED: Mapping[str, Any] = {
     "another number": lambda document: document.update(threads=900),
     "an unknown knob": lambda document: document["chosen"].update(plugin="/tmp/x.so"),
     "an unknown alternative": lambda document: document["chosen"].update(threads="900"),
+    "no library": lambda document: document.update(library=7),
     "another schema": lambda document: document.update(schema=2),
     "no mapping": lambda document: document.update(chosen=["threads"]),
     "a gain of words": lambda document: document["speedup"].update(ratio="\\x1b[31m"),
@@ -214,8 +217,8 @@ def test_a_choice_is_of_one_library_and_one_machine(bundle: Path, chosen: Path, 
         changed.setattr(tuning, "available_cores", lambda: 3)
         assert opened(bundle).tuning is None
     with monkeypatch.context() as changed:
-        changed.setattr(tuning.metadata, "version", lambda name: "9.9")
-        assert opened(bundle).tuning is None
+        changed.setattr(tuning, "_version", lambda name: "9.9")
+        assert "here is onnxruntime 9.9" in opened(bundle).ignored
     machine = device_cache.machine()
     with monkeypatch.context() as changed:
         changed.setattr(device_cache, "machine", lambda: {**machine, "flags": "avx512_bf16"})
