@@ -166,6 +166,16 @@ def engine_of(place: Place) -> Path:
     return place.folder / built["folder"]
 
 
+def artifact_of(archive: Archive, target: BundleTarget) -> Path | Mapping[str, bytes]:
+    """Returns what the backend of a bundle opens: the contents of `artifact/`, or the folder of the model that was
+    built of it on this device.
+
+    Raises:
+        BundleError: none was built here yet.
+    """
+    return engine_of(find_place(archive, target)) if target.finalize else archive.folder("artifact/")
+
+
 def read_record(path: Path) -> Record | None:
     """Returns the record of a built model; None where there is none that can be read: it is then to be built."""
     try:

@@ -13,10 +13,11 @@ from edgecompile.errors import BundleError
 from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.backends import find_backend, last_line, open_backend
 from edgecompile.runtime.confinement import OPENING, RUNNING, doing
+from edgecompile.runtime.finished import artifact_of
 from edgecompile.runtime.layer_profile import LayerProfile, LayerTime
 from edgecompile.runtime.layer_timings import Feed, LayerRuns, LayerTimings, Rounds
 from edgecompile.runtime.options import Options
-from edgecompile.runtime.predictor import Predictor, artifact_of
+from edgecompile.runtime.predictor import Predictor
 from edgecompile.runtime.sources import Picture
 from edgecompile.runtime.spec import read_spec
 from edgecompile.runtime.spec_document import SpecDocument

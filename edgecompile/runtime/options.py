@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, Protocol, TypeAlias
 
-from edgecompile.errors import nearest
+from edgecompile.errors import InputError, nearest
 
 MOST_THREADS = 1024
 """Threads that a backend may be opened with: more than any device has, fewer than would stall a machine."""
@@ -158,3 +159,16 @@ def show_value(value: Any) -> str:
     except (ValueError, RecursionError):  # a whole number of thousands of digits, lists in lists without end
         text = f"a huge {type(value).__name__}"
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
+def thread_count(value: Any) -> int | None:
+    """Returns a number of threads; None where none was asked for.
+
+    Raises:
+        InputError: a backend may not be opened with it.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, Integral) or isinstance(value, bool) or not 1 <= int(value) <= MOST_THREADS:
+        raise InputError(f"threads is {value!r}, expected a whole number from 1 to {MOST_THREADS}")
+    return int(value)

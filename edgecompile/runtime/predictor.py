@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,17 +16,17 @@ from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.backends import Backend, Setting, last_line, open_backend
 from edgecompile.runtime.chosen_size import chosen_size
 from edgecompile.runtime.confinement import RUNNING, doing
-from edgecompile.runtime.finished import engine_of, find_place
+from edgecompile.runtime.finished import artifact_of
 from edgecompile.runtime.fork import FIX, own, require_owner
 from edgecompile.runtime.geometry import Geometry
 from edgecompile.runtime.letterbox import Preprocessor
-from edgecompile.runtime.options import MOST_THREADS, Options
+from edgecompile.runtime.options import Options, thread_count
 from edgecompile.runtime.sources import Picture, as_picture, may_never_end, pictures_of
 from edgecompile.runtime.spec import Spec, read_spec
 from edgecompile.runtime.spec_document import SpecDocument
 from edgecompile.runtime.stream import Stream, timings
 from edgecompile.runtime.stream_lanes import Opening, StreamLanes
-from edgecompile.runtime.target import BundleTarget, read_target, stand_in_of
+from edgecompile.runtime.target import read_target, stand_in_of
 from edgecompile.runtime.tasks import Given, OutputError
 from edgecompile.runtime.tasks._shown import Origin, Shown
 from edgecompile.runtime.tuning import Tuning
@@ -73,7 +72,7 @@ def open_bundle(
         stand_in: as for `load`.
     """
     target = stand_in_of(archive) if stand_in else read_target(archive)
-    asked = _thread_count(threads)
+    asked = thread_count(threads)
     if setting or stand_in:
         chosen = tuning.Opened(setting or tuning.own_setting(target, asked))
     else:
@@ -101,16 +100,6 @@ def open_bundle(
         return predictor
     except BundleError as error:
         raise error.located(archive.path) from error
-
-
-def artifact_of(archive: Archive, target: BundleTarget) -> Path | Mapping[str, bytes]:
-    """Returns what the backend of a bundle opens: the contents of `artifact/`, or the folder of the model that was
-    built of it on this device.
-
-    Raises:
-        BundleError: none was built here yet.
-    """
-    return engine_of(find_place(archive, target)) if target.finalize else archive.folder("artifact/")
 
 
 def open_artifact(
@@ -393,14 +382,6 @@ class Predictor:
 def _library(backend: Backend) -> str:
     """Returns the name of the file of a backend, which is that of its library."""
     return type(backend).__module__.rpartition(".")[2]
-
-
-def _thread_count(value: Any) -> int | None:
-    if value is None:
-        return None
-    if not isinstance(value, Integral) or isinstance(value, bool) or not 1 <= int(value) <= MOST_THREADS:
-        raise InputError(f"threads is {value!r}, expected a whole number from 1 to {MOST_THREADS}")
-    return int(value)
 
 
 def _output_places(backend: Backend, spec: Spec) -> list[int]:

@@ -18,6 +18,7 @@ from edgecompile.json_types import JsonObject
 from edgecompile.runtime import device_cache, openvino_ir
 from edgecompile.runtime.backends import (
     Setting,
+    _openvino_knobs,
     _openvino_layers,
     file_names,
     last_line,
@@ -26,8 +27,16 @@ from edgecompile.runtime.backends import (
     read_member,
     read_onnx,
 )
+from edgecompile.runtime.backends._openvino_knobs import (
+    CORE_TYPE,
+    HYPER_THREADING,
+    ISA,
+    KERNELS,
+    PINNING,
+    PRECISION,
+)
 from edgecompile.runtime.fork import require_first_use
-from edgecompile.runtime.knobs import Knob, Site, of_option, thread_counts
+from edgecompile.runtime.knobs import Knob, Site
 from edgecompile.runtime.layer_timings import Feed, LayerTimings, Rounds
 from edgecompile.runtime.options import Choice, Group, Matching, Option, Options, Switch, Whole
 from edgecompile.runtime.spec_document import SpecDocument
@@ -53,10 +62,6 @@ ISAS = (
 )  # fmt: skip
 """Names that oneDNN has for instruction sets."""
 STREAMS = Whole(1, 64)
-KERNELS = "CONVOLUTION_KERNELS"
-"""Option that names the family of oneDNN's kernels that convolutions take first, where it has one for them."""
-PRECISION, PINNING, ISA = "INFERENCE_PRECISION_HINT", "ENABLE_CPU_PINNING", "ONEDNN_MAX_CPU_ISA"
-HYPER_THREADING, CORE_TYPE = "ENABLE_HYPER_THREADING", "SCHEDULING_CORE_TYPE"
 ALLOCATED = {"GPU": "GPU_MEMORY_STATISTICS", "NPU": "NPU_DEVICE_ALLOC_MEM_SIZE"}
 """Properties that state what is allocated on a device, in bytes: of a GPU by kind of allocation."""
 OF_A_DEVICE: Mapping[str, Option] = {
@@ -71,11 +76,6 @@ OF_A_CPU: Mapping[str, Option] = {
     CORE_TYPE: Choice(("ANY_CORE", "PCORE_ONLY", "ECORE_ONLY")),
 }
 """Properties of a CPU: which of its cores run what."""
-
-
-BF16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
-"""Instruction sets by which OpenVINO computes in bfloat16; without any of them it computes in float whatever it is
-told."""
 
 
 class Backend:
@@ -176,23 +176,7 @@ class Backend:
     @staticmethod
     def knobs(setting: Setting, site: Site) -> list[Knob]:
         """Returns what OpenVINO leaves open on a CPU; on other devices it is told no more than a bundle says."""
-        if setting.options.get(DEVICE, "CPU") != "CPU":
-            return []
-        found = [
-            thread_counts(site),
-            of_option("kernels", KERNELS, {family: family for family in openvino_ir.KERNELS}, setting, None),
-            of_option("pinning", PINNING, {"on": True, "off": False}, setting, None),
-        ]
-        if ISA in setting.options and "amx_int8" in site.isa:
-            found.append(of_option("instruction sets", ISA, {"all": "DEFAULT"}, setting, "DEFAULT"))
-        if site.isa & BF16:
-            found.append(of_option("float", PRECISION, {"bf16": "bf16"}, setting, None))
-        if site.smt:
-            found.append(of_option("hyper-threading", HYPER_THREADING, {"on": True, "off": False}, setting, None))
-        if site.hybrid:
-            kinds = {"performance": "PCORE_ONLY", "any": "ANY_CORE"}
-            found.append(of_option("cores", CORE_TYPE, kinds, setting, None))
-        return found
+        return _openvino_knobs.on_a_cpu(setting, site) if setting.options.get(DEVICE, "CPU") == "CPU" else []
 
     def give(self, values: Mapping[str, np.ndarray]) -> None:
         self._request.give(values)
