@@ -6,6 +6,7 @@ Standard library only: devices have it too.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -79,3 +80,11 @@ def picture_size(text: str) -> tuple[int, int]:
         return whole_number(height), whole_number(width or height)
     except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError(f"found '{text}', expected N or HxW, pixels") from None
+
+
+def uri(text: str) -> str:
+    """Returns a URI, for argparse: with a scheme, without spaces."""
+    scheme, _, rest = text.partition(":")
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) or not re.fullmatch(r"[!-~]+", rest):
+        raise argparse.ArgumentTypeError(f"found '{text}', expected a URI, such as https://example.com/builder")
+    return text

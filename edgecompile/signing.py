@@ -62,6 +62,16 @@ class SignedFile:
     dropped: int
 
 
+def require_key(credentials: Credentials) -> None:
+    """Makes sure, before hours of work, that a bundle can be signed in the end.
+
+    Raises:
+        BundleError, MissingToolError: as `sign_with_key`.
+    """
+    _library()
+    _private_key(credentials, _password())
+
+
 def sign_with_key(
     bundle: Path, credentials: Credentials, *, builder: str | None = None, how: How = "built"
 ) -> SignedFile:
@@ -79,7 +89,7 @@ def sign_with_key(
         StepError: the signatures cannot be written.
     """
     library = _library()
-    password = os.environ.get(PASSWORD, "").encode() or None
+    password = _password()
     key = _private_key(credentials, password)
     name = fingerprint(key.public_key())
     config = library.Config()
@@ -144,6 +154,10 @@ def sign_with_identity(bundle: Path, *, builder: str | None = None, token: str |
             raise StepError(f"Sigstore did not sign: {error}", where=str(bundle), fix=fix) from error
         lines = [_line(signature), _line(json.loads(provenance))]
         return _add(archive, lines, f"identity {identity.identity}", lambda other: False)
+
+
+def _password() -> bytes | None:
+    return os.environ.get(PASSWORD, "").encode() or None
 
 
 def _library() -> Any:

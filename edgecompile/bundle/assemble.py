@@ -299,6 +299,7 @@ def packaging_step(plan: Plan, *, manifest: JsonObject, lock: JsonObject, report
     return Step(
         name=PACKAGE,
         function="edgecompile.bundle.package:package",
+        version=2,
         stage=Stage.PACKAGING,
         params={"manifest": dict(manifest), "lock": dict(lock), "report": dict(report)},
         inputs={"artifact": plan.result.artifact, "spec": plan.result.spec, "golden": Output("golden")},

@@ -10,10 +10,12 @@ from edgecompile.bundle.assemble import NOT_ARTIFACT, bundle_name
 from edgecompile.bundle.documents import canonical_json
 from edgecompile.bundle.lock import lock_from
 from edgecompile.bundle.manifest import Golden, read_draft
+from edgecompile.bundle.sbom import artifact_files, sbom_of
 from edgecompile.bundle.writer import write_bundle
 from edgecompile.errors import StepError
 from edgecompile.json_types import JsonObject
 from edgecompile.runtime.archive import Archive
+from edgecompile.runtime.bundle_summary import SBOM
 from edgecompile.runtime.golden import RESULT
 
 if TYPE_CHECKING:
@@ -57,12 +59,15 @@ def package(
     draft = read_draft(manifest)
     result = json.loads((golden / RESULT).read_text(encoding="utf-8"))
     page = render_html(cast("Report", report), picture=(golden / "input.png").read_bytes(), result=result)
+    shipped = artifact_members(artifact)
+    locked = lock_from(lock)
     members: dict[str, bytes | Path] = {
-        **artifact_members(artifact),
+        **shipped,
         **golden_members(golden, draft.golden),
         "spec.json": spec,
-        "recipe.lock.yaml": lock_from(lock).to_bytes(),
+        "recipe.lock.yaml": locked.to_bytes(),
         "report.json": canonical_json(report),
+        SBOM: canonical_json(sbom_of(draft, locked, artifact_files(shipped))),
         "report.html": page.encode("utf-8"),
     }
     bundle = out / bundle_name(draft.name)

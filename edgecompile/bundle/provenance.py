@@ -7,8 +7,10 @@ in by digest, the packages by version, and who built. It is signed beside the bu
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from typing import Literal
+from urllib.parse import quote
 
 from edgecompile.bundle.documents import canonical_json
 from edgecompile.bundle.lock import Lock, read_lock
@@ -73,6 +75,11 @@ def data_digests(lock: Lock) -> dict[str, tuple[int, str]]:
     return {name: (len(files), list_digest(files)) for name, files in lists.items() if files}
 
 
+def package_url(name: str, version: str) -> str:
+    """Returns the package URL (purl) of a distribution of the Python package index."""
+    return f"pkg:pypi/{re.sub(r'[-_.]+', '-', name).lower()}@{quote(version, safe='.')}"
+
+
 def _files(archive: Archive, lock: Lock) -> list[JsonObject]:
     digests = {
         **{file.name: file.sha256 for file in (lock.weights, *lock.external_data)},
@@ -83,7 +90,4 @@ def _files(archive: Archive, lock: Lock) -> list[JsonObject]:
 
 
 def _packages(lock: Lock) -> list[JsonObject]:
-    return [
-        {"name": name, "uri": f"pkg:pypi/{name.lower().replace('_', '-')}@{version}"}
-        for name, version in sorted(lock.tools.items())
-    ]
+    return [{"name": name, "uri": package_url(name, version)} for name, version in sorted(lock.tools.items())]

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 from edgecompile import __version__
+from edgecompile.runtime.requirement import NEEDS
 
 PACKAGE = Path(__file__).resolve().parents[1]
 PROGRAM = (
@@ -19,8 +20,6 @@ PROGRAM = (
 )  # fmt: skip
 FOLDERS = ("runtime", "verbs")
 """Files that a device needs. Verbs of the compiler report there which packages they lack."""
-NEEDS = ("numpy>=1.26", "opencv-python-headless>=4.8")
-"""Packages that the runtime needs besides a backend; the dependencies in pyproject.toml."""
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
 

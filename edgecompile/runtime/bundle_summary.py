@@ -6,12 +6,27 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgecompile.errors import BundleError
+from edgecompile.json_types import JsonObject
+from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.figures import Coverage, Figures, ScoreChange, figures_from
 from edgecompile.runtime.finished import Record
 
+SBOM = "sbom.cdx.json"
 SHOWN_TOOLS = 12
 PROVEN = {True: " and proven on {} pictures", False: ", not proven on {} pictures", None: ""}
 MET = {True: "met", False: "NOT met", None: "to be judged"}
+
+
+def read_sbom(archive: Archive) -> JsonObject:
+    """Returns the bill of materials of a bundle.
+
+    Raises:
+        BundleError: it has none, as those of older versions.
+    """
+    if SBOM not in archive.names:
+        fix = "build it again, or `edgecompile reproduce` it"
+        raise BundleError("holds no bill of materials: an older version made it", where=str(archive.path), fix=fix)
+    return archive.read_json(SBOM)
 
 
 def summarize(manifest: Mapping[str, Any], digest: str, size: int) -> list[str]:

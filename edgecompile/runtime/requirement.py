@@ -5,6 +5,8 @@ from __future__ import annotations
 import operator
 import re
 
+NEEDS = ("numpy>=1.26", "opencv-python-headless>=4.8")
+"""Packages that the runtime needs besides a backend; the dependencies in pyproject.toml."""
 _COMPARE = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -38,3 +40,9 @@ def _numbers(version: str) -> tuple[int, ...]:
     while len(numbers) > 1 and numbers[-1] == 0:
         numbers.pop()
     return tuple(numbers)
+
+
+def split_requirement(text: str) -> tuple[str, str]:
+    """Returns the distribution and the version range of a requirement such as "numpy>=1.26"."""
+    name = re.split(r"[<>=!~ ]", text, maxsplit=1)[0]
+    return name, text[len(name) :]

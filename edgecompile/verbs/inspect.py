@@ -20,19 +20,23 @@ def add_arguments(parser: Parser) -> None:
     """Adds the arguments that the verb takes."""
     add_bundle(parser)
     add_json(parser)
+    sbom = "print the bill of materials (CycloneDX 1.6) instead"
+    parser.add_argument("--sbom", action="store_true", help=sbom)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the manifest of a bundle. It runs no model, and so needs no process of its own."""
     from edgecompile.runtime.archive import Archive
-    from edgecompile.runtime.bundle_summary import summarize
+    from edgecompile.runtime.bundle_summary import read_sbom, summarize
     from edgecompile.runtime.signature_lines import signature_lines
 
     try:
         with Archive(arguments.bundle) as archive:
             size = archive.path.stat().st_size
             tuned = _tuned(archive)
-            if arguments.json:
+            if arguments.sbom:
+                print(to_json(read_sbom(archive), indent=2))
+            elif arguments.json:
                 about = {"sha256": archive.digest, "size_bytes": size, "manifest": archive.manifest}
                 print(to_json({**about, **({"tuned_here": tuned} if tuned else {})}, indent=2))
             else:

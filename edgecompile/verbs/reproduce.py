@@ -8,8 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from edgecompile.arguments import Parser, whole_number
-from edgecompile.errors import StepError
+from edgecompile.arguments import WHERE, Parser, uri, whole_number
+from edgecompile.errors import RecipeError, StepError
 from edgecompile.text import tell, to_json
 
 ABOUT = "build a bundle again from its lock, and say whether the same came out"
@@ -25,6 +25,9 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--out", metavar="DIR", type=Path, help="where the bundle goes (default: below outputs)")
     parser.add_argument("--jobs", metavar="N", type=whole_number, help="at most N steps side by side")
     parser.add_argument("--json", action="store_true", help="print JSON, with all differences")
+    key = "sign the bundle with this private key where the same came out: a second builder vouches for it"
+    parser.add_argument("--key", metavar="KEY", type=Path, help=f"{key}; goes with --cache empty")
+    parser.add_argument("--builder", metavar="URI", type=uri, help="who built again (default: that of the key)")
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
@@ -40,7 +43,15 @@ def run(arguments: argparse.Namespace) -> int:
     from edgecompile.data.search import Finder
     from edgecompile.evaluate.gates import raise_unmet
     from edgecompile.recipe import data_roots
-    from edgecompile.reproduction import as_document, cause_of, reproduce, store_for, verdict
+    from edgecompile.reproduction import EMPTY, as_document, cause_of, reproduce, store_for, verdict
+    from edgecompile.signing import Credentials, require_key, sign_with_key
+
+    if arguments.builder and not arguments.key:
+        raise RecipeError("--builder goes with --key", where=WHERE)
+    if arguments.key:
+        if arguments.cache != EMPTY:
+            raise RecipeError("--key goes with --cache empty: who signs has run every step", where=WHERE)
+        require_key(Credentials(arguments.key))
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as by Ctrl-C: the folders made for this run go
     was = open_locked(arguments.source)
@@ -58,4 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         near = {True: "; within tolerance", False: "; not within tolerance", None: ""}[rebuilt.near]
         raise StepError(f"not reproduced: {cause_of(rebuilt)}{near}", where=str(was.path))
     raise_unmet(rebuilt.verdicts)
+    if arguments.key and (bundle := was.path if was.digest else rebuilt.bundle):
+        done = sign_with_key(bundle, Credentials(arguments.key), builder=arguments.builder, how="reproduced")
+        tell(f"signed by {done.signer}: {done.path}", file=sys.stderr if arguments.json else None)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edgecompile.arguments import WHERE, Parser
+from edgecompile.arguments import WHERE, Parser, uri
 from edgecompile.errors import RecipeError
 from edgecompile.text import tell
 from edgecompile.verbs._bundle import add_bundle
@@ -24,7 +24,7 @@ def add_arguments(parser: Parser) -> None:
     keyless = "sign by an identity instead of a key, with Sigstore's public services; takes network"
     parser.add_argument("--keyless", action="store_true", help=keyless)
     builder = "URI of who built the bundle, for its provenance (default: that of the key or identity)"
-    parser.add_argument("--builder", metavar="URI", help=builder)
+    parser.add_argument("--builder", metavar="URI", type=uri, help=builder)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -35,8 +35,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise RecipeError("--chain goes with --certificate", where=WHERE)
     if arguments.keyless and arguments.certificate:
         raise RecipeError("--certificate goes with --key", where=WHERE)
-    if arguments.builder is not None and not _is_uri(arguments.builder):
-        raise RecipeError(f"--builder: found '{arguments.builder}', expected a URI, such as https://...", where=WHERE)
     from edgecompile.signing import Credentials, sign_with_identity, sign_with_key
 
     if arguments.keyless:
@@ -48,13 +46,3 @@ def run(arguments: argparse.Namespace) -> int:
     dropped = f"; {done.dropped} lines about another bundle removed" if done.dropped else ""
     tell(f"signed by {done.signer}{others}{dropped}", done.path)
     return 0
-
-
-def _is_uri(text: str) -> bool:
-    from urllib.parse import urlsplit
-
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        return False
-    return bool(parts.scheme) and bool(parts.netloc or parts.path) and text.isprintable() and " " not in text

@@ -43,6 +43,7 @@ def test_members_are_those_of_the_format(built: Built, tmp_path: Path):
             "recipe.lock.yaml",
             "report.html",
             "report.json",
+            "sbom.cdx.json",
             "spec.json",
         ]
         assert {key: archive.manifest[key] for key in built.manifest} == json.loads(json.dumps(built.manifest))
