@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, Any, TypedDict
 
 from edgecompile.device.address import HOME_FOLDER, Address
+from edgecompile.device.measurement_signature import known_keys
 from edgecompile.errors import KINDS, EdgecompileError, MissingToolError, Problem, StepError
 from edgecompile.json_types import JsonObject, JsonValue
 
@@ -154,6 +155,10 @@ class Connection:
             leave = [*self._ssh, "-O", "exit", "--", self.address.host]
             subprocess.run(leave, stdin=subprocess.DEVNULL, capture_output=True, timeout=5)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def known_keys(self) -> dict[str, str]:
+        """Returns the public keys by which the device is known here, to what they are called."""
+        return known_keys(self._ssh, self.address.host)
 
     def call(self, do: str, **request: JsonValue) -> Any:
         """Calls a function of `remote_agent.py` and returns its answer.

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 
 from edgecompile.device.address import parse
 from edgecompile.device.connection import Listener
+from edgecompile.device.measurement_signature import Evidence
 from edgecompile.device.remote import Bundle, Place, Remote, connect, opened
 from edgecompile.device.remote_bench import bench, copied_pictures, section_of_bench, section_of_record, verdicts_of
 from edgecompile.device.remote_progress import show_lines
@@ -33,7 +34,9 @@ def deploy(arguments: argparse.Namespace) -> int:
     with _opened_device(arguments) as (bundle, remote, path, progress):
         if bundle.target.finalize:
             progress("building the model")
-            verified = _summary(_finished(remote, path)[1])
+            _, record, evidence = _finished(remote, path)
+            verified = _summary(record)
+            tell(evidence["signed_by"], file=sys.stderr)
         else:
             progress("verifying")
             verified = remote.run("verify", path, *_trust(arguments, remote), unfinished=_print).splitlines()
@@ -47,9 +50,11 @@ def deploy(arguments: argparse.Namespace) -> int:
         result = None
         if not arguments.no_bench:
             progress("measuring")
-            result = bench(remote, path, stream=_asks_for_streams(bundle))
-            if not arguments.json:
-                _tell(bundle, remote, result, verified)
+            result, evidence = bench(remote, path, stream=_asks_for_streams(bundle))
+            if arguments.json:
+                tell(evidence["signed_by"], file=sys.stderr)
+            else:
+                _tell(bundle, remote, result, evidence, verified)
         published = remote.publish(path)
         if arguments.json:
             device = str(remote.connection.address)
@@ -74,9 +79,10 @@ def finalize(arguments: argparse.Namespace) -> int:
     with _opened_device(arguments) as (bundle, remote, path, progress):
         progress("building the model")
         words = [*_threads(arguments), *(["--rebuild"] if arguments.rebuild else [])]
-        output, record = _finished(remote, path, *words, as_json=arguments.json)
+        output, record, evidence = _finished(remote, path, *words, as_json=arguments.json)
         _print(output if arguments.json else "".join(f"{escape(line)}\n" for line in _summary(record)))
-        if page := add_to_run(bundle, section_of_record(remote, record)):
+        tell(evidence["signed_by"], file=sys.stderr)
+        if page := add_to_run(bundle, section_of_record(remote, record, evidence)):
             tell(f"report: {page}", file=sys.stderr)
         if arguments.tune:
             progress("tuning")
@@ -99,8 +105,9 @@ def tune(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _finished(remote: Remote, path: PurePosixPath, *words: str, as_json: bool = False) -> tuple[str, Record]:
-    """Runs `finalize` on the device; returns its record, as text and parsed. Prints that of a refused model too."""
+def _finished(remote: Remote, path: PurePosixPath, *words: str, as_json: bool = False) -> tuple[str, Record, Evidence]:
+    """Runs `finalize` on the device; returns its record, as text and parsed, and who vouches for it.
+    Prints that of a refused model too."""
 
     def unfinished(output: str) -> None:
         if output.startswith("{") and not as_json:
@@ -108,7 +115,8 @@ def _finished(remote: Remote, path: PurePosixPath, *words: str, as_json: bool = 
         _print(output)
 
     output = remote.run("finalize", path, "--json", *words, unfinished=unfinished)
-    return output, json.loads(output)
+    document = json.loads(output)
+    return output, document, remote.evidence_of(document)
 
 
 def _summary(record: Record) -> list[str]:
@@ -126,7 +134,7 @@ def measure(arguments: argparse.Namespace) -> int:
     pictures = find_pictures(arguments.images) if arguments.images else []
     with _opened_device(arguments) as (bundle, remote, path, progress):
         progress("measuring")
-        result = bench(
+        result, evidence = bench(
             remote,
             path,
             pictures=pictures,
@@ -135,7 +143,7 @@ def measure(arguments: argparse.Namespace) -> int:
             layers=arguments.layers,
             stream=arguments.stream or _asks_for_streams(bundle),
         )
-        _tell(bundle, remote, result, as_json=arguments.json, slowest=arguments.top or SLOWEST)
+        _tell(bundle, remote, result, evidence, as_json=arguments.json, slowest=arguments.top or SLOWEST)
     return 0
 
 
@@ -186,6 +194,7 @@ def _tell(
     bundle: Bundle,
     remote: Remote,
     result: Bench,
+    evidence: Evidence,
     verified: Sequence[str] = (),
     *,
     as_json: bool = False,
@@ -199,7 +208,8 @@ def _tell(
         if as_json
         else "".join(f"{escape(line)}\n" for line in summarize(result, slowest))
     )
+    tell(evidence["signed_by"], file=sys.stderr)
     for verdict in verdicts:
         tell(f"{MET[verdict.met]}: {verdict}", file=sys.stderr)
-    if page := add_to_run(bundle, section_of_bench(remote, result, verdicts, verified)):
+    if page := add_to_run(bundle, section_of_bench(remote, result, evidence, verdicts, verified)):
         tell(f"report: {page}", file=sys.stderr)

@@ -14,10 +14,12 @@ from typing import Any
 
 from edgecompile.device.address import Address
 from edgecompile.device.connection import SCRATCH, Connection, DeviceFacts, Listener
+from edgecompile.device.measurement_signature import Evidence, evidence_of
 from edgecompile.device.wheel import NEEDS, runtime_wheel
 from edgecompile.errors import BundleError, RecipeError, StepError
 from edgecompile.files import hash_file
 from edgecompile.runtime.archive import Archive
+from edgecompile.runtime.device_key import SIGNATURE
 from edgecompile.runtime.signatures import SUFFIX, beside
 from edgecompile.runtime.target import BundleTarget, read_target_facts
 
@@ -137,6 +139,10 @@ class Remote:
             alone=verb in ALONE,
             unfinished=unfinished,
         )
+
+    def evidence_of(self, document: Mapping[str, Any]) -> Evidence:
+        """Returns who vouches for a measurement that the device printed; raises as that of `measurement_signature`."""
+        return evidence_of(document, self.connection.known_keys() if SIGNATURE in document else {})
 
     def publish(self, bundle: PurePosixPath) -> PurePosixPath:
         """Gives a bundle there its lasting name, which programs on the device open; returns it."""

@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, TypedDict
 
+from edgecompile.device.measurement_signature import Evidence
 from edgecompile.device.remote import Remote
 from edgecompile.errors import EdgecompileError
 from edgecompile.evaluate.gates import Verdict, judge_measured
 from edgecompile.runtime.bench import Bench
+from edgecompile.runtime.device_key import SIGNATURE
 from edgecompile.runtime.finalize import Record
 from edgecompile.runtime.layer_profile import LayerProfile, LayerProfileDocument
 from edgecompile.runtime.measurement import Measurement
@@ -29,6 +31,7 @@ class DeviceSection(TypedDict):
     verified: the comparisons with the machine that built the bundle, a line each.
     measured: as `Measurement.to_json` returns it.
     layers: as `LayerProfile.to_json` returns it; None where layers were not timed.
+    evidence: who vouches for it.
     """
 
     address: str
@@ -45,6 +48,7 @@ class DeviceSection(TypedDict):
     verified: list[str]
     measured: Mapping[str, Any]
     layers: LayerProfileDocument | None
+    evidence: Evidence
 
 
 def bench(
@@ -56,8 +60,8 @@ def bench(
     threads: int | None = None,
     layers: bool = False,
     stream: bool = False,
-) -> Bench:
-    """Measures a bundle that is on the device and returns the result of `edgecompile bench` there.
+) -> tuple[Bench, Evidence]:
+    """Measures a bundle that is on the device and returns what `edgecompile bench` finds there, and who vouches for it.
 
     Args:
         pictures: local files, copied there for the measurement. The golden picture of the bundle where there are none.
@@ -75,7 +79,10 @@ def bench(
     words += ["--stream"] if stream else []
     with copied_pictures(remote, pictures) as images:
         output = remote.run("bench", bundle, *words, *images)
-    return Bench.from_json(json.loads(output))
+    document = json.loads(output)
+    evidence = remote.evidence_of(document)
+    document.pop(SIGNATURE, None)
+    return Bench.from_json(document), evidence
 
 
 @contextmanager
@@ -112,6 +119,7 @@ def section_of(
     verified: Sequence[str] = (),
     power_mode: Mapping[str, str] | None = None,
     layers: LayerProfile | None = None,
+    evidence: Evidence,
 ) -> DeviceSection:
     """Returns the section `device` of a report.
 
@@ -123,6 +131,7 @@ def section_of(
         verified: the comparisons there with the machine that built the bundle, a line each.
         power_mode: command to its output.
         layers: what each layer costs there, where that was asked for.
+        evidence: who vouches for it.
     """
     return {
         "address": str(remote.connection.address),
@@ -136,14 +145,15 @@ def section_of(
         "temperature_c": list(measurement.temperature_c),
         "sha256": sha256,
         "gates": list(gates),
-        "verified": list(verified),
+        "verified": [*verified, evidence["signed_by"]],
         "measured": measurement.to_json(),
         "layers": layers.to_json() if layers else None,
+        "evidence": evidence,
     }
 
 
 def section_of_bench(
-    remote: Remote, result: Bench, verdicts: Iterable[Verdict], verified: Sequence[str] = ()
+    remote: Remote, result: Bench, evidence: Evidence, verdicts: Iterable[Verdict], verified: Sequence[str] = ()
 ) -> DeviceSection:
     """Returns the section for a result of `bench` on the device; see `section_of`."""
     return section_of(
@@ -155,10 +165,11 @@ def section_of_bench(
         verified=verified,
         power_mode=result.power_mode,
         layers=result.layers,
+        evidence=evidence,
     )
 
 
-def section_of_record(remote: Remote, record: Record) -> DeviceSection:
+def section_of_record(remote: Remote, record: Record, evidence: Evidence) -> DeviceSection:
     """Returns the section for a record of `finalize` on the device; see `section_of`."""
     return section_of(
         remote,
@@ -167,6 +178,7 @@ def section_of_record(remote: Remote, record: Record) -> DeviceSection:
         sha256=record["sha256"],
         backend=" ".join(record["runtime"]),
         verified=verified_by(record),
+        evidence=evidence,
     )
 
 

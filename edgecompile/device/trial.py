@@ -92,11 +92,11 @@ def run_on_device(bundle: Path, recipe: Recipe, pictures: Sequence[Path], progre
             progress("measuring")
             rounds = -(-recipe.evaluate.latency_images // len(chosen))
             asked = recipe.asks_for("stream_fps")
-            result = bench(remote, path, pictures=chosen, rounds=rounds, stream=asked)
+            result, evidence = bench(remote, path, pictures=chosen, rounds=rounds, stream=asked)
         finally:
             with suppress(EdgecompileError):  # where the connection is gone, it cannot be removed
                 remote.remove(path.parent)
         limits = [(name, limit) for name, limit in recipe.gates if limit is not None]
         measurement = result.measurement
-        section = section_of_bench(remote, result, verdicts_of(limits, measurement), verified)
+        section = section_of_bench(remote, result, evidence, verdicts_of(limits, measurement), verified)
     return Trial(measurement, section)

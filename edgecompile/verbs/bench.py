@@ -78,10 +78,11 @@ def bench_bundle(arguments: argparse.Namespace) -> int:
 def tell_bench(result: Bench, arguments: argparse.Namespace) -> None:
     """Prints the result as the arguments ask for it."""
     from edgecompile.runtime.bench import summarize
+    from edgecompile.runtime.device_key import signed
     from edgecompile.runtime.layer_lines import SLOWEST
 
     if arguments.json:
-        print(to_json(result.to_json(), indent=2))
+        print(to_json(signed(result.to_json()), indent=2))
     else:
         tell(*summarize(result, arguments.top or SLOWEST))
 

@@ -43,11 +43,12 @@ def finalize_bundle(arguments: argparse.Namespace) -> int:
     """Builds, verifies and judges a bundle's model on its device, and prints the record, accepted or not."""
     from edgecompile.runtime.archive import Archive
     from edgecompile.runtime.bundle_summary import summarize_record
+    from edgecompile.runtime.device_key import signed
     from edgecompile.runtime.finalize import finalize
 
     def show(record: Record) -> None:
         if arguments.json:
-            print(to_json(record, indent=2), flush=True)
+            print(to_json(signed(record), indent=2), flush=True)
         else:
             tell(*summarize_record(record))
 
