@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +23,7 @@ from edgecompile.errors import StepError
 from edgecompile.evaluate import layer_coverage
 from edgecompile.evaluate.gates import Verdict, judge, raise_unmet, remarks
 from edgecompile.evaluate.metrics import figures_of
+from edgecompile.evaluate.next_steps import Situation, next_steps
 from edgecompile.evaluate.tasks import find_task
 from edgecompile.execute import hardware
 from edgecompile.execute.progress import Listener, show_progress
@@ -29,6 +31,7 @@ from edgecompile.execute.runner import execute
 from edgecompile.execute.source_digests import Sources
 from edgecompile.execute.store import Store
 from edgecompile.local_plan import local_steps, prepare, unmeasured
+from edgecompile.plan.sensitivity_steps import quantizer_of
 from edgecompile.recipe_lock import lock_document, require_locked, require_same_outputs, resolve_lock, tool_versions
 from edgecompile.report.document import Report, RunSection, report_of
 from edgecompile.report.evidence_view import evidence_view
@@ -192,9 +195,26 @@ def conclude(built: Built, store: Store, run_dir: Path, began: float, conclusion
     met = all(verdict.met is not False for verdict in built.verdicts)
     bundle = publish(built, store, run_dir) if met else None
     conclusion(write_run(built, run_dir, began, bundle=bundle), run_dir)
-    raise_unmet(built.verdicts)
+    raise_unmet(built.verdicts, partial(next_steps, at=_situation(built)))
     assert bundle is not None, "a gate that is not met raises"
     return run_dir / bundle.name
+
+
+def _situation(built: Built) -> Situation:
+    """Returns what of a build says what can be tried where a gate is not met."""
+    recipe, counts = built.recipe, built.plan.counts
+    settings = quantizer_of(recipe)
+    quantizer = next((name for name, pass_ in recipe.passes.items() if pass_ is settings), "") if settings else ""
+    return Situation(
+        precision=built.plan.result.precision,
+        precisions=recipe.target.precisions,
+        quantizer=quantizer,
+        method=getattr(settings, "method", ""),
+        repair=bool(getattr(settings, "repairable", False)),
+        repaired=built.repair is not None,
+        calibration=counts.calibration.used if counts and counts.calibration else 0,
+        imgsz=max(built.manifest.model.imgsz),
+    )
 
 
 def require_device(recipe: Recipe) -> None:

@@ -18,6 +18,8 @@ from functools import partial
 from edgecompile import environment  # noqa: F401 - first of all, see there
 from edgecompile.arguments import WHERE, Parser
 from edgecompile.errors import EdgecompileError, MissingToolError, RecipeError, StepError, nearest
+from edgecompile.habits import HELP as WORDS_FOR_HELP
+from edgecompile.habits import OPENS_BUNDLES, answer_unknown_verb, require_bundle
 from edgecompile.text import tell
 from edgecompile.verbs import find_verb, verb_names
 
@@ -78,11 +80,17 @@ def run(words: Sequence[str], *, debug: bool = False) -> int:
     verbs = verb_names()
     for index, word in enumerate(words):
         if word in verbs:
+            behind = words[:index] + words[index + 1 :]
+            if word in OPENS_BUNDLES:
+                require_bundle(word, behind)
             parser = parser_of(word)
-            arguments = parser.read(words[:index] + words[index + 1 :])
-            arguments.debug = debug
+            arguments = parser.read(behind)
+            arguments.debug, arguments.asked_verb = debug, word
             return find_verb(word).run(arguments)
+        if word in WORDS_FOR_HELP:  # `help build` is `build --help`
+            return run([*(other for other in words[index + 1 :] if other in verbs), WORDS_FOR_HELP[word]])
         if not word.startswith("-"):
+            answer_unknown_verb(word, words[index + 1 :])
             raise RecipeError(f"unknown verb '{word}'", where=WHERE, fix=nearest(word, verbs))
         if word in ("-sc", "--shell-completion"):
             from edgecompile.compose import completion

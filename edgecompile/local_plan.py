@@ -70,8 +70,11 @@ def unjudgeable_notes(recipe: Recipe) -> list[str]:
     soaked = [
         f"gates.{name} is judged by `edgecompile diagnose`, not by a build" for name in limits if MEASURED[name].soak
     ]
-    if recipe.device.host or recipe.target.proxy_backend() is not None:
+    if recipe.device.host:
         return soaked
+    if recipe.target.proxy_backend() is not None:
+        left = ", ".join(f"gates.{name}" for name in limits if not MEASURED[name].soak)
+        return [*([f"{left}: judged on the device, by `edgecompile finalize`"] if left else []), *soaked]
     here = architecture()
     if here != recipe.target.arch:
         reasons = dict.fromkeys(limits, f"the target is {recipe.target.arch}, this machine {here}")

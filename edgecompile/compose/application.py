@@ -27,7 +27,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from edgecompile import environment  # noqa: F401 - first of all, see there
-from edgecompile.compose import search_space
+from edgecompile.compose import search_space, shell_words
 from edgecompile.compose.command_line import Line, Options, read_line
 from edgecompile.compose.compose_cache import composed_once
 from edgecompile.compose.composition import given_overrides, recipe_of, set_up
@@ -85,7 +85,7 @@ def run(line: Line, work: Work, *, writes: bool, after: After | None = None, who
     codes: list[int] = []
     interrupted = False
     with tempfile.TemporaryDirectory(prefix="edgecompile-") as scratch, explained():
-        words = line.for_hydra()
+        words = shell_words.as_meant(line.for_hydra())
         if not writes:
             words += [f"hydra.run.dir='{scratch}'", f"hydra.sweep.dir='{scratch}'"]
         try:

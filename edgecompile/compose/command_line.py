@@ -8,14 +8,19 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
 
 from edgecompile.arguments import WHERE, Parser
 from edgecompile.errors import RecipeError, nearest
+from edgecompile.habits import taken
 from edgecompile.places import conf_folder, shown
 from edgecompile.recipe.folders import LOCK_SUFFIX
+from edgecompile.text import tell
 
 SWITCHES = ("--multirun", "--run", "--resolve", "--hydra-help")
 CFG = ("job", "hydra", "all")
@@ -151,12 +156,45 @@ def read_line(arguments: argparse.Namespace, names: Callable[[], Sequence[str]] 
         RecipeError: a recipe that is not there, more than one recipe without --multirun, no such folder.
     """
     line = Line(flags=_hydra_flags(arguments))
-    for word in arguments.words:
+    _require_quoted(arguments.words)
+    words, notes = taken(getattr(arguments, "asked_verb", "build"), arguments.words, names, _choices)
+    for word in words:
         _take_positional(line, word, names)
+    for note in [*notes, *_twice(line.overrides)]:
+        tell(f"edgecompile: note: {note}", file=sys.stderr)
     known = vars(arguments)
     line.options = Options(**{option.name: known[option.name] for option in fields(Options) if option.name in known})
     _check_recipes(line)
     return line
+
+
+def _choices(group: str) -> list[str]:
+    """Returns the names of the choices of a config group."""
+    return [path.stem for path in (conf_folder() / group).glob("*.yaml")]
+
+
+def _require_quoted(words: Sequence[str]) -> None:
+    """Raises:
+    RecipeError: a path with a space was split into two words by the shell.
+    """
+    for first, second in pairwise(words):
+        key, equals, value = first.partition("=")
+        whole = f"{value if equals else first} {second}"
+        if "=" not in second and os.path.lexists(whole) and not os.path.lexists(second):
+            fix = f"quote it: {shlex.quote(f'{key}={whole}' if equals else whole)}"
+            raise RecipeError(f"the shell made two words of '{whole}'", where=WHERE, fix=fix)
+
+
+def _twice(overrides: Sequence[str]) -> list[str]:
+    """Returns a note for each key that is given twice, as where the shell made two words of `name={a,b}`."""
+    given: dict[str, str] = {}
+    notes = []
+    for word in overrides:
+        key, equals, value = word.partition("=")
+        if equals and given.get(key, value) != value:
+            notes.append(f"{key} is given twice, and the last counts: {value}")
+        given[key] = value
+    return notes
 
 
 def _hydra_flags(arguments: argparse.Namespace) -> list[str]:

@@ -20,10 +20,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from edgecompile.arguments import Parser
-from edgecompile.compose import search_space, searchpath
+from edgecompile.compose import search_space, searchpath, shell_words
 from edgecompile.compose.command_line import add_recipe_arguments, read_line
 from edgecompile.compose.compose_cache import Loader, composed_once
-from edgecompile.compose.hydra_errors import explained
+from edgecompile.compose.hydra_errors import explained, first_line
 from edgecompile.compose.searchpath import FileConfigSource
 from edgecompile.errors import Problem, RecipeError
 from edgecompile.json_types import JsonObject
@@ -54,7 +54,7 @@ def compose(*words: str) -> Recipe:
         raise RecipeError(f"{config_dirs[0]} is a flag of the command line", where="compose")
     with composed_once(), hydra.initialize_config_dir(str(conf_folder()), job_name="edgecompile", version_base="1.3"):
         with explained():
-            config = hydra.compose(PRIMARY, line.for_hydra(), return_hydra_config=True)
+            config = hydra.compose(PRIMARY, shell_words.as_meant(line.for_hydra()), return_hydra_config=True)
         HydraConfig.instance().set_config(config)
         return recipe_of(task_of(config))[0]
 
@@ -175,7 +175,7 @@ def plain(config: DictConfig, origins: Origins) -> JsonObject:
             content = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         keys = (error.full_key or "").split(".")
-        raise RecipeError(str(error).splitlines()[0], where=str(origins.of(*keys))) from error
+        raise RecipeError(first_line(str(error)), where=str(origins.of(*keys))) from error
     assert isinstance(content, dict)
     return _with_text_keys(content)
 

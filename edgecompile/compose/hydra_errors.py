@@ -5,20 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 
 import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from edgecompile.compose import searchpath
+from edgecompile.compose import searchpath, shell_words
 from edgecompile.compose.hydra_plugins import choices, missing_plugin, no_slurm
-from edgecompile.errors import EdgecompileError, MissingToolError, Problem, RecipeError, nearest
+from edgecompile.errors import EdgecompileError, MissingToolError, Problem, RecipeError, nearest, nearest_few
 from edgecompile.places import conf_folder, recipes_folder, shown
 from edgecompile.recipe import folders
 from edgecompile.recipe.locate import COMMAND_LINE, line_of_text, lists_of
 from edgecompile.yaml_text import line_of
 
+TYPING_ERROR = 0.85
+"""Likeness of two names above which one is the other, mistyped."""
 HYDRA_INTERNAL_ERRORS = (ValueError, TypeError, AttributeError, AssertionError, KeyError)
 """What Hydra raises for input that it does not expect."""
 MAPPINGS = ("model", "data", "target", "passes", "gates", "evaluate")
@@ -72,9 +75,7 @@ def problem_of(error: BaseException) -> Problem:
     if isinstance(error, MissingConfigException):
         return _missing(error)
     if isinstance(error, OverrideParseException):
-        return Problem(
-            "not an override (key=value)", searchpath.where_given(_key(error.override)), _first(error.message)
-        )
+        return shell_words.unreadable(error.override, searchpath.where_given(_key(error.override)))
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     text = str(cause) or str(error)
     if "set_int_max_str_digits" in text:  # Python's advice is for programmers
@@ -87,18 +88,18 @@ def problem_of(error: BaseException) -> Problem:
         )
     deleted = DELETE.search(text)
     if deleted:
-        return Problem("nothing to delete", f"{COMMAND_LINE}:~{_key(deleted.group('key'))}", _first(text))
+        return Problem("nothing to delete", f"{COMMAND_LINE}:~{_key(deleted.group('key'))}", first_line(text))
     if "with ListConfig" in text and (listed := _list_for_mapping()):
         return listed
     contained = CONTAINED.match(text)
     if contained:
         file = file_of(contained.group("config"))
-        return Problem(_first(contained.group("rest")), shown(file) if file else contained.group("config"))
+        return Problem(first_line(contained.group("rest")), shown(file) if file else contained.group("config"))
     full_key = str(getattr(cause, "full_key", None) or "")
     if full_key.startswith("hydra.") and isinstance(cause, InterpolationResolutionError) and (named := _named_in()):
-        return Problem(_first(text), named)
+        return Problem(first_line(text), named)
     own = next((file for file in reversed(searchpath.loaded) if _own(file)), None)
-    return Problem(_first(text) or type(error).__name__, full_key or (shown(own) if own else COMMAND_LINE))
+    return Problem(first_line(text) or type(error).__name__, full_key or (shown(own) if own else COMMAND_LINE))
 
 
 def _named_in() -> str:
@@ -128,6 +129,9 @@ def _missing(error: MissingConfigException) -> Problem:
         group = searchpath.GROUP
     known = folders.recipe_names() if group == searchpath.GROUP else [name for name, _ in folders.options(group)]
     known += choices(group)
+    if group == searchpath.GROUP and not get_close_matches(choice, known, cutoff=TYPING_ERROR):
+        listed = f"{nearest_few(choice, known)}; all {len(known)}: edgecompile list recipes"
+        return Problem(f"unknown recipe '{choice}'", where, listed)
     kind = group if group in ("recipe", "target", "pass") else f"choice of '{group}'"
     return Problem(f"unknown {kind} '{choice}'", where, nearest(choice, known))
 
@@ -161,8 +165,12 @@ def _key(override: str) -> str:
     return override.partition("=")[0].lstrip("+~")
 
 
-def _first(text: str) -> str:
+def first_line(text: str) -> str:
     """Returns the first line of a message that says something, without what Hydra adds to it."""
+    if shell_words.PARSER_TALK.search(text):
+        return (
+            "a value cannot be read: quotes, brackets or ${...} have no end, or what has spaces or signs is not quoted"
+        )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     kept = [line for line in lines if not re.match(r"(full_key|object_type|reference_type|See https?:)", line)]
     return re.sub(r"'\+\+", "'", " ".join(kept[:2]))[:300]

@@ -12,6 +12,7 @@ _ADDRESS = re.compile(
     r"ssh://(?:(?P<user>[A-Za-z0-9_][\w.-]*)@)?(?:\[(?P<bracketed>[0-9A-Fa-f:.]+(?:%\w+)?)\]|(?P<host>\w[\w.-]*))"
     r"(?::(?P<port>\d{1,5}))?(?P<path>/[^\0\n]*)?"
 )
+_SHORT = re.compile(r"[A-Za-z0-9_][\w.-]*@[^/]")
 HOME_FOLDER = "edgecompile"
 """Where everything goes on a device, below the home folder, unless its address has a path."""
 
@@ -38,12 +39,13 @@ class Address:
 
 
 def parse(text: str, where: str = "command line") -> Address:
-    """Returns the address that `text` writes. A path that begins with /~/ is below the home folder.
+    """Returns the address that `text` writes. A path that begins with /~/ is below the home folder. `user@host`, as ssh
+    takes it, is `ssh://user@host`.
 
     Raises:
         RecipeError: it has another form.
     """
-    match = _ADDRESS.fullmatch(text)
+    match = _ADDRESS.fullmatch(f"ssh://{text}" if _SHORT.match(text) else text)
     port = int(match["port"]) if match and match["port"] else None
     if not match or not (port is None or 0 < port < 65536):
         raise RecipeError(f"'{text}' is no address of a device", where=where, fix=f"expected {FORM}")

@@ -16,7 +16,7 @@ from edgecompile.runtime.requirement import NEEDS
 PACKAGE = Path(__file__).resolve().parents[1]
 PROGRAM = (
     "__init__.py", "__main__.py", "arguments.py", "cli.py", "entry_points.py", "environment.py", "errors.py",
-    "files.py", "json_types.py", "text.py",
+    "files.py", "habits.py", "json_types.py", "text.py",
 )  # fmt: skip
 FOLDERS = ("runtime", "verbs")
 """Files that a device needs. Verbs of the compiler report there which packages they lack."""

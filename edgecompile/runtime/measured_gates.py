@@ -297,8 +297,12 @@ def quickest_to_slowest(measured: Measurement) -> float:
     return slowest - quickest
 
 
-def raise_unmet(verdicts: Iterable[Verdict]) -> None:
-    """Raises GateError with a line for each gate that is not met; returns where all are met."""
-    unmet = [Problem(str(verdict)) for verdict in verdicts if verdict.met is False]
+def raise_unmet(verdicts: Iterable[Verdict], fix: Callable[[Verdict], str] = lambda _: "") -> None:
+    """Raises GateError with a line for each gate that is not met; returns where all are met.
+
+    Args:
+        fix: says of an unmet gate what to try.
+    """
+    unmet = [Problem(str(verdict), fix=fix(verdict)) for verdict in verdicts if verdict.met is False]
     if unmet:
         raise GateError(unmet)

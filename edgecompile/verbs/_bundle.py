@@ -3,14 +3,43 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from edgecompile.arguments import Parser, picture_size, whole_number
+from edgecompile.errors import InputError
+from edgecompile.text import tell
+
+SUFFIX = ".bundle.zip"
 
 
 def add_bundle(parser: Parser) -> None:
     """Adds the bundle, which comes first."""
-    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="a .bundle.zip")
+    parser.add_argument("bundle", metavar="BUNDLE", type=bundle_path, help="a .bundle.zip, or the folder of its build")
+
+
+def bundle_path(text: str) -> Path:
+    """Returns the path of a bundle: of a run directory, or of the folder of a recipe's runs, the newest bundle in it.
+
+    Raises:
+        InputError: there is none in the folder, or the bundles of several recipes.
+    """
+    path = Path(text)
+    if not path.is_dir():
+        return path
+    found = sorted([*path.glob(f"*{SUFFIX}"), *path.glob(f"*/*{SUFFIX}")], key=lambda file: file.stat().st_mtime)
+    if not found:
+        page = path / "report.html"
+        fix = f"its report says why: {page}" if page.is_file() else "name a .bundle.zip, or the folder of a build"
+        raise InputError("no bundle in this folder", where=text, fix=fix)
+    if len({file.name for file in found}) > 1:
+        names = ", ".join(str(file) for file in found[-3:])
+        raise InputError(f"{len(found)} bundles in this folder", where=text, fix=f"name one of them, such as {names}")
+    if len(found) > 1:
+        tell(
+            f"edgecompile: note: {len(found)} bundles in this folder; the newest is taken: {found[-1]}", file=sys.stderr
+        )
+    return found[-1]
 
 
 def add_size(parser: Parser) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from edgecompile.arguments import Parser
 from edgecompile.runtime.trust_flags import add_trust
-from edgecompile.verbs._bundle import add_tune
+from edgecompile.verbs._bundle import add_bundle, add_tune
 from edgecompile.verbs._remote import FORM, add_device_arguments
 
 ABOUT = "copy a bundle and the runtime to a device by ssh, verify and measure it there"
@@ -17,7 +16,7 @@ def add_arguments(parser: Parser) -> None:
     """Adds the arguments that the verb takes."""
     from edgecompile.runtime.confinement import add_flags
 
-    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="a .bundle.zip")
+    add_bundle(parser)
     parser.add_argument("device", metavar="DEVICE", help=FORM)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--no-bench", action="store_true", help="copy and verify, and measure nothing")

@@ -40,7 +40,7 @@ def test_second_words():
     assert offered("edgecompile doctor recipe=quickstart_s") == ["recipe=quickstart_segment"]
     assert offered("edgecompile predict ") == []
     assert "--conf" in offered("edgecompile predict --")
-    assert offered("edgecompile predict x.bundle.zip a.jpg --format ") == ["coco", "json", "table"]
+    assert offered("edgecompile predict x.bundle.zip a.jpg --format ") == ["coco", "json", "jsonl", "table"]
     assert offered("edgecompile cache gc --older") == ["--older-than"]
     assert offered("edgecompile nonsense ") == []
 

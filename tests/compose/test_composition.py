@@ -112,7 +112,7 @@ UNKNOWN = [
         ["model.imgsz=32", "++model.dynamic.imgsz=[31,32,64]"],
         "command line:model.dynamic.imgsz: found 31, expected a multiple of 32",
     ),
-    (["model.imgsz=[1,2"], "command line:model.imgsz: not an override"),
+    (["model.imgsz=[1,2"], "command line:model.imgsz: '[' in [1,2 has no partner"),
     (["~passes.nothing"], "command line:~passes.nothing: nothing to delete"),
     (["model.weights=${oc.env:HOME}"], "command line:model.weights: Unsupported interpolation type oc.env"),
     (
@@ -219,4 +219,6 @@ def test_folder_name(text, name):
 
 
 def test_a_number_of_too_many_digits_on_the_command_line(problems):
-    assert problems("quickstart", f"model.imgsz={'9' * 5000}") == ["command line: a number of too many digits"]
+    assert problems("quickstart", f"model.imgsz={'9' * 5000}") == [
+        "command line:model.imgsz: a number of too many digits"
+    ]

@@ -26,7 +26,8 @@ def test_reads(text, address):
 @pytest.mark.parametrize(
     "text",
     [
-        "pi@pi5", "http://pi5", "ssh://", "ssh://@pi5", "ssh://pi5:0", "ssh://pi5:99999", "ssh://pi5:x",
+        "pi@", "@pi5", "pi5", "pi@-oProxyCommand=x", "pi@pi5:x", "pi:secret@pi5", "pi@a@b",
+        "http://pi5", "ssh://", "ssh://@pi5", "ssh://pi5:0", "ssh://pi5:99999", "ssh://pi5:x",
         "ssh://-oProxyCommand=touch", "ssh://-lroot@pi5", "ssh://pi:secret@pi5", "ssh://pi5 x", "ssh://pi5;x", "",
     ],
 )  # fmt: skip
@@ -34,6 +35,11 @@ def test_refuses_what_is_no_address(text):
     with pytest.raises(RecipeError, match="no address of a device") as caught:
         parse(text)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("text", ["pi@pi5", "pi@pi5:22", "pi@10.0.0.7/opt/models", "root@[fe80::1]"])
+def test_a_user_at_a_host_is_what_ssh_takes(text):
+    assert parse(text) == parse(f"ssh://{text}")
 
 
 def test_says_what_a_person_calls_the_device():
