@@ -10,7 +10,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from edgecompile.errors import KINDS, EdgecompileError, Problem, StepError
 from edgecompile.execute.limits import FULL, NEAR, Limits, allocated_mb
 from edgecompile.execute.step_worker import Job, Outcome
 from edgecompile.plan.step import Step
+from edgecompile.plan.step_progress import NOTE, StepProgress, read_note
 from edgecompile.runtime.child_process import start
 from edgecompile.runtime.confinement import NO_MEMORY
 
@@ -73,15 +74,24 @@ class Worker:
         place: an empty folder for this worker alone: gets `out`, `scratch` and `log.txt`.
         cores: numbers of the cores it may use.
         limits: how long it may take, from now on, and how much memory it may allocate.
+        progress: called with how far the step is, where it says so, each time that it says something new.
 
     Attributes:
         unexplained: whether the worker failed with anything but an error made for people: its log says more.
     """
 
     def __init__(
-        self, step: Step, inputs: Mapping[str, Path | list[Path]], place: Path, cores: Sequence[int], limits: Limits
+        self,
+        step: Step,
+        inputs: Mapping[str, Path | list[Path]],
+        place: Path,
+        cores: Sequence[int],
+        limits: Limits,
+        progress: Callable[[StepProgress], None] = lambda far: None,
     ) -> None:
         self._step = step
+        self._progress, self._told = progress, StepProgress(0, 1)
+        self._note = place / "progress.json"
         self._limits = limits
         self._end_by = time.monotonic() + limits.seconds
         self._allocated_mb = 0.0
@@ -108,7 +118,7 @@ class Worker:
                 output=log,
                 errors=log,
                 folder=scratch,
-                environment=_environment(scratch),
+                environment={**_environment(scratch), NOTE: str(self._note)},
             )
 
     @property
@@ -153,6 +163,7 @@ class Worker:
         while not line.endswith(b"\n"):
             ended = _has_ended(self._process.pid)
             self._allocated_mb = max(self._allocated_mb, allocated_mb(self._process.pid))
+            self._pass_on()
             if poll.poll(0 if ended else 100):
                 chunk = os.read(self._result, 65536)
                 line += chunk
@@ -162,7 +173,15 @@ class Worker:
                 break
             elif time.monotonic() > self._end_by:
                 raise TimeoutError
+        self._pass_on()
         return line
+
+    def _pass_on(self) -> None:
+        """Tells how far the step is, where that is news."""
+        far = read_note(self._note)
+        if far is not None and far != self._told:
+            self._told = far
+            self._progress(far)
 
     def _end(self) -> None:
         """Lets the worker go, kills what it left behind, and reaps it."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from edgecompile.plan.step import Step
+from edgecompile.plan.step_progress import StepProgress
 from edgecompile.run_dir import PROGRESS, read_json, write_json
 from edgecompile.text import escape, tell
 
@@ -43,6 +44,7 @@ class Event:
         wall_seconds: how long it ran, once it is known; for a reused result, how long it took back then.
         peak_memory_mb: likewise.
         detail: for a person: whom it waits for, why it failed.
+        far: how far a step is that runs and says so.
     """
 
     step: Step
@@ -50,9 +52,16 @@ class Event:
     wall_seconds: float | None = None
     peak_memory_mb: int | None = None
     detail: str = ""
+    far: StepProgress | None = None
 
 
 Listener = Callable[[Event], None]
+
+
+BAR_WIDTH = 16
+"""Characters of the bar of a step that says how far it is."""
+LINE_S = 30.0
+"""Seconds between two lines of such a step, where there is no terminal."""
 
 
 @contextmanager
@@ -103,9 +112,15 @@ def noted(plan: Plan, folder: Path) -> Iterator[Listener]:
 
 def _lines(plan: Plan, stream: TextIO) -> Listener:
     total, ended, lock = len(plan.steps), 0, threading.Lock()
+    due: dict[str, float] = {}
 
     def listen(event: Event) -> None:
         nonlocal ended
+        if event.state is State.RUNNING and event.far:
+            with lock:
+                if time.monotonic() >= due.get(event.step.name, 0.0):
+                    due[event.step.name] = time.monotonic() + LINE_S
+                    tell(f"[{ended}/{total}] {event.step.name}: {_far(event.far)}", file=stream)
         if event.state in (State.RUNNING, State.CANCELLED):
             return
         with lock:
@@ -147,7 +162,7 @@ class _Rows:
 
     def listen(self, event: Event) -> None:
         self._events[event.step.name] = event
-        if event.state is State.RUNNING:
+        if event.state is State.RUNNING and event.far is None:
             self._began[event.step.name] = time.monotonic()
 
     def render(self) -> Table:
@@ -161,6 +176,8 @@ class _Rows:
             state = MARKS[event.state] if event else "[dim]–[/]"  # noqa: RUF001 - a dash, as a table has it
             if event and event.detail and event.state is State.WAITING:
                 state = f"{state} [dim]{without_markup(escape(event.detail))}[/]"
+            if event and event.far:
+                state = f"{state} {_bar(event.far)} [dim]{without_markup(escape(_far(event.far)))}[/]"
             table.add_row(
                 without_markup(escape(name)), self._stages[name], state, self._time(name, event), _memory(event)
             )
@@ -170,6 +187,21 @@ class _Rows:
         if event and event.state is State.RUNNING:
             return f"{time.monotonic() - self._began[name]:.0f} s"
         return _seconds(event)
+
+
+def _bar(far: StepProgress) -> str:
+    """Returns the share that is done as a bar, in rich's markup."""
+    full = round(BAR_WIDTH * min(far.done / far.total, 1))
+    return f"[cyan]{'━' * full}[/][dim]{'━' * (BAR_WIDTH - full)}[/]"
+
+
+def _far(far: StepProgress) -> str:
+    """Returns how far a step is, as in "120 of 300, loss 0.31, 2:05 left"."""
+    parts = [f"{far.done} of {far.total}", far.words]
+    if far.seconds_left is not None and far.done < far.total:
+        minutes, seconds = divmod(far.seconds_left, 60)
+        parts.append(f"{minutes}:{seconds:02} left")
+    return ", ".join(part for part in parts if part)
 
 
 def _seconds(event: Event | None) -> str:

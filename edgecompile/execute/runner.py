@@ -26,6 +26,7 @@ from edgecompile.execute.store import Entry, Store
 from edgecompile.execute.tools import require_tools
 from edgecompile.plan.graph import Plan
 from edgecompile.plan.step import Output, Source, Step
+from edgecompile.plan.step_progress import StepProgress
 
 ATTEMPTS = 3
 """How often a plan is tried while what its steps read keeps changing."""
@@ -218,7 +219,10 @@ class _Run:
         with self._one_at_a_time:
             if self._cancelled.is_set():
                 raise Cancelled
-            worker = Worker(step, inputs, place, cores, limits_of(step, self._asked))
+            worker = Worker(
+                step, inputs, place, cores, limits_of(step, self._asked),
+                lambda far: self._emit(step, State.RUNNING, far=far),
+            )  # fmt: skip
             self._workers.add(worker)
         note(worker.pid)
         try:
@@ -285,11 +289,18 @@ class _Run:
             with suppress(KeyboardInterrupt):
                 thread.join()
 
-    def _emit(self, step: Step, state: State, entry: Entry | None = None, detail: str = "") -> None:
+    def _emit(
+        self,
+        step: Step,
+        state: State,
+        entry: Entry | None = None,
+        detail: str = "",
+        far: StepProgress | None = None,
+    ) -> None:
         seconds = entry.record.get("wall_seconds") if entry else None
         memory = entry.record.get("peak_memory_mb") if entry else None
         with self._emitting, suppress(Exception):  # a closed terminal must not end a build
-            self._listener(Event(step, state, seconds, memory, detail))
+            self._listener(Event(step, state, seconds, memory, detail, far))
 
 
 def _materialise(value: Source | Output, entries: Mapping[str, Entry]) -> Path | list[Path]:

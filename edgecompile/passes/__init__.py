@@ -39,7 +39,7 @@ class Pass(BaseModel, ABC):
     on_artifact: ClassVar[bool] = False
 
     def check_weights(self, weights: Path, recipe: Request) -> list[Problem]:
-        """Returns what is wrong with the weights for a pass that makes the model, as far as can be seen at once.
+        """Returns what is wrong with the weights for a pass that reads them, as far as can be seen at once.
 
         Runs while planning: reads little of the file, runs nothing of it and imports no heavy library.
 

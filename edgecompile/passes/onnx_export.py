@@ -16,6 +16,7 @@ from edgecompile.errors import Problem, StepError
 from edgecompile.evaluate.tasks import chosen_task, unfit
 from edgecompile.library_errors import explained
 from edgecompile.passes import Pass
+from edgecompile.passes._activation_swap import apply_refit
 from edgecompile.passes._ultralytics_checkpoint import (
     OLD_YOLOV5,
     WOULD_CALL,
@@ -146,6 +147,7 @@ def export(
     task: str,
     profile: Profile | None = None,
     categories: Sequence[int | None] = (),
+    refit: Path | None = None,
 ) -> dict[str, Any]:
     """Writes `model.onnx` and `spec.json` of the checkpoint `weights`, proven equal to torch on a fixed input of each
     shape that the model takes.
@@ -155,6 +157,7 @@ def export(
         task: that the model is compiled for.
         profile: shapes that the model takes; one picture of `imgsz` where None.
         categories: see `model_spec.spec_of`.
+        refit: folder of other activations and weights, as the pass `swap_activation` found them.
 
     Raises:
         StepError: when the file is no checkpoint, would run code when loaded, or holds something other than a
@@ -162,7 +165,7 @@ def export(
         MissingToolError: when torch is too old to load checkpoints safely.
     """
     with explained(f"'{weights.name}'"):
-        return _export(out, weights, imgsz, opset, end2end, task, profile, categories)
+        return _export(out, weights, imgsz, opset, end2end, task, profile, categories, refit)
 
 
 def _export(
@@ -174,6 +177,7 @@ def _export(
     task: str,
     profile: Profile | None,
     categories: Sequence[int | None],
+    refit: Path | None,
 ) -> dict[str, Any]:
     import onnx
 
@@ -185,6 +189,8 @@ def _export(
     model = load_checkpoint(weights, task)
     both = all(heads_of(model))
     nms_free = select_head(model, end2end, weights.name)
+    if refit is not None:
+        apply_refit(model, refit)
     stride = int(max(model.stride))
     shapes = with_channels(profile or one_shape(imgsz), channels_of(model))
     for size in (shape[2:] for shape in shapes.values()):

@@ -38,12 +38,13 @@ def excluded(exclude: str | Sequence[str], names: Iterable[str], decode: Callabl
     return sorted(left_out)
 
 
-def kept_in_float(keep: Sequence[str], names: Iterable[str]) -> list[str]:
+def kept_in_float(keep: Sequence[str], names: Iterable[str], key: str = "keep_float") -> list[str]:
     """Returns the nodes of the ONNX graph that `keep_float` names, sorted.
 
     Args:
         keep: names of nodes, scopes of them ("/model.2" for all of that block), or patterns as of `excluded`.
         names: of all nodes.
+        key: what a person calls `keep`.
 
     Raises:
         StepError: for every entry that matches no node, with the nearest names.
@@ -55,7 +56,7 @@ def kept_in_float(keep: Sequence[str], names: Iterable[str]) -> list[str]:
         inside = {name for name in names if name == entry or name.startswith(entry.rstrip(SCOPE) + SCOPE)}
         matches = inside or _matches(entry, names)
         if not matches:
-            problems.append(Problem(f"keep_float: '{entry}' matches no node of the graph", fix=nearest(entry, names)))
+            problems.append(Problem(f"{key}: '{entry}' matches no node of the graph", fix=nearest(entry, names)))
         kept |= matches
     if problems:
         raise StepError(problems)

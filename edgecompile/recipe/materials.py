@@ -245,8 +245,7 @@ def _weights(path: Path, recipe: Recipe) -> list[Problem]:
         return [Problem(f"weights '{path.name}' are empty", where)]
     if path.suffix not in WEIGHTS:
         return [Problem(f"weights '{path.name}' are neither a checkpoint nor a model", where, "expected .pt or .onnx")]
-    sources = [pass_ for pass_ in recipe.passes.values() if pass_.is_source]
-    problems = [problem for source in sources for problem in source.check_weights(path, recipe)]
+    problems = [problem for pass_ in recipe.passes.values() for problem in pass_.check_weights(path, recipe)]
     problems += [
         Problem(f"'{Path(name).name}' is no plain file beside '{path.name}'", fix="put it there, as no link")
         for name in _named_beside(path, recipe)
