@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecompile.runtime.finding import SYMPTOMS, Finding
 from edgecompile.runtime.heat_findings import judge_heat
-from edgecompile.runtime.latency_findings import judge_latency
+from edgecompile.runtime.latency_findings import FROM_OUTSIDE, judge_latency
 from edgecompile.runtime.machine import Machine, describe
 from edgecompile.runtime.measured_gates import MEASURED, Verdict, compared
 from edgecompile.runtime.measurement import Percentiles
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 JUDGED = ("jitter_ms", "temperature_c", "throttled", "memory_growth_mb_per_hour")
 """Gates of a bundle that a soak judges; all others are `bench`'s."""
-FROM_OUTSIDE = {"other_processes", "hypervisor"}
-"""Causes that are none of the model's and none of the device's."""
 TOO_SHORT = "the run was too short to tell: --minutes 5"
 
 

@@ -1,7 +1,8 @@
 """Why latency jumps: the causes that are named, by what each cost (`edgecompile.runtime.latency_costs`). Pure.
 
 A jump is a prediction that took 1.5 times as long as usual at its shape, and a millisecond more. A cause is named where
-it cost more than `NAMED_SHARE` of the time of all predictions, or explains `NAMED_JUMPS` of several jumps.
+it cost more than `NAMED_SHARE` of the time of all predictions, or explains `NAMED_JUMPS` of several jumps. What others
+took of that time does not count where the cause is the model's or the device's own.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ LEAST_JUMPS = 3
 LEAST_FRESH = 2
 """Runs at a new shape are few by their nature."""
 JUMP_TIMES, JUMP_MS = 1.5, 1.0
+FROM_OUTSIDE = ("other_processes", "hypervisor")
+"""Causes that are none of the model's and none of the device's."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class LatencyView:
         findings: the causes that are named, the dearest first.
         jumps: predictions that took far longer than usual.
         unexplained: how many of them have no cause that was seen.
-        shares: of the time of all predictions, what each cause cost, 0..1.
+        shares: what each cause cost, as a share of the time of all predictions, 0..1; other than what comes from
+            outside, of that time without what others took.
     """
 
     findings: tuple[Finding, ...]
@@ -48,7 +52,9 @@ def judge_latency(timeline: Timeline) -> LatencyView:
     if not costs:
         return LatencyView((), (), 0, {})
     total = sum(cost.prediction.total_ms for cost in costs)
-    shares = {cause: sum(cost.by_cause.get(cause, 0.0) for cost in costs) / total for cause in CAUSES}
+    sums = {cause: sum(cost.by_cause.get(cause, 0.0) for cost in costs) for cause in CAUSES}
+    own = max(total - sum(sums[cause] for cause in FROM_OUTSIDE), 1e-9)  # a busy machine hides no other cause
+    shares = {cause: sums[cause] / (total if cause in FROM_OUTSIDE else own) for cause in CAUSES}
     jumps = [cost for cost in costs if _jumps(cost)]
     explained = Counter(cause for cost in jumps if (cause := _explains(cost)))
     named = [cause for cause in CAUSES if _is_named(cause, shares[cause], explained[cause], len(jumps))]
@@ -94,9 +100,9 @@ class _Evidence:
 
     def finding(self, cause: str, share: float) -> Finding:
         title, evidence, fix = self._words[cause]()
-        return Finding(
-            "latency", cause, title, f"{evidence}; {percent(share)} of the time of all predictions", fix, share
-        )
+        beside = "" if cause in FROM_OUTSIDE else ", without what others took"
+        whole = f"{evidence}; {percent(share)} of the time of all predictions{beside}"
+        return Finding("latency", cause, title, whole, fix, share)
 
     def _cost(self, cause: str) -> str:
         """Returns what a cause cost in all, and of how many predictions."""

@@ -17,6 +17,7 @@ from edgecompile.verbs._remote import add_on, require_on
 
 if TYPE_CHECKING:
     from edgecompile.runtime.diagnosis import Diagnosis
+    from edgecompile.runtime.finding import Finding
 
 ABOUT = "soak a bundle: why latency jumps, memory grows, the device heats up, results go wrong; names cause and fix"
 MINUTES = 1.0
@@ -35,6 +36,13 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--pause", metavar="MS", type=milliseconds, default=0.0, help=pause)
     sizes = "sizes that pictures are scaled to in turns, pixels: N or HxW, of those the bundle was built for"
     parser.add_argument("--imgsz", metavar="SIZE", type=picture_size, nargs="+", default=[], help=sizes)
+    tensor = "a .npy of the input that your own program makes of the picture: in what its pre-processing differs"
+    parser.add_argument("--input", metavar="TENSOR.npy", type=Path, help=tensor)
+    layers = (
+        "compare each layer with the float model, on the golden picture: the one that the bundle was built from, as "
+        "the store holds it, or that of a bundle or run directory"
+    )
+    parser.add_argument("--layers", metavar="FLOAT", nargs="?", const="", help=layers)
     page = "write the page with timelines there (default: diagnosis.html, where the bundle lies in its run directory)"
     parser.add_argument("--page", metavar="FILE.html", type=Path, help=page)
     add_execution(parser)
@@ -49,6 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
         from edgecompile.device.on_device import diagnose
 
         return conclude(diagnose(arguments), arguments)
+    if arguments.layers is not None and not find_spec("edgecompile.layer_diagnosis"):
+        fix = "run it where the bundle was built: edgecompile diagnose --layers --on"
+        raise MissingToolError("--layers needs the compiler, and this is a device", fix=fix)
     from edgecompile.runtime.supervisor import run_confined
 
     return run_confined(diagnose_bundle, arguments)
@@ -83,6 +94,7 @@ def conclude(diagnosis: Diagnosis, arguments: argparse.Namespace) -> int:
     from edgecompile.runtime.diagnosis import lines
     from edgecompile.runtime.measured_gates import raise_unmet
 
+    diagnosis = diagnosis.with_findings(_compared(arguments))
     if arguments.json:
         print(to_json(diagnosis.to_json()))
     else:
@@ -94,6 +106,20 @@ def conclude(diagnosis: Diagnosis, arguments: argparse.Namespace) -> int:
         tell(f"page: {page}", file=sys.stderr)
     raise_unmet(diagnosis.gates)
     return 0
+
+
+def _compared(arguments: argparse.Namespace) -> list[Finding]:
+    """Returns what comparisons found that the arguments ask for: of an input, and of layers."""
+    findings: list[Finding] = []
+    if arguments.input:
+        from edgecompile.runtime.input_file import judge_input_file
+
+        findings += judge_input_file(arguments.bundle, arguments.input, arguments.images)
+    if arguments.layers is not None:
+        from edgecompile.layer_diagnosis import judge_layers
+
+        findings += judge_layers(arguments.bundle, arguments.layers)
+    return findings
 
 
 def _page(arguments: argparse.Namespace) -> Path | None:

@@ -74,9 +74,10 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         if spoiled:
             raw = members["golden/output_0.npy"]
             more["golden/output_0.npy"] = raw[:-400] + np.full(100, 0.5, np.float32).tobytes()
-        tolerance = facts.pop("tolerance", None)
+        tolerance, gates = facts.pop("tolerance", None), facts.pop("gates", None)
         manifest = {**tiny_manifest(**{"arch": architecture(), **facts}), "name": name}
         manifest["golden"]["tolerance"]["max_abs"] = tolerance or manifest["golden"]["tolerance"]["max_abs"]
+        manifest["gates"] = gates or manifest["gates"]
         path.write_bytes(bundled({**members, **more}, manifest))
         return path
 

@@ -1,0 +1,74 @@
+"""Compares an ONNX artifact with the float model, layer by layer, on one picture: which layer leaves it first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from edgecompile.errors import StepError
+from edgecompile.graphs.onnx.agreement import single_thread_session
+from edgecompile.graphs.onnx.onnx_layers import precisions
+from edgecompile.graphs.onnx.structure import Structure
+from edgecompile.library_errors import explain
+
+
+@dataclass(frozen=True)
+class LayerDistance:
+    """How far what a layer puts out is from the float model's.
+
+    Attributes:
+        layer: name of what it puts out.
+        precision: that it multiplies in, in the artifact.
+        error: length of the difference, as a share of the length of the float numbers; infinity where they are not
+            finite.
+    """
+
+    layer: str
+    precision: str
+    error: float
+
+
+def layer_distances(
+    artifact: onnx.ModelProto, reference: onnx.ModelProto, tensor: np.ndarray, reference_tensor: np.ndarray
+) -> list[LayerDistance]:
+    """Returns the distance of each layer with weights that both graphs name alike, in the order of the artifact.
+
+    Args:
+        tensor, reference_tensor: the same picture as the input of either.
+
+    Raises:
+        StepError: ONNX Runtime cannot run a graph, or the two have no layer in common.
+    """
+    own = precisions(Structure(artifact))
+    there = {name for node in reference.graph.node for name in node.output}
+    names = [name for name in own if name in there]
+    if not names:
+        raise StepError("the artifact and the float model have no layer of the same name")
+    ours, theirs = _outputs(artifact, tensor, names), _outputs(reference, reference_tensor, names)
+    return [
+        LayerDistance(name, own[name], _error(ours[name], theirs[name]))
+        for name in names
+        if ours[name].shape == theirs[name].shape
+    ]
+
+
+def _outputs(model: onnx.ModelProto, tensor: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
+    """Returns tensors inside of a graph, computed node by node as it is written."""
+    probe = onnx.ModelProto.FromString(model.SerializeToString())
+    existing = {output.name for output in probe.graph.output}
+    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in existing)
+    try:
+        session = single_thread_session(probe.SerializeToString(), optimize="ORT_DISABLE_ALL")
+        arrays = session.run(names, {session.get_inputs()[0].name: tensor})
+    except Exception as error:  # its exceptions have no common base
+        raise explain(error, "the graph with its layers put out") from error
+    return {name: np.asarray(array, np.float64) for name, array in zip(names, arrays, strict=True)}
+
+
+def _error(ours: np.ndarray, theirs: np.ndarray) -> float:
+    if not np.isfinite(ours).all():
+        return float("inf")
+    length = float(np.linalg.norm(theirs))
+    return float(np.linalg.norm(ours - theirs)) / (length or 1.0)
