@@ -50,7 +50,9 @@ def deploy(arguments: argparse.Namespace) -> int:
         result = None
         if not arguments.no_bench:
             progress("measuring")
-            result, evidence = bench(remote, path, stream=_asks_for_streams(bundle))
+            result, evidence = bench(
+                remote, path, stream=_asks_for_streams(bundle), against=_put_other(arguments, remote)
+            )
             if arguments.json:
                 tell(evidence["signed_by"], file=sys.stderr)
             else:
@@ -142,6 +144,7 @@ def measure(arguments: argparse.Namespace) -> int:
             threads=arguments.threads,
             layers=arguments.layers,
             stream=arguments.stream or _asks_for_streams(bundle),
+            against=_put_other(arguments, remote),
         )
         _tell(bundle, remote, result, evidence, as_json=arguments.json, slowest=arguments.top or SLOWEST)
     return 0
@@ -158,6 +161,11 @@ def diagnose(arguments: argparse.Namespace) -> Diagnosis:
         with copied_pictures(remote, pictures) as images, suppress(GateError):  # judged here again, with its text
             seen.append(remote.run("diagnose", path, *words, *images, unfinished=seen.append))
     return Diagnosis.from_json(json.loads(seen[-1]))
+
+
+def _put_other(arguments: argparse.Namespace, remote: Remote) -> PurePosixPath | None:
+    """Copies the bundle that takes turns, where one is named, and returns its path on the device."""
+    return remote.put(opened(arguments.against)) if arguments.against else None
 
 
 def _asks_for_streams(bundle: Bundle) -> bool:

@@ -60,6 +60,7 @@ def bench(
     threads: int | None = None,
     layers: bool = False,
     stream: bool = False,
+    against: PurePosixPath | None = None,
 ) -> tuple[Bench, Evidence]:
     """Measures a bundle that is on the device and returns what `edgecompile bench` finds there, and who vouches for it.
 
@@ -68,6 +69,7 @@ def bench(
         rounds, threads: as for `bench`.
         layers: whether the layers are timed too.
         stream: whether streams are measured too.
+        against: another bundle on the device, which takes turns with it.
 
     Raises:
         EdgecompileError: the verb failed, or the connection broke.
@@ -77,6 +79,7 @@ def bench(
     words += ["--threads", str(threads)] if threads else []
     words += ["--layers"] if layers else []
     words += ["--stream"] if stream else []
+    words += ["--against", str(against)] if against else []
     with copied_pictures(remote, pictures) as images:
         output = remote.run("bench", bundle, *words, *images)
     document = json.loads(output)

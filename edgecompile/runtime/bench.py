@@ -17,7 +17,7 @@ from edgecompile.runtime.layer_lines import SLOWEST, layer_lines
 from edgecompile.runtime.layer_profile import LayerProfile
 from edgecompile.runtime.layer_times import layer_times_of_bundle
 from edgecompile.runtime.layer_timings import Rounds
-from edgecompile.runtime.measure import Extent, Subject, golden_picture, measure
+from edgecompile.runtime.measure import Extent, Other, Subject, golden_picture, measure
 from edgecompile.runtime.measurement import Measurement, memory_words
 from edgecompile.runtime.quality import evidence_line
 from edgecompile.runtime.spec import read_spec
@@ -80,6 +80,7 @@ def bench(
     batch: int = 1,
     layer_rounds: Rounds | None = None,
     stream_seconds: float = 0.0,
+    against: Path | None = None,
 ) -> Bench:
     """Predicts pictures from their files, one run after another, and returns figures.
 
@@ -91,6 +92,7 @@ def bench(
         batch: pictures of one run.
         layer_rounds: how often the model runs to time its layers; None for no times of layers.
         stream_seconds: for how long streams are measured too; 0 for no streams.
+        against: another bundle that takes turns with it on the same pictures and threads; None for none.
 
     Raises:
         InputError: the bundle does not take that size or that many pictures.
@@ -113,7 +115,8 @@ def bench(
             extent = Extent(predictions=len(paths) * rounds, most=len(paths) * rounds, seconds=math.inf)
         else:
             extent = Extent(predictions=len(paths) * math.ceil(FEWEST / len(paths)))
-        measurement = measure(subject, replace(extent, stream_seconds=stream_seconds))
+        other = _other(against, subject) if against else None
+        measurement = measure(subject, replace(extent, stream_seconds=stream_seconds), other)
         first = [paths[slot % len(paths)] for slot in range(batch)]
         layers = (
             layer_times_of_bundle(archive, first, threads=threads, imgsz=size, rounds=layer_rounds)
@@ -125,6 +128,29 @@ def bench(
     about = (archive.path.name, archive.digest, backend, len(paths), size)
     tuned = opened.tuning.line() if opened.tuning else ""
     return Bench(*about, power_mode, measurement, layers, tuned, opened.ignored)
+
+
+def _other(bundle: Path, subject: Subject) -> Other:
+    """Returns another bundle, to be measured in turns with the subject: in its own usual size.
+
+    Raises:
+        RecipeError: there is no such file.
+        BundleError: it is damaged, or for another backend than this version knows.
+    """
+    with Archive(bundle) as archive:
+        target, precision = read_target(archive), str(archive.manifest.get("precision", "model"))
+    twin = Subject(subject.pictures, subject.threads, bundle, backend=target.name, memory_mb=target.memory_mb)
+    return Other(replace(twin, batch=subject.batch), precision)
+
+
+def speedup_line(figures: Measurement) -> str:
+    """Returns how many times as fast a bundle is as the one that took turns with it, or why that is not known; "" where
+    none did."""
+    found = figures.speedup
+    if found is None:
+        return figures.unmeasured.get("speedup", "")
+    interval = f"[{found.low:.2f}-{found.high:.2f}], {found.rounds} rounds in turns"
+    return f"{found.ratio:.2f}x as fast as {found.against} {interval} (its p50 {found.reference_p50_ms:.2f} ms)"
 
 
 def memory_lines(figures: Measurement) -> Iterator[str]:
@@ -163,6 +189,8 @@ def summarize(result: Bench, slowest: int = SLOWEST) -> Iterator[str]:
     for line in figures.noise:
         yield f"NOISY: {line}"
     yield f"frames a second {figures.fps:.1f}, jitter {figures.jitter_ms:.2f} ms (p95 - p50)"
+    if against := speedup_line(figures):
+        yield against
     if figures.stream:
         yield f"stream {figures.stream.line()}"
     yield f"start to first result {figures.start_ms:.0f} ms (open {figures.open_ms:.0f} ms)"

@@ -6,6 +6,7 @@ ratio of two subjects is known far better than the figures of either.
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -132,7 +133,7 @@ def _attempt(
     while True:
         order = range(len(processes))
         for place in order if len(turns[0]) % 2 == 0 else reversed(order):
-            turns[place].append(processes[place].turn(_turn(extent, turns[place])))
+            turns[place].append(processes[place].turn(_turn(extent, turns[0], place, len(processes))))
         rounds.append(tuple(_median(taken[-1]) for taken in turns))
         over = _is_over(turns[0], extent, end)
         if over or _is_enough(turns, extent, time.monotonic() - before.at):
@@ -142,8 +143,13 @@ def _attempt(
                 return run
 
 
-def _turn(extent: Extent, earlier: Sequence[Turned]) -> Turn:
-    most = None if extent.most is None else extent.most - _counts(earlier)
+def _turn(extent: Extent, first: Sequence[Turned], place: int, processes: int) -> Turn:
+    """Returns the next turn of a process. A number of predictions that is given is that of the first one: spread over
+    as many rounds as a ratio needs, where there is another."""
+    most = None
+    if extent.most is not None:
+        share = max(math.ceil(extent.most / LEAST_ROUNDS), LEAST_OF_A_TURN) if processes > 1 else extent.most
+        most = share if place else min(share, extent.most - _counts(first))
     return {"warmup": WARM_AGAIN, "least": LEAST_OF_A_TURN, "most": most, "seconds": TURN_SECONDS}
 
 

@@ -31,6 +31,12 @@ def add_on(parser: Parser) -> None:
     add_device_arguments(parser)
 
 
+def add_against(parser: Parser) -> None:
+    """Adds `--against`, by which another bundle takes turns with the one that is measured."""
+    against = "another bundle, such as the float one, that takes turns with it: how many times as fast it is"
+    parser.add_argument("--against", metavar="BUNDLE", type=Path, help=against)
+
+
 def require_on(arguments: argparse.Namespace) -> None:
     """Raises RecipeError where `--wheels` or `--python` stand without `--on`."""
     for flag in ("wheels", "python"):

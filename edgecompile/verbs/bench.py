@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from edgecompile.arguments import Parser, whole_number
 from edgecompile.text import tell, to_json
 from edgecompile.verbs._bundle import add_bundle, add_execution, add_json, add_size
-from edgecompile.verbs._remote import add_on, require_on
+from edgecompile.verbs._remote import add_against, add_on, require_on
 
 if TYPE_CHECKING:
     from edgecompile.runtime.bench import Bench
@@ -27,6 +27,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--rounds", type=whole_number, help="how often each picture is predicted")
     add_size(parser)
     parser.add_argument("--batch", type=whole_number, help="pictures of one run (default: 1)", default=1)
+    add_against(parser)
     stream = "also measure streams, several pictures in flight, in turns with one prediction after another"
     parser.add_argument("--stream", action="store_true", help=stream)
     layers = "also time each layer of the model: by operator, the slowest ones, what the runtime fused"
@@ -66,6 +67,7 @@ def bench_bundle(arguments: argparse.Namespace) -> int:
             rounds=arguments.rounds,
             imgsz=arguments.imgsz,
             batch=arguments.batch,
+            against=arguments.against,
             stream_seconds=SECONDS if arguments.stream else 0.0,
             layer_rounds=Rounds() if arguments.layers else None,
         )

@@ -7,7 +7,7 @@ import argparse
 from edgecompile.arguments import Parser
 from edgecompile.runtime.trust_flags import add_trust
 from edgecompile.verbs._bundle import add_bundle, add_tune
-from edgecompile.verbs._remote import FORM, add_device_arguments
+from edgecompile.verbs._remote import FORM, add_against, add_device_arguments
 
 ABOUT = "copy a bundle and the runtime to a device by ssh, verify and measure it there"
 
@@ -20,6 +20,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("device", metavar="DEVICE", help=FORM)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--no-bench", action="store_true", help="copy and verify, and measure nothing")
+    add_against(parser)
     add_trust(parser)
     add_tune(parser)
     add_device_arguments(parser)

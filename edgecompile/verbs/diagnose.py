@@ -56,7 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.device:
         from edgecompile.device.on_device import diagnose
 
-        return conclude(diagnose(arguments), arguments)
+        compared = _compared(arguments)
+        return conclude(diagnose(arguments).with_findings(compared), arguments)
     if arguments.layers is not None and not find_spec("edgecompile.layer_diagnosis"):
         fix = "run it where the bundle was built: edgecompile diagnose --layers --on"
         raise MissingToolError("--layers needs the compiler, and this is a device", fix=fix)
@@ -71,6 +72,7 @@ def diagnose_bundle(arguments: argparse.Namespace) -> int:
     from edgecompile.runtime.diagnosis import diagnosis_of
     from edgecompile.runtime.soak_bundle import soak_bundle
 
+    compared = _compared(arguments)  # what is missing is said before minutes are spent
     with Archive(arguments.bundle) as archive:
         subject, timeline = soak_bundle(
             archive,
@@ -80,7 +82,7 @@ def diagnose_bundle(arguments: argparse.Namespace) -> int:
             sizes=arguments.imgsz,
             threads=arguments.threads,
         )
-    return conclude(diagnosis_of(subject, timeline), arguments)
+    return conclude(diagnosis_of(subject, timeline).with_findings(compared), arguments)
 
 
 def conclude(diagnosis: Diagnosis, arguments: argparse.Namespace) -> int:
@@ -94,7 +96,6 @@ def conclude(diagnosis: Diagnosis, arguments: argparse.Namespace) -> int:
     from edgecompile.runtime.diagnosis import lines
     from edgecompile.runtime.measured_gates import raise_unmet
 
-    diagnosis = diagnosis.with_findings(_compared(arguments))
     if arguments.json:
         print(to_json(diagnosis.to_json()))
     else:

@@ -322,3 +322,16 @@ def test_numbers_that_are_none_are_errors_of_every_call(implausible: tuple[Path,
         with pytest.raises(BundleError) as caught:
             work()
         assert message in str(caught.value)
+
+
+@pytest.mark.slow
+def test_two_bundles_are_measured_in_turns(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("bench", tiny_bundle, "--rounds", 60, "--against", tiny_bundle, "--json")
+    measurement = json.loads(capsys.readouterr().out)["measurement"]
+    speedup = measurement["speedup"]
+    assert measurement["predictions"] == 60
+    assert speedup["rounds"] >= 10
+    assert speedup["against"].startswith("fp32 on onnxruntime")
+    assert 0 < speedup["low"] <= speedup["ratio"] <= speedup["high"]
+    run("bench", tiny_bundle, "--rounds", 7, "--against", tiny_bundle)
+    assert "x as fast as fp32 on onnxruntime" in capsys.readouterr().out
