@@ -85,7 +85,7 @@ def manifest_of(
         name=recipe.name,
         description=recipe.description,
         created_by=f"edgecompile {__version__}",
-        target=target_facts(recipe.target),
+        target=target_facts(recipe.target, plan.result.precision),
         precision=cast("Precision", plan.result.precision),
         model=Weights(weights=weights, task=spec["task"], imgsz=(height, width), names=list(spec["names"])),
         data=DataFacts.model_validate(plan.counts.as_json()) if plan.counts else None,
@@ -137,7 +137,7 @@ def _by_number(path: str) -> tuple[int, str]:
     return int((re.findall(r"\d+", path) or ["0"])[-1]), path
 
 
-def target_facts(target: Target) -> TargetFacts:
+def target_facts(target: Target, precision: str) -> TargetFacts:
     """Returns what a device needs to know of the target."""
     proxy = target.proxy_backend()
     return TargetFacts(
@@ -148,7 +148,7 @@ def target_facts(target: Target) -> TargetFacts:
         backend=target.backend,
         runtime=target.runtime,
         system_runtime=target.system_runtime,
-        options=plain(target.options()),
+        options=plain(target.options_for(precision)),
         threads=target.threads,
         memory_mb=target.memory_mb,
         status=target.status,

@@ -41,7 +41,7 @@ def _base_name(name: str) -> str:
     return name
 
 
-Precision = Literal["fp32", "fp16", "int8"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
 MemberName = Annotated[str, AfterValidator(_member)]
 Metric = float | int
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

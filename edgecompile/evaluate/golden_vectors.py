@@ -24,6 +24,7 @@ from edgecompile.runtime.spec import Frame, read_spec
 TOLERANCES = {
     "fp32": {"max_abs": 1e-3, "min_cosine": 0.99999},
     "fp16": {"max_abs": 0.05, "min_cosine": 0.999},
+    "bf16": {"max_abs": 0.05, "min_cosine": 0.999},
     "int8": {"max_abs": 0.15, "min_cosine": 0.997},
 }
 """How far outputs of another machine may lie from the golden outputs, boxes and scores apart: `max_abs`, the largest

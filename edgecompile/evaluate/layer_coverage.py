@@ -10,9 +10,10 @@ from edgecompile.runtime.figures import Coverage, LayerShare
 
 FIXES = {
     "int8": "take patterns out of passes.int8_static.exclude, or put the pass 'simplify' before the quantization",
+    "bf16": "put the pass 'simplify' before it",
     "fp16": "take operators out of passes.fp16.keep, or put the pass 'simplify' before it",
 }
-DONE = {"int8": "quantized", "fp16": "stored in FP16"}
+DONE = {"int8": "quantized", "fp16": "stored in FP16", "bf16": "made bfloat16"}
 NOTHING = LayerShare(layers=0, macs=0)
 PARTIAL = 0.5
 """Share of the operations of layers with weights under which a precision is remarked upon."""
@@ -24,7 +25,7 @@ class Layer:
 
     Attributes:
         precision: what it multiplies in: "int8" where both weights and activations have 8 bits; else that of its stored
-            weights, "fp16" or "fp32".
+            weights, "fp16", "bf16" or "fp32".
         macs: how many products it adds for one picture of the usual size.
     """
 

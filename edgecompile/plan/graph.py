@@ -44,7 +44,7 @@ class Model:
         artifact: the file (`model.onnx`) or the folder (an OpenVINO IR: `model.xml` + `model.bin`) that holds it.
         spec: the `spec.json` that says how to feed it and how to read it (pre- and post-processing as data).
         format: "onnx" or "openvino" (a target may add its own).
-        precision: "fp32", "fp16" or "int8".
+        precision: "fp32", "fp16", "bf16" or "int8".
     """
 
     artifact: Output

@@ -38,7 +38,7 @@ def resolve(recipe: Request, materials: Materials) -> Plan:
         add_fp16_range(graph, floating, artifact.precision)
     for warning in recipe.target.warnings(artifact.precision):
         graph.note(warning)
-    add_validation(graph, artifact, reference, compiled if embedded else None)
+    add_validation(graph, artifact, reference, compiled if embedded else None, floating)
     steps = tuple(graph.steps.values())
     repair = repair_steps(graph, floating)
     candidates = quantizer_of(recipe).repair_limits.candidates if repair else 0

@@ -21,7 +21,9 @@ READERS = ("numpy", "opencv-python-headless")
 """Distributions that prepare pictures and boxes, and so have a say in every figure."""
 
 
-def add_validation(graph: Graph, artifact: Model, reference: Model, plain: Model | None = None) -> dict[str, Output]:
+def add_validation(
+    graph: Graph, artifact: Model, reference: Model, plain: Model | None = None, floating: Model | None = None
+) -> dict[str, Output]:
     """Adds the steps that judge the artifact against the float model on the same pictures.
 
     Accuracy is evaluated with one thread, so that every machine of one instruction set sums in one order; latency with
@@ -33,6 +35,8 @@ def add_validation(graph: Graph, artifact: Model, reference: Model, plain: Model
             counted, since nothing that is learned was added. Accuracy is evaluated on it, by the thresholds of an
             evaluation, which lie far below those of a prediction; and the results of the artifact are proven equal to
             those of the runtime on what `plain` puts out.
+        floating: the last float model in ONNX, of which an artifact in bfloat16 was compiled. Where the target's
+            kernels round to it, a graph that rounds too is evaluated, the same on every machine that builds.
 
     Returns:
         the folder of each step's output by the step's name: `coverage` (of an artifact in a known format),
@@ -41,19 +45,25 @@ def add_validation(graph: Graph, artifact: Model, reference: Model, plain: Model
     """
     target = graph.target
     proxy_backend = target.proxy_backend()
-    backend, distribution, options = proxy_backend or (target.backend, target.runtime[0], target.options())
+    own = target.options_for(artifact.precision)
+    backend, distribution, options = proxy_backend or (target.backend, target.runtime[0], own)
     coverage = [_coverage(graph, plain or artifact)] if artifact.format in COUNTED else []
     baseline = _evaluate(graph, "reference.evaluate", reference, *REFERENCE_BACKEND, {}, "the float model")
     judged, whole = plain or artifact, artifact
     if proxy_backend and artifact.format == "onnx" and target.computes_fp16(artifact.precision):
         judged = _simulated(graph, "fp16_simulation", judged)
         whole = _simulated(graph, "fp16_simulation.whole", artifact) if plain else judged
-    evaluated = _evaluate(graph, "evaluate", judged, backend, distribution, options, "the artifact", artifact)
+    if artifact.precision == "bf16" and target.rounds_to_bf16 and floating is not None:
+        compared = _rounding(graph, floating)
+        evaluated = _evaluate(graph, "evaluate", compared, *REFERENCE_BACKEND, {}, "the artifact", artifact)
+    else:
+        compared = judged
+        evaluated = _evaluate(graph, "evaluate", judged, backend, distribution, options, "the artifact", artifact)
     distance = Step(
         name="distance",
         function="edgecompile.evaluate.distance:compare",
         stage=Stage.VALIDATION,
-        inputs={"reference": Output(baseline.name), "artifact": Output(evaluated.name), "spec": judged.spec},
+        inputs={"reference": Output(baseline.name), "artifact": Output(evaluated.name), "spec": compared.spec},
         tools=("numpy",),
         isa=True,
         memory_mb=300,
@@ -64,7 +74,7 @@ def add_validation(graph: Graph, artifact: Model, reference: Model, plain: Model
         function="edgecompile.evaluate.paired_comparison:compare",
         stage=Stage.VALIDATION,
         params={"settings": _settings(graph)},
-        inputs={"reference": Output(baseline.name), "artifact": Output(evaluated.name), "spec": judged.spec},
+        inputs={"reference": Output(baseline.name), "artifact": Output(evaluated.name), "spec": compared.spec},
         tools=("numpy",),
         isa=True,
         memory_mb=600,
@@ -98,11 +108,12 @@ def add_validation(graph: Graph, artifact: Model, reference: Model, plain: Model
 def _measure(graph: Graph, artifact: Model, reference: Model) -> Step:
     """Returns the step that measures the artifact; one that is not float itself in turns with the float model."""
     target, settings = graph.target, graph.recipe.measurement
-    backend, distribution, options = target.backend, target.runtime[0], target.options()
+    backend, distribution = target.backend, target.runtime[0]
+    options = target.options_for(artifact.precision)
     twin: dict[str, Any] = {}
     beside: dict[str, Output] = {}
     float_backend, float_library, float_options = (
-        (backend, distribution, options) if target.opens_onnx else (*REFERENCE_BACKEND, {})
+        (backend, distribution, target.options()) if target.opens_onnx else (*REFERENCE_BACKEND, {})
     )
     if artifact.precision != reference.precision:
         run = {"backend": float_backend, "options": float_options, "precision": reference.precision}
@@ -180,6 +191,22 @@ def _simulated(graph: Graph, name: str, artifact: Model) -> Model:
         )
     )
     return artifact.with_(artifact=Output(name))
+
+
+def _rounding(graph: Graph, floating: Model) -> Model:
+    """Adds the step that makes a float graph which rounds to bfloat16 as the device's kernels do; returns the model."""
+    graph.add(
+        Step(
+            name="bf16_simulation",
+            function="edgecompile.graphs.onnx.bf16_simulation:simulate",
+            stage=Stage.VALIDATION,
+            inputs={"model": floating.artifact},
+            tools=("onnx", "numpy"),
+            memory_mb=300,
+            about="rounds to bfloat16 where the device does: another CPU would compute the artifact in float",
+        )
+    )
+    return floating.with_(artifact=Output("bf16_simulation"))
 
 
 def _coverage(graph: Graph, artifact: Model) -> Step:

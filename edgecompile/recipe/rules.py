@@ -17,7 +17,7 @@ from edgecompile.runtime.backends import find_backend
 from edgecompile.runtime.options import check_options
 from edgecompile.targets import Target
 
-LOW = ("fp16", "int8")
+LOW = ("fp16", "bf16", "int8")
 """Precisions that a pass lowers the model to."""
 
 

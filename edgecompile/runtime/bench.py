@@ -22,7 +22,7 @@ from edgecompile.runtime.measurement import Measurement, memory_words
 from edgecompile.runtime.quality import evidence_line
 from edgecompile.runtime.spec import read_spec
 from edgecompile.runtime.target import read_target
-from edgecompile.runtime.tuning import find_setting
+from edgecompile.runtime.tuning import find_setting, remark_on
 
 FEWEST = 100
 """Predictions that are timed at least, where the number of rounds is not given."""
@@ -41,6 +41,7 @@ class Bench:
         measurement: the figures.
         layers: what each layer costs; None where that was not asked for.
         tuned: how the model was opened otherwise than the bundle says, in a line (`edgecompile tune`); "" where not.
+        remark: what a person should know of the bundle on this machine; "" where there is nothing.
         tuning_ignored: why a choice that is kept on this machine was not used; "" where there is none.
     """
 
@@ -54,6 +55,7 @@ class Bench:
     layers: LayerProfile | None = None
     tuned: str = ""
     tuning_ignored: str = ""
+    remark: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Returns the result as plain JSON."""
@@ -127,7 +129,7 @@ def bench(
     power_mode = machine.power_mode()
     about = (archive.path.name, archive.digest, backend, len(paths), size)
     tuned = opened.tuning.line() if opened.tuning else ""
-    return Bench(*about, power_mode, measurement, layers, tuned, opened.ignored)
+    return Bench(*about, power_mode, measurement, layers, tuned, opened.ignored, remark_on(archive))
 
 
 def _other(bundle: Path, subject: Subject) -> Other:
@@ -176,6 +178,8 @@ def summarize(result: Bench, slowest: int = SLOWEST) -> Iterator[str]:
         f"{result.bundle}, {result.backend}, {figures.threads} threads, {figures.predictions} predictions "
         f"of {pictures} at {height}x{width}"
     )
+    if result.remark:
+        yield f"note: {result.remark}"
     if result.tuned:
         yield f"tuned here: {result.tuned}"
     if result.tuning_ignored:

@@ -21,7 +21,7 @@ from edgecompile.runtime.knobs import Knob, Site, knobs_of, resolve
 from edgecompile.runtime.machine import available_cores
 from edgecompile.runtime.quality import noise_line
 from edgecompile.runtime.speedup import SpeedUp, SpeedUpDocument
-from edgecompile.runtime.target import BundleTarget
+from edgecompile.runtime.target import BundleTarget, read_target
 
 if TYPE_CHECKING:
     from edgecompile.runtime.predictor import Predictor
@@ -106,6 +106,14 @@ def tuning_lines(predictor: Predictor) -> list[str]:
     """Returns how a predictor was opened otherwise than its bundle says, and why a kept choice was not used."""
     used = [predictor.tuning.line()] if predictor.tuning and predictor.tuning.chosen else []
     return used + ([f"ignored: {predictor.tuning_ignored}"] if predictor.tuning_ignored else [])
+
+
+def remark_on(archive: Archive) -> str:
+    """Returns what a person should know of a bundle on this machine, such as that it lacks the precision; "" where
+    there is nothing."""
+    target = read_target(archive)
+    remark = getattr(target.backend, "remark", None)
+    return remark(target.options, machine.instruction_sets()) if remark else ""
 
 
 def own_setting(target: BundleTarget, threads: int | None = None) -> Setting:

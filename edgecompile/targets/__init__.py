@@ -79,7 +79,7 @@ class Target(BaseModel, ABC):
     isa: tuple[str, ...] = ()
     memory_mb: int = Field(gt=0)
     threads: int = Field(default=2, ge=1, le=MOST_THREADS)
-    precisions: tuple[Literal["fp32", "fp16", "int8"], ...]
+    precisions: tuple[Literal["fp32", "fp16", "bf16", "int8"], ...]
     status: Literal["built here", "built on device", "emulated", "untested"] = "untested"
     proof: str = Field(default="", exclude=True)
     source: str = Field(default="", exclude=True)
@@ -131,6 +131,11 @@ class Target(BaseModel, ABC):
         """Returns plain-JSON options that the backend is opened with on the device: of those that it declares."""
         return {}
 
+    def options_for(self, precision: str) -> Options:
+        """Returns the options that an artifact of a precision is opened with; those of `options` where it makes no
+        difference."""
+        return self.options()
+
     def constraints(self) -> dict[str, str | list[str]]:
         """Returns what must be true of the device, checked by `edgecompile finalize`: a fact that the backend's
         `device()` states to a version range (">=10.3,<11") or to a list of allowed values."""
@@ -149,6 +154,12 @@ class Target(BaseModel, ABC):
     def float_beside_int8(self) -> str:
         """What the device computes in that an INT8 model leaves in float: "fp32", "fp16" or "bf16"."""
         return "fp16" if self.computes_fp16("int8") else "fp32"
+
+    @property
+    def rounds_to_bf16(self) -> bool:
+        """Whether the kernels of the device round to bfloat16 where those of another machine may compute in float: the
+        accuracy of an artifact in it is then judged by a graph that rounds too."""
+        return False
 
     @abstractmethod
     def quantize(self, graph: Graph, model: Model, settings: Any) -> Model:

@@ -44,7 +44,7 @@ class OnnxRuntime(Target):
     """
 
     kind: Literal["onnxruntime"] = "onnxruntime"
-    precisions: tuple[Literal["fp32", "fp16", "int8"], ...] = ("fp32", "int8")
+    precisions: tuple[Literal["fp32", "fp16", "bf16", "int8"], ...] = ("fp32", "int8")
     # Locks of before there were these open as they are.
     graph_level: Literal["none", "basic", "extended", "all"] = Field(default="all", exclude_if=lambda one: one == "all")
     gelu_approximation: bool = Field(default=False, exclude_if=lambda switch: not switch)

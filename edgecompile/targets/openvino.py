@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from edgecompile.plan.graph import Graph, Model
 from edgecompile.plan.step import Output, Stage, Step
+from edgecompile.runtime.backends._openvino_knobs import BF16, PRECISION
 from edgecompile.runtime.backends.openvino import DEVICE_NAME, STREAMS
 from edgecompile.runtime.options import Options, OptionValue
 from edgecompile.targets import ProxyBackend, Target
@@ -56,7 +57,7 @@ class OpenVino(Target):
     """
 
     kind: Literal["openvino"] = "openvino"
-    precisions: tuple[Literal["fp32", "fp16", "int8"], ...] = ("fp32", "fp16", "int8")
+    precisions: tuple[Literal["fp32", "fp16", "bf16", "int8"], ...] = ("fp32", "fp16", "int8")
     device_name: str = Field(default="CPU", pattern=rf"^{DEVICE_NAME}$")
     hint: Literal["latency", "throughput"] = "latency"
     inference_precision: Literal["f32", "f16", "bf16"] = "f32"
@@ -74,6 +75,12 @@ class OpenVino(Target):
     embeds_inputs: ClassVar[bool] = True
 
     @model_validator(mode="after")
+    def _bf16_is_of_a_cpu_that_has_it(self) -> OpenVino:
+        if "bf16" in self.precisions and (self._family != "CPU" or not BF16 & set(self.isa)):
+            raise ValueError(f"precisions: bf16 takes a CPU whose isa lists {', '.join(sorted(BF16))}")
+        return self
+
+    @model_validator(mode="after")
     def _cpu_settings_are_of_a_cpu(self) -> OpenVino:
         if "CPU" not in self.device_name and (named := list(self._scheduling())):
             fields = ", ".join(field for field, name in SCHEDULING.items() if name in named)
@@ -89,6 +96,13 @@ class OpenVino(Target):
         else:
             chosen |= self._of_device(self._family)
         return {**chosen, **self._cpu_kernels()} if "CPU" in self.device_name else chosen
+
+    def options_for(self, precision: str) -> Options:
+        return {**self.options(), PRECISION: "bf16"} if precision == "bf16" else self.options()
+
+    @property
+    def rounds_to_bf16(self) -> bool:
+        return True
 
     def _of_device(self, name: str) -> Options:
         """Returns the properties of one device."""
@@ -201,7 +215,11 @@ class OpenVino(Target):
                 name="compile",
                 function="edgecompile.graphs.openvino.ir_artifact:compile_ir",
                 stage=Stage.COMPILATION,
-                params={"half": model.precision == "fp16", "separate_silu": separate},
+                params={
+                    "half": model.precision == "fp16",
+                    "separate_silu": separate,
+                    **({"brain": True} if model.precision == "bf16" else {}),
+                },
                 inputs={"model": model.artifact, "spec": model.spec},
                 tools=("openvino", "numpy"),
                 isa=True,

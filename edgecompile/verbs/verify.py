@@ -55,10 +55,12 @@ def verify_bundle(arguments: argparse.Namespace) -> int:
             tell(*signatures)
         from edgecompile.runtime.golden import check_golden
         from edgecompile.runtime.predictor import open_bundle
-        from edgecompile.runtime.tuning import tuning_lines
+        from edgecompile.runtime.tuning import remark_on, tuning_lines
 
         predictor = open_bundle(archive, threads=arguments.threads)
         lines.add("runtime", True, _check_runtime(archive, predictor.backend.version))
+        if (remark := remark_on(archive)) and not arguments.json:
+            tell(f"{'note':<12} {remark}")
         if not arguments.json:
             tell(*(f"{'tuned here':<12} {line}" for line in tuning_lines(predictor)))
         checks = check_golden(archive, predictor)

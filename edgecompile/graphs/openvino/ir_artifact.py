@@ -8,12 +8,15 @@ from typing import Any
 from edgecompile.plan.facts import GraphFacts
 
 
-def compile_ir(out: Path, *, model: Path, spec: Path, half: bool, separate_silu: bool) -> GraphFacts:
+def compile_ir(
+    out: Path, *, model: Path, spec: Path, half: bool, separate_silu: bool, brain: bool = False
+) -> GraphFacts:
     """Writes `model.xml`, `model.bin` and the final `spec.json`.
 
     Args:
         model: an ONNX file, or a folder with an IR.
         half: whether weights are stored as FP16.
+        brain: whether weights are stored as bfloat16.
         separate_silu: whether SiLU is kept from being fused into INT8 convolutions, see `separate_silus`.
 
     Raises:
@@ -46,7 +49,7 @@ def compile_ir(out: Path, *, model: Path, spec: Path, half: bool, separate_silu:
     proof: dict[str, float] = {}
     for shape, reference, compiled in zip(shapes, before, after, strict=True):
         proof = largest(proof, require_agreement(reference, compiled, read, shape[2:], "compiling the graph"))
-    save(graph, out, half=half)
+    save(graph, out, half=half, brain=brain)
 
     final = embed_preprocessing(read)
     final["input"]["shape"] = _plain_shape(graph.input(0))

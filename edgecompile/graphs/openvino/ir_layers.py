@@ -17,7 +17,7 @@ MOVES = frozenset(
     }
 )  # fmt: skip
 """Operations through which a distribution reaches the layer that takes its mean."""
-PRECISIONS = {"f32": "fp32", "f16": "fp16", "i8": "int8", "u8": "int8", "i4": "int4", "u4": "int4"}
+PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8", "i4": "int4", "u4": "int4"}
 DEPTH = {
     "Convolution": 1,
     "GroupConvolution": 2,

@@ -131,6 +131,15 @@ class ImportsLibrary(Protocol):
         """
 
 
+class Remarks(Protocol):
+    """A further method of a backend whose library does otherwise than its options say on some machines."""
+
+    @staticmethod
+    def remark(options: Options, isa: frozenset[str]) -> str:
+        """Returns what a person should know where a model runs in these options on a machine of these instruction
+        sets; "" where there is nothing."""
+
+
 class TakesParameters(Protocol):
     """A backend, or a request, that runs models with `parameters` in their spec: inputs beside the picture."""
 

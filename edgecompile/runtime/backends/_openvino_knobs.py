@@ -32,3 +32,11 @@ def on_a_cpu(setting: Setting, site: Site) -> list[Knob]:
         kinds = {"performance": "PCORE_ONLY", "any": "ANY_CORE"}
         found.append(of_option("cores", CORE_TYPE, kinds, setting, None))
     return found
+
+
+def without_bf16(isa: frozenset[str]) -> str:
+    """Returns what a person should know where a CPU of these instruction sets is to compute in bfloat16; "" where it
+    can, or its instruction sets are not known."""
+    if not isa or isa & BF16:
+        return ""
+    return "this CPU does not compute in bfloat16: the model runs in float, at the speed of float"

@@ -39,7 +39,7 @@ DEFAULTS = {
     "use_bf16_storage": False,
     "use_vulkan_compute": False,
 }
-BF16 = ("use_bf16_packed", "use_bf16_storage")
+BF16 = ("use_bf16_storage",)
 HOW = (
     "use_winograd_convolution", "use_winograd23_convolution", "use_winograd43_convolution",
     "use_winograd63_convolution", "use_sgemm_convolution", "use_packing_layout",

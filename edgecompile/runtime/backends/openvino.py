@@ -174,6 +174,11 @@ class Backend:
         return Setting(threads, {**options, HINT: THROUGHPUT})
 
     @staticmethod
+    def remark(options: Options, isa: frozenset[str]) -> str:
+        """As `edgecompile.runtime.backends.Remarks` has it."""
+        return _openvino_knobs.without_bf16(isa) if options.get(PRECISION) == "bf16" else ""
+
+    @staticmethod
     def knobs(setting: Setting, site: Site) -> list[Knob]:
         """Returns what OpenVINO leaves open on a CPU; on other devices it is told no more than a bundle says."""
         return _openvino_knobs.on_a_cpu(setting, site) if setting.options.get(DEVICE, "CPU") == "CPU" else []
