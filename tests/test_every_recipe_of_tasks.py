@@ -32,6 +32,7 @@ FLOAT = (
     "raspberry-pi-5_ncnn_fp16",
     "raspberry-pi-5_ncnn_fp32",
     "rtx_tensorrt-rtx_fp16",
+    "x86-cpu-bf16_openvino_bf16",
     "x86-cpu_onnxruntime_fp32",
     "x86-cpu_openvino_fp16",
     "x86-cpu_openvino_fp32",
