@@ -27,6 +27,7 @@ def planned(
         arch="x86_64",
         memory_mb=8192,
         options=lambda: {} if backend == "onnxruntime" else {"INFERENCE_PRECISION_HINT": "f32"},
+        options_for=lambda precision: {} if backend == "onnxruntime" else {"INFERENCE_PRECISION_HINT": "f32"},
         proxy_backend=lambda: proxy_backend,
         computes_fp16=lambda precision: False,
         opens_onnx=backend in ("onnxruntime", "openvino"),
