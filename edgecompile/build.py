@@ -157,32 +157,60 @@ def run_build(
             plan = repair.resolve_repaired(recipe, materials, found_repair)
         require_locked(lock, lambda: resolve_lock(recipe, plan, materials, sources, found_repair), recipe.origins)
         require_device(recipe)
-        steps = local_steps(recipe, plan)
-        with display.steps(steps) as listener:
-            entries = execute(steps, store, jobs=jobs, progress=listener, measure_again=measure_again)
-        built = evaluate_gates(recipe, plan, materials, entries, sources, found_repair)
-        if repair.is_due(plan, built.verdicts, built.figures):
-            runner = repair.runner(store, jobs, display.steps, measure_again)
-            built = repair_build(built, materials, sources, runner)
+        runner = repair.runner(store, jobs, display.steps, measure_again)
+        built = judged_build(recipe, plan, materials, sources, runner, found_repair)
         require_same_outputs(lock, built.lock)
         built = evaluate_gates_on_device(built, materials, store, display.device)
         return conclude(built, store, run_dir, began, display.conclusion)
 
 
-def repair_build(built: Built, materials: Materials, sources: Sources, runner: Runner) -> Built:
-    """Looks for a mix of INT8 and float that meets the gates on accuracy, and returns the build of it; the build as it
-    is where none does, with the reason.
+def judged_build(
+    recipe: Recipe,
+    plan: Plan,
+    materials: Materials,
+    sources: Sources,
+    runner: Runner,
+    found_repair: Repair | None = None,
+) -> Built:
+    """Runs the steps of a plan and judges the gates; where INT8 misses one on accuracy, looks for a mix of INT8 and
+    float that meets it, and returns the build of that, or the build as it is with the reason why there is none.
+
+    What may be repaired is measured only when its accuracy is known: nobody needs the latency of what does not ship.
 
     Args:
         runner: runs plans.
+        found_repair: the repair that the plan carries out.
+    """
+    steps = local_steps(recipe, plan)
+    first = unmeasured(steps) if plan.repair else steps
+    built = evaluate_gates(recipe, plan, materials, dict(runner(first, first)), sources, found_repair)
+    found = None
+    if repair.is_due(plan, built.verdicts, built.figures):
+        found = repair.search(repair.Search(recipe, materials, plan, runner), built.figures)
+        if found.chosen:
+            return repaired_build(built, found, materials, sources, runner)
+    if len(first.steps) < len(steps.steps):
+        entries = dict(runner(steps, replace(steps, steps=tuple(step for step in steps if step.measured))))
+        built = evaluate_gates(recipe, plan, materials, entries, sources)
+    return (
+        replace(built, repair=found, plan=replace(built.plan, notes=(*built.plan.notes, found.line)))
+        if found
+        else built
+    )
+
+
+def repaired_build(built: Built, found: Repair, materials: Materials, sources: Sources, runner: Runner) -> Built:
+    """Returns the build of the mix that a search found.
+
+    Args:
+        built: plain INT8.
+        runner: runs plans.
     """
     recipe = built.recipe
-    found = repair.search(repair.Search(recipe, materials, built.plan, runner), built.figures)
-    if not found.chosen:
-        return replace(built, repair=found, plan=replace(built.plan, notes=(*built.plan.notes, found.line)))
-    plan = local_steps(recipe, repair.resolve_repaired(recipe, materials, found))
+    repaired = repair.resolve_repaired(recipe, materials, found)
+    plan = local_steps(recipe, repaired)
     measured = repair.measured_beside_plain(plan, built.plan)
-    entries = runner(measured, replace(plan, steps=repair.new_steps(plan, built.plan)))
+    entries = runner(measured, replace(plan, steps=repair.new_steps(plan, unmeasured(built.plan))))
     return evaluate_gates(recipe, plan, materials, {step.name: entries[step.name] for step in plan}, sources, found)
 
 
