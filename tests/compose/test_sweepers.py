@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import get_args
 
@@ -19,6 +19,8 @@ from edgecompile.compose.hydra_plugins import EXTRAS
 from edgecompile.errors import GateError, RecipeError
 from edgecompile.evaluate.gates import GATES
 from edgecompile.recipe.schema import Objective, Recipe
+from edgecompile.runtime.machine import Machine
+from edgecompile.runtime.measurement import Measurement, Percentiles
 from edgecompile.sweep import objectives
 
 pytestmark = pytest.mark.slow
@@ -34,11 +36,17 @@ def figures_of(map50_95: float, size_bytes: int) -> dict[str, object]:
     return {**metrics, "per_class": {}, "reference": reference, **counts, "distance": {}}
 
 
+def measured_of(p95: float) -> dict[str, object]:
+    """Returns the section of a report on a machine of which nothing is known."""
+    machine = Machine(**dict.fromkeys(field.name for field in fields(Machine)))
+    return {**Measurement(machine, 1, latency_ms={"total": Percentiles(p95, p95, p95)}).to_json()}
+
+
 def build(recipe: Recipe, run_dir: Path, options: Options) -> Path:
     """Stands in for the build, which other tests run: the larger, the more accurate and the slower."""
     size = recipe.model.imgsz or 320
     figures = figures_of(size / 1000, 1_500_000)
-    document = {"figures": figures, "measured": {"latency_p95_ms": size / 10, "process": os.getpid()}}
+    document = {"figures": figures, "measured": {**measured_of(size / 10), "process": os.getpid()}}
     (run_dir / "report.json").write_text(json.dumps(document))
     if recipe.name == "unmet":
         raise GateError("map_drop is 0.5")
@@ -215,7 +223,7 @@ def test_objectives_are_no_part_of_what_is_built():
 
 def test_what_a_point_returns(tmp_path: Path):
     names = ["map50_95", "latency_p95_ms", "size_mb"]
-    figures = {"figures": figures_of(0.5, 2_000_000), "measured": {"latency_p95_ms": 7.5}}
+    figures = {"figures": figures_of(0.5, 2_000_000), "measured": measured_of(7.5)}
     (tmp_path / "report.json").write_text(json.dumps(figures))
     assert objectives.returned(names, tmp_path, built=True) == [0.5, 7.5, 2.0]
     assert objectives.returned(names, tmp_path, built=False) == [0.0, 1e9, 1e9]
