@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -18,8 +19,8 @@ from edgecompile.runtime.options import Options
 from edgecompile.runtime.pictures import decode_member
 from edgecompile.runtime.power import find_meter
 from edgecompile.runtime.sensors import NO_TEMPERATURE, NO_THROTTLING
-from edgecompile.runtime.speedup import speedup_of
-from edgecompile.runtime.turns import Extent, measure_in_turns
+from edgecompile.runtime.speedup import STARTS, speedup_of
+from edgecompile.runtime.turns import Extent, Run, measure_in_turns
 
 __all__ = ["Extent", "Other", "Subject", "golden_picture", "measure"]
 
@@ -97,6 +98,7 @@ def measure(subject: Subject, extent: Extent, other: Other | None = None, plain:
         BundleError: the measured process died, or the artifact cannot be opened.
         MissingToolError: its backend is not installed.
     """
+    end = time.monotonic() + extent.seconds
     with ExitStack() as held:
         probe = held.enter_context(MeasuredProcess(subject.request()))
         began = probe.ask()
@@ -105,7 +107,12 @@ def measure(subject: Subject, extent: Extent, other: Other | None = None, plain:
         run = measure_in_turns([probe, *(twin.probe for twin in twins.values() if twin.probe)], extent)
         watts, meter, no_meter = _power(probe, extent, gpu=began["gpu"])
         stream = probe.stream(extent.stream_seconds) if extent.stream_seconds else None
-    ratios = {name: speedup_of(run.pairs(place), twins[name].words) for place, name in enumerate(beside, 1)}
+    compared = {"speedup": other, "over_plain": plain}
+    starts = [run, *_more_starts([subject, *(one.subject for name in beside if (one := compared[name]))], extent, end)]
+    ratios = {
+        name: speedup_of([start.pairs(place) for start in starts], twins[name].words)
+        for place, name in enumerate(beside, 1)
+    }
     peak, parts = run.peak_memory_mb(0), began["memory_mb"]
     accelerator, meter_of_memory = run.accelerator_memory(0)
     columns = list(zip(*run.samples(0), strict=True))
@@ -148,6 +155,19 @@ def measure(subject: Subject, extent: Extent, other: Other | None = None, plain:
         speedup=ratios.get("speedup"),
         over_plain=ratios.get("over_plain"),
     )
+
+
+def _more_starts(subjects: Sequence[Subject], extent: Extent, end: float) -> list[Run]:
+    """Measures subjects in turns in processes started anew, for their ratios alone, while there is time for it."""
+    runs: list[Run] = []
+    while len(subjects) > 1 and extent.most is None and len(runs) + 1 < STARTS and time.monotonic() < end:
+        left = end - time.monotonic()
+        with ExitStack() as held:
+            probes = [held.enter_context(MeasuredProcess(one.request())) for one in subjects]
+            for probe in probes:
+                probe.ask()
+            runs.append(measure_in_turns(probes, Extent(extent.warmup, 1, left, tolerance=math.inf)))
+    return runs
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ def test_the_ratio_of_two_is_known_although_both_are_slowed(clock, journal, monk
     pair = [Process(1, clock, journal, slowed(4.0)), Process(2, clock, journal, slowed(10.0))]
     run = measure_in_turns(pair, Extent(predictions=400))
     assert run.quality(0.03).noise
-    found = speedup_of(run.pairs(), "fp32")
+    found = speedup_of([run.pairs()], "fp32")
     assert (found.ratio, found.low, found.high) == (2.5, 2.5, 2.5)
     assert found.rounds >= LEAST_ROUNDS
     assert SpeedUp.from_json(json.loads(json.dumps(found.to_json()))) == found
@@ -144,3 +144,16 @@ def test_rounds_go_on_until_the_ratio_is_known(clock, journal, monkeypatch):
     assert len(run.pairs()) > 70, "its ratio is 1.6 or 2.4"
     calm = [Process(1, clock, journal, steady(5.0)), Process(2, clock, journal, steady(9.0))]
     assert len(measure_in_turns(calm, Extent(seconds=20)).pairs()) == LEAST_ROUNDS
+
+
+def test_starts_that_differ_widen_the_interval():
+    """Rounds of one start agree with each other, and say nothing of the next one."""
+    starts = [[(1.0, ratio), (1.0, ratio * 1.001)] * 10 for ratio in (0.90, 1.10, 0.94, 1.05, 1.0)]
+    found = speedup_of(starts, "fp32")
+    assert (found.starts, found.rounds) == (5, 100)
+    assert found.low < 0.91
+    assert found.high > 1.09
+    assert found.ratio == pytest.approx(0.996, abs=0.005)
+    one = speedup_of(starts[:1], "fp32")
+    assert one.high - one.low < 0.002, "the control: what one start says of itself"
+    assert speedup_of(starts[:2], "fp32").starts == 2
