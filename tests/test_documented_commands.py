@@ -40,8 +40,11 @@ NEEDS = (
     "hours",
     "a package of yours",
     "a bundle with its post-processing",  # tests/passes/test_embed_postprocess.py runs it
-    "a bundle with its post-processing",
     "a bundle of a segmenter",
+    "a package that no extra installs",
+    "a container engine",
+    "two devices",
+    "a group of users",
 )
 BLOCK = re.compile(r"(?:^<!-- needs: (?P<needs>[^>]+?) -->\n+)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
 RUN = ("", "sh", "python")
@@ -153,6 +156,7 @@ def test_the_commands_of_a_page_run(page: Path, workplace: Path, shared: Path, t
         **os.environ,
         "PATH": os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]),
         "EDGECOMPILE_CACHE": str(shared / "cache"),
+        "EDGECOMPILE_DEVICE_CACHE": str(workplace / "device-cache"),
     }
     for block in blocks_of(page):
         named = FILE_NAME.match(block.text) if block.language in ("yaml", "toml", "python") else None

@@ -21,15 +21,24 @@ from edgecompile.verbs import find_verb, verb_names
 ROOT = Path(__file__).parent.parent
 VALUE = "\0"
 """Stands for what is put into an f-string."""
-FILES = ("bin", "engine", "json", "om", "onnx", "param", "pkl", "pt", "txt", "xml", "yaml", "yml", "zip")
+FILES = ("bin", "engine", "json", "key", "om", "onnx", "param", "pkl", "pt", "txt", "xml", "yaml", "yml", "zip")
 """Suffixes: `model.onnx` names a file, no key."""
-ATTRIBUTES = ("model.model", "model.predict", "model.stream", "model.names", "model.predict_batch")
+ATTRIBUTES = (
+    "model.model",
+    "model.predict",
+    "model.stream",
+    "model.names",
+    "model.predict_batch",
+    "model.timings",
+    "model.task.draw",
+)
 """Attributes of Python objects that are called like a section of a recipe."""
 EXTRA = re.compile(r"edgecompile\[([^\]]*)\]")
 KEY = re.compile(rf"(?<![\w./-])(?:{'|'.join(ROOTS)})(?:\.[a-z0-9_{VALUE}]+)+(?![\w/]*/)")
 VERB = re.compile(r"(?:`|prog=)edgecompile ([a-z][a-z-]*)")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*(?![\w=]*_)")
-CHOICE = re.compile(r"(?<![\w.@/])(recipe|target|model|data|gates)=([a-z][\w-]*)")
+CHOICE = re.compile(r"(?<![\w.@/])(recipe|target|model|data|gates)=([a-z][\w-]*)(?!\.?[\w/-])")
+"""`model=my.pt` names a file, no choice."""
 EXAMPLES = ("a", "glob")
 """What stands for recipes where help shows `-m recipe=a,b` and `recipe=glob(x86*)`."""
 OTHER_PROGRAMS = {
@@ -46,6 +55,8 @@ FLAGS_OF_OTHERS = {
     "--system-site-packages": "venv",
     "--allow": "trtexec",
     "--end2end": "YOLOv7",
+    "--weights": "YOLOv5, YOLOv7",
+    "--source": "YOLOv5, YOLOv7",
 }
 """Flags of other programs in messages, each with its program."""
 

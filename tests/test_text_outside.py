@@ -23,7 +23,8 @@ PRINTS = {
     "runtime/probe.py:*": "JSON and operations for the process that started this one, which reads them",
     "runtime/supervisor.py:_print": "what the confined process printed: it runs this same program",
     "sweep/sweep_plan.py:_show": "a drawing that `report/mermaid.py` has escaped",
-    "verbs/predict.py:_progress": "numbers",
+    "verbs/predict.py:add": "numbers",
+    "verbs/predict.py:end": "control characters of the program itself that clear its line",
     "verbs/schema.py:run": "the JSON schema of recipes: text of the program itself",
 }
 """Place -> why what it prints is fit for a terminal."""
@@ -36,7 +37,9 @@ DUMPS = {
     "execute/": "keys, digests, messages between processes, a holder's number in a lock",
     "execute/plan_status.py": "a parameter as part of a reason, which `report/terminal.py` escapes",
     "graphs/": "files of the store, read by steps",
+    "passes/_activation_swap.py:write_refit": "a file of the store, read by steps",
     "passes/_statement_proof.py:prove": "a file of the store, read by no person",
+    "plan/step_progress.py:tell": "a line to the process that started this one, which reads it",
     "quantization/": "files of the store, read by steps",
     "recipe/jsonschema.py": "the JSON schema of recipes: text of the program itself",
     "recipe/validate.py": "what pydantic reads",
@@ -44,9 +47,12 @@ DUMPS = {
     "run_dir.py": "files of a run directory, read by programs",
     "runtime/device_cache.py": "a digest",
     "runtime/finished.py": "digests, and a file beside a device's engine",
-    "runtime/measure.py": "a request to a process of this program",
+    "runtime/device_key.py:message_of": "a text to sign, read by no person",
+    "runtime/measured_process.py": "requests to a process of this program",
     "runtime/probe.py": "an answer to the process that started this one",
+    "runtime/tuning.py:keep": "a file of the device's cache, read by programs",
     "runtime/worker.py": "notes to the process that started this one",
+    "signing.py:_line": "a line of a file of signatures, read by programs",
     "text.py": "the way itself",
 }
 """Beginning of places -> why JSON that keeps control characters as \\u escapes at least is enough there."""

@@ -158,7 +158,7 @@ def test_relative_paths_lie_where_they_are_named(write, here):
         (["~passes.nothing", "name=a,b"], "nothing to delete"),
         (["+passes.int8_static.method=minmax", "name=a,b"], "already at"),
         (["model={imgsz: 32},sample"], "a choice in some points and a mapping in others"),
-        (["name=a,b", "gates.fps=[1"], "not an override"),
+        (["name=a,b", "gates.fps=[1"], "'[' in [1 has no partner"),
     ],
 )
 def test_what_hydra_cannot_compose_is_one_line(words, line):

@@ -318,7 +318,7 @@ def test_a_bundle_of_rotated_boxes_holds_its_suppression(recipe, shared):
     with Archive(bundle) as archive:
         assert json.loads(archive.read("spec.json"))["output"]["decode"] == "suppressed"
     report = json.loads((bundle.parent / "report.json").read_text())
-    assert [step["run"]["state"] for step in report["steps"] if step["name"] == "same_results"] == ["ran"]
+    assert [step["run"]["state"] for step in report["steps"] if step["name"] == "same_results"] in (["ran"], ["reused"])
     assert edgecompile(shared, "verify", str(bundle)).returncode == 0
 
 

@@ -192,7 +192,7 @@ def defaults() -> Iterator[Hostile]:
     yield default(
         "folder that leads to the root", "/x/_global_/hydra/job: evil", x___global___hydra__job__evil="a: 1\n"
     )
-    yield default("out of the folder", "../../../etc/passwd", "leaves the folder of recipes")
+    yield default("out of the folder", "../../../etc/passwd", "recipe '../../../etc/passwd' not found")
     yield default("out of the folder, a choice", "override /data: ../../../etc/passwd", "leaves the folder of recipes")
     yield default("absolute", "//etc/passwd", "is no name")
     yield default("absolute recipe", f"/recipe: //{CANARY}", "is no name")
