@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from edgecompile import repair
 from edgecompile.bundle.assemble import PACKAGE, manifest_of, packaging_step, stated_gates, with_packaging
 from edgecompile.bundle.documents import canonical_json
+from edgecompile.bundle.float_twin import float_twin
 from edgecompile.bundle.writer import copy_bundle
 from edgecompile.errors import StepError
 from edgecompile.evaluate import layer_coverage
@@ -70,9 +71,8 @@ class Built:
         figures: accuracy, distance and size, which equal inputs find again.
         manifest, lock: the documents of the bundle; they depend on nothing but the inputs.
         verdicts: the gates, judged.
-        measured: latency, memory and power on this machine, or on the device that the recipe names; None where neither
-            was measured.
-        device: section of the report on the device that the recipe names; None where it names no device.
+        measured: latency, memory and power on this machine, or on the recipe's device; None where neither was measured.
+        device: section of the report on the device; None where the recipe names none.
         repair: what became of INT8 that missed a gate on accuracy; None where it missed none.
     """
 
@@ -192,11 +192,9 @@ def judged_build(
     if len(first.steps) < len(steps.steps):
         entries = dict(runner(steps, replace(steps, steps=tuple(step for step in steps if step.measured))))
         built = evaluate_gates(recipe, plan, materials, entries, sources)
-    return (
-        replace(built, repair=found, plan=replace(built.plan, notes=(*built.plan.notes, found.line)))
-        if found
-        else built
-    )
+    if found is None:
+        return built
+    return replace(built, repair=found, plan=replace(built.plan, notes=(*built.plan.notes, found.line)))
 
 
 def repaired_build(built: Built, found: Repair, materials: Materials, sources: Sources, runner: Runner) -> Built:
@@ -298,7 +296,8 @@ def evaluate_gates(
 
 def evaluate_gates_on_device(built: Built, materials: Materials, store: Store, progress: DeviceProgress) -> Built:
     """Tries a provisional bundle on the device that the recipe names, and judges the gates on what is found there.
-    Returns the build as it is where the recipe names no device.
+    There the float model takes turns with it where the target's runtime opens that. Returns the build as it is where
+    the recipe names no device.
 
     Raises:
         BundleError: the artifact does not run there as here.
@@ -310,9 +309,12 @@ def evaluate_gates_on_device(built: Built, materials: Materials, store: Store, p
     from edgecompile.device import trial
 
     bundle, _ = packed(provisional(built), store)
+    beside = None
+    if twin := float_twin(recipe.target, built.plan, built.manifest):
+        beside, _ = packed(replace(built, plan=twin[0], manifest=twin[1], verdicts=[]), store)
     pictures = [Path(path) for path in materials.validation.paths]
     with progress() as listener:
-        outcome = trial.run_on_device(bundle, recipe, pictures, listener)
+        outcome = trial.run_on_device(bundle, recipe, pictures, listener, beside)
     verdicts = _refused(recipe, judge(recipe.gates, built.figures, outcome.measurement))
     return replace(built, verdicts=verdicts, measured=outcome.measurement, device=outcome.section)
 

@@ -67,12 +67,15 @@ def require_device(recipe: Recipe) -> None:
         raise RecipeError(message, where=where, fix="choose the target of that device, or another device")
 
 
-def run_on_device(bundle: Path, recipe: Recipe, pictures: Sequence[Path], progress: Listener) -> Trial:
+def run_on_device(
+    bundle: Path, recipe: Recipe, pictures: Sequence[Path], progress: Listener, against: Path | None = None
+) -> Trial:
     """Copies a bundle to the device that a recipe names, proves that it runs there as here, measures and removes it.
 
     Args:
         bundle: provisional: it may never be published.
         pictures: those of the validation; as many as a measurement on this machine takes are predicted.
+        against: a bundle of the float model, which takes turns with it; None for no speed-up.
 
     Raises:
         BundleError: it does not run there as here.
@@ -85,6 +88,7 @@ def run_on_device(bundle: Path, recipe: Recipe, pictures: Sequence[Path], progre
     with connect(place, verified_bundle.target, progress) as remote:
         progress(f"copying {bundle.name}, {bundle.stat().st_size / 1e6:.1f} MB")
         path = remote.put(verified_bundle)
+        copied = [path]
         try:
             verb = "finalize" if verified_bundle.target.finalize else "verify"
             progress({"finalize": "building the model", "verify": "verifying"}[verb])
@@ -92,10 +96,13 @@ def run_on_device(bundle: Path, recipe: Recipe, pictures: Sequence[Path], progre
             progress("measuring")
             rounds = -(-recipe.evaluate.latency_images // len(chosen))
             asked = recipe.asks_for("stream_fps")
-            result, evidence = bench(remote, path, pictures=chosen, rounds=rounds, stream=asked)
+            other = remote.put(opened(against, trusting=True)) if against else None
+            copied += [other] if other else []
+            result, evidence = bench(remote, path, pictures=chosen, rounds=rounds, stream=asked, against=other)
         finally:
             with suppress(EdgecompileError):  # where the connection is gone, it cannot be removed
-                remote.remove(path.parent)
+                for one in copied:
+                    remote.remove(one.parent)
         limits = [(name, limit) for name, limit in recipe.gates if limit is not None]
         measurement = result.measurement
         section = section_of_bench(remote, result, evidence, verdicts_of(limits, measurement), verified)

@@ -39,6 +39,9 @@ def built(device, shared, tmp_path_factory):
     (folder / "part.yaml").write_text(RECIPE)
     (folder / "there").mkdir()
     (folder / "there/part.yaml").write_text(RECIPE + with_device)
+    (folder / "there/int8.yaml").write_text(
+        RECIPE.replace("fp32", "int8") + "passes: {int8_static: {repair: off}}\n" + with_device
+    )
 
     def build(recipe: str, out: str, *words: str, options: str | None = None, **more: str):
         run = f"hydra.run.dir={folder / out}"
@@ -72,6 +75,19 @@ def test_the_device_is_judged_and_the_bundle_stays_what_it_is(device, built):
     assert "On the device" not in (here / "report.html").read_text()
     assert not device.left()
     assert not [path for path in device.bundles() if path.name == "part.bundle.zip"]  # it was provisional
+
+
+@pytest.mark.parametrize(("precision", "turns"), [("int8", True), ("fp32", False)])
+def test_the_float_model_takes_turns_on_the_device(device, built, precision, turns):
+    """With INT8 a bundle of the float model goes along; the control is float itself."""
+    ended, folder = built(f"there/{'int8' if turns else 'part'}.yaml", f"turns-{precision}")
+    assert ended.returncode == 0, ended.stderr
+    measured = json.loads((folder / "report.json").read_text())["device"]["measured"]
+    assert (measured["speedup"] is not None) == turns
+    if turns:
+        assert measured["speedup"]["against"].startswith("fp32 on onnxruntime")
+        assert "INT8 is " in ended.stderr
+    assert not device.bundles()
 
 
 def test_bench_brings_the_figures_of_a_device_into_the_report_of_the_run(device, built):
