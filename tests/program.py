@@ -2,7 +2,8 @@
 
 Importing the compiler takes more than a second, and tests run hundreds of command lines. So each process of pytest has
 a server that imports it once and forks. What a fresh process imports, tests/test_cli.py asks of real ones; commands of
-the documentation, devices, interrupts and hostile files have real ones too.
+the documentation, devices, interrupts and hostile files have real ones too. A build has the share of the machine that
+tests/own_machine.py gives.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import tempfile
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+
+import own_machine
 
 from edgecompile.cli import main
 
@@ -38,7 +41,11 @@ def edgecompile(folder: Path, *words: str, **environment: str) -> subprocess.Com
     """
     with tempfile.TemporaryDirectory() as place:
         out, err = Path(place, "out"), Path(place, "err")
-        job = {"words": words, "folder": str(folder), "environment": {**os.environ, **environment}}
+        job = {
+            "words": words,
+            "folder": str(folder),
+            "environment": {**os.environ, **own_machine.settings(), **environment},
+        }
         server = _server()
         assert server.stdin is not None
         assert server.stdout is not None
@@ -57,6 +64,7 @@ def _server() -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        preexec_fn=own_machine.keep_to,
     )
 
 

@@ -20,6 +20,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import own_machine
 import pytest
 from exported import exported
 from rough_measurement import ROUGH
@@ -154,6 +155,7 @@ def test_the_commands_of_a_page_run(page: Path, workplace: Path, shared: Path, t
     write_program(programs)
     settings = {
         **os.environ,
+        **own_machine.settings(),
         "PATH": os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]),
         "EDGECOMPILE_CACHE": str(shared / "cache"),
         "EDGECOMPILE_DEVICE_CACHE": str(workplace / "device-cache"),
@@ -176,6 +178,7 @@ def test_the_commands_of_a_page_run(page: Path, workplace: Path, shared: Path, t
                 text=True,
                 timeout=SECONDS,
                 stdin=subprocess.DEVNULL,
+                preexec_fn=own_machine.keep_to,
             )
             assert done.returncode == 0, f"{block}: {script[-1]}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
 

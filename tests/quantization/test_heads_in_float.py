@@ -3,13 +3,13 @@ head and on every graph: found by structure."""
 
 from __future__ import annotations
 
-import tempfile
-from functools import cache
+import json
 from pathlib import Path
 
 import onnx
 import pytest
-from exported import EXPORT, run_code, run_step
+from exported import EXPORT, run_code
+from filelock import FileLock
 
 from edgecompile.graphs.onnx.structure import LEARNED, Structure
 
@@ -24,40 +24,58 @@ HEADS = {
     "yolo26-obb": "obb",
 }
 MAKE = """
-import sys, torch
+import json, sys
+from pathlib import Path
+from edgecompile.passes.onnx_export import export
+folder, heads, cases, params = json.loads(sys.stdin.read())
+import torch
 from ultralytics.nn import tasks
 from ultralytics.utils import ROOT, YAML
-folder, name, task = sys.stdin.read().split()
-architecture = YAML.load(next((ROOT / "cfg/models").rglob(f"{name}.yaml")))
-architecture.update(nc=3, scales={"n": [0.33, 0.125, 256]}, scale="n")
-if task == "pose":
-    architecture["kpt_shape"] = [4, 3]
-torch.manual_seed(0)
-model = {"pose": tasks.PoseModel, "obb": tasks.OBBModel}[task](architecture, verbose=False)
-model.names, model.args, model.task = {0: "a", 1: "b", 2: "c"}, {}, task
-torch.save({"model": model.half(), "train_args": {}}, f"{folder}/{name}.pt")
+for name, task in heads.items():
+    architecture = YAML.load(next((ROOT / "cfg/models").rglob(f"{name}.yaml")))
+    architecture.update(nc=3, scales={"n": [0.33, 0.125, 256]}, scale="n")
+    if task == "pose":
+        architecture["kpt_shape"] = [4, 3]
+    torch.manual_seed(0)
+    model = {"pose": tasks.PoseModel, "obb": tasks.OBBModel}[task](architecture, verbose=False)
+    model.names, model.args, model.task = {0: "a", 1: "b", 2: "c"}, {}, task
+    torch.save({"model": model.half(), "train_args": {}}, f"{folder}/{name}.pt")
+for name, end2end in cases:
+    out = Path(folder, f"{name}-{end2end}")
+    out.mkdir()
+    export(out, weights=Path(folder, f"{name}.pt"), **params, task=heads[name], end2end=end2end)
 print("made")
 """
+"""One process for all of them: what is imported takes longer than an export."""
 TURNS = {"Cos", "Sin"}
 ONLY_IN_DECODE = {"pose": {"Sigmoid", "Concat", "Mul", "Add"}, "obb": {"Sigmoid", "Concat", "Mul", *TURNS}}
-
-
-@cache
-def export(name: str, end2end: bool = False) -> Path:
-    pytest.importorskip("ultralytics")
-    folder = Path(tempfile.mkdtemp(prefix="edgecompile-tests-"))
-    run_code(MAKE, text=f"{folder} {name} {HEADS[name]}")
-    params = {**EXPORT, "imgsz": [64, 64], "task": HEADS[name], "end2end": end2end}
-    run_step(folder, "edgecompile.passes.onnx_export:export", {"weights": folder / f"{name}.pt"}, params)
-    return folder / "model.onnx"
 
 
 CASES = [*((name, False) for name in HEADS), ("yolo26-pose", True), ("yolo26-obb", True)]
 
 
+@pytest.fixture(scope="session")
+def exports(shared: Path) -> Path:
+    """A folder of the exports, which the first process of this test run makes."""
+    pytest.importorskip("ultralytics")
+    folder = shared / "heads"
+    with FileLock(shared / "heads.lock"):
+        if not folder.exists():
+            made = shared / "heads.part"
+            made.mkdir()
+            params = {key: value for key, value in EXPORT.items() if key not in ("task", "end2end")}
+            run_code(MAKE, text=json.dumps([str(made), HEADS, CASES, {**params, "imgsz": [64, 64]}]))
+            made.rename(folder)
+    return folder
+
+
+def exported(exports: Path, name: str, end2end: bool) -> Path:
+    return exports / f"{name}-{end2end}" / "model.onnx"
+
+
 @pytest.mark.parametrize(("name", "end2end"), CASES)
-def test_onnx(name: str, end2end: bool) -> None:
-    structure = Structure(onnx.shape_inference.infer_shapes(onnx.load(export(name, end2end))))
+def test_onnx(exports: Path, name: str, end2end: bool) -> None:
+    structure = Structure(onnx.shape_inference.infer_shapes(onnx.load(exported(exports, name, end2end))))
     decode = structure.decode()
     kinds = {node.op_type for node in decode}
     assert ONLY_IN_DECODE[HEADS[name]] <= kinds
@@ -72,12 +90,12 @@ def test_onnx(name: str, end2end: bool) -> None:
 
 
 @pytest.mark.parametrize(("name", "end2end"), CASES)
-def test_openvino(name: str, end2end: bool) -> None:
+def test_openvino(exports: Path, name: str, end2end: bool) -> None:
     pytest.importorskip("openvino")
     from edgecompile.graphs.openvino.conversion import from_onnx
     from edgecompile.graphs.openvino.ir_structure import decode, is_learned
 
-    graph = from_onnx(export(name, end2end))
+    graph = from_onnx(exported(exports, name, end2end))
     inside = set(decode(graph))
     operations = {operation.get_friendly_name(): operation for operation in graph.get_ordered_ops()}
     assert not [name for name in inside if is_learned(operations[name])]

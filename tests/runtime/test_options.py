@@ -103,22 +103,32 @@ def test_every_backend_declares_what_it_takes() -> None:
         assert all(hasattr(option, "faults") for option in backend.options.values())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("kind", "option", "value"), [(kind, *one) for kind in REFUSED for one in REFUSED[kind]])
-def test_what_is_not_declared_is_refused_before_a_library_is_imported(
-    kind: str, option: str, value: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    bundle = tmp_path / "x.bundle.zip"
+def bundle_that_asks(folder: Path, kind: str, option: str, value: Any) -> Path:
+    bundle = folder / "x.bundle.zip"
     distribution = find_backend(kind).distributions[0]
     bundle.write_bytes(bundled({}, tiny_manifest(kind, options={option: value}, runtime=[distribution, ">=1"])))
+    return bundle
+
+
+@pytest.mark.parametrize(("kind", "option", "value"), [(kind, *one) for kind in REFUSED for one in REFUSED[kind]])
+def test_what_is_not_declared_is_refused_before_a_library_is_imported(
+    kind: str, option: str, value: Any, tmp_path: Path
+) -> None:
     with pytest.raises(BundleError, match=r"target\.options") as caught:
-        rt.load(bundle)
+        rt.load(bundle_that_asks(tmp_path, kind, option, value))
     assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(BundleError, match="options"):
+        open_backend(kind, {}, {}, 1, {option: value})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", REFUSED)
+def test_verbs_refuse_it_too(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They open a bundle as above, in a process of their own."""
+    bundle = bundle_that_asks(tmp_path, kind, *REFUSED[kind][0])
     for verb in ("verify", "bench", "finalize"):
         assert cli.main([verb, str(bundle)]) == 7
         assert "target.options" in capsys.readouterr().err
-    with pytest.raises(BundleError, match="options"):
-        open_backend(kind, {}, {}, 1, {option: value})
 
 
 def test_what_every_target_asks_for_is_declared() -> None:
