@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from needed import needs
 from surroundings import RECIPES, Surroundings, cold_builds, virtual_environment
 
-pytest.importorskip("ultralytics")
-pytest.importorskip("nncf")
+needs("ultralytics")
+needs("nncf")
 
 pytestmark = pytest.mark.slow
 

@@ -4,7 +4,8 @@ A fenced block without a language, or of `sh`, holds commands: one a line; `\\` 
 a remark. A block of `yaml` or `toml` whose first line names a file (`# my-camera.yaml`) is written to it. Blocks of
 `python` that name none are run too. All blocks of a page run in order, in one folder that holds a person's own model,
 data set, pictures and the quickstart bundle; the store is the one that all tests share. A build measures roughly, for a
-full measurement beside other tests takes half a minute; tools/check_dist.py builds without that.
+full measurement beside other tests takes half a minute; tools/check_dist.py builds without that. A diagnosis watches
+for three seconds.
 
 `<!-- needs: ... -->` before a block names what it takes that is not at hand, in the words of `NEEDS`; it is not run.
 """
@@ -133,10 +134,11 @@ def workplace(tmp_path: Path) -> Path:
 PROGRAM = """#!/bin/sh
 case "$1" in
     build) exec {program} "$@" {rough} ;;
+    diagnose) exec {program} "$@" --minutes 0.05 ;;
     *) exec {program} "$@" ;;
 esac
 """
-"""`edgecompile` in the folder of a person: builds measure roughly."""
+"""`edgecompile` in the folder of a person: builds measure roughly, and of a diagnosis the last duration counts."""
 
 
 def write_program(folder: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from needed import needs
 from rough_measurement import ROUGH
 from test_every_recipe import edgecompile
 
@@ -23,7 +24,7 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/stat").exists(), reason="the time of other processes is not shown"),
     pytest.mark.skipif(architecture() != "x86_64", reason="the recipe's target is an x86-64 CPU"),
 ]
-pytest.importorskip("ultralytics")
+needs("ultralytics")
 
 BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"
 """Computes until its starter has ended."""

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import program
 import pytest
+from needed import needs
 from rough_measurement import ROUGH
 
-pytest.importorskip("ultralytics")
-pytest.importorskip("onnxruntime")
-
 from edgecompile.bundle.lock import open_locked
+
+needs("ultralytics", "onnxruntime")
 
 pytestmark = pytest.mark.slow
 

@@ -10,10 +10,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from needed import needs
 from rough_measurement import ROUGH
 
-pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-pytest.importorskip("ultralytics")
+needs("hydra_plugins.hydra_joblib_launcher")
+needs("ultralytics")
 
 pytestmark = pytest.mark.slow
 

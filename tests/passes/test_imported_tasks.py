@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 from exported import SAMPLE, pictures, run_step
+from needed import needs
 from onnx import TensorProto, helper
 
 from edgecompile.errors import StepError
@@ -20,7 +21,7 @@ from edgecompile.graphs.onnx.agreement import fixed_input
 from edgecompile.graphs.onnx.agreement import run as run_model
 from edgecompile.passes.onnx_import import OnnxImport, import_model
 
-pytest.importorskip("ultralytics")
+needs("ultralytics")
 pytestmark = pytest.mark.slow
 
 CHECKPOINTS = {"classify": ("parts-cls.pt", [64, 64]), "segment": ("parts-seg.pt", [192, 256])}

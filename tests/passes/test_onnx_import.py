@@ -316,26 +316,35 @@ def two_inputs():
 
 AT_PLAN = {
     "channels": (
-        with_input([1, 7, 192, 256]),
+        lambda: with_input([1, 7, 192, 256]),
         ["the model takes pictures of 7 channels (its input has the shape (1, 7"],
     ),
     "type": (
-        with_input([1, 3, 192, 256], onnx.TensorProto.INT64),
+        lambda: with_input([1, 3, 192, 256], onnx.TensorProto.INT64),
         ["the model's input 'images' is int64, expected one of"],
     ),
-    "axes": (with_input([1, 192, 256]), ["the model's input has the shape (1, 192, 256), expected four axes"]),
-    "size": (with_input([1, 3, 320, 320]), ["the model's input has the shape (1, 3, 320, 320), expected ("]),
-    "inputs": (two_inputs(), ["the model has 2 inputs (images, mask); a detection model has one, the picture"]),
-    "old": (in_operator_set(6), ["'a.onnx' uses operator set 6; 7 to 28 can be read; export the model again"]),
-    "new": (in_operator_set(99), ["'a.onnx' uses operator set 99; 7 to 28 can be read; export the model again"]),
-    "plugin": (with_plugin(), ["'a.onnx' uses 'EfficientNMS_TRT', which only a plugin of some runtime brings; "]),
-    "integers": (of_integers(), ["'a.onnx' computes with integers (ConvInteger), not by Q/DQ pairs; import the float"]),
+    "axes": (lambda: with_input([1, 192, 256]), ["the model's input has the shape (1, 192, 256), expected four axes"]),
+    "size": (lambda: with_input([1, 3, 320, 320]), ["the model's input has the shape (1, 3, 320, 320), expected ("]),
+    "inputs": (two_inputs, ["the model has 2 inputs (images, mask); a detection model has one, the picture"]),
+    "old": (lambda: in_operator_set(6), ["'a.onnx' uses operator set 6; 7 to 28 can be read; export the model again"]),
+    "new": (
+        lambda: in_operator_set(99),
+        ["'a.onnx' uses operator set 99; 7 to 28 can be read; export the model again"],
+    ),
+    "plugin": (
+        with_plugin,
+        ["'a.onnx' uses 'EfficientNMS_TRT', which only a plugin of some runtime brings; "],
+    ),
+    "integers": (
+        of_integers,
+        ["'a.onnx' computes with integers (ConvInteger), not by Q/DQ pairs; import the float"],
+    ),
     "task": (
-        foreign_models.noted(foreign_models.sample(), task="depth"),
+        lambda: foreign_models.noted(foreign_models.sample(), task="depth"),
         ["'a.onnx' is a model for the task 'depth'; only '"],
     ),
     "names and stride": (
-        foreign_models.noted(foreign_models.sample(), names="{1: 'a'}", stride="x"),
+        lambda: foreign_models.noted(foreign_models.sample(), names="{1: 'a'}", stride="x"),
         ["'a.onnx' states the stride 'x', expected a", "'a.onnx' numbers its classes 1, expected 0 to 0, each once; "],
     ),
 }
@@ -346,7 +355,7 @@ def test_plan_tells_what_a_file_is_no_use_for(folder, capfd, monkeypatch, case):
     model, said = AT_PLAN[case]
     monkeypatch.chdir(folder)
     (folder / "my.yaml").write_text(RECIPE)
-    foreign_models.written(model, folder / "a.onnx")
+    foreign_models.written(model(), folder / "a.onnx")
     code, lines = said_at_plan(capfd, "model.weights=a.onnx")
     assert code == 2
     assert [line[: len(start)] for line, start in zip(lines, said, strict=True)] == said

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from exported import pictures, simplified
+from needed import needs
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-pytest.importorskip("ultralytics")
+needs("ultralytics")
 
 from onnx import numpy_helper  # noqa: E402
 

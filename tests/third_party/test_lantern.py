@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from needed import needs
 from rough_measurement import ROUGH
 
 from .packages import ROOT, Run, installed, runner
@@ -30,7 +31,7 @@ print(len(model.predict(sys.argv[2])), model.backend.__class__.__module__)
 """
 
 pytest.importorskip("onnx")
-pytest.importorskip("ultralytics")
+needs("ultralytics")
 
 pytestmark = pytest.mark.slow
 

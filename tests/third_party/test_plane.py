@@ -7,12 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
+from needed import needs
 from rough_measurement import ROUGH
 
 from .packages import ROOT, Run, installed, runner
 
 pytest.importorskip("onnx")
-pytest.importorskip("ultralytics")
+needs("ultralytics")
 
 pytestmark = pytest.mark.slow
 

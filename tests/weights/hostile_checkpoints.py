@@ -152,6 +152,12 @@ def bomb(folder: Path) -> None:
     (folder / FILE).write_bytes(bytes(data))
 
 
+def pickle_bomb(folder: Path) -> None:
+    """200 MB of instructions in an archive of some hundred kB."""
+    pickle_of_200_mb = b"\x80\x02" + b"N0" * (100 << 20) + b"N."
+    content(torch_zip(pickle_of_200_mb, compression=zipfile.ZIP_DEFLATED))(folder)
+
+
 def tensor(key: str, size: int) -> bytes:
     """Returns a tensor of bytes whose storage is a member of the archive."""
     long = b"\x8a\x08" + size.to_bytes(8, "little")
@@ -317,9 +323,7 @@ HOSTILE: dict[str, Hostile] = {
         "ran out of memory",
     ),
     "a zip bomb": Hostile(bomb, DAMAGED),
-    "a pickle that is a zip bomb": Hostile(
-        content(torch_zip(b"\x80\x02" + b"N0" * (100 << 20) + b"N.", compression=zipfile.ZIP_DEFLATED)), DAMAGED
-    ),
+    "a pickle that is a zip bomb": Hostile(pickle_bomb, DAMAGED),
     # archives
     "a member that is a link": Hostile(
         content(archive(("archive/data.pkl", root(b"N")), with_mode("archive/version", 0o120777, b"/etc/passwd"))),

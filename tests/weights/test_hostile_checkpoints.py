@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from needed import needs
 
 from . import hostile_checkpoints
 from .attack import Hostile, attack
 from .hostile_checkpoints import FILE, HOSTILE, PAYLOADS, changed, pickled
 
-pytest.importorskip("ultralytics")
+needs("ultralytics")
 pytestmark = pytest.mark.slow
 
 IMGSZ = "[64, 96]"
