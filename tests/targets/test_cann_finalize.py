@@ -8,13 +8,13 @@ checks of the device, what is kept and what is refused are proven here; what Hua
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import program
 import pytest
 from ascend import NPU_SMI, fake_board, write_program
 from exported import SAMPLE
@@ -29,6 +29,15 @@ pytestmark = pytest.mark.slow
 
 PICTURES = SAMPLE / "images" / "val"
 CARD = "310P3"
+SMALL = (
+    "model=sample",
+    "data=sample",
+    "model.imgsz=128",
+    "data.calibration.images=32",
+    "data.validation.images=8",
+    "gates.accuracy_drop=null",
+)
+"""Each finalize measures a hundred predictions, and again where other tests disturb: they are to be short."""
 
 
 def edgecompile(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -39,12 +48,10 @@ def edgecompile(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def built(shared, tmp_path_factory) -> dict[str, Path]:
     """Precision to a bundle for an Atlas 300I Pro whose host has the architecture of this machine."""
     folder = tmp_path_factory.mktemp("bundles")
-    command = [sys.executable, "-m", "edgecompile", "build", "model=sample", "data=sample", *ROUGH, "--quiet"]
-    environment = {**os.environ, "EDGECOMPILE_CACHE": str(shared / "cache"), "PYTHONPATH": str(SAMPLE.parents[1])}
     bundles = {}
     for precision in ("int8", "fp16"):
-        words = [f"recipe=atlas-300i_cann_{precision}", f"target.arch={architecture()}"]
-        done = subprocess.run([*command, *words], cwd=folder, env=environment, capture_output=True, text=True)
+        words = [f"recipe=atlas-300i_cann_{precision}", f"target.arch={architecture()}", *SMALL, *ROUGH, "--quiet"]
+        done = program.edgecompile(folder, "build", *words, EDGECOMPILE_CACHE=str(shared / "cache"))
         assert done.returncode == 0, done.stderr
         bundles[precision] = folder / done.stdout.splitlines()[-1]
     return bundles
