@@ -15,7 +15,7 @@ import pytest
 import test_classifier_builds
 import test_every_task
 from rough_measurement import ROUGH
-from test_every_recipe import RECIPES, edgecompile, skip_without_tools
+from test_every_recipe import AS, RECIPES, edgecompile, skip_without_tools
 
 from edgecompile.compose.composition import compose
 from edgecompile.evaluate.tasks import find_task
@@ -53,8 +53,11 @@ def sample_of(task: str) -> tuple[str, str]:
     return f"model=sample-{task}", f"data=sample-{task}"
 
 
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("name", DEVICES)
+PLANNED = [(name, task) for name in DEVICES for task in TASKS if name not in AS or task == "pose"]
+"""Recipes whose steps are those of another are planned for one task, by which both are compared below."""
+
+
+@pytest.mark.parametrize(("name", "task"), PLANNED)
 def test_each_device_takes_each_task_or_says_why_not(here: Path, run, name: str, task: str) -> None:
     planned = run("plan", f"recipe={name}", *sample_of(task))
     told = REFUSED.get((name.split("_")[1], task))
