@@ -31,6 +31,7 @@ from edgecompile.execute.progress import Listener, show_progress
 from edgecompile.execute.runner import execute
 from edgecompile.execute.source_digests import Sources
 from edgecompile.execute.store import Store
+from edgecompile.layer_loss import layer_loss_of
 from edgecompile.local_plan import local_steps, prepare, unmeasured
 from edgecompile.plan.sensitivity_steps import quantizer_of
 from edgecompile.recipe_lock import lock_document, require_locked, require_same_outputs, resolve_lock, tool_versions
@@ -220,7 +221,7 @@ def conclude(built: Built, store: Store, run_dir: Path, began: float, conclusion
     """
     met = all(verdict.met is not False for verdict in built.verdicts)
     bundle = publish(built, store, run_dir) if met else None
-    conclusion(write_run(built, run_dir, began, bundle=bundle), run_dir)
+    conclusion(write_run(built, store, run_dir, began, bundle=bundle), run_dir)
     raise_unmet(built.verdicts, partial(next_steps, at=_situation(built)))
     assert bundle is not None, "a gate that is not met raises"
     return run_dir / bundle.name
@@ -353,10 +354,10 @@ def publish(built: Built, store: Store, run_dir: Path) -> Published:
     return Published(bundle.name, facts["sha256"], facts["size_bytes"])
 
 
-def write_run(built: Built, run_dir: Path, began: float, *, bundle: Published | None) -> Report:
+def write_run(built: Built, store: Store, run_dir: Path, began: float, *, bundle: Published | None) -> Report:
     """Writes what differs from run to run beside the bundle: the full report, with where and when it ran. Returns it.
 
-    Where there is no bundle to hold it, the lock too: so that what failed its gates can be compared and built again.
+    Where no bundle holds it, the lock too: so that what failed its gates can be compared and built again.
     """
     run: RunSection = {
         "started": datetime.fromtimestamp(began, timezone.utc).isoformat(timespec="seconds"),
@@ -369,10 +370,9 @@ def write_run(built: Built, run_dir: Path, began: float, *, bundle: Published | 
     report = report_of(
         built.manifest.to_json(), built.lock.recipe, built.plan, built.entries, built.verdicts,
         measured=built.measured.to_json() if built.measured else None, run=run, device=built.device,
-        repair=built.repair,
+        repair=built.repair, layer_loss=layer_loss_of(built.plan, store),
     )  # fmt: skip
-    golden = built.entries["golden"]
-    model = report["model"]
+    golden, model = built.entries["golden"], report["model"]
     page = render_html(
         report,
         picture=golden.path("input.png").read_bytes(),

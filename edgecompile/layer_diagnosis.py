@@ -13,12 +13,11 @@ from edgecompile.execute.store import Store
 from edgecompile.graphs.onnx.layer_comparison import LayerDistance, layer_distances
 from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.finding import Finding
-from edgecompile.runtime.letterbox import Preprocessor
+from edgecompile.runtime.letterbox import tensor_of
 from edgecompile.runtime.pictures import decode_member
 from edgecompile.runtime.spec import Spec, read_spec
 
 if TYPE_CHECKING:
-    import numpy as np
     import onnx
 
 LEAVES = 0.5
@@ -60,7 +59,7 @@ def distances_of(bundle: Path, reference: str) -> list[LayerDistance]:
         artifact, spec = _graph(archive), read_spec(archive.read_json("spec.json"))
         picture = decode_member(archive, archive.manifest["golden"]["input"], spec.input.channels)
         other, other_spec = _reference(archive, reference)
-    return layer_distances(artifact, other, _tensor(spec, picture), _tensor(other_spec, picture))
+    return layer_distances(artifact, other, tensor_of(spec, picture), tensor_of(other_spec, picture))
 
 
 def _reference(archive: Archive, reference: str) -> tuple[onnx.ModelProto, Spec]:
@@ -108,10 +107,3 @@ def _parsed(content: bytes) -> onnx.ModelProto:
     import onnx
 
     return onnx.load(io.BytesIO(content))
-
-
-def _tensor(spec: Spec, picture: np.ndarray) -> np.ndarray:
-    preprocessor = Preprocessor(spec, max(spec.input.batches[0], 1))
-    for slot in range(len(preprocessor.tensor)):
-        preprocessor.place(slot, picture)
-    return preprocessor.tensor

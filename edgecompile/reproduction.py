@@ -148,7 +148,7 @@ def reproduce(
         built = evaluate_gates(recipe, plan, materials, entries, sources, found_repair)
         met = all(gate.met is not False for gate in built.verdicts)
         bundle = publish(built, store, out) if met else None
-        summarize(write_run(built, out, began, bundle=bundle), out)
+        summarize(write_run(built, store, out, began, bundle=bundle), out)
     content = [entries[step.name] for step in plan if not step.measured]
     ran = sum(entry.fresh for entry in content)
     rebuilt = Rebuilt(

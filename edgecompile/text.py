@@ -16,6 +16,8 @@ HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 """Unicode categories of what moves the cursor, reverses or hides text, breaks lines, or is no character at all."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """Beginnings of cells that a spreadsheet computes."""
+NUMBERS = re.compile(r"\[\n([-+.\deE,\s]+)\]")
+"""A list of numbers in indented JSON. No string holds a line break there."""
 
 
 def escape(text: object, *, keep: str = "") -> str:
@@ -45,11 +47,13 @@ def tell(*lines: object, file: TextIO | None = None) -> None:
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
     """Returns `value` as valid JSON on any terminal: what `escape` escapes is written as \\u escapes, which mean the
-    same; a number that is not finite, which JSON has not, is null."""
+    same; a number that is not finite, which JSON has not, is null. A list of numbers stays on one line."""
     try:
         text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     except ValueError:
         text = json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    if indent:
+        text = NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
     if text.isascii():
         return text.replace("\x7f", "\\u007f")
     return "".join(char if char == "\n" or not _is_hidden(char) else json.dumps(char)[1:-1] for char in text)

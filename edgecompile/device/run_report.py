@@ -57,7 +57,8 @@ def _add(bundle: Path, sha256: str, sections: Mapping[str, object]) -> Path | No
         golden = archive.manifest["golden"]
         picture, result = archive.read(golden["input"]), archive.read_json(result_member(golden))
     page = folder / PAGE
-    _write(page, render_html(report, picture=picture, result=result).encode("utf-8"))
+    earlier = page.read_text(encoding="utf-8", errors="replace") if page.is_file() else ""
+    _write(page, render_html(report, picture=picture, result=result, earlier=earlier).encode("utf-8"))
     _write(folder / REPORT, canonical_json(report))
     return page
 

@@ -39,3 +39,24 @@ class CalibrationFacts(TypedDict):
     pictures: int
     tensors: int
     method: str
+
+
+class LayerLoss(TypedDict):
+    """One layer of an artifact beside the float model's.
+
+    layer: name of what it puts out.
+    precision: that it multiplies in.
+    error: length of the difference, as a share of the length of the float numbers; None where it is not finite.
+    before: the largest error of the layers that it reads from; 0 where it reads the picture.
+    """
+
+    layer: str
+    precision: str
+    error: float | None
+    before: float | None
+
+
+class LayerLossFacts(TypedDict):
+    """What a step returns that compares an artifact with its float model layer by layer, in the order of the graph."""
+
+    layers: list[LayerLoss]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from edgecompile.evaluate.gates import CONFIDENCE
 from edgecompile.json_types import JsonObject
+from edgecompile.plan.facts import LayerLoss
 from edgecompile.plan.graph import Plan
 from edgecompile.plan.step import Source, Stage, Step
 from edgecompile.report.sentences import sentences
@@ -97,9 +98,18 @@ class LayersSection(TypedDict):
     machine: MachineDocument
 
 
-class LaterFindings(TypedDict, total=False):
-    """Sections of report.json that a build does not write: what was found of its bundle later."""
+class LayerLossSection(TypedDict):
+    """How far each layer is from the float model's, on the golden picture; or why that is not known."""
 
+    layers: list[LayerLoss]
+    why: str
+
+
+class LaterFindings(TypedDict, total=False):
+    """Sections of report.json that not every report has: `layers`, what was found of the bundle later, which no build
+    writes; and `layer_loss`, which only a run directory holds."""
+
+    layer_loss: LayerLossSection
     layers: LayersSection
 
 
@@ -140,6 +150,7 @@ def report_of(
     run: RunSection | None = None,
     device: Mapping[str, Any] | None = None,
     repair: Repair | None = None,
+    layer_loss: LayerLossSection | None = None,
 ) -> Report:
     """Returns the report of a build as plain JSON.
 
@@ -152,6 +163,7 @@ def report_of(
         run: what this run was; None for the bundle's variant.
         device: what was found on the device (`edgecompile.device.remote_bench`); None for the bundle's variant.
         repair: what became of INT8 that missed a gate on accuracy; None where it missed none.
+        layer_loss: where the error enters; None for the bundle's variant.
     """
     whole = measured is not None or run is not None
     steps = [_step(step, entries.get(step.name), whole) for step in plan if whole or not step.measured]
@@ -172,6 +184,7 @@ def report_of(
         "run": run,
         "device": dict(device) if device is not None else None,
         "repair": {**repair.to_json(), "line": repair.line, "statement": repair.statement} if repair else None,
+        **({"layer_loss": layer_loss} if layer_loss else {}),
     }
     return cast("Report", report)
 

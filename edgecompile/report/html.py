@@ -7,6 +7,7 @@ reports give equal bytes.
 from __future__ import annotations
 
 import base64
+import re
 import shlex
 from collections.abc import Mapping
 from functools import cache
@@ -20,6 +21,8 @@ from edgecompile.evaluate.tasks import find_task
 from edgecompile.report import charts, number_format, repair_cost
 from edgecompile.report.document import Report, confidence_of
 from edgecompile.report.evidence_view import EvidenceView
+from edgecompile.report.latency_view import latency_view
+from edgecompile.report.layer_loss_view import layer_loss_view
 from edgecompile.report.layer_view import layer_views
 from edgecompile.runtime.figures import figures_from
 from edgecompile.text import escape
@@ -27,6 +30,8 @@ from edgecompile.text import escape
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+PICTURES = re.compile(r'<section id="pictures">.*?</section>', re.DOTALL)
+"""The section whose content comes from the evaluations, which only a build has at hand."""
 TEMPLATES = Path(__file__).parent / "templates"
 FILTERS = {
     "score": number_format.score,
@@ -56,7 +61,12 @@ FILTERS = {
 
 
 def render_html(
-    report: Report, *, picture: bytes | None = None, result: Any = None, evidence: EvidenceView | None = None
+    report: Report,
+    *,
+    picture: bytes | None = None,
+    result: Any = None,
+    evidence: EvidenceView | None = None,
+    earlier: str = "",
 ) -> str:
     """Returns the page of a report.
 
@@ -65,6 +75,7 @@ def render_html(
         picture: golden/input.png, drawn with `result` on it; None leaves both out.
         result: the document golden/result.json.
         evidence: what the evaluations show picture by picture; None leaves it out.
+        earlier: the page that this one replaces: what it shows picture by picture stays where `evidence` is None.
 
     Raises:
         MissingToolError: jinja2 is not installed.
@@ -83,15 +94,27 @@ def render_html(
             scores=number_format.score_lines(figures.scores),
             classes=charts.per_class(figures, report["model"]["names"]),
             latency=charts.latency_bars(report["measured"]),
+            predictions=latency_view(report["measured"]),
+            on_device=latency_view((report.get("device") or {}).get("measured")),
+            layer_loss=layer_loss_view(report),
             graph=charts.stage_graph(report["steps"]),
             data=describe(counts_from(report["data"])) if report["data"] else [],
             layers=list(layer_views(report)),
             golden=_golden(picture, result, report["model"]) if picture else None,
             recipe=_as_yaml(report["recipe"]),
             evidence=evidence,
+            kept=_kept(earlier),
             commands=next_commands(report),
         )
     )
+
+
+def _kept(page: str) -> Any:
+    """Returns the section of a page of ours that shows pictures, as markup; "" where it has none."""
+    from markupsafe import Markup
+
+    found = PICTURES.search(page)
+    return Markup(found[0]) if found else ""
 
 
 def next_commands(report: Report) -> list[tuple[str, str]]:

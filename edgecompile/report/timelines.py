@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from edgecompile.report.number_format import NONE
+from edgecompile.report.plots import TICKS, Axis, Curve, Plot, Tick, path_through
 from edgecompile.runtime.timeline import Timeline
 
 WIDTH, HEIGHT = 720, 120
@@ -13,42 +14,6 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 12, 10, 24
 """Margins around a plot, in SVG units; the axes' numbers stand in them."""
 BINS = 240
 """Columns into which predictions are gathered: each shows its median and its slowest."""
-TICKS = 4
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A number at its place on an axis."""
-
-    at: float
-    text: str
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One line of a plot: its title, the class by which it is coloured, and the SVG path."""
-
-    title: str
-    kind: str
-    path: str
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A plot over time. `curves` are empty where nothing is known; `why` then says so."""
-
-    title: str
-    unit: str
-    curves: tuple[Curve, ...]
-    across: tuple[Mark, ...]
-    up: tuple[Mark, ...]
-    why: str = ""
-    width: int = WIDTH
-    height: int = HEIGHT
-    left: int = LEFT
-    right: int = WIDTH - RIGHT
-    top: int = TOP
-    bottom: int = HEIGHT - BOTTOM
 
 
 Points = Sequence[tuple[float, float]]
@@ -108,30 +73,20 @@ def _plot(
 ) -> Plot:
     """Lays curves out over the same time and the same scale."""
     known = {name: (kind, points) for name, (kind, points) in curves.items() if points}
+    frame = Plot(title, unit, WIDTH, HEIGHT, LEFT, WIDTH - RIGHT, TOP, HEIGHT - BOTTOM)
     values = [value for _, points in known.values() for _, value in points]
     if not values:
-        return Plot(title, unit, (), (), (), why)
+        return replace(frame, why=why)
     low, high = min(0.0, *values) if min(values) < 0.5 * max(values) else min(values), max(*values, least_top)
     span, duration = (high - low) or abs(high) or 1.0, max(seconds, 1e-9)
-
-    def x(second: float) -> float:
-        return round(LEFT + min(second / duration, 1.0) * (WIDTH - LEFT - RIGHT), 1)
-
-    def y(value: float) -> float:
-        return round(HEIGHT - BOTTOM - (value - low) / span * (HEIGHT - TOP - BOTTOM), 1)
-
-    lines = [
-        Curve(
-            name,
-            kind,
-            "".join(f"{'L' if index else 'M'}{x(at)} {y(value)}" for index, (at, value) in enumerate(points)),
-        )
+    x, y = Axis(0.0, duration, frame.left, frame.right), Axis(low, low + span, frame.bottom, frame.top)
+    lines = tuple(
+        Curve(name, kind, path_through([(x.at(min(at, duration)), y.at(value)) for at, value in points]))
         for name, (kind, points) in known.items()
-    ]
-    steps = [index / TICKS for index in range(TICKS + 1)]
-    across = tuple(Mark(x(duration * step), f"{duration * step:.0f} s") for step in steps)
-    up = tuple(Mark(y(low + span * step), _number(low + span * step, span)) for step in (0.0, 0.5, 1.0))
-    return Plot(title, unit, tuple(lines), across, up)
+    )
+    across = tuple(Tick(x.at(at), f"{at:.0f} s") for at in (duration * step / TICKS for step in range(TICKS + 1)))
+    up = tuple(Tick(y.at(low + span * step), _number(low + span * step, span)) for step in (0.0, 0.5, 1.0))
+    return replace(frame, curves=lines, across=across, up=up)
 
 
 def _number(value: float, span: float) -> str:

@@ -139,6 +139,14 @@ class Preprocessor:
             self._convert(self._frames[slot].canvas, self.tensor[slot])
 
 
+def tensor_of(spec: Spec, picture: np.ndarray) -> np.ndarray:
+    """Returns a picture as the input of a model: of one picture, or of as many as its shape states, all the same."""
+    preprocessor = Preprocessor(spec, max(spec.input.batches[0], 1))
+    for slot in range(len(preprocessor.tensor)):
+        preprocessor.place(slot, picture)
+    return preprocessor.tensor
+
+
 def _converter(entry: Input, size: tuple[int, int]):
     """Returns a function (canvas, tensor) that brings a picture to the layout, color and numbers of an input.
 

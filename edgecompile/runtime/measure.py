@@ -14,7 +14,7 @@ from edgecompile.errors import BundleError, EdgecompileError
 from edgecompile.runtime import machine
 from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.measured_process import MeasuredProcess
-from edgecompile.runtime.measurement import MEMORY_PARTS, PARTS, Measurement, Percentiles
+from edgecompile.runtime.measurement import MEMORY_PARTS, PARTS, Measurement, Percentiles, kept_samples
 from edgecompile.runtime.options import Options
 from edgecompile.runtime.pictures import decode_member
 from edgecompile.runtime.power import find_meter
@@ -154,6 +154,7 @@ def measure(subject: Subject, extent: Extent, other: Other | None = None, plain:
         stream=stream,
         speedup=ratios.get("speedup"),
         over_plain=ratios.get("over_plain"),
+        samples_us=kept_samples(totals),
     )
 
 

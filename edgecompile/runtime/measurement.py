@@ -22,6 +22,8 @@ GATED = (
     "energy_per_picture_j", "temperature_c", "throttled",
 )  # fmt: skip
 """Figures of a measurement that gates read."""
+MOST_SAMPLES = 1000
+"""Predictions of a measurement whose time is kept."""
 
 
 class MachineDocument(TypedDict, total=False):
@@ -74,6 +76,7 @@ class MeasurementDocument(TypedDict, total=False):
     speedup: SpeedUpDocument | None
     over_plain: SpeedUpDocument | None
     stream: StreamRateDocument | None
+    samples_us: list[int]
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,8 @@ class Measurement:
         speedup: over the float model, which took turns with it; None where that was not measured.
         over_plain: over INT8 before it was repaired, likewise; None where nothing was repaired, or not here and now.
         stream: pictures a second of a stream, several in flight; None where that was not asked for.
+        samples_us: the total of predictions in the order in which they ran, microseconds: of all where they are at most
+            `MOST_SAMPLES`, else of every n-th (`kept_every`). Empty as of older versions.
     """
 
     machine: Machine
@@ -155,6 +160,7 @@ class Measurement:
     speedup: SpeedUp | None = None
     over_plain: SpeedUp | None = None
     stream: StreamRate | None = None
+    samples_us: tuple[int, ...] = ()
 
     @property
     def stream_fps(self) -> float | None:
@@ -215,6 +221,7 @@ class Measurement:
         plain["peak_memory_percent"] = self.peak_memory_percent
         plain["energy_per_picture_j"] = self.energy_per_picture_j
         plain["extremes_ms"] = list(self.extremes_ms) if self.extremes_ms else None
+        plain["samples_us"] = list(self.samples_us)
         plain["stream"] = self.stream.to_json() if self.stream else None
         plain["quality"] = self.quality.to_json() if self.quality else None
         return cast("MeasurementDocument", plain)
@@ -231,11 +238,22 @@ class Measurement:
         known["latency_ms"] = {part: Percentiles(**ranks) for part, ranks in (document["latency_ms"] or {}).items()}
         known["temperature_c"] = tuple(document["temperature_c"] or (None, None))
         known["extremes_ms"] = tuple(document.get("extremes_ms") or ()) or None
+        known["samples_us"] = tuple(document.get("samples_us") or ())
         for name in ("speedup", "over_plain"):
             known[name] = SpeedUp.from_json(speedup) if (speedup := document.get(name)) else None
         known["stream"] = StreamRate.from_json(stream) if (stream := document.get("stream")) else None
         known["quality"] = Quality.from_json(quality) if (quality := document.get("quality")) else None
         return cls(**known)
+
+
+def kept_every(predictions: int) -> int:
+    """Returns the n of which every n-th prediction's time is kept."""
+    return -(-predictions // MOST_SAMPLES) or 1
+
+
+def kept_samples(totals_ms: Sequence[float]) -> tuple[int, ...]:
+    """Returns `Measurement.samples_us` of the milliseconds of all predictions."""
+    return tuple(round(1e3 * total) for total in totals_ms[:: kept_every(len(totals_ms))])
 
 
 def memory_words(parts: Mapping[str, float]) -> str:

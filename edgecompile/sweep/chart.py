@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from edgecompile.report.plots import Axis, Tick, round_numbers
 from edgecompile.sweep.fleet import HOST
 from edgecompile.sweep.sweep_point import BUILT, SweepPoint
 from edgecompile.sweep.verdict import Cost
@@ -13,7 +13,6 @@ from edgecompile.sweep.verdict import Cost
 WIDTH, HEIGHT = 360, 240
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 36
 """Margins around the plot, in SVG units; the axes' numbers stand in them."""
-TICKS = 4
 LINE = 11
 """Height of a line of text, SVG units."""
 LONGEST_NAME = 18
@@ -54,14 +53,6 @@ class Dot:
 
 
 @dataclass(frozen=True)
-class Tick:
-    """A number at its place on an axis."""
-
-    at: float
-    value: str
-
-
-@dataclass(frozen=True)
 class Scatter:
     """A plot: its size and edges, the dots, the stairs of the front as an SVG path, and the ticks of both axes.
 
@@ -99,17 +90,12 @@ def scatter(
     known = [(paid / unit, point) for point in points if (paid := cost(point)) is not None]
     if len(known) < 2:
         return None
-    across = _ticks([paid for paid, _ in known])
+    across = round_numbers([paid for paid, _ in known])
     floats = sorted({point.figures.float_accuracy for _, point in known if point.figures})[-MOST_FLOATS:]
-    up = _ticks([*(point.accuracy for _, point in known), *floats])
-
-    def x(value: float) -> float:
-        return round(LEFT + (value - across[0]) / (across[-1] - across[0]) * (WIDTH - LEFT - RIGHT), 1)
-
-    def y(value: float) -> float:
-        return round(HEIGHT - BOTTOM - (value - up[0]) / (up[-1] - up[0]) * (HEIGHT - TOP - BOTTOM), 1)
-
-    dots = [Dot(x(paid), y(point.accuracy), point, on_front(point)) for paid, point in known]
+    up = round_numbers([*(point.accuracy for _, point in known), *floats])
+    x = Axis(across[0], across[-1], LEFT, WIDTH - RIGHT)
+    y = Axis(up[0], up[-1], HEIGHT - BOTTOM, TOP)
+    dots = [Dot(x.at(paid), y.at(point.accuracy), point, on_front(point)) for paid, point in known]
     dots = _labelled(dots)
     dots.sort(key=lambda dot: (dot.point.state == BUILT, dot.on))  # the last is drawn on top
     stairs = sorted((dot.x, dot.y) for dot in dots if dot.on)
@@ -117,9 +103,9 @@ def scatter(
     return Scatter(
         dots=tuple(dots),
         front=path,
-        across=tuple(Tick(x(value), f"{value:g}") for value in across),
-        up=tuple(Tick(y(value), f"{value:g}") for value in up),
-        floats=tuple(Tick(y(value), f"float {value:.4f}") for value in floats),
+        across=x.ticks(across),
+        up=y.ticks(up),
+        floats=tuple(Tick(y.at(value), f"float {value:.4f}") for value in floats),
         named=len(dots) <= MOST_NAMES,
     )
 
@@ -134,14 +120,3 @@ def _labelled(dots: list[Dot]) -> list[Dot]:
         heights.append(min(height, HEIGHT - BOTTOM + LINE))
         placed.append(replace(dot, label_y=round(heights[-1], 1)))
     return placed
-
-
-def _ticks(values: list[float]) -> list[float]:
-    """Returns round numbers, evenly spaced, that enclose the values."""
-    low, high = min(values), max(values)
-    span = (high - low) or abs(high) * 0.1 or 1.0
-    power = 10 ** math.floor(math.log10(span / TICKS))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor * TICKS >= span)
-    first = math.floor(low / step + 1e-9)
-    last = max(math.ceil(high / step - 1e-9), first + 1)
-    return [round(step * index, 10) for index in range(first, last + 1)]

@@ -142,11 +142,15 @@ def test_layers_go_into_the_report_of_the_run(
 ) -> None:
     bundle = built(shared, monkeypatch, tmp_path, "x86-cpu_onnxruntime_int8")
     capfd.readouterr()
-    assert "Time by layer" not in (tmp_path / "report.html").read_text()
+    before = (tmp_path / "report.html").read_text()
+    assert "Time by layer" not in before
+    kept = ("how many took how long", "Loss by layer", "error enters in", '<section id="pictures">')
+    assert all(said in before for said in kept)
     assert cli.main(["bench", str(bundle), "--rounds", "1", "--layers"]) == 0
     assert capfd.readouterr().err == f"report: {tmp_path / 'report.html'}\n"
     page = (tmp_path / "report.html").read_text()
     assert "Time by layer" in page
+    assert all(said in page for said in kept)
     assert "QLinearConv" in page
     assert json.loads((tmp_path / "report.json").read_text())["layers"]["profile"]["layers"]
     other = tmp_path / "elsewhere"

@@ -43,7 +43,15 @@ def test_text_that_hides_nothing_stays_as_it_is(text: str) -> None:
 def test_json_is_valid_json() -> None:
     found = {"a": [float("nan"), float("inf"), -float("inf"), 1.5], "b": (float("nan"),)}
     assert json.loads(to_json(found), parse_constant=pytest.fail) == {"a": [None, None, None, 1.5], "b": [None]}
-    assert to_json({"a": [1]}, indent=2) == json.dumps({"a": [1]}, indent=2)
+    assert to_json({"a": [1]}, indent=2) == '{\n  "a": [1]\n}'
+
+
+def test_lists_of_numbers_stay_on_a_line_and_nothing_else_changes() -> None:
+    found = {"a": [1, -2.5, 3e-9], "b": [[], [7]], "c": ["1", "[\n  1\n]"], "d": [None, 1], "e": {"f": []}}
+    text = to_json(found, indent=2)
+    assert json.loads(text) == found
+    assert '"a": [1, -2.5, 3e-09],' in text
+    assert '"[\\n  1\\n]"' in text
 
 
 @pytest.mark.parametrize(

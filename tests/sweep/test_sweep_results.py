@@ -208,7 +208,7 @@ def test_names_of_points_do_not_cover_each_other():
     assert len(left) == 5
     assert all(after - before >= 10 for before, after in pairwise(left))
     assert {dot.label for dot in chart.dots} == {f"{n} int8" for n in (0, 1, 2, 3, 4, 9)}
-    assert [line.value for line in chart.floats] == ["float 0.7500"]
+    assert [line.text for line in chart.floats] == ["float 0.7500"]
 
 
 def test_many_points_have_their_names_under_the_pointer_alone():

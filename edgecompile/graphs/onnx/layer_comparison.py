@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,11 +25,18 @@ class LayerDistance:
         precision: that it multiplies in, in the artifact.
         error: length of the difference, as a share of the length of the float numbers; infinity where they are not
             finite.
+        before: the largest error of the layers that it reads from; 0 where it reads the picture.
     """
 
     layer: str
     precision: str
     error: float
+    before: float = 0.0
+
+    @property
+    def entered(self) -> float:
+        """By how much the error grew in this layer."""
+        return self.error - self.before if math.isfinite(self.error) else self.error
 
 
 def layer_distances(
@@ -41,17 +50,32 @@ def layer_distances(
     Raises:
         StepError: ONNX Runtime cannot run a graph, or the two have no layer in common.
     """
-    own = precisions(Structure(artifact))
+    structure = Structure(artifact)
+    own = precisions(structure)
     there = {name for node in reference.graph.node for name in node.output}
     names = [name for name in own if name in there]
     if not names:
         raise StepError("the artifact and the float model have no layer of the same name")
     ours, theirs = _outputs(artifact, tensor, names), _outputs(reference, reference_tensor, names)
+    errors = {name: _error(ours[name], theirs[name]) for name in names if ours[name].shape == theirs[name].shape}
+    read = _read_by(structure, errors)
     return [
-        LayerDistance(name, own[name], _error(ours[name], theirs[name]))
-        for name in names
-        if ours[name].shape == theirs[name].shape
+        LayerDistance(name, own[name], error, max((errors[layer] for layer in read[name]), default=0.0))
+        for name, error in errors.items()
     ]
+
+
+def _read_by(structure: Structure, layers: Collection[str]) -> dict[str, set[str]]:
+    """Returns of each layer, by the name of what it puts out, those nearest before it."""
+    nearest: dict[str, set[str]] = {}
+    read = {}
+    for node in structure.nodes:
+        before = {layer for name in node.input for layer in nearest.get(name, ())}
+        for name in node.output:
+            if name in layers:
+                read[name] = before
+            nearest[name] = {name} if name in layers else before
+    return read
 
 
 def _outputs(model: onnx.ModelProto, tensor: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:

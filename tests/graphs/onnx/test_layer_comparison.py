@@ -57,3 +57,11 @@ def test_numbers_that_are_not_finite_have_left():
 def test_graphs_without_a_layer_in_common_are_refused():
     with pytest.raises(StepError, match="no layer of the same name"):
         layer_distances(net(names="other"), net(), PICTURE, PICTURE)
+
+
+def test_error_is_told_from_what_entered_before():
+    """Behind the spoiled layer the error stays, but hardly grows: it entered there."""
+    found = layer_distances(net(1, value=1.5), net(), PICTURE, PICTURE)
+    assert found[0].error == found[0].before == 0
+    assert [one.before for one in found[1:]] == [one.error for one in found[:-1]]
+    assert max(found, key=lambda one: one.entered).layer == "layer1"
