@@ -31,8 +31,8 @@ from edgecompile.execute.progress import Listener, show_progress
 from edgecompile.execute.runner import execute
 from edgecompile.execute.source_digests import Sources
 from edgecompile.execute.store import Store
-from edgecompile.layer_loss import layer_loss_of
 from edgecompile.local_plan import local_steps, prepare, unmeasured
+from edgecompile.loss_by_layer import layer_loss_of
 from edgecompile.plan.sensitivity_steps import quantizer_of
 from edgecompile.recipe_lock import lock_document, require_locked, require_same_outputs, resolve_lock, tool_versions
 from edgecompile.report.document import Report, RunSection, report_of

@@ -101,6 +101,20 @@ def test_a_lock_alone(made, tmp_path):
     assert finished.stdout.startswith("reproduced: every step's output is the lock's (")
 
 
+def test_the_result_as_json_is_all_of_stdout(made, tmp_path):
+    words = ["reproduce", lock_of(made, tmp_path), "--quiet", "--json"]
+    finished = edgecompile(*words, "--search", made.data, cwd=tmp_path, cache=made.cache)
+    assert finished.returncode == 0, finished.stderr
+    said = json.loads(finished.stdout)
+    assert said.keys() == {"same", "near", "sha256", "bundle", "steps", "metric", "differences", "checks"}
+    assert (said["same"], said["differences"], said["steps"]["run"]) == (True, [], 0)
+    assert (tmp_path / said["bundle"]).read_bytes() == made.bundle.read_bytes()
+    other = edgecompile(*words, cwd=tmp_path, cache=made.cache)  # without the folder of the data, one picture differs
+    assert other.returncode == 5
+    assert json.loads(other.stdout)["same"] is False
+    assert json.loads(other.stdout)["differences"]
+
+
 def test_another_machine_is_named_before_anything_runs(made, tmp_path):
     """Another instruction set, and another version of a tool: both made up, since neither can be had here."""
     (tmp_path / "tools/onnxslim-9.9.9.dist-info").mkdir(parents=True)

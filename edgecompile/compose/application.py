@@ -166,7 +166,7 @@ class Job:
         run_dir = Path(settings.runtime.output_dir)
         sweeping = settings.mode is RunMode.MULTIRUN
         options = replace(self.options, point=sweeping)
-        typed = [override for override in given_overrides() if not override.startswith("hydra")]
+        typed = [override for override in given_overrides() if not override.lstrip("+~").startswith("hydra")]
         status: JobStatus = {"exit_code": 0, "overrides": typed}
         remove_earlier_results(run_dir)
         if sweeping:

@@ -152,7 +152,7 @@ def trace(loader: ConfigLoader, overrides: Sequence[str]) -> tuple[Origins, list
         for shadowed in files[1:]:
             used = f"'{default.config_path}' is {shown(files[0])}"
             notes.append(f"{used}; {shown(shadowed)}, of the same name, is not used")
-    typed = tuple(override.lstrip("+~") for override in overrides if not override.startswith("hydra"))
+    typed = tuple(override.lstrip("+~") for override in overrides if not override.lstrip("+~").startswith("hydra"))
     chosen = f"{searchpath.GROUP}/{HydraConfig.get().runtime.choices.get(searchpath.GROUP)}"
     recipe = next((layer.file for layer in layers if layer.choice == chosen), None)
     return Origins(tuple(layers), typed, recipe), list(dict.fromkeys(notes))

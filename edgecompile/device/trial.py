@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from edgecompile.device.address import parse
 from edgecompile.device.connection import Connection, Listener
-from edgecompile.device.remote import Place, connect, opened, wheels_of
+from edgecompile.device.remote import Place, Remote, connect, opened, wheels_of
 from edgecompile.device.remote_bench import DeviceSection, bench, section_of_bench, verdicts_of
-from edgecompile.errors import EdgecompileError, RecipeError
+from edgecompile.errors import BundleError, EdgecompileError, RecipeError
 from edgecompile.evaluate.latency import PICTURES
 from edgecompile.recipe.schema import Recipe
 from edgecompile.runtime.confinement import limit_words
 from edgecompile.runtime.measurement import Measurement
+from edgecompile.runtime.trust import NOT_SIGNED
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def run_on_device(
         try:
             verb = "finalize" if verified_bundle.target.finalize else "verify"
             progress({"finalize": "building the model", "verify": "verifying"}[verb])
-            verified = remote.run(verb, path).splitlines()
+            verified = _run_unsigned(remote, verb, path).splitlines()
             progress("measuring")
             rounds = -(-recipe.evaluate.latency_images // len(chosen))
             asked = recipe.asks_for("stream_fps")
@@ -107,3 +108,24 @@ def run_on_device(
         measurement = result.measurement
         section = section_of_bench(remote, result, evidence, verdicts_of(limits, measurement), verified)
     return Trial(measurement, section)
+
+
+def _run_unsigned(remote: Remote, verb: str, bundle: PurePosixPath) -> str:
+    """Runs a verb on a bundle that nobody has signed: it is signed when its gates are known to be met.
+
+    Raises:
+        BundleError: the trust policy of the device refuses it, or it does not run there as here.
+    """
+    try:
+        return remote.run(verb, bundle)
+    except BundleError as error:
+        if not any(NOT_SIGNED in problem.message for problem in error.problems):
+            raise
+        message = (
+            "the trust policy of the device refuses what is not signed, and a build measures before anybody can sign"
+        )
+        fix = (
+            'set unsigned = "allow" in that policy while it is measured, or build without device.host, sign the '
+            "bundle, and measure it by `edgecompile deploy BUNDLE HOST`"
+        )
+        raise BundleError(message, where=str(remote.connection.address), fix=fix) from error

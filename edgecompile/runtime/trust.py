@@ -23,6 +23,8 @@ from edgecompile.runtime.signers import FIX, MOST_BYTES, CertificateSigner, Iden
 VARIABLE = "EDGECOMPILE_TRUST"
 LARGEST = 256 << 10
 """Bytes of a policy."""
+NOT_SIGNED = "is not signed, and"
+"""Words by which a machine that sent a bundle knows why another refused it."""
 KEYS = ("unsigned", "builders", "signer")
 SIGNER_KEYS = ("name", "key", "expires", "certificate", "identity", "issuer")
 MOST_BUILDERS = 16
@@ -94,7 +96,7 @@ class Trust:
         if self.unsigned and not any(True for _ in signatures):
             return Signed()
         raise BundleError(
-            f"is not signed, and {self.where} refuses such bundles",
+            f"{NOT_SIGNED} {self.where} refuses such bundles",
             where=str(bundle),
             fix=f"copy its signature to {beside(bundle).name} beside it, or sign it: edgecompile sign BUNDLE --key KEY",
         )

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import signatures as forge
 from rough_measurement import SECTION
 
 from edgecompile.runtime.machine import architecture
@@ -115,6 +116,28 @@ def test_a_gate_that_the_device_does_not_meet(device, built):
     assert "gate latency_p95_ms" in complaints[0]
     assert not list(folder.glob("*.bundle.zip*"))
     assert json.loads((folder / "report.json").read_text())["device"]["gates"][0]["met"] is False
+
+
+def test_a_device_that_refuses_unsigned_bundles_says_what_to_do(device, built, tmp_path):
+    """What a build sends there to be measured is signed by nobody yet."""
+    forge.make_key(tmp_path, "release")
+    policy = device.home / ".config/edgecompile/trust.toml"
+    policy.parent.mkdir(parents=True, exist_ok=True)
+    text = f'[[signer]]\nname = "maker"\nkey = "{tmp_path / "release.pub"}"\n'
+    policy.write_text(text)
+    try:
+        ended, folder = built("there/part.yaml", "policed")
+        assert ended.returncode == 7, ended.stderr
+        (line,) = (line for line in ended.stderr.splitlines() if line.startswith("edgecompile: "))
+        assert "the trust policy of the device refuses what is not signed" in line
+        assert 'unsigned = "allow"' in line
+        assert not list(folder.glob("*.bundle.zip*"))
+        policy.write_text('unsigned = "allow"\n' + text)
+        ended, _ = built("there/part.yaml", "allowed")
+        assert ended.returncode == 0, ended.stderr
+    finally:
+        policy.unlink()
+    assert not device.left()
 
 
 def test_a_device_that_cannot_be_reached_leaves_no_bundle(device, built, tmp_path):

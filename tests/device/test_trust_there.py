@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -34,6 +35,12 @@ def test_a_device_with_a_policy_takes_what_is_signed_and_nothing_else(device, bu
         assert ended.returncode == 0, ended.stderr
         assert "signature    ok: by release.pub" in ended.stdout
         there = ended.stdout.splitlines()[-1]
+        told = edgecompile("deploy", mine, device.address, *PYTHON, "--no-bench", "--json", options=device.options())
+        assert told.returncode == 0, told.stderr
+        said = json.loads(told.stdout)
+        assert said.keys() == {"device", "path", "sha256", "verified", "bench"}
+        assert (said["path"], said["sha256"], said["bench"]) == (there, forge.sha256(mine), None)
+        assert "signature    ok: by maker" in said["verified"]
         policed = edgecompile("verify", mine, f"--on={device.address}", *PYTHON, options=device.options())
         assert policed.returncode == 0, policed.stderr
         assert "signature    ok: by maker" in policed.stdout
