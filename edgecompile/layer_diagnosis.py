@@ -24,6 +24,7 @@ LEAVES = 0.5
 """Relative distance from which a layer has left the float model. Sound INT8 of a small net reaches 0.22 in the middle
 and 0.07 at its outputs (YOLO11 of 0.5 M parameters, MinMax)."""
 MODEL = "artifact/model.onnx"
+IR = frozenset({"artifact/model.xml", "artifact/model.bin"})
 MAKER_OF = "reference.evaluate"
 """The step that reads the float model, by which its maker is found."""
 
@@ -36,8 +37,8 @@ def judge_layers(bundle: Path, reference: str) -> list[Finding]:
             bundle was built from, as the store holds it.
 
     Raises:
-        RecipeError: there is no such model, or one of both is no ONNX graph.
-        StepError: ONNX Runtime cannot run it.
+        RecipeError: there is no such model, or the artifact is of a runtime whose layers nobody reads.
+        StepError: its runtime cannot run it with its layers put out.
     """
     distances = distances_of(bundle, reference)
     left = [one for one in distances if one.error > LEAVES]
@@ -56,10 +57,16 @@ def judge_layers(bundle: Path, reference: str) -> list[Finding]:
 def distances_of(bundle: Path, reference: str) -> list[LayerDistance]:
     """Returns how far each layer is from the float model's; as `judge_layers`."""
     with Archive(bundle) as archive:
-        artifact, spec = _graph(archive), read_spec(archive.read_json("spec.json"))
+        spec = read_spec(archive.read_json("spec.json"))
         picture = decode_member(archive, archive.manifest["golden"]["input"], spec.input.channels)
         other, other_spec = _reference(archive, reference)
-    return layer_distances(artifact, other, tensor_of(spec, picture), tensor_of(other_spec, picture))
+        tensors = tensor_of(spec, picture), tensor_of(other_spec, picture)
+        if set(archive.names) >= IR:
+            from edgecompile.graphs.openvino import ir_layer_comparison
+
+            xml, weights = (archive.read(name) for name in sorted(IR, reverse=True))
+            return ir_layer_comparison.layer_distances(xml, weights, other, *tensors)
+        return layer_distances(_graph(archive), other, *tensors)
 
 
 def _reference(archive: Archive, reference: str) -> tuple[onnx.ModelProto, Spec]:
@@ -98,8 +105,10 @@ def _bundle_at(path: Path) -> Path:
 def _graph(archive: Archive) -> onnx.ModelProto:
     if MODEL not in archive.names:
         backend = archive.manifest["target"]["backend"]
-        fix = "build it for a target of ONNX Runtime to compare layers"
-        raise RecipeError(f"its model is not in ONNX but for {backend}", where=str(archive.path), fix=fix)
+        fix = "build it for a target of ONNX Runtime or OpenVINO to compare layers"
+        raise RecipeError(
+            f"its model is in no form whose layers can be compared, but for {backend}", where=str(archive.path), fix=fix
+        )
     return _parsed(archive.read(MODEL))
 
 

@@ -7,16 +7,16 @@ from edgecompile.plan.graph import Plan
 from edgecompile.plan.step import Output, Stage, Step
 
 LAYER_LOSS = "layer_loss"
+READERS = {"onnx": (), "openvino": ("openvino",)}
+"""Formats whose layers keep their names, to what reads them beside ONNX Runtime."""
 FLOATS = ("fp32", "fp64")
 
 
 def why_none(plan: Plan) -> str:
     """Returns why layers of an artifact are not compared; "" where they are."""
     result = plan.result
-    if result.format != "onnx":
-        return (
-            f"the artifact is no ONNX graph but one of {result.format}, whose layers are other than the float model's"
-        )
+    if result.format not in READERS:
+        return f"the artifact is a network of {result.format}, whose layers have other names than the float model's"
     if result.precision in FLOATS:
         return f"the artifact is in {result.precision}, as its float model"
     return ""
@@ -36,7 +36,7 @@ def layer_loss_step(plan: Plan) -> Step:
             "reference_spec": reference["spec"],
             "golden": Output("golden"),
         },
-        tools=("onnxruntime", "onnx", "numpy", "opencv-python-headless"),
+        tools=("onnxruntime", "onnx", "numpy", "opencv-python-headless", *READERS[plan.result.format]),
         isa=True,
         memory_mb=600,
         about="distance of each layer from the float model's, on the golden picture",

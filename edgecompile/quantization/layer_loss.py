@@ -1,4 +1,4 @@
-"""Step: how far each layer of an ONNX artifact is from the float model's, on the golden picture."""
+"""Step: how far each layer of an artifact, ONNX or OpenVINO IR, is from the float model's, on the golden picture."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx
 
+    from edgecompile.graphs.onnx.layer_comparison import LayerDistance
+
+XML, BIN = "model.xml", "model.bin"
 DIGITS = 5
 
 
@@ -28,17 +31,28 @@ def compare(
         golden: the folder of the golden vectors.
 
     Raises:
-        StepError: ONNX Runtime cannot run a graph layer by layer, or the two have no layer in common.
+        StepError: its runtime cannot run a graph layer by layer, or the two have no layer in common.
     """
-    from edgecompile.graphs.onnx.layer_comparison import layer_distances
-
-    picture, other_picture = _tensor(spec, golden), _tensor(reference_spec, golden)
+    pictures = _tensor(spec, golden), _tensor(reference_spec, golden)
     return {
         "layers": [
             LayerLoss(layer=one.layer, precision=one.precision, error=_rounded(one.error), before=_rounded(one.before))
-            for one in layer_distances(_graph(artifact), _graph(reference), picture, other_picture)
+            for one in _distances(artifact, _graph(reference), pictures)
         ]
     }
+
+
+def _distances(
+    artifact: Path, reference: onnx.ModelProto, pictures: tuple[np.ndarray, np.ndarray]
+) -> list[LayerDistance]:
+    if (artifact / XML).is_file():
+        from edgecompile.graphs.openvino import ir_layer_comparison
+
+        xml, weights = (artifact / XML).read_bytes(), (artifact / BIN).read_bytes()
+        return ir_layer_comparison.layer_distances(xml, weights, reference, *pictures)
+    from edgecompile.graphs.onnx.layer_comparison import layer_distances
+
+    return layer_distances(_graph(artifact), reference, *pictures)
 
 
 def _rounded(error: float) -> float | None:

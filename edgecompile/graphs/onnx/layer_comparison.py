@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,11 +56,25 @@ def layer_distances(
     names = [name for name in own if name in there]
     if not names:
         raise StepError("the artifact and the float model have no layer of the same name")
-    ours, theirs = _outputs(artifact, tensor, names), _outputs(reference, reference_tensor, names)
+    ours, theirs = outputs_of(artifact, tensor, names), outputs_of(reference, reference_tensor, names)
+    return distances(structure, own, ours, theirs)
+
+
+def distances(
+    structure: Structure, precision: Mapping[str, str], ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]
+) -> list[LayerDistance]:
+    """Returns the distance of each layer whose numbers are of the same shape in both.
+
+    Args:
+        structure: of a graph that says which layer reads which.
+        precision: of each layer, by the name of what it puts out.
+        ours, theirs: what the artifact and the float model put out, by the same names.
+    """
+    names = list(ours)
     errors = {name: _error(ours[name], theirs[name]) for name in names if ours[name].shape == theirs[name].shape}
     read = _read_by(structure, errors)
     return [
-        LayerDistance(name, own[name], error, max((errors[layer] for layer in read[name]), default=0.0))
+        LayerDistance(name, precision[name], error, max((errors[layer] for layer in read[name]), default=0.0))
         for name, error in errors.items()
     ]
 
@@ -78,7 +92,7 @@ def _read_by(structure: Structure, layers: Collection[str]) -> dict[str, set[str
     return read
 
 
-def _outputs(model: onnx.ModelProto, tensor: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
+def outputs_of(model: onnx.ModelProto, tensor: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
     """Returns tensors inside of a graph, computed node by node as it is written."""
     probe = onnx.ModelProto.FromString(model.SerializeToString())
     existing = {output.name for output in probe.graph.output}
