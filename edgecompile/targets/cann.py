@@ -90,6 +90,11 @@ class Cann(Target):
 
     def warnings(self, precision: str) -> list[str]:
         remarks = [f"{self.device} was not at hand: what ATC makes of the model is verified by `edgecompile finalize`"]
+        if precision == "int8":
+            remarks.append(
+                "the artifact holds weights in float before their Q/DQ pairs, as AMCT reads them, and is larger than "
+                "the float model: INT8 weights are in the model that the device builds, whose size is not known here"
+            )
         if precision == "fp32":
             remarks.append("Ascend computes convolutions in FP16: take the pass 'fp16' and have the same measured here")
         return remarks

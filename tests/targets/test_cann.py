@@ -223,3 +223,12 @@ def test_what_is_missing_on_the_device_is_named_in_one_line(board, quantized, tm
     (board.tools / "atc").unlink()
     assert "atc is not found" in refused(MissingToolError)
     assert MissingToolError("").exit_code == 4
+
+
+def test_int8_says_that_its_weights_are_in_float_until_the_device_builds_it():
+    said = "larger than the float model"
+    assert [said in " ".join(TARGET.warnings(precision)) for precision in ("int8", "fp16", "fp32")] == [
+        True,
+        False,
+        False,
+    ]
