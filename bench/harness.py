@@ -18,7 +18,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-TOOLS = ("edgecompile", "onnxruntime", "openvino", "nncf", "ultralytics-opencv-headless", "torch", "numpy")
+TOOLS = (
+    "edgecompile",
+    "onnxruntime",
+    "openvino",
+    "nncf",
+    "ncnn",
+    "ai-edge-litert",
+    "ultralytics-opencv-headless",
+    "torch",
+    "numpy",
+)
 
 GATES = (
     "accuracy_drop", "map_drop", "latency_p95_ms", "fps", "stream_fps", "peak_memory_mb", "peak_memory_percent",

@@ -99,9 +99,11 @@ FORMATS = {
     "onnx": ("x86-cpu_onnxruntime", ("fp32", "int8")),
     "engine": ("jetson-orin-nano_tensorrt", ("fp16", "int8")),
     "ncnn": ("raspberry-pi-5_ncnn", ("fp32", "fp16", "int8")),
+    "tflite": ("android-cpu_litert", ("fp32", "fp16", "int8")),
 }
 """Ultralytics' formats to the shipped recipes that make them, and in which precisions."""
 FORMATS["tensorrt"], FORMATS["onnxruntime"] = FORMATS["engine"], FORMATS["onnx"]
+FORMATS["litert"] = FORMATS["tflite"]
 PRECISIONS = ("fp32", "fp16", "int8")
 VERBS = {
     **dict.fromkeys(("export", "convert", "compile", "quantize", "val"), "build"),

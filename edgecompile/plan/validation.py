@@ -12,7 +12,12 @@ from edgecompile.runtime.stream_rate import SECONDS
 REFERENCE_BACKEND = ("onnxruntime", "onnxruntime")
 """Backend and distribution that run the float reference: the same for all devices, which so share its evaluation."""
 
-COUNTED = {"onnx": ("onnxruntime", "onnx", "numpy"), "openvino": ("openvino",), "ncnn": ("ncnn", "numpy")}
+COUNTED = {
+    "onnx": ("onnxruntime", "onnx", "numpy"),
+    "openvino": ("openvino",),
+    "ncnn": ("ncnn", "numpy"),
+    "litert": ("ai-edge-litert",),
+}
 """Formats of artifacts whose layers are counted by precision, and the distributions that count them."""
 
 DAY_S = 86_400

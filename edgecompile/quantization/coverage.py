@@ -19,7 +19,7 @@ def count(out: Path, *, artifact: Path, spec: Path, form: str, precision: str) -
 
     Args:
         artifact: the file or folder that ships.
-        form: "onnx", "openvino" or "ncnn".
+        form: "onnx", "openvino", "ncnn" or "litert".
         precision: by which the artifact is called.
 
     Returns:
@@ -28,7 +28,7 @@ def count(out: Path, *, artifact: Path, spec: Path, form: str, precision: str) -
     Raises:
         StepError: no layer is in the precision by which the artifact is called.
     """
-    read = {"onnx": _of_onnx, "openvino": _of_openvino, "ncnn": _of_ncnn}[form]
+    read = {"onnx": _of_onnx, "openvino": _of_openvino, "ncnn": _of_ncnn, "litert": _of_litert}[form]
     coverage = coverage_of(read(artifact, read_spec(spec)))
     require_precision(coverage, precision)
     return coverage
@@ -63,3 +63,10 @@ def _of_ncnn(artifact: Path, spec: Spec) -> list[Layer]:
     from edgecompile.graphs.ncnn.ncnn_coverage import layers
 
     return layers(artifact, spec.input.shape)
+
+
+def _of_litert(artifact: Path, spec: Spec) -> list[Layer]:
+    from edgecompile.graphs.litert import FILE
+    from edgecompile.graphs.litert.litert_coverage import layers
+
+    return layers((artifact / FILE).read_bytes())

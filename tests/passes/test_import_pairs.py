@@ -92,6 +92,7 @@ def problems(folder: Path, target: str) -> list[str]:
     [
         ("x86-cpu_onnxruntime", np.uint8, 128, ""),
         ("x86-cpu_openvino", np.uint8, 128, ""),
+        ("x86-cpu_litert", np.uint8, 128, ""),
         ("jetson-orin-nano_tensorrt", np.int8, 0, ""),
         ("rtx_tensorrt-rtx", np.int8, 0, ""),
         ("jetson-orin-nano_tensorrt", np.uint8, 0, "takes those of int8 around 0 alone"),

@@ -264,6 +264,21 @@ def test_ncnn_is_counted(tmp_path):
             count(out, **words)
 
 
+def test_litert_is_counted(tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    from edgecompile.graphs.litert.litert_artifact import compile_litert
+
+    path, spec = nets.written(nets.detector(activation="relu"), tmp_path / "float")
+    expected = count(tmp_path, artifact=path, spec=spec, form="onnx", precision="fp32")
+    for half, precision in (False, "fp32"), (True, "fp16"):
+        (out := tmp_path / precision).mkdir()
+        compile_litert(out, model=path, spec=spec, half=half)
+        found = count(out, artifact=out, spec=out / "spec.json", form="litert", precision=precision)
+        assert found["by_precision"] == {precision: {"layers": LAYERS, "macs": expected["macs"]}}
+    with pytest.raises(StepError, match="nothing was quantized: 0 of 7"):
+        count(out, artifact=out, spec=out / "spec.json", form="litert", precision="int8")
+
+
 def test_the_smaller_part_is_remarked_upon():
     def found(*layers):
         return coverage_of([Layer("a", precision, macs) for precision, macs in layers])

@@ -73,6 +73,7 @@ REFUSED: dict[str, list[tuple[Any, ...]]] = {
         ("vulkan_device_index", 1),
         ("blob_allocator", None),
     ],
+    "litert": [("num_threads", 20000), ("experimental_delegates", ["/tmp/x.so"]), ("model_path", "/etc/passwd")],
     "tensorrt": [
         ("workspace_mb", 10**9),
         ("workspace_mb", "1024"),

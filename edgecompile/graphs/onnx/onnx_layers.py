@@ -62,7 +62,7 @@ def layers(model: onnx.ModelProto, size: Sequence[int]) -> list[Layer]:
     structure = Structure(model)
     by_output = precisions(structure)
     nodes = [structure.producer[name] for name in by_output]
-    shapes = _shapes(model, {_counted(structure, node) for node in nodes}, size)
+    shapes = shapes_of_tensors(model, {_counted(structure, node) for node in nodes}, size)
     return [
         Layer(node.name or name, precision, math.prod(shapes[_counted(structure, node)]) * _depth(structure, node))
         for node, (name, precision) in zip(nodes, by_output.items(), strict=True)
@@ -88,7 +88,7 @@ def _depth(structure: Structure, node: onnx.NodeProto) -> int:
     return shape[-1] if position == 0 or len(shape) == 1 else shape[-2]
 
 
-def _shapes(model: onnx.ModelProto, names: set[str], size: Sequence[int]) -> dict[str, list[int]]:
+def shapes_of_tensors(model: onnx.ModelProto, names: set[str], size: Sequence[int]) -> dict[str, list[int]]:
     """Returns the shapes of tensors for one input of the usual size: the graph runs, and puts out shapes alone."""
     from edgecompile.graphs.onnx.agreement import single_thread_session
 
