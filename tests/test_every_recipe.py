@@ -23,7 +23,7 @@ from edgecompile.runtime.archive import Archive
 pytestmark = pytest.mark.slow
 
 RECIPES = sorted(path.stem for path in (Path(__file__).parents[1] / "recipes").glob("*.yaml"))
-ASKS = {"ncnn": "pnnx", "tensorrt-rtx": "tensorrt-rtx-cu13-libs"}
+ASKS = {"litert": "ai-edge-litert", "ncnn": "pnnx", "tensorrt-rtx": "tensorrt-rtx-cu13-libs"}
 """Runtimes whose converter or builder is no package that every environment has."""
 AS = {
     "arm64-cpu_onnxruntime_fp32": "x86-cpu_onnxruntime_fp32",
