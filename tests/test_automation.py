@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,9 @@ def test_a_container_file(file: Path) -> None:
     assert all(re.fullmatch(r"docker\.io/library/python:3\.\d+-slim", image) for image in images), (
         "pinned, and one base"
     )
-    assert [rest for word, rest in lines if word == "USER"] == ["edge"], "not as root"
+    assert [rest for word, rest in lines if word == "USER"] == ["1000"], (
+        "not as root, and by number: no host knows the name"
+    )
     assert words.index("USER") < words.index("ENTRYPOINT")
     (extra,) = re.findall(r"source\[(\w+)\]", text)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -99,12 +102,42 @@ def test_what_a_container_is_built_from_is_let_through() -> None:
     assert {"edgecompile", *build["tool"]["setuptools"]["package-dir"].values()} <= let
 
 
+def linter(name: str) -> str:
+    """Returns the path of a linter, in this environment or on the path; skips the test where it is not installed."""
+    found = shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    return found or pytest.skip(f"{name} is not installed")
+
+
+def hadolint(file: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([linter("hadolint"), "--no-color", str(file)], capture_output=True, text=True)
+
+
 @pytest.mark.parametrize("file", CONTAINERS, ids=lambda file: file.stem)
 def test_a_linter_finds_nothing_in_a_container_file(file: Path) -> None:
-    if not shutil.which("hadolint"):
-        pytest.skip("hadolint is not installed")
-    ended = subprocess.run(["hadolint", str(file)], capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stdout
+    ended = hadolint(file)
+    assert (ended.returncode, ended.stdout) == (0, "")
+
+
+def test_control_the_linter_finds_what_is_wrong_in_a_container_file(tmp_path: Path) -> None:
+    (tmp_path / "Containerfile").write_text("FROM python\nRUN cd /tmp && apt-get install curl\n")
+    ended = hadolint(tmp_path / "Containerfile")
+    assert ended.returncode == 1
+    assert "DL3006" in ended.stdout
+
+
+def checked(schema: str, file: Path) -> int:
+    """Checks a file against a schema that comes with check-jsonschema, without network; returns its exit code."""
+    command = [linter("check-jsonschema"), "--builtin-schema", f"vendor.{schema}", str(file)]
+    return subprocess.run(command, capture_output=True, text=True).returncode
+
+
+def test_action_and_workflow_are_such_by_their_schemas(tmp_path: Path) -> None:
+    assert checked("github-actions", ROOT / "action.yml") == 0
+    for file in (ROOT / ".github" / "workflows").glob("*.yml"):
+        assert checked("github-workflows", file) == 0
+    wrong = tmp_path / "action.yml"
+    wrong.write_text((ROOT / "action.yml").read_text().replace("using: composite", "using: nothing"))
+    assert checked("github-actions", wrong) == 1
 
 
 @pytest.mark.slow
