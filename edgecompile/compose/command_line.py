@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from edgecompile.arguments import WHERE, Parser
-from edgecompile.errors import RecipeError, nearest
+from edgecompile.errors import RecipeError, nearest, nearest_few
 from edgecompile.habits import taken
 from edgecompile.places import conf_folder, shown
 from edgecompile.recipe.folders import LOCK_SUFFIX
@@ -229,6 +229,8 @@ def _take_positional(line: Line, word: str, names: Callable[[], Sequence[str]]) 
         line.files.append(Path(os.path.abspath(word)))
     elif equals and key == "recipe" and _is_file(value):
         line.files.append(Path(os.path.abspath(value)))
+    elif not key.strip("+~"):
+        raise RecipeError(f"'{word}' names no key; expected key=value", where=WHERE)
     elif equals or word.startswith(("~", "+")):
         line.overrides.append(word)
     elif word.endswith((".yaml", ".yml")) or os.sep in word:
@@ -236,11 +238,9 @@ def _take_positional(line: Line, word: str, names: Callable[[], Sequence[str]]) 
     elif word in names():
         line.overrides.append(f"recipe={quoted(word)}")
     else:
-        raise RecipeError(
-            f"'{word}' is neither a recipe nor an override (key=value)",
-            where=WHERE,
-            fix=nearest(word, names()),
-        )
+        fix = nearest_few(word, names()) if nearest(word, names()).startswith("valid") else nearest(word, names())
+        fix = f"a value is missing: {word}=VALUE" if re.fullmatch(r"[a-z_]+(\.\w+)+", word) else fix
+        raise RecipeError(f"'{word}' is neither a recipe nor an override (key=value)", where=WHERE, fix=fix)
 
 
 def _is_file(word: str) -> bool:

@@ -29,6 +29,9 @@ MAPPINGS = ("model", "data", "target", "passes", "gates", "evaluate")
 SEVERAL = re.compile(r"Ambiguous value for argument '(?P<key>[^=']+)=(?P<value>.*)'")
 SWEEP = re.compile(r"Sweep parameters '(?P<key>[^=']+)=.*' requires --multirun")
 CONTAINED = re.compile(r"In '?(?P<config>[^':]+)'?: (?P<rest>.*)", re.DOTALL)
+TWICE = re.compile(
+    r"(?:Multiple values for )?(?P<group>\S+?)(?: appears more than once in the final defaults|\. To override a)"
+)
 DELETE = re.compile(r"Could not delete (?:from config\. )?'(?P<key>[^'=]+)")
 
 
@@ -99,7 +102,16 @@ def problem_of(error: BaseException) -> Problem:
     if full_key.startswith("hydra.") and isinstance(cause, InterpolationResolutionError) and (named := _named_in()):
         return Problem(first_line(text), named)
     own = next((file for file in reversed(searchpath.loaded) if _own(file)), None)
+    if twice := TWICE.match(first_line(text)):
+        return _chosen_twice(twice.group("group"), shown(own) if own else COMMAND_LINE)
     return Problem(first_line(text) or type(error).__name__, full_key or (shown(own) if own else COMMAND_LINE))
+
+
+def _chosen_twice(group: str, where: str) -> Problem:
+    """Returns the problem of a choice that two recipes make, one of which extends the other or a third."""
+    group = group.partition("@")[0]
+    fix = f"write '- override /{group}: NAME', in a recipe that stands behind the other one in `defaults`"
+    return Problem(f"'{group}' is chosen twice", where, fix)
 
 
 def _named_in() -> str:

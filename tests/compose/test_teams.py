@@ -56,6 +56,21 @@ class TestBases:
         assert problem.startswith("cams/camera.yaml:1:defaults")
         assert expected in problem
 
+    def test_a_base_for_several_devices_overrides_what_they_choose(self, write, problems) -> None:
+        write("# @package _global_\ndefaults: [override /model: sample]\n" + SITE, "common/base.yaml", base=False)
+        write("defaults: [x86-cpu_onnxruntime_int8, ../common/base, _self_]\n", "cams/camera.yaml", base=False)
+        recipe = compose("cams/camera.yaml")
+        assert (recipe.model.weights.rpartition("/")[2], recipe.gates.accuracy_drop) == ("parts.pt", 0.2)
+
+    @pytest.mark.parametrize(
+        "order", ["x86-cpu_onnxruntime_int8, ../common/base", "../common/base, x86-cpu_openvino_int8"]
+    )
+    def test_a_choice_that_two_recipes_make_says_how_it_is_changed(self, write, problems, order: str) -> None:
+        write("# @package _global_\ndefaults: [/model: sample]\n", "common/base.yaml", base=False)
+        write(f"defaults: [{order}, _self_]\n", "cams/camera.yaml", base=False)
+        (problem,) = problems("cams/camera.yaml")
+        assert "'model' is chosen twice; write '- override /model: NAME', in a recipe that stands behind" in problem
+
     def test_bases_that_extend_each_other(self, write, problems) -> None:
         write("defaults: [../cams/camera, _self_]\n", "common/base.yaml", base=False)
         (problem,) = problems("cams/camera.yaml")
