@@ -63,12 +63,12 @@ def sample(recipe: str, work: Path) -> harness.Run:
 
 
 def ratio(bundles: list[Path], options: argparse.Namespace) -> Measurement:
-    """Measures the first bundle in turns with the second, whatever the machine does meanwhile."""
+    """Measures the first bundle in turns with the second."""
     with tempfile.TemporaryDirectory() as folder, Archive(bundles[0]) as archive:
         picture = golden_picture(archive, Path(folder))
         mine, other = (Subject([picture], options.threads, bundle, backend="onnxruntime") for bundle in bundles)
-        anything = Extent(predictions=options.predictions, seconds=options.seconds, tolerance=10)
-        return measure(mine, anything, Other(other, "fp32"))
+        extent = Extent(predictions=options.predictions, seconds=options.seconds)
+        return measure(mine, extent, Other(other, "fp32"))
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from edgecompile.runtime.options import Options
 from edgecompile.runtime.pictures import decode_member
 from edgecompile.runtime.power import find_meter
 from edgecompile.runtime.sensors import NO_TEMPERATURE, NO_THROTTLING
-from edgecompile.runtime.speedup import STARTS, speedup_of
+from edgecompile.runtime.speedup import STARTS, is_known, speedup_of
 from edgecompile.runtime.turns import Extent, Run, measure_in_turns
 
 __all__ = ["Extent", "Other", "Subject", "golden_picture", "measure"]
@@ -28,6 +28,10 @@ POWER_SECONDS = 1.0
 """For how long the meter of power reads."""
 
 
+KNOWN = 0.5
+"""Share of the tolerance within which a ratio over starts is to be known: two of them then differ by all of it."""
+ROUNDS = 4
+"""Of a start that serves a ratio alone: starts differ by more than the rounds of one."""
 OF_POWER = ("fps_per_watt", "energy_per_picture_j")
 """Figures that need a meter of power."""
 NO_STREAM = "streams are measured where the gate stream_fps or `bench --stream` asks for it"
@@ -108,7 +112,8 @@ def measure(subject: Subject, extent: Extent, other: Other | None = None, plain:
         watts, meter, no_meter = _power(probe, extent, gpu=began["gpu"])
         stream = probe.stream(extent.stream_seconds) if extent.stream_seconds else None
     compared = {"speedup": other, "over_plain": plain}
-    starts = [run, *_more_starts([subject, *(one.subject for name in beside if (one := compared[name]))], extent, end)]
+    beside_it = [one.subject for name in beside if (one := compared[name])]
+    starts = _with_more_starts(run, [subject, *beside_it], extent, end)
     ratios = {
         name: speedup_of([start.pairs(place) for start in starts], twins[name].words)
         for place, name in enumerate(beside, 1)
@@ -158,17 +163,25 @@ def measure(subject: Subject, extent: Extent, other: Other | None = None, plain:
     )
 
 
-def _more_starts(subjects: Sequence[Subject], extent: Extent, end: float) -> list[Run]:
-    """Measures subjects in turns in processes started anew, for their ratios alone, while there is time for it."""
-    runs: list[Run] = []
-    while len(subjects) > 1 and extent.most is None and len(runs) + 1 < STARTS and time.monotonic() < end:
-        left = end - time.monotonic()
+def _with_more_starts(first: Run, subjects: Sequence[Subject], extent: Extent, end: float) -> list[Run]:
+    """Measures subjects in turns in processes started anew, for their ratios alone, until these are known, while there
+    is time for it.
+
+    Args:
+        first: what the first processes found.
+    """
+    starts = [first]
+    places = range(1, len(subjects))
+    while places and extent.most is None and len(starts) < STARTS and time.monotonic() < end:
+        if all(is_known([start.pairs(place) for start in starts], KNOWN * extent.tolerance) for place in places):
+            break
+        few = Extent(extent.warmup, 1, end - time.monotonic(), math.inf, least_rounds=ROUNDS, least_seconds=0.0)
         with ExitStack() as held:
             probes = [held.enter_context(MeasuredProcess(one.request())) for one in subjects]
             for probe in probes:
                 probe.ask()
-            runs.append(measure_in_turns(probes, Extent(extent.warmup, 1, left, tolerance=math.inf)))
-    return runs
+            starts.append(measure_in_turns(probes, few))
+    return starts
 
 
 @dataclass(frozen=True)

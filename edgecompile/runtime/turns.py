@@ -44,6 +44,8 @@ class Extent:
         tolerance: share by which figures may be off.
         most: predictions that are timed at most; None for as many as it takes.
         stream_seconds: for how long streams are measured after that; 0 for no streams.
+        least_rounds: how often each of several has its turn at least.
+        least_seconds: for how long is measured at least.
     """
 
     warmup: int = 10
@@ -52,6 +54,8 @@ class Extent:
     tolerance: float = TOLERANCE
     most: int | None = None
     stream_seconds: float = 0.0
+    least_rounds: int = LEAST_ROUNDS
+    least_seconds: float = LEAST_SECONDS
 
 
 class Turner(Protocol):
@@ -159,9 +163,9 @@ def _is_over(turns: Sequence[Turned], extent: Extent, end: float) -> bool:
 
 def _is_enough(turns: Sequence[Sequence[Turned]], extent: Extent, seconds: float) -> bool:
     """Returns whether there is enough to tell how good it is."""
-    if len(turns) > 1 and len(turns[0]) < LEAST_ROUNDS:
+    if len(turns) > 1 and len(turns[0]) < extent.least_rounds:
         return False
-    return _counts(turns[0]) >= extent.predictions and seconds >= LEAST_SECONDS
+    return _counts(turns[0]) >= extent.predictions and seconds >= extent.least_seconds
 
 
 def _ratio_open(rounds: Sequence[tuple[float, ...]], tolerance: float) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from edgecompile.runtime import turns
 from edgecompile.runtime.machine_load import Observed
 from edgecompile.runtime.probe import Turn, Turned
-from edgecompile.runtime.speedup import SpeedUp, speedup_of, speedup_words
+from edgecompile.runtime.speedup import ENOUGH_STARTS, STARTS, STUDENT, SpeedUp, is_known, speedup_of, speedup_words
 from edgecompile.runtime.turns import ATTEMPTS, LEAST_ROUNDS, Extent, measure_in_turns
 
 COUNTED = 20
@@ -157,3 +157,14 @@ def test_starts_that_differ_widen_the_interval():
     one = speedup_of(starts[:1], "fp32")
     assert one.high - one.low < 0.002, "the control: what one start says of itself"
     assert speedup_of(starts[:2], "fp32").starts == 2
+
+
+def test_a_ratio_is_known_when_starts_agree_and_are_no_accident():
+    def starts(*ratios: float) -> list[list[tuple[float, float]]]:
+        return [[(1.0, ratio)] * 4 for ratio in ratios]
+
+    assert is_known(starts(1.00, 1.01, 1.0, 0.99, 1.0), 0.015)
+    assert not is_known(starts(1.00, 1.01, 1.0), 0.015), "the spread of three is no evidence"
+    assert not is_known(starts(0.94, 1.06, 1.0, 0.97, 1.03), 0.015)
+    assert is_known(starts(*(0.98, 1.02) * 12), 0.015), "many starts that differ"
+    assert len(STUDENT) == STARTS - ENOUGH_STARTS + 1
