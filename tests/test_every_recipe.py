@@ -26,6 +26,9 @@ RECIPES = sorted(path.stem for path in (Path(__file__).parents[1] / "recipes").g
 ASKS = {"litert": "ai-edge-litert", "ncnn": "pnnx", "tensorrt-rtx": "tensorrt-rtx-cu13-libs"}
 """Runtimes whose converter or builder is no package that every environment has."""
 AS = {
+    "android-cpu_litert_fp16": "x86-cpu_litert_fp16",
+    "android-cpu_litert_fp32": "x86-cpu_litert_fp32",
+    "android-cpu_litert_int8": "x86-cpu_litert_int8",
     "arm64-cpu_onnxruntime_fp32": "x86-cpu_onnxruntime_fp32",
     "atlas-300i_cann_fp16": "atlas-200i-dk_cann_fp16",
     "atlas-300i_cann_int8": "atlas-200i-dk_cann_int8",
@@ -34,6 +37,8 @@ AS = {
     "jetson-agx-orin_tensorrt_int8": "jetson-orin-nano_tensorrt_int8",
     "jetson-orin-nx_tensorrt_fp16": "jetson-orin-nano_tensorrt_fp16",
     "jetson-orin-nx_tensorrt_int8": "jetson-orin-nano_tensorrt_int8",
+    "nvidia-gpu_tensorrt_fp16": "jetson-orin-nano_tensorrt_fp16",
+    "nvidia-gpu_tensorrt_int8": "jetson-orin-nano_tensorrt_int8",
     "raspberry-pi-4_ncnn_fp16": "raspberry-pi-5_ncnn_fp16",
     "raspberry-pi-4_ncnn_fp32": "raspberry-pi-5_ncnn_fp32",
     "raspberry-pi-4_ncnn_int8": "raspberry-pi-5_ncnn_int8",
@@ -42,6 +47,9 @@ AS = {
     "raspberry-pi-4_openvino_fp16": "raspberry-pi-5_openvino_fp16",
     "raspberry-pi-4_openvino_fp32": "raspberry-pi-5_openvino_fp32",
     "raspberry-pi-4_openvino_int8": "raspberry-pi-5_openvino_int8",
+    "raspberry-pi-5_litert_fp16": "x86-cpu_litert_fp16",
+    "raspberry-pi-5_litert_fp32": "x86-cpu_litert_fp32",
+    "raspberry-pi-5_litert_int8": "x86-cpu_litert_int8",
     "raspberry-pi-5_onnxruntime_fp32": "x86-cpu_onnxruntime_fp32",
     "raspberry-pi-5_onnxruntime_int8": "arm64-cpu_onnxruntime_int8",
 }

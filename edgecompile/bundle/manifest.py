@@ -80,7 +80,10 @@ class TargetFacts(Document):
     options: dict[str, JsonValue] = Field(description="what the backend is opened with")
     threads: int = Field(ge=1, le=MOST_THREADS)
     memory_mb: int | None = Field(default=None, gt=0, description="memory of the device; null in older bundles")
-    status: str = Field(description="how far the target was proven: built here, built on device, emulated, untested")
+    status: str = Field(
+        description="how far the target was proven: built here, built on device, simulated, emulated, estimated or "
+        "untested"
+    )
     finalize: bool = Field(default=False, description="whether the model must first be built on the device")
     constraints: dict[str, str | list[str]] = Field(
         default={}, description="facts of the device to a version range or to allowed values, checked by finalize"

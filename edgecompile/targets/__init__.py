@@ -61,7 +61,8 @@ class Target(BaseModel, ABC):
         memory_mb: memory of the device.
         threads: threads the runtime uses there.
         precisions: those the device runs.
-        status: how far this was proven: "built here", "built on device", "emulated" or "untested".
+        status: how far this was proven: "built here", "built on device", "simulated" by the vendor's own simulator,
+            "emulated", "estimated" by the vendor's own tool, or "untested".
         proof: the command, in a clone of the repository, that shows the status; for an untested target, the command
             that shows how far it was prepared and checked.
         source: where the device figures come from.
@@ -80,7 +81,7 @@ class Target(BaseModel, ABC):
     memory_mb: int = Field(gt=0)
     threads: int = Field(default=2, ge=1, le=MOST_THREADS)
     precisions: tuple[Literal["fp32", "fp16", "bf16", "int8"], ...]
-    status: Literal["built here", "built on device", "emulated", "untested"] = "untested"
+    status: Literal["built here", "built on device", "simulated", "emulated", "estimated", "untested"] = "untested"
     proof: str = Field(default="", exclude=True)
     source: str = Field(default="", exclude=True)
     board: Board = Field(default=Board(), exclude=True)

@@ -1,10 +1,11 @@
-"""TensorRT on NVIDIA Jetson: the bundle carries a strongly typed ONNX, `edgecompile finalize` builds the engine."""
+"""TensorRT on NVIDIA Jetson, and on PCs and servers: the bundle carries a strongly typed ONNX, `edgecompile finalize`
+builds the engine there."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypedDict
 
 from pydantic import Field
 
@@ -31,27 +32,29 @@ PROVEN_FOR = 86
 is of the same architecture (Ampere)."""
 
 
+Capability = Annotated[str, Field(pattern=r"^\d+\.\d$")]
+
+
 class TensorRt(Target):
-    """A Jetson that runs TensorRT.
+    """A Jetson, or a PC or server with an NVIDIA GPU (x86-64), that runs TensorRT.
 
     Fields:
-        sm: compute capability of its GPU, checked there.
+        sm: compute capability of its GPU, or of each GPU that the bundle is for, checked there.
         workspace_mb: memory that TensorRT may use while it builds and runs, in MiB.
         dla: number of the deep learning accelerator that takes what it can, the GPU the rest; null for the GPU alone.
-        driver: range of the versions of Jetson Linux, which holds the driver, that the bundle is for.
+        driver: range of the versions of the driver that the bundle is for; on a Jetson, of Jetson Linux.
     """
 
     kind: Literal["tensorrt"] = "tensorrt"
     arch: Literal["x86_64", "aarch64"] = "aarch64"
     precisions: tuple[Literal["fp32", "fp16", "int8"], ...] = ("fp32", "fp16", "int8")
-    sm: str = Field(default="8.7", pattern=r"^\d+\.\d$")
+    sm: Capability | tuple[Capability, ...] = Field(default="8.7", min_length=1)
     workspace_mb: int = Field(default=WORKSPACE_MB, ge=WORKSPACE.low, le=WORKSPACE.high)
     dla: Literal[0, 1] | None = None
     driver: str = ">=36.3"
 
     backend: ClassVar[str] = "tensorrt"
     runtime: ClassVar[tuple[str, str]] = ("tensorrt", ">=10.3,<12")
-    system_runtime: ClassVar[bool] = True  # JetPack brings it; what PyPI has is not for Jetson
     finalize: ClassVar[bool] = True
     dynamic: ClassVar[frozenset[str]] = frozenset({"batch", "imgsz"})
     signed_pairs: ClassVar[bool] = True
@@ -62,6 +65,10 @@ class TensorRt(Target):
 
     def options(self) -> Options:
         return {"workspace_mb": self.workspace_mb, "dla": self.dla}
+
+    @property
+    def system_runtime(self) -> bool:  # type: ignore[override]  # JetPack brings it; what PyPI has is for x86-64
+        return self.arch == "aarch64"
 
     @property
     def keeps_float(self) -> bool:  # type: ignore[override]  # a DLA, and what falls back from it, is not strongly typed
@@ -81,7 +88,7 @@ class TensorRt(Target):
         return precision != "fp32" or self.dla is not None
 
     def constraints(self) -> dict[str, str | list[str]]:
-        return {"sm": [self.sm], "driver": self.driver}
+        return {"sm": [self.sm] if isinstance(self.sm, str) else list(self.sm), "driver": self.driver}
 
     def proxy_backend(self) -> ProxyBackend | None:
         return PROXY_BACKEND

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import yaml
 from exported import graph_for, pictures, run_code, simplified
+from pydantic import ValidationError
 
 from edgecompile.errors import StepError
 from edgecompile.passes.int8_static import Int8Static
@@ -32,7 +33,7 @@ pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.slow
 
 CONF = Path(__file__).parents[2] / "conf" / "target"
-WRITTEN = sorted(path for path in CONF.glob("*.yaml") if "kind: tensorrt\n" in path.read_text())
+WRITTEN = sorted(CONF.glob("jetson-*_tensorrt.yaml"))
 FLOAT = Model(Output("simplify", "model.onnx"), Output("onnx_export", "spec.json"))
 
 
@@ -99,6 +100,18 @@ def test_written_targets_carry_what_people_otherwise_look_up(path: Path) -> None
     assert "nvpmodel -q" in board.power_mode
     assert "10.3" in board.images.values()
     assert not target.warnings("int8")
+
+
+def test_pcs_take_what_a_jetson_takes_and_bring_tensorrt_by_pip() -> None:
+    pc, jetson = TensorRt(**yaml.safe_load((CONF / "nvidia-gpu_tensorrt.yaml").read_text())), a_jetson()
+    assert pc.options() == jetson.options()
+    assert pc.constraints() == {"sm": ["7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "12.0"], "driver": ">=525"}
+    assert (pc.system_runtime, jetson.system_runtime) == (False, True)
+    assert not pc.warnings("int8")
+    with pytest.raises(ValidationError):
+        a_jetson(sm=())
+    with pytest.raises(ValidationError):
+        a_jetson(sm=("8.6", "86"))
 
 
 def test_the_bundle_is_finished_on_the_device_and_judged_by_a_stand_in() -> None:

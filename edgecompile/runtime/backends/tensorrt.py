@@ -1,7 +1,8 @@
-"""TensorRT on NVIDIA Jetson: the engine is built on the device, from a strongly typed ONNX."""
+"""TensorRT on NVIDIA Jetson, and on PCs and servers: the engine is built on the device, from a strongly typed ONNX."""
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +24,12 @@ ENGINE, TIMINGS = "model.engine", "timing.cache"
 MIB = 1 << 20
 LEVEL, TIMINGS_OF_EACH = "builder_optimization_level", "avg_timing_iterations"
 WORKSPACE_MB, WORKSPACE = 1024, Whole(16, 65536)
+
+ON_X86 = "pip install 'edgecompile[tensorrt]'"
+ON_A_JETSON = (
+    "on a Jetson: sudo apt install python3-libnvinfer, and a virtual environment of the system's Python made with "
+    "--system-site-packages"
+)
 
 
 class Backend:
@@ -120,9 +127,6 @@ def import_library() -> ModuleType:
     try:
         import tensorrt
     except ImportError as error:
-        fix = (
-            "on a Jetson: sudo apt install python3-libnvinfer, and a virtual environment of the system's Python made "
-            "with --system-site-packages"
-        )
+        fix = ON_X86 if platform.machine() == "x86_64" else ON_A_JETSON
         raise MissingToolError(f"tensorrt cannot be imported ({error})", fix=fix) from error
     return tensorrt
