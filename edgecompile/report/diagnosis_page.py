@@ -13,7 +13,7 @@ from edgecompile.files import write_atomically
 from edgecompile.report import charts
 from edgecompile.report.html import _environment
 from edgecompile.report.timelines import plots
-from edgecompile.runtime.diagnosis import Diagnosis, growth_words
+from edgecompile.runtime.diagnosis import Diagnosis, growth_words, unnamed_words
 from edgecompile.runtime.finding import SYMPTOMS, Finding
 
 
@@ -43,9 +43,10 @@ def render_diagnosis(diagnosis: Diagnosis) -> str:
     )
 
 
-def _symptoms(diagnosis: Diagnosis) -> Iterator[tuple[str, list[Finding]]]:
+def _symptoms(diagnosis: Diagnosis) -> Iterator[tuple[str, list[Finding], str]]:
     for symptom, title in SYMPTOMS.items():
-        yield title, [finding for finding in diagnosis.findings if finding.symptom == symptom]
+        found = [finding for finding in diagnosis.findings if finding.symptom == symptom]
+        yield title, found, unnamed_words(diagnosis, symptom)
 
 
 def write_page(diagnosis: Diagnosis, path: Path) -> None:

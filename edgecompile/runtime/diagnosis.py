@@ -168,7 +168,7 @@ def lines(diagnosis: Diagnosis) -> Iterator[str]:
     for symptom, title in SYMPTOMS.items():
         found = [finding for finding in diagnosis.findings if finding.symptom == symptom]
         if not found:
-            yield f"{title}: no"
+            yield f"{title}: {unnamed_words(diagnosis, symptom)}"
         for finding in found:
             yield f"{title}: {finding.title} ({finding.evidence})"
             yield f"  fix: {finding.fix}"
@@ -176,6 +176,17 @@ def lines(diagnosis: Diagnosis) -> Iterator[str]:
         yield f"not seen here: {line}"
     for gate in diagnosis.gates:
         yield f"{ {True: 'met', False: 'NOT met', None: 'open'}[gate.met] }: {gate}"
+
+
+def unnamed_words(diagnosis: Diagnosis, symptom: str) -> str:
+    """Returns what is said of a symptom for which nothing is named: "no" only where it could have been seen."""
+    if symptom == "memory" and diagnosis.growth is None:
+        return f"not known: {TOO_SHORT}"
+    if symptom == "heat":
+        moments = diagnosis.timeline.moments
+        if all(one.temperature_c is None and one.throttled is None for one in moments):
+            return "not known: this machine shows neither temperature nor throttling"
+    return "no"
 
 
 def growth_words(growth: Growth | None) -> str:

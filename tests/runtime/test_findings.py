@@ -189,6 +189,18 @@ def test_gates_are_judged_by_a_soak():
     assert [gate.met for gate in short.gates] == [None], "too short to tell"
 
 
+def test_what_could_not_be_seen_is_not_denied():
+    def said(timeline: Timeline) -> list[str]:
+        return [line for line in lines(diagnosed(timeline)) if line.startswith(("memory grows: ", "heat: "))]
+
+    assert said(quiet()) == ["memory grows: no", "heat: no"]
+    blind = with_moments(quiet(), lambda _, one: replace(one, temperature_c=None, throttled=None))
+    assert said(blind) == ["memory grows: no", "heat: not known: this machine shows neither temperature nor throttling"]
+    assert said(quiet(moments=10))[0].startswith("memory grows: not known: the run was too short")
+    told = with_moments(quiet(), lambda _, one: replace(one, temperature_c=None))
+    assert said(told)[1] == "heat: no", "throttling is shown"
+
+
 def test_a_busy_neighbour_fails_no_gate_on_jitter():
     (gate,) = diagnosed(busy_neighbour(quiet()), jitter_ms=2.0).gates
     assert gate.met is None
