@@ -217,8 +217,10 @@ def test_without_a_driver_or_a_library_it_is_said_how_to_get_it(monkeypatch: pyt
             Cuda()
     for name in ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(MissingToolError, match="--system-site-packages"):
-        tensorrt.Backend.device({})
+    for processor, said in (("aarch64", "--system-site-packages"), ("x86_64", r"edgecompile\[tensorrt\]")):
+        monkeypatch.setattr(tensorrt.platform, "machine", lambda processor=processor: processor)
+        with pytest.raises(MissingToolError, match=said):
+            tensorrt.Backend.device({})
     with pytest.raises(MissingToolError, match=r"edgecompile\[tensorrt-rtx\]"):
         tensorrt_rtx.Backend.device({})
 
