@@ -110,3 +110,15 @@ def test_the_line_names_the_precision_that_blocks_are_left_in():
     found = Repair("accuracy_drop", 0.01, 0.4, 0.02, 0.1, (mix,), (), float_precision="fp16")
     assert "blocks in FP16 (/a)" in found.line
     assert "blocks in float (/a)" in replace(found, float_precision="").line, "locks of before there was this"
+
+
+def test_a_limit_below_zero_is_explained():
+    reasons = {
+        allowed: Repair("accuracy_drop", allowed, 0.77, 0.02, 0.1, (), (), "ship float").line
+        for allowed in (-0.008, 0.01)
+    }
+    assert "(0.0200 > -0.0080: gates.confidence takes more off the limit than it has" in reasons[-0.008]
+    assert "validate on more pictures" in reasons[-0.008]
+    assert "confidence" not in reasons[0.01], "that limit is reached by a drop"
+    absolute = Repair("map50_95", -0.008, 0.77, 0.02, 0.1, (), (), "ship float").line
+    assert "confidence" not in absolute, "the float model itself is below that limit"
