@@ -321,7 +321,14 @@ def test_the_folder_of_a_build_stands_for_its_bundle(tmp_path: Path, capsys: pyt
     (later / "other.bundle.zip").touch()
     (tmp_path / "none").mkdir()
     (tmp_path / "none/report.html").touch()
-    for folder, said in (("my", "3 bundles in this folder"), ("none", "its report says why")):
+    (tmp_path / "unpacked").mkdir()
+    for member in ("report.html", "manifest.json"):
+        (tmp_path / "unpacked" / member).touch()
+    for folder, said in (
+        ("my", "3 bundles in this folder"),
+        ("none", "its report says why"),
+        ("unpacked", "an unpacked bundle"),
+    ):
         with pytest.raises(EdgecompileError, match=said):
             bundle_path(str(tmp_path / folder))
     assert bundle_path("gone.zip") == Path("gone.zip")

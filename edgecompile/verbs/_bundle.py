@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgecompile.arguments import Parser, picture_size, whole_number
 from edgecompile.errors import InputError
+from edgecompile.runtime.archive import MANIFEST
 from edgecompile.text import tell
 
 SUFFIX = ".bundle.zip"
@@ -29,6 +30,9 @@ def bundle_path(text: str) -> Path:
         return path
     found = sorted([*path.glob(f"*{SUFFIX}"), *path.glob(f"*/*{SUFFIX}")], key=lambda file: file.stat().st_mtime)
     if not found:
+        if (path / MANIFEST).is_file():
+            fix = "only the .bundle.zip is read, whose digests are checked; name that"
+            raise InputError("an unpacked bundle", where=text, fix=fix)
         page = path / "report.html"
         fix = f"its report says why: {page}" if page.is_file() else "name a .bundle.zip, or the folder of a build"
         raise InputError("no bundle in this folder", where=text, fix=fix)
