@@ -29,18 +29,8 @@ MAKER_OF = "reference.evaluate"
 """The step that reads the float model, by which its maker is found."""
 
 
-def judge_layers(bundle: Path, reference: str) -> list[Finding]:
-    """Returns the first layer of a bundle that leaves the float model on the golden picture; nothing where none does.
-
-    Args:
-        reference: a bundle of the float model, or the run directory that holds one; "" for the float model that the
-            bundle was built from, as the store holds it.
-
-    Raises:
-        RecipeError: there is no such model, or the artifact is of a runtime whose layers nobody reads.
-        StepError: its runtime cannot run it with its layers put out.
-    """
-    distances = distances_of(bundle, reference)
+def judge_layers(distances: Sequence[LayerDistance]) -> list[Finding]:
+    """Returns the first layer of a bundle that leaves the float model; nothing where none does."""
     left = [one for one in distances if one.error > LEAVES]
     if not left:
         return []
@@ -54,8 +44,26 @@ def judge_layers(bundle: Path, reference: str) -> list[Finding]:
     return [Finding("results", "layer", "a layer leaves the float model", evidence, fix)]
 
 
+def layers_line(distances: Sequence[LayerDistance]) -> str:
+    """Returns how many layers were compared and which is the furthest, in a line for people."""
+    furthest = max(distances, key=lambda one: one.error)
+    return (
+        f"{len(distances)} layers compared with the float model; {furthest.layer} is the furthest from it, by "
+        f"{furthest.error:.2f} of its length (a sound layer stays below {LEAVES:g})"
+    )
+
+
 def distances_of(bundle: Path, reference: str) -> list[LayerDistance]:
-    """Returns how far each layer is from the float model's; as `judge_layers`."""
+    """Returns how far each layer of a bundle is from the float model's on the golden picture.
+
+    Args:
+        reference: a bundle of the float model, or the run directory that holds one; "" for the float model that the
+            bundle was built from, as the store holds it.
+
+    Raises:
+        RecipeError: there is no such model, or the artifact is of a runtime whose layers nobody reads.
+        StepError: its runtime cannot run it with its layers put out.
+    """
     with Archive(bundle) as archive:
         spec = read_spec(archive.read_json("spec.json"))
         picture = decode_member(archive, archive.manifest["golden"]["input"], spec.input.channels)
@@ -107,7 +115,7 @@ def _graph(archive: Archive) -> onnx.ModelProto:
         backend = archive.manifest["target"]["backend"]
         fix = "build it for a target of ONNX Runtime or OpenVINO to compare layers"
         raise RecipeError(
-            f"its model is in no form whose layers can be compared, but for {backend}", where=str(archive.path), fix=fix
+            f"its model is in the form of {backend}, whose layers cannot be compared", where=str(archive.path), fix=fix
         )
     return _parsed(archive.read(MODEL))
 

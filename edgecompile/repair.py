@@ -160,11 +160,14 @@ def search(subject: Search, figures: Figures) -> Repair:
     limits, target = settings.repair_limits, subject.recipe.target
     gain = target.int8_gain
     tried: list[Candidate] = []
+    nothing = Sensitivity(0.0, (), ())
+    if hopeless := out_of_reach(gate, allowed, figures):
+        conclusion = _conclusion(nothing, figures, gate, allowed, [], target, limits.max_slowdown)
+        return replace(conclusion, why_not=hopeless)
     try:
         found = _ranked(subject)
     except StepError as error:  # such as a task that cannot compare two results: INT8 then is what it was without
-        found = Sensitivity(0.0, (), ())
-        conclusion = _conclusion(found, figures, gate, allowed, [], target, limits.max_slowdown)
+        conclusion = _conclusion(nothing, figures, gate, allowed, [], target, limits.max_slowdown)
         return replace(conclusion, why_not=f"no block could be ranked: {error.problems[0].message}")
     for candidate in mixed_precision.choices(
         found, figures.lost, allowed, gain, limits.candidates, limits.max_slowdown, settings.method
@@ -173,6 +176,22 @@ def search(subject: Search, figures: Figures) -> Repair:
         if tried[-1].met:
             break
     return _conclusion(found, figures, gate, allowed, tried, target, limits.max_slowdown)
+
+
+def out_of_reach(gate: str, allowed: float, figures: Figures) -> str:
+    """Returns why no mix of INT8 and float can meet a gate, not even one without a loss; "" where one may.
+
+    Args:
+        gate, allowed: as `accuracy_room` returns them.
+    """
+    if allowed >= 0:
+        return ""
+    if gate == figures.main:
+        return f"the float model itself has {figures.float_accuracy:.4f}, below gates.{gate}"
+    return (
+        f"the standard error of the drop on {figures.pictures} pictures alone exceeds the limit at gates.confidence, "
+        "whatever stays in float: validate on more pictures"
+    )
 
 
 def _ranked(subject: Search) -> Sensitivity:

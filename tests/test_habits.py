@@ -361,6 +361,15 @@ def test_an_unmet_gate_says_what_to_try_by_what_it_costs() -> None:
     assert next_steps(verdict("fps", measured=True), int8) == next_steps(verdict("fps", measured=True), int8)
 
 
+def test_a_drop_that_is_not_proven_wants_pictures() -> None:
+    int8 = Situation("int8", ("fp32", "int8"), "int8_static", "minmax", True, True, 64)
+    unproven = Verdict("accuracy_drop", 0.5, 0.4, False, False, "", proven=False)
+    assert "data.validation" in next_steps(unproven, int8)
+    assert "method" not in next_steps(unproven, int8)
+    beyond = Verdict("accuracy_drop", 0.5, 0.6, False, False, "", proven=False)
+    assert "data.validation" not in next_steps(beyond, int8), "more pictures mend no loss"
+
+
 def test_words_of_the_verbs_are_no_habits() -> None:
     assert not {*habits.VERBS, *habits.TASKS, *habits.HELP} & {*verb_names()}
     assert cli.main(["list", "recipes"]) == 0

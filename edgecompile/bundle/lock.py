@@ -33,6 +33,8 @@ LARGEST = 64 << 20
 DEEPEST = 64
 ZIP = b"PK\x03\x04"
 STRING = "tag:yaml.org,2002:str"
+OF_REPORTS = frozenset({"figures", "gates", "created_by"})
+"""Keys that a report has, and no lock."""
 UNLOCKED = ("board", "proof", "source")
 """Keys of a target that only people read. Older locks hold them, and they are left out when such a lock is read."""
 HEADER = """\
@@ -235,6 +237,8 @@ def read_lock(source: Path | str | bytes) -> Lock:
         raise RecipeError(f"larger than {LARGEST >> 20} MiB, which no lock is", where=where)
     document = _parse(content, where)
     schema = document.get("schema")
+    if document.keys() >= OF_REPORTS:
+        raise RecipeError("is the report of a build, not its lock", where=where, fix="name the folder that holds it")
     if schema != SCHEMA:
         fix = "read it with the edgecompile that wrote it" if isinstance(schema, int) else "is it a recipe.lock.yaml?"
         raise RecipeError(f"schema {schema!r} where this version reads schema {SCHEMA}", where=where, fix=fix)

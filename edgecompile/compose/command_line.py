@@ -30,6 +30,8 @@ REFUSED = {
     ("--config-path", "-cp"): "further config groups are added by --config-dir",
     ("--experimental-rerun",): "it would load a pickle",
 }
+NO_NAME = re.compile(r"null|~|true|false|[-+]?[\d.]+", re.IGNORECASE)
+"""What Hydra reads as something else than a name."""
 WORDS = "RECIPE.yaml | recipe=NAME | key=value"
 NOTES = """\
 words:
@@ -289,10 +291,17 @@ def rewritten(word: str, groups: set[str]) -> str:
 
     So any key can be set, whether or not a file sets it already, and the strict models, instead of Hydra, report a key
     that does not exist, with the nearest name.
+
+    Raises:
+        RecipeError: what is chosen from a group is no name.
     """
     key, equals, value = word.partition("=")
     group = key.partition("@")[0].partition("/")[0]
     chooses = group in groups and not value.lstrip().startswith("{")
+    if chooses and "." not in key and NO_NAME.fullmatch(value.strip()):
+        message = f"found {value}, expected the name of a choice"
+        fix = f"{key}.NAME=null takes one key away" if value == "null" else ""
+        raise RecipeError(message, where=f"{WHERE}:{key}", fix=fix)
     if not equals or key.startswith(("+", "~", "hydra.", "hydra/")) or chooses:
         return word
     return f"++{word}"

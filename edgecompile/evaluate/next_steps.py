@@ -49,6 +49,11 @@ def next_steps(verdict: Verdict, at: Situation) -> str:
             *_other_precision("int8", at, "about a quarter of float's size"),
             "a smaller model (n for s): train again",
         ]
+    elif verdict.proven is False and verdict.figure is not None and verdict.figure <= verdict.limit:
+        steps = [
+            "more pictures in data.validation, which cost their evaluation",
+            "gates.confidence=null, which asks less",
+        ]
     else:
         steps = _for_accuracy(at)
     numbered = (f"({number}) {step}" for number, step in enumerate(steps, 1))

@@ -110,7 +110,9 @@ class Repair:
     @property
     def line(self) -> str:
         """What became of it, in a line for people."""
-        missed = f"INT8 misses gates.{self.gate} ({self.plain_drop:.4f} > {self.allowed:.4f}{self._bound})"
+        missed = f"INT8 misses gates.{self.gate} ({self.plain_drop:.4f} > {self.allowed:.4f})"
+        if self.allowed < 0 and self.chosen is None:  # a limit that no recipe states, and `why_not` explains
+            missed = f"INT8 misses gates.{self.gate}"
         if self.chosen is None:
             return f"{missed} and is not repaired: {self.why_not}"
         if self.chosen.method:
@@ -124,13 +126,6 @@ class Repair:
             f"{self.float_precision.upper() or 'float'} ({named}), "
             f"{self.chosen.cost:.0%} of the operations, about {self.chosen.slowdown:.2f} times the time of plain INT8"
         )
-
-    @property
-    def _bound(self) -> str:
-        """Says whence a limit on a drop below zero comes, which no recipe states: the error is larger than it."""
-        if self.allowed >= 0 or not self.gate.endswith("_drop"):
-            return ""
-        return ": gates.confidence takes more off the limit than it has; validate on more pictures"
 
     @property
     def statement(self) -> str:

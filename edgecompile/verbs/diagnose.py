@@ -117,9 +117,11 @@ def _compared(arguments: argparse.Namespace) -> list[Finding]:
 
         findings += judge_input_file(arguments.bundle, arguments.input, arguments.images)
     if arguments.layers is not None:
-        from edgecompile.layer_diagnosis import judge_layers
+        from edgecompile.layer_diagnosis import distances_of, judge_layers, layers_line
 
-        findings += judge_layers(arguments.bundle, arguments.layers)
+        distances = distances_of(arguments.bundle, arguments.layers)
+        tell(f"edgecompile: note: {layers_line(distances)}", file=sys.stderr)
+        findings += judge_layers(distances)
     return findings
 
 

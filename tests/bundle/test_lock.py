@@ -157,3 +157,9 @@ def test_schema_describes_every_section(document):
     schema = Lock.model_json_schema(by_alias=True)
     assert set(schema["properties"]) == set(document)
     assert schema["additionalProperties"] is False
+
+
+def test_the_report_of_a_build_is_no_lock(tmp_path: Path):
+    (tmp_path / "report.json").write_text('{"schema": 1, "figures": {}, "gates": [], "created_by": "edgecompile"}')
+    with pytest.raises(RecipeError, match="is the report of a build, not its lock; name the folder that holds it"):
+        read_lock(tmp_path / "report.json")

@@ -110,6 +110,14 @@ def test_jobs_of_a_build():
         parse("build", ["--jobs", "0"])
 
 
+@pytest.mark.parametrize("word", ["gates=null", "model=3", "data=true"])
+def test_what_is_chosen_from_a_group_is_a_name(word):
+    with pytest.raises(RecipeError, match="expected the name of a choice"):
+        rewritten(word, GROUPS | {"gates", "data"})
+    assert rewritten(f"{word}.yaml", GROUPS | {"gates", "data"}) == f"{word}.yaml"
+    assert rewritten("gates.size_mb=null", GROUPS) == "++gates.size_mb=null"
+
+
 @pytest.mark.parametrize(
     ("word", "expected"),
     [

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgecompile.errors import StepError
 from edgecompile.graphs.onnx.layer_comparison import layer_distances
-from edgecompile.layer_diagnosis import LEAVES
+from edgecompile.layer_diagnosis import LEAVES, judge_layers, layers_line
 
 LAYERS = 4
 PICTURE = np.random.default_rng(1).random((1, 3, 16, 16), dtype=np.float32)
@@ -48,6 +48,13 @@ def test_the_first_layer_that_leaves_is_the_spoiled_one(spoiled: int):
 def test_equal_and_nearly_equal_layers_do_not_leave():
     assert left(net()) == []
     assert left(net(1, value=1.1)) == []
+
+
+def test_what_was_compared_is_told_where_nothing_left():
+    sound, spoiled = (layer_distances(one, net(), PICTURE, PICTURE) for one in (net(1, value=1.1), net(2)))
+    assert layers_line(sound).startswith("4 layers compared with the float model; layer1 is the furthest")
+    assert judge_layers(sound) == []
+    assert "layer2" in judge_layers(spoiled)[0].evidence
 
 
 def test_numbers_that_are_not_finite_have_left():
