@@ -85,9 +85,8 @@ def test_the_manifest_speaks_of_classes(bundle: Path) -> None:
     assert figures["per_class"]["nut"]["objects"] == 70
     assert "map50" not in json.dumps(manifest)
     page = (bundle.parent / "report.html").read_text()
-    legend = re.search(r"<figcaption.*?</figcaption>", page)
-    assert legend is not None
-    assert len(re.findall(r"(?:bolt|coin|nut|pin|plate|washer) \d\.\d\d", legend[0])) == 5
+    legends = re.findall(r"<figcaption.*?</figcaption>", page)
+    assert 5 in [len(re.findall(r"(?:bolt|coin|nut|pin|plate|washer) \d\.\d\d", legend)) for legend in legends]
     assert "top-1 accuracy" in page
     assert "mAP" not in page
 

@@ -28,13 +28,16 @@ pytestmark = pytest.mark.slow
 FEW = ("data.validation.images=16",)
 TASKS = ("classify", "segment", "obb", "pose")
 DEVICES = [name for name in RECIPES if not name.startswith("quickstart")]
-FLOAT = (
+MADE_HERE = (
     "atlas-200i-dk_cann_fp16",
     "jetson-orin-nano_tensorrt_fp16",
     "raspberry-pi-5_ncnn_fp16",
     "raspberry-pi-5_ncnn_fp32",
     "rtx_tensorrt-rtx_fp16",
     "x86-cpu-bf16_openvino_bf16",
+    "x86-cpu_litert_fp16",
+    "x86-cpu_litert_fp32",
+    "x86-cpu_litert_int8",
     "x86-cpu_onnxruntime_fp32",
     "x86-cpu_openvino_fp16",
     "x86-cpu_openvino_fp32",
@@ -42,7 +45,7 @@ FLOAT = (
 """One recipe for each runtime and precision that the other files do not build for every task."""
 CLASSIFIERS = (*test_classifier_builds.INT8, *test_classifier_builds.OTHERS, test_classifier_builds.FLOAT)
 BUILT_ELSEWHERE = {task: CLASSIFIERS if task == "classify" else tuple(test_every_task.RECIPES) for task in TASKS}
-BUILT = [(task, name) for task in TASKS for name in FLOAT if name not in BUILT_ELSEWHERE[task]]
+BUILT = [(task, name) for task in TASKS for name in MADE_HERE if name not in BUILT_ELSEWHERE[task]]
 NO_ARTIFACT = ("activation_ranges", "fp16_range")
 """Steps that look whether a device's arithmetic holds the numbers, and change nothing."""
 REFUSED: dict[tuple[str, str], str] = {("ncs2", "obb"): "does not run the sine and cosine"}
