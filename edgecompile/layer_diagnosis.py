@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from edgecompile.errors import RecipeError
 from edgecompile.execute.store import Store
 from edgecompile.graphs.onnx.layer_comparison import LayerDistance, layer_distances
+from edgecompile.graphs.openvino.canonical_names import BIN, XML
+from edgecompile.plan.validation import REFERENCE
 from edgecompile.runtime.archive import Archive
 from edgecompile.runtime.finding import Finding
 from edgecompile.runtime.letterbox import tensor_of
@@ -24,9 +26,7 @@ LEAVES = 0.5
 """Relative distance from which a layer has left the float model. Sound INT8 of a small net reaches 0.22 in the middle
 and 0.07 at its outputs (YOLO11 of 0.5 M parameters, MinMax)."""
 MODEL = "artifact/model.onnx"
-IR = frozenset({"artifact/model.xml", "artifact/model.bin"})
-MAKER_OF = "reference.evaluate"
-"""The step that reads the float model, by which its maker is found."""
+IR = tuple(f"artifact/{name}" for name in (XML, BIN))
 
 
 def judge_layers(distances: Sequence[LayerDistance]) -> list[Finding]:
@@ -69,10 +69,10 @@ def distances_of(bundle: Path, reference: str) -> list[LayerDistance]:
         picture = decode_member(archive, archive.manifest["golden"]["input"], spec.input.channels)
         other, other_spec = _reference(archive, reference)
         tensors = tensor_of(spec, picture), tensor_of(other_spec, picture)
-        if set(archive.names) >= IR:
+        if set(archive.names) >= set(IR):
             from edgecompile.graphs.openvino import ir_layer_comparison
 
-            xml, weights = (archive.read(name) for name in sorted(IR, reverse=True))
+            xml, weights = map(archive.read, IR)
             return ir_layer_comparison.layer_distances(xml, weights, other, *tensors)
         return layer_distances(_graph(archive), other, *tensors)
 
@@ -84,7 +84,7 @@ def _reference(archive: Archive, reference: str) -> tuple[onnx.ModelProto, Spec]
             return _graph(known), read_spec(known.read_json("spec.json"))
     keys = {step["name"]: step["key"] for step in archive.manifest["steps"]}
     needs: Sequence[str] = next(
-        (step["needs"] for step in json.loads(archive.read("report.json"))["steps"] if step["name"] == MAKER_OF), ()
+        (step["needs"] for step in json.loads(archive.read("report.json"))["steps"] if step["name"] == REFERENCE), ()
     )
     store = Store.default()
     for name in needs:

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 from edgecompile.bundle.assemble import target_facts
 from edgecompile.plan.graph import Model
 from edgecompile.plan.step import Output
+from edgecompile.plan.validation import REFERENCE
 
 if TYPE_CHECKING:
     from edgecompile.bundle.manifest import ManifestDraft
     from edgecompile.plan.graph import Plan
     from edgecompile.targets import Target
 
-REFERENCE = "reference.evaluate"
-"""Name of the step that evaluates the float model."""
 FLOAT = "fp32"
 
 

@@ -240,8 +240,11 @@ def _take_positional(line: Line, word: str, names: Callable[[], Sequence[str]]) 
     elif word in names():
         line.overrides.append(f"recipe={quoted(word)}")
     else:
-        fix = nearest_few(word, names()) if nearest(word, names()).startswith("valid") else nearest(word, names())
-        fix = f"a value is missing: {word}=VALUE" if re.fullmatch(r"[a-z_]+(\.\w+)+", word) else fix
+        fix = nearest(word, names())
+        if re.fullmatch(r"[a-z_]+(\.\w+)+", word):
+            fix = f"a value is missing: {word}=VALUE"
+        elif fix.startswith("valid"):
+            fix = nearest_few(word, names())
         raise RecipeError(f"'{word}' is neither a recipe nor an override (key=value)", where=WHERE, fix=fix)
 
 

@@ -101,8 +101,8 @@ def run_on_device(
             copied += [other] if other else []
             result, evidence = bench(remote, path, pictures=chosen, rounds=rounds, stream=asked, against=other)
         finally:
-            with suppress(EdgecompileError):  # where the connection is gone, it cannot be removed
-                for one in copied:
+            for one in copied:
+                with suppress(EdgecompileError):  # where the connection is gone, it cannot be removed
                     remote.remove(one.parent)
         limits = [(name, limit) for name, limit in recipe.gates if limit is not None]
         measurement = result.measurement

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, floor, log, log1p, log10
-from statistics import NormalDist
 
 from edgecompile.runtime.figures import DropError
+from edgecompile.runtime.student import quantile
 
 USUAL_CONFIDENCE = 0.95
 """Where a recipe does not say how sure a proof has to be."""
@@ -74,18 +74,6 @@ def prove(drop: float, limit: float, error: DropError, pictures: int, confidence
         enough = pictures * (margin / room) ** 2 if room > 0 else None
     proven = bound <= limit
     return DropProof(drop, bound, proven, pictures, None if proven or enough is None else _about(enough))
-
-
-def quantile(confidence: float, freedom: int) -> float:
-    """Returns the quantile of Student's distribution: by the expansion around the normal distribution, which is off by
-    less than 0.01 from 5 degrees of freedom on at 0.95."""
-    z = NormalDist().inv_cdf(confidence)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return z + sum(term / max(freedom, 1) ** power for power, term in enumerate(terms, 1))
 
 
 def _about(count: float) -> int:

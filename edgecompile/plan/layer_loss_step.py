@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from edgecompile.plan.graph import Plan
 from edgecompile.plan.step import Output, Stage, Step
+from edgecompile.plan.validation import REFERENCE
 
 LAYER_LOSS = "layer_loss"
 READERS = {"onnx": (), "openvino": ("openvino",)}
@@ -24,7 +25,7 @@ def why_none(plan: Plan) -> str:
 
 def layer_loss_step(plan: Plan) -> Step:
     """Returns the step, where `why_none` has no reason against it."""
-    reference = plan["reference.evaluate"].inputs
+    reference = plan[REFERENCE].inputs
     return Step(
         name=LAYER_LOSS,
         function="edgecompile.quantization.layer_loss:compare",

@@ -12,6 +12,9 @@ from edgecompile.runtime.stream_rate import SECONDS
 REFERENCE_BACKEND = ("onnxruntime", "onnxruntime")
 """Backend and distribution that run the float reference: the same for all devices, which so share its evaluation."""
 
+REFERENCE = "reference.evaluate"
+"""Name of the step that evaluates the float model."""
+
 COUNTED = {
     "onnx": ("onnxruntime", "onnx", "numpy"),
     "openvino": ("openvino",),
@@ -53,7 +56,7 @@ def add_validation(
     own = target.options_for(artifact.precision)
     backend, distribution, options = proxy_backend or (target.backend, target.runtime[0], own)
     coverage = [_coverage(graph, plain or artifact)] if artifact.format in COUNTED else []
-    baseline = _evaluate(graph, "reference.evaluate", reference, *REFERENCE_BACKEND, {}, "the float model")
+    baseline = _evaluate(graph, REFERENCE, reference, *REFERENCE_BACKEND, {}, "the float model")
     judged, whole = plain or artifact, artifact
     if proxy_backend and artifact.format == "onnx" and target.computes_fp16(artifact.precision):
         judged = _simulated(graph, "fp16_simulation", judged)

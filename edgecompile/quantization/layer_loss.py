@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgecompile.graphs.openvino.canonical_names import BIN, XML
 from edgecompile.plan.facts import LayerLoss, LayerLossFacts
 from edgecompile.runtime.letterbox import tensor_of
 from edgecompile.runtime.pictures import read_picture
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from edgecompile.graphs.onnx.layer_comparison import LayerDistance
 
-XML, BIN = "model.xml", "model.bin"
 DIGITS = 5
 
 

@@ -43,7 +43,9 @@ def latency_view(measured: MeasurementDocument | None) -> LatencyView | None:
     most = max(BEYOND * measured["latency_ms"]["total"]["p99"], *ranks.values())
     near = [sample for sample in samples if sample <= most]
     step = kept_every(measured["predictions"])
-    notes = [f"{len(samples)} of {measured['predictions']} predictions are drawn, every {step}th"] if step > 1 else []
+    notes = (
+        [f"{len(samples)} of {measured['predictions']} predictions are drawn, one of each {step}"] if step > 1 else []
+    )
     if far := len(samples) - len(near):
         notes.append(f"{far} beyond {milliseconds(most)}, up to {milliseconds(max(samples))}, not in the histogram")
     return LatencyView((_histogram(near, ranks), _timeline(samples, step, ranks)), "; ".join(notes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from edgecompile.plan.facts import LayerLoss
+from edgecompile.plan.layer_loss_step import FLOATS
 from edgecompile.report.document import Report
 from edgecompile.report.plots import Axis, Bar, Plot, round_numbers, whole_numbers
 
@@ -13,7 +14,6 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 14, 26, 38
 """Margins around the plot, in SVG units; numbers and names of the axes stand in them."""
 LISTED = 10
 """Layers that the page lists, those in which most error enters; report.json has all."""
-FLOATS = ("fp32", "fp64")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,6 @@ class LayerLossView:
     rows: tuple[LayerRow, ...] = ()
     layers: int = 0
     endless: tuple[str, ...] = ()
-    last: LayerLoss | None = None
     why: str = ""
     command: str = ""
     about: str = ""

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TypedDict, cast
 
 from edgecompile.runtime.finding import Finding
+from edgecompile.runtime.student import quantile
 from edgecompile.runtime.timeline import Moment, Timeline
 
 SETTLING = 0.25
@@ -24,8 +25,6 @@ SURE = 3.3
 LEAST_MB = 1.0
 """Growth over the run that is named at least."""
 PARTS = ("backend", "pictures", "results", "source")
-STUDENT_95 = ((5, 2.57), (6, 2.45), (8, 2.31), (10, 2.23), (15, 2.13), (20, 2.09), (30, 2.04), (60, 2.0))
-"""Degrees of freedom and Student's quantile at 0.975; 1.96 beyond (any table of the distribution)."""
 HELD = 0.5
 """Share of pictures or results of which the whole growth is laid to whoever holds them."""
 HOUR_S = 3600
@@ -76,7 +75,7 @@ def growth_of(timeline: Timeline) -> Growth | None:
     per_hour = HOUR_S / mean_s
     grown = [sum(one.grown_mb for one in pair) for pair in pairs]
     mean, error = statistics.fmean(grown), _error(grown)
-    reach = _student(len(pairs) - 1) * error
+    reach = quantile(0.975, len(pairs) - 1) * error
     first, last = pairs[0][0], pairs[-1][-1]
     held = {"pictures": last.pictures_mb - first.pictures_mb, "results": last.results_mb - first.results_mb}
     per_pair = {name: megabytes / len(pairs) for name, megabytes in held.items()}
@@ -149,7 +148,3 @@ def _is_sure(grown: Sequence[float]) -> bool:
 
 def _error(values: Sequence[float]) -> float:
     return statistics.stdev(values) / math.sqrt(len(values))
-
-
-def _student(freedom: int) -> float:
-    return next((quantile for most, quantile in STUDENT_95 if freedom <= most), 1.96)

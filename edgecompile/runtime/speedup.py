@@ -9,20 +9,16 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypedDict, cast
 
 from edgecompile.runtime.quality import median_interval
+from edgecompile.runtime.student import quantile
 
 STARTS = 24
 """How many processes of each of two models are started at most to compare them. One process of a model may be a tenth
 faster than the next one, for as long as it lives: on a quiet virtual machine of two cores the ratios of ten starts lay
 between 0.89 and 1.14, each known to 0.02 by its own rounds."""
-ENOUGH_STARTS = 3
+ENOUGH_STARTS = 4
 """From so many starts on their spread says how well the ratio is known."""
 SURE_STARTS = 5
 """Of fewer the spread itself is known too badly to stop for it."""
-STUDENT = (
-    4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179,
-    2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069,
-)  # fmt: skip
-"""Quantile of Student's t at 0.95, on both sides, for `ENOUGH_STARTS` starts, one more, and so on to `STARTS`."""
 
 
 class SpeedUpDocument(TypedDict):
@@ -113,7 +109,7 @@ def _over_starts(ratios: Sequence[float]) -> tuple[float, float, float]:
     """Returns the geometric mean of ratios, and the ends of its interval."""
     logarithms = [math.log(ratio) for ratio in ratios]
     middle = statistics.fmean(logarithms)
-    half = STUDENT[len(ratios) - ENOUGH_STARTS] * statistics.stdev(logarithms) / math.sqrt(len(ratios))
+    half = quantile(0.975, len(ratios) - 1) * statistics.stdev(logarithms) / math.sqrt(len(ratios))
     return math.exp(middle), math.exp(middle - half), math.exp(middle + half)
 
 

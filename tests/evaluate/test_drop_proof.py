@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edgecompile.evaluate.drop_proof import prove, quantile
+from edgecompile.evaluate.drop_proof import prove
+from edgecompile.runtime.student import quantile
 
 
 def error(standard_error: float, groups: int = 72, *, same: bool = False):

@@ -20,6 +20,7 @@ from edgecompile.evaluate.gates import (
 from edgecompile.evaluate.metrics import figures_of
 from edgecompile.evaluate.tasks import find_task
 from edgecompile.recipe.schema import Gates
+from edgecompile.repair import out_of_reach
 from edgecompile.runtime.figures import figures_from
 from edgecompile.runtime.machine import describe
 from edgecompile.runtime.machine_load import Load
@@ -380,3 +381,10 @@ def test_noise_turns_no_gate_on_jitter_unless_no_two_predictions_were_so_far_apa
     quality = quality_of([8.0] * 100, [1.0] * 10, replace(QUIET, foreign=0.5), 0.03)
     measured = replace(MEASURED, jitter_ms=3.0, extremes_ms=(7.0, 11.0), quality=quality)
     assert [judge_measured({"jitter_ms": limit}, measured)[0].met for limit in (5.0, 3.5, 2.0)] == [True, None, None]
+
+
+def test_what_no_repair_can_reach_is_told_by_its_reason():
+    found = figures()
+    assert "validate on more pictures" in out_of_reach("accuracy_drop", -0.001, found)
+    assert "the float model itself" in out_of_reach(found.main, -0.001, found)
+    assert out_of_reach("accuracy_drop", 0.0, found) == "", "a mix without a loss meets it"

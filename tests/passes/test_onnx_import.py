@@ -331,10 +331,7 @@ AT_PLAN = {
         lambda: in_operator_set(99),
         ["'a.onnx' uses operator set 99; 7 to 28 can be read; export the model again"],
     ),
-    "plugin": (
-        with_plugin,
-        ["'a.onnx' uses 'EfficientNMS_TRT', which only a plugin of some runtime brings; "],
-    ),
+    "plugin": (with_plugin, ["'a.onnx' uses 'EfficientNMS_TRT', which only a plugin of some runtime brings; "]),
     "integers": (
         of_integers,
         ["'a.onnx' computes with integers (ConvInteger), not by Q/DQ pairs; import the float"],

@@ -11,7 +11,7 @@ import pytest
 from edgecompile.runtime import turns
 from edgecompile.runtime.machine_load import Observed
 from edgecompile.runtime.probe import Turn, Turned
-from edgecompile.runtime.speedup import ENOUGH_STARTS, STARTS, STUDENT, SpeedUp, is_known, speedup_of, speedup_words
+from edgecompile.runtime.speedup import SpeedUp, is_known, speedup_of, speedup_words
 from edgecompile.runtime.turns import ATTEMPTS, LEAST_ROUNDS, Extent, measure_in_turns
 
 COUNTED = 20
@@ -167,4 +167,3 @@ def test_a_ratio_is_known_when_starts_agree_and_are_no_accident():
     assert not is_known(starts(1.00, 1.01, 1.0), 0.015), "the spread of three is no evidence"
     assert not is_known(starts(0.94, 1.06, 1.0, 0.97, 1.03), 0.015)
     assert is_known(starts(*(0.98, 1.02) * 12), 0.015), "many starts that differ"
-    assert len(STUDENT) == STARTS - ENOUGH_STARTS + 1

@@ -267,12 +267,12 @@ class Lowering:
         return scale, np.atleast_1d(zero).astype(np.int64), int(axis)
 
     def _quant(self, node: onnx.NodeProto) -> Quant:
-        scale, zero, axis = self._steps(node)
+        scale, zero, _ = self._steps(node)
         named = len(node.input) > 2 and node.input[2]
         unsigned = not named or self._structure.value(node.input[2]).dtype == np.uint8
         if scale.size > 1:
             raise StepError(f"LiteRT takes one scale for activations, '{node.name[:60]}' has {scale.size}")
-        return Quant(_floats(scale), _wholes(zero - (SIGNED if unsigned else 0)), axis if scale.size > 1 else 0)
+        return Quant(_floats(scale), _wholes(zero - (SIGNED if unsigned else 0)))
 
     def _quantizer(self, name: str) -> onnx.NodeProto:
         return self._structure.consumers[name][0]

@@ -48,7 +48,7 @@ def layer_distances(
         raise StepError("the artifact and the float model have no layer of the same name")
     names = list(own)
     ours, theirs = _outputs(core, model, tensor, names), outputs_of(reference, reference_tensor, names)
-    return distances(structure, {name: precision.get(own[name], "fp32") for name in names}, ours, theirs)
+    return distances(structure, {name: precision.get(own[name], "unknown") for name in names}, ours, theirs)
 
 
 def _named(model: Any, known: set[str]) -> Iterator[tuple[str, str]]:
