@@ -21,7 +21,23 @@ from edgecompile.verbs import find_verb, verb_names
 ROOT = Path(__file__).parent.parent
 VALUE = "\0"
 """Stands for what is put into an f-string."""
-FILES = ("bin", "engine", "json", "key", "om", "onnx", "param", "pkl", "pt", "txt", "xml", "yaml", "yml", "zip")
+FILES = (
+    "bin",
+    "engine",
+    "json",
+    "key",
+    "om",
+    "onnx",
+    "param",
+    "pkl",
+    "pt",
+    "tflite",
+    "txt",
+    "xml",
+    "yaml",
+    "yml",
+    "zip",
+)
 """Suffixes: `model.onnx` names a file, no key."""
 ATTRIBUTES = (
     "model.model",

@@ -109,7 +109,7 @@ def test_many_predictions_are_kept_evenly_and_that_is_told() -> None:
     assert len(kept_samples(totals)) == 875 <= MOST_SAMPLES
     view = latency_view(measured(totals))
     assert view is not None
-    assert "875 of 3500 predictions are drawn, every 4th" in view.note
+    assert "875 of 3500 predictions are drawn, one of each 4" in view.note
 
 
 def test_without_samples_the_page_says_why_and_how_to_get_them(built: Built) -> None:
